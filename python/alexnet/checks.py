@@ -1,0 +1,231 @@
+"""Checks of single arguments, shared by every implementation of the operators.
+
+Whatever is wrong raises one line that names the operator, the argument, what was given and what
+was expected: ``ValueError`` for shapes, ranges and memory layout, ``TypeError`` for an argument of
+the wrong kind or dtype. Nothing here reads the numbers in an array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Shape: TypeAlias = tuple[int, ...]
+Size2d: TypeAlias = int | Sequence[int]
+AnyArray: TypeAlias = npt.NDArray[np.generic]
+
+CONV2D_ALGORITHMS = ("naive", "im2col", "direct")
+LARGEST_SIZE = 2**31 - 1  # of one extent, stride or pad: keeps index arithmetic within 64 bits
+
+
+class HasShape(Protocol):
+    """Any array, NumPy's or a device's: only its shape is read."""
+
+    @property
+    def shape(self) -> Shape: ...
+
+
+def check_int(operator: str, argument: str, value: object, low: int, high: int) -> int:
+    """`value` as an int if it is an integer (bool is none) in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{operator}: {argument} is {value!r}, expected an integer")
+    if not low <= value <= high:
+        raise ValueError(
+            f"{operator}: {argument} is {value}, expected an integer from {low} to {high}"
+        )
+    return int(value)
+
+
+def check_number(
+    operator: str,
+    argument: str,
+    value: object,
+    *,
+    low: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> float:
+    """`value` as a float if it is a finite number with low <= value, above < value < below."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{operator}: {argument} is {value!r}, expected a real number")
+    if not (math.isfinite(value) and low <= value and above < value < below):
+        bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", low), (">", above), ("<", below))]
+        expected = " and ".join(bound for bound in bounds if not bound.endswith("inf"))
+        raise ValueError(
+            f"{operator}: {argument} is {value}, expected a finite number {expected}".rstrip()
+        )
+    return float(value)
+
+
+def check_flag(operator: str, argument: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{operator}: {argument} is {value!r}, expected True or False")
+    return bool(value)
+
+
+def check_activation(operator: str, activation: object) -> None:
+    if activation is not None and activation != "relu":
+        raise ValueError(f"{operator}: activation is {activation!r}, expected None or 'relu'")
+
+
+def check_algorithm(operator: str, algorithm: object) -> None:
+    names = ("auto", *CONV2D_ALGORITHMS)
+    if algorithm not in names:
+        raise ValueError(f"{operator}: algorithm is {algorithm!r}, expected one of {names}")
+
+
+def check_shape(operator: str, argument: str, array: HasShape, expected: Shape) -> None:
+    if tuple(array.shape) != expected:
+        raise ValueError(
+            f"{operator}: {argument} has shape {tuple(array.shape)}, expected {expected}"
+        )
+
+
+def check_ndim(operator: str, argument: str, shape: Sequence[int], axes: Sequence[str]) -> None:
+    """One extent for each of `axes`; only the first, the batch, may be zero."""
+    names = f"({', '.join(axes)})"
+    if len(shape) != len(axes):
+        raise ValueError(f"{operator}: {argument} has shape {tuple(shape)}, expected {names}")
+    check_extents(operator, argument, shape, first=0)
+
+
+def check_pair(operator: str, argument: str, value: Size2d, low: int = 1) -> tuple[int, int]:
+    """An integer, or (height, width), as (height, width)."""
+    if isinstance(value, tuple | list):
+        if len(value) != 2:
+            raise ValueError(
+                f"{operator}: {argument} is {value!r}, expected an integer or (height, width)"
+            )
+        height, width = value
+    else:
+        height = width = value
+    return (
+        check_int(operator, argument, height, low, LARGEST_SIZE),
+        check_int(operator, argument, width, low, LARGEST_SIZE),
+    )
+
+
+def check_extent_tuple(operator: str, argument: str, value: Sequence[int]) -> Shape:
+    """`value` as a shape: a tuple or list of non-negative integers."""
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"{operator}: {argument} is {value!r}, expected a tuple of integers")
+    return tuple(check_int(operator, argument, extent, 0, LARGEST_SIZE) for extent in value)
+
+
+def check_extents(operator: str, argument: str, shape: Sequence[int], first: int) -> None:
+    if len(shape) > 0 and (shape[0] < first or min(shape[1:], default=1) < 1):
+        expected = "every extent but the first" if first == 0 else "every extent"
+        raise ValueError(
+            f"{operator}: {argument} has shape {tuple(shape)}, expected {expected} to be at least 1"
+        )
+    if max(shape, default=0) > LARGEST_SIZE:
+        raise ValueError(
+            f"{operator}: {argument} has shape {tuple(shape)}, "
+            f"expected extents of at most {LARGEST_SIZE}"
+        )
+
+
+# --- NumPy arrays ---------------------------------------------------------------------------------
+
+
+def check_array(
+    operator: str, argument: str, array: object, dtypes: Sequence[str] = ("float32",)
+) -> AnyArray:
+    """`array` if it is a NumPy array of one of `dtypes`, in the machine's byte order."""
+    expected = " or ".join(dtypes)
+    numpy_array = _check_numpy(operator, argument, array, expected)
+    if not any(numpy_array.dtype == np.dtype(name) for name in dtypes):
+        raise TypeError(
+            f"{operator}: {argument} has dtype {_name(numpy_array)}, expected {expected}"
+        )
+    return numpy_array
+
+
+def check_integer_array(operator: str, argument: str, array: object) -> AnyArray:
+    """`array` if it is a NumPy array of integers of any width, signed or not (bool is none)."""
+    numpy_array = _check_numpy(operator, argument, array, "an integer dtype")
+    if numpy_array.dtype.kind not in "iu" or not numpy_array.dtype.isnative:
+        raise TypeError(
+            f"{operator}: {argument} has dtype {_name(numpy_array)}, expected an integer dtype"
+        )
+    return numpy_array
+
+
+def _check_numpy(operator: str, argument: str, array: object, expected: str) -> AnyArray:
+    if not isinstance(array, np.ndarray):
+        kind = f"{type(array).__module__}.{type(array).__qualname__}".removeprefix("builtins.")
+        raise TypeError(
+            f"{operator}: {argument} is of type {kind}, expected a numpy.ndarray of {expected}"
+        )
+    return array
+
+
+def _name(array: AnyArray) -> str:
+    return array.dtype.name + ("" if array.dtype.isnative else " in foreign byte order")
+
+
+def check_writeable(operator: str, argument: str, array: AnyArray) -> None:
+    """`array` can be written to directly: C-contiguous and not read-only."""
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"{operator}: {argument} has strides {array.strides} for shape {array.shape}, "
+            "expected a C-contiguous array"
+        )
+    if not array.flags.writeable:
+        raise ValueError(f"{operator}: {argument} is read-only, expected a writeable array")
+
+
+def check_separate(
+    operator: str,
+    argument: str,
+    array: AnyArray,
+    others: Mapping[str, AnyArray | None],
+    *,
+    may_be: str | None = None,
+) -> None:
+    """`array` shares no memory with `others` (by argument name; None: not given).
+
+    The one named `may_be` may occupy exactly the memory of `array`: an element-wise operator in
+    place. A partial overlap is an error there too.
+    """
+    for name, other in others.items():
+        if other is None or not np.may_share_memory(array, other):
+            continue
+        same_layout = other.flags.c_contiguous and other.dtype == array.dtype
+        same_memory = same_layout and other.ctypes.data == array.ctypes.data
+        if not (name == may_be and same_memory and other.shape == array.shape):
+            raise ValueError(f"{operator}: {argument} overlaps {name}, expected separate memory")
+
+
+def check_out(
+    operator: str,
+    argument: str,
+    out: object,
+    shape: Shape,
+    inputs: Mapping[str, AnyArray | None],
+    *,
+    dtypes: Sequence[str] = ("float32",),
+    may_be: str | None = None,
+) -> AnyArray:
+    """`out` if it can take a result of `shape` while `inputs` are read; see `check_separate`."""
+    array = check_array(operator, argument, out, dtypes)
+    check_shape(operator, argument, array, shape)
+    check_writeable(operator, argument, array)
+    check_separate(operator, argument, array, inputs, may_be=may_be)
+    return array
+
+
+def check_out_tuple(operator: str, out: object, results: Sequence[str]) -> tuple[object, ...]:
+    """`out` of an operator with several `results`: one entry for each, None where not given."""
+    if out is None:
+        return (None,) * len(results)
+    if not isinstance(out, tuple) or len(out) != len(results):
+        given = f"{len(out)} entries" if isinstance(out, tuple) else type(out).__qualname__
+        raise TypeError(
+            f"{operator}: out is {given}, expected a tuple ({', '.join(results)}) of arrays or None"
+        )
+    return out
