@@ -1,0 +1,40 @@
+// The vector type of the instruction set this file is compiled for.
+//
+// Every file in microkernels/ is compiled once per instruction set, with ALEXNET_ISA set to avx512,
+// avx2 or portable. The three headers below define the same small vocabulary over `Vec`, kLanes
+// floats wide, inside namespace alexnet::<isa>, so that a kernel is written once:
+//
+//   zero() broadcast(x) load(p) store(p, v) stream(p, v) load_tail(p, n) store_tail(p, v, n)
+//   add sub mul div  fma(a, b, c) = a·b + c  fnma(a, b, c) = c - a·b
+//   relu(x) = max(0, x), NaN stays  max_nan(a, b) = max, NaN wins  sqrt(x)
+//   rsqrt(x) = 1/sqrt(x) to about 1 ulp  select_positive(m, x) = m > 0 ? x : 0  reduce_add(v)
+//
+// load and store need no alignment; stream (a store past the caches) needs that of a Vec. The
+// _tail forms touch the first n < kLanes floats only and never fault beyond them; lanes beyond n
+// load as zero.
+//
+// Nothing but <immintrin.h>, <cstddef> and <cstdint> may be included here or in a micro-kernel: a
+// weak std:: template compiled with AVX-512 could be the copy that the linker keeps for everybody.
+
+#ifndef ALEXNET_CPU_MICROKERNELS_SIMD_H_
+#define ALEXNET_CPU_MICROKERNELS_SIMD_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#define ALEXNET_INLINE static inline __attribute__((always_inline))
+
+#if defined(ALEXNET_ISA_AVX512)
+#define ALEXNET_ISA avx512
+#include "simd_avx512.h"
+#elif defined(ALEXNET_ISA_AVX2)
+#define ALEXNET_ISA avx2
+#include "simd_avx2.h"
+#elif defined(ALEXNET_ISA_PORTABLE)
+#define ALEXNET_ISA portable
+#include "simd_portable.h"
+#else
+#error "compile micro-kernels with ALEXNET_ISA_AVX512, ALEXNET_ISA_AVX2 or ALEXNET_ISA_PORTABLE"
+#endif
+
+#endif  // ALEXNET_CPU_MICROKERNELS_SIMD_H_

@@ -1,0 +1,47 @@
+// GCC's and clang's vector extension: 4 floats a vector, whatever the processor (SSE2, NEON, or
+// scalar code where it has no vectors). See simd.h.
+
+namespace alexnet::portable {
+
+typedef float Vec __attribute__((vector_size(16)));
+typedef int32_t Mask __attribute__((vector_size(16)));
+constexpr size_t kLanes = 4;
+
+ALEXNET_INLINE Vec zero() { return Vec{0, 0, 0, 0}; }
+ALEXNET_INLINE Vec broadcast(float x) { return Vec{x, x, x, x}; }
+ALEXNET_INLINE Vec load(const float* p) {
+    Vec v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+ALEXNET_INLINE void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
+ALEXNET_INLINE void stream(float* p, Vec v) { store(p, v); }
+
+ALEXNET_INLINE Vec load_tail(const float* p, size_t n) {
+    Vec v = zero();
+    for (size_t i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+}
+ALEXNET_INLINE void store_tail(float* p, Vec v, size_t n) {
+    for (size_t i = 0; i < n; ++i) p[i] = v[i];
+}
+
+ALEXNET_INLINE Vec add(Vec a, Vec b) { return a + b; }
+ALEXNET_INLINE Vec sub(Vec a, Vec b) { return a - b; }
+ALEXNET_INLINE Vec mul(Vec a, Vec b) { return a * b; }
+ALEXNET_INLINE Vec div(Vec a, Vec b) { return a / b; }
+ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
+ALEXNET_INLINE Vec sqrt(Vec x) {
+    return Vec{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]),
+               __builtin_sqrtf(x[3])};
+}
+
+ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return (Vec)((m & (Mask)a) | (~m & (Mask)b)); }
+ALEXNET_INLINE Vec relu(Vec x) { return select(zero() > x, zero(), x); }
+ALEXNET_INLINE Vec max_nan(Vec a, Vec b) { return select((a > b) | (a != a), a, b); }
+ALEXNET_INLINE Vec select_positive(Vec m, Vec x) { return select(m > zero(), x, zero()); }
+ALEXNET_INLINE Vec rsqrt(Vec x) { return div(broadcast(1.0f), sqrt(x)); }
+ALEXNET_INLINE float reduce_add(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+}  // namespace alexnet::portable

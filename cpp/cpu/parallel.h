@@ -1,0 +1,69 @@
+// Threads: how many, and how work is dealt out to them. The only user of OpenMP is parallel.cpp.
+//
+// Every kernel gives each output element one owner and sums in an order that does not depend on the
+// partition, so results are the same bits for every number of threads.
+
+#ifndef ALEXNET_CPU_PARALLEL_H_
+#define ALEXNET_CPU_PARALLEL_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+
+namespace alexnet::cpu {
+
+// Without set_num_threads: ALEXNET_NUM_THREADS, else OMP_NUM_THREADS, else the processors that the
+// process may run on (its affinity). Without OpenMP always 1.
+int num_threads();
+void set_num_threads(int threads);  // threads >= 1
+bool has_openmp();
+
+// Reads the environment; throws std::invalid_argument for a value that is not a positive integer.
+void set_num_threads_from_environment();
+
+// Calls body(context, thread, team) once on every thread of a team of at most `threads`. The body
+// must not throw. Works in a process that was forked after an earlier call, too.
+void run_team(int threads, void (*body)(void* context, int thread, int team), void* context);
+
+template <typename Body>
+void parallel(int threads, const Body& body) {
+    run_team(
+        threads,
+        [](void* context, int thread, int team) {
+            (*static_cast<const Body*>(context))(thread, team);
+        },
+        const_cast<Body*>(&body));
+}
+
+inline int useful_threads(size_t items, size_t grain) {
+    const size_t wanted = (items + grain - 1) / std::max<size_t>(grain, 1);
+    return static_cast<int>(std::clamp<size_t>(wanted, 1, static_cast<size_t>(num_threads())));
+}
+
+// body(begin, end) on one contiguous range a thread, none of them much smaller than `grain`.
+template <typename Body>
+void parallel_for(size_t items, size_t grain, const Body& body) {
+    if (items == 0) return;
+    parallel(useful_threads(items, grain), [&](int thread, int team) {
+        const size_t begin = items * static_cast<size_t>(thread) / static_cast<size_t>(team);
+        const size_t end = items * static_cast<size_t>(thread + 1) / static_cast<size_t>(team);
+        if (begin < end) body(begin, end);
+    });
+}
+
+// body(task, thread) for every task, on at most `threads` threads; one that is done takes the next
+// task, so that a slow core does not hold up the others. `thread` names the private scratch to use.
+template <typename Body>
+void parallel_tasks(int threads, size_t tasks, const Body& body) {
+    std::atomic<size_t> next{0};
+    const size_t team_size = std::min(static_cast<size_t>(threads), std::max<size_t>(tasks, 1));
+    parallel(static_cast<int>(team_size), [&](int thread, int) {
+        for (size_t task = next++; task < tasks; task = next++) {
+            body(task, static_cast<size_t>(thread));
+        }
+    });
+}
+
+}  // namespace alexnet::cpu
+
+#endif  // ALEXNET_CPU_PARALLEL_H_

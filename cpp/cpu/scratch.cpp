@@ -1,0 +1,45 @@
+#include "scratch.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <new>
+
+namespace alexnet::cpu {
+namespace {
+
+constexpr size_t kLargePage = size_t{2} << 20;
+
+class Buffer {
+  public:
+    ~Buffer() { std::free(data_); }
+
+    float* grow(size_t count) {
+        if (count <= capacity_) return data_;
+        std::free(data_);
+        data_ = nullptr;
+        capacity_ = 0;
+        const size_t page = count * sizeof(float) >= kLargePage ? kLargePage : 4096;
+        const size_t bytes = (count * sizeof(float) + page - 1) / page * page;
+        data_ = static_cast<float*>(std::aligned_alloc(page, bytes));
+        if (data_ == nullptr) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        if (page == kLargePage) madvise(data_, bytes, MADV_HUGEPAGE);
+#endif
+        capacity_ = bytes / sizeof(float);
+        return data_;
+    }
+
+  private:
+    float* data_ = nullptr;
+    size_t capacity_ = 0;
+};
+
+}  // namespace
+
+float* scratch(Slot slot, size_t count) {
+    thread_local Buffer buffers[static_cast<size_t>(Slot::kCount)];
+    return buffers[static_cast<size_t>(slot)].grow(count == 0 ? 1 : count);
+}
+
+}  // namespace alexnet::cpu

@@ -1,0 +1,80 @@
+"""The operators, on the implementation that fits the array they are given.
+
+A NumPy array goes to `alexnet.cpu`, a CuPy array to the CUDA kernels. The signatures and
+docstrings are those of `alexnet.reference`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+
+from alexnet import cpu, reference
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def implementation_of(operator: str, argument: str, array: object) -> ModuleType:
+    """The module whose kernels work on arrays of this kind.
+
+    Raises
+    ------
+    TypeError
+        The array is of no kind that an implementation works on.
+    NotImplementedError
+        It is a CuPy array, and this build has no CUDA kernels.
+    """
+    if isinstance(array, np.ndarray):
+        return cpu
+    kind = f"{type(array).__module__}.{type(array).__qualname__}".removeprefix("builtins.")
+    if kind.startswith("cupy."):
+        raise NotImplementedError(
+            f"{operator}: {argument} is a CuPy array, but this version of alexnet has no CUDA "
+            f"kernels; pass a NumPy array (cupy.asnumpy({argument}))"
+        )
+    raise TypeError(f"{operator}: {argument} is of type {kind}, expected a numpy.ndarray")
+
+
+def _dispatched(namesake: Callable[P, R]) -> Callable[P, R]:
+    """An operator that calls its namesake of `implementation_of` its first argument."""
+    name = namesake.__name__
+    first = next(iter(inspect.signature(namesake).parameters))
+
+    @functools.wraps(namesake)
+    def operator(*args: P.args, **kwargs: P.kwargs) -> R:
+        array = args[0] if args else kwargs.get(first)
+        function: Callable[P, R] = getattr(implementation_of(name, first, array), name)
+        return function(*args, **kwargs)
+
+    return operator
+
+
+conv2d = _dispatched(reference.conv2d)
+conv2d_backward_input = _dispatched(reference.conv2d_backward_input)
+conv2d_backward_weight = _dispatched(reference.conv2d_backward_weight)
+lrn = _dispatched(reference.lrn)
+lrn_backward = _dispatched(reference.lrn_backward)
+max_pool2d = _dispatched(reference.max_pool2d)
+max_pool2d_backward = _dispatched(reference.max_pool2d_backward)
+dense = _dispatched(reference.dense)
+dense_backward_input = _dispatched(reference.dense_backward_input)
+dense_backward_weight = _dispatched(reference.dense_backward_weight)
+relu = _dispatched(reference.relu)
+relu_backward = _dispatched(reference.relu_backward)
+batch_norm = _dispatched(reference.batch_norm)
+batch_norm_backward = _dispatched(reference.batch_norm_backward)
+dropout = _dispatched(reference.dropout)
+dropout_backward = _dispatched(reference.dropout_backward)
+softmax_cross_entropy = _dispatched(reference.softmax_cross_entropy)
+softmax_cross_entropy_backward = _dispatched(reference.softmax_cross_entropy_backward)
+l2_loss = _dispatched(reference.l2_loss)
+l2_loss_backward = _dispatched(reference.l2_loss_backward)
+sgd_update = _dispatched(reference.sgd_update)
+adam_update = _dispatched(reference.adam_update)
+conv2d_algorithms = reference.conv2d_algorithms

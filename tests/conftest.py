@@ -1,0 +1,26 @@
+"""Fixtures of the operator tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import support
+
+import alexnet
+
+
+@pytest.fixture(params=support.ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test once with the kernels of each instruction set."""
+    before = alexnet.cpu_isa()
+    alexnet.set_cpu_isa(request.param)
+    yield request.param
+    alexnet.set_cpu_isa(before)
+
+
+@pytest.fixture(autouse=True)
+def _restore_threads() -> Iterator[None]:
+    before = alexnet.get_num_threads()
+    yield
+    alexnet.set_num_threads(before)
