@@ -49,6 +49,7 @@ def check_conv2d(
     activation: str | None,
     algorithm: str,
 ) -> Conv2dShape:
+    """Check a call of `conv2d`."""
     shape = conv2d_shape("conv2d", x.shape, weight.shape, stride, padding, groups)
     if bias is not None:
         check_shape("conv2d", "bias", bias, (shape.out_channels,))
@@ -66,6 +67,7 @@ def check_conv2d_backward_input(
     groups: int,
     algorithm: str,
 ) -> Conv2dShape:
+    """Check a call of `conv2d_backward_input`."""
     operator = "conv2d_backward_input"
     input_shape = check_extent_tuple(operator, "input_shape", input_shape)
     shape = conv2d_shape(
@@ -85,6 +87,7 @@ def check_conv2d_backward_weight(
     groups: int,
     algorithm: str,
 ) -> Conv2dShape:
+    """Check a call of `conv2d_backward_weight`."""
     operator = "conv2d_backward_weight"
     check_ndim(operator, "dy", dy.shape, IMAGE_AXES)
     check_ndim(operator, "x", x.shape, IMAGE_AXES)
@@ -102,12 +105,14 @@ def check_conv2d_backward_weight(
 def check_max_pool2d(
     x: HasShape, window: Size2d, stride: Size2d, padding: Padding, ceil_mode: bool
 ) -> Pool2dShape:
+    """Check a call of `max_pool2d`."""
     return pool2d_shape("max_pool2d", x.shape, window, stride, padding, ceil_mode)
 
 
 def check_max_pool2d_backward(
     dy: HasShape, x: HasShape, window: Size2d, stride: Size2d, padding: Padding, ceil_mode: bool
 ) -> Pool2dShape:
+    """Check a call of `max_pool2d_backward`."""
     operator = "max_pool2d_backward"
     shape = pool2d_shape(operator, x.shape, window, stride, padding, ceil_mode)
     check_shape(operator, "dy", dy, shape.output_shape)
@@ -117,6 +122,7 @@ def check_max_pool2d_backward(
 def check_dense(
     x: HasShape, weight: HasShape, bias: HasShape | None, activation: str | None
 ) -> DenseShape:
+    """Check a call of `dense`."""
     check_ndim("dense", "x", x.shape, ("batch", "in_features"))
     shape = dense_shape("dense", x.shape[0], weight.shape)
     check_shape("dense", "x", x, shape.input_shape)
@@ -127,6 +133,7 @@ def check_dense(
 
 
 def check_dense_backward_input(dy: HasShape, weight: HasShape) -> DenseShape:
+    """Check a call of `dense_backward_input`."""
     operator = "dense_backward_input"
     check_ndim(operator, "dy", dy.shape, ("batch", "out_features"))
     shape = dense_shape(operator, dy.shape[0], weight.shape)
@@ -135,6 +142,7 @@ def check_dense_backward_input(dy: HasShape, weight: HasShape) -> DenseShape:
 
 
 def check_dense_backward_weight(dy: HasShape, x: HasShape) -> DenseShape:
+    """Check a call of `dense_backward_weight`."""
     operator = "dense_backward_weight"
     check_ndim(operator, "dy", dy.shape, ("batch", "out_features"))
     check_ndim(operator, "x", x.shape, ("batch", "in_features"))
@@ -146,6 +154,7 @@ def check_dense_backward_weight(dy: HasShape, x: HasShape) -> DenseShape:
 def check_lrn(
     x: HasShape, depth_radius: int, bias: float, alpha: float, beta: float, *, operator: str = "lrn"
 ) -> ChannelsShape:
+    """Check a call of `lrn`."""
     shape = channels_shape(operator, "x", x.shape)
     check_int(operator, "depth_radius", depth_radius, 0, LARGEST_SIZE)
     check_number(operator, "bias", bias, above=0)
@@ -157,8 +166,14 @@ def check_lrn(
 def check_lrn_backward(
     dy: HasShape, x: HasShape, depth_radius: int, bias: float, alpha: float, beta: float
 ) -> ChannelsShape:
+    """Check a call of `lrn_backward`."""
     check_shape("lrn_backward", "dy", dy, tuple(x.shape))
     return check_lrn(x, depth_radius, bias, alpha, beta, operator="lrn_backward")
+
+
+def check_relu_backward(dy: HasShape, y: HasShape) -> None:
+    """Check a call of `relu_backward`."""
+    check_shape("relu_backward", "y", y, tuple(dy.shape))
 
 
 def check_batch_norm(
@@ -170,6 +185,7 @@ def check_batch_norm(
     epsilon: float,
     activation: str | None,
 ) -> ChannelsShape:
+    """Check a call of `batch_norm`."""
     operator = "batch_norm"
     shape = channels_shape(operator, "x", x.shape)
     check_shape(operator, "gamma", gamma, (shape.channels,))
@@ -197,6 +213,7 @@ def check_batch_norm_backward(
     epsilon: float,
     training: bool,
 ) -> ChannelsShape:
+    """Check a call of `batch_norm_backward`."""
     operator = "batch_norm_backward"
     check_shape(operator, "dy", dy, tuple(x.shape))
     shape = channels_shape(operator, "x", x.shape)
@@ -209,7 +226,7 @@ def check_batch_norm_backward(
 
 
 def check_dropout(operator: str, rate: float, seed: int, offset: int) -> int:
-    """The threshold of the mask: element i is kept when its Philox word is at least this."""
+    """Check the parameters; return the least Philox word that keeps its element."""
     check_number(operator, "rate", rate, low=0, below=1)
     check_int(operator, "seed", seed, 0, 2**64 - 1)
     check_int(operator, "offset", offset, 0, 2**64 - 1)
@@ -217,14 +234,14 @@ def check_dropout(operator: str, rate: float, seed: int, offset: int) -> int:
 
 
 def check_softmax_cross_entropy(operator: str, logits: HasShape, labels: HasShape) -> Shape:
-    """Shape of the logits: (batch, classes)."""
+    """Check shapes; return that of the logits, (batch, classes)."""
     check_ndim(operator, "logits", logits.shape, ("batch", "classes"))
     check_shape(operator, "labels", labels, (logits.shape[0],))
     return tuple(logits.shape)
 
 
 def check_label_range(operator: str, lowest: int, highest: int, classes: int) -> None:
-    """Smallest and largest of the labels, found by the implementation, are classes."""
+    """Check the smallest and the largest label, which the implementation has found."""
     for label in (lowest, highest):
         if not 0 <= label < classes:
             raise ValueError(
@@ -240,6 +257,7 @@ def check_sgd_update(
     momentum: float,
     weight_decay: float,
 ) -> None:
+    """Check a call of `sgd_update`."""
     operator = "sgd_update"
     check_shape(operator, "gradient", gradient, tuple(parameter.shape))
     check_shape(operator, "velocity", velocity, tuple(parameter.shape))
@@ -260,6 +278,7 @@ def check_adam_update(
     epsilon: float,
     weight_decay: float,
 ) -> None:
+    """Check a call of `adam_update`."""
     operator = "adam_update"
     check_shape(operator, "gradient", gradient, tuple(parameter.shape))
     check_shape(operator, "first_moment", first_moment, tuple(parameter.shape))

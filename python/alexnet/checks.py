@@ -19,6 +19,7 @@ Size2d: TypeAlias = int | Sequence[int]
 AnyArray: TypeAlias = npt.NDArray[np.generic]
 
 CONV2D_ALGORITHMS = ("naive", "im2col", "direct")
+LARGEST_THREADS = 4096
 LARGEST_SIZE = 2**31 - 1  # of one extent, stride or pad: keeps index arithmetic within 64 bits
 
 
@@ -26,7 +27,8 @@ class HasShape(Protocol):
     """Any array, NumPy's or a device's: only its shape is read."""
 
     @property
-    def shape(self) -> Shape: ...
+    def shape(self) -> Shape:
+        """Extents, batch first."""
 
 
 def check_int(operator: str, argument: str, value: object, low: int, high: int) -> int:
@@ -62,23 +64,27 @@ def check_number(
 
 
 def check_flag(operator: str, argument: str, value: object) -> bool:
+    """`value` as a bool if it is one; 0 and 1 are not."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{operator}: {argument} is {value!r}, expected True or False")
     return bool(value)
 
 
 def check_activation(operator: str, activation: object) -> None:
+    """`activation` names one that can be fused."""
     if activation is not None and activation != "relu":
         raise ValueError(f"{operator}: activation is {activation!r}, expected None or 'relu'")
 
 
 def check_algorithm(operator: str, algorithm: object) -> None:
+    """`algorithm` is "auto" or one of `CONV2D_ALGORITHMS`."""
     names = ("auto", *CONV2D_ALGORITHMS)
     if algorithm not in names:
         raise ValueError(f"{operator}: algorithm is {algorithm!r}, expected one of {names}")
 
 
 def check_shape(operator: str, argument: str, array: HasShape, expected: Shape) -> None:
+    """`array` has exactly the `expected` shape."""
     if tuple(array.shape) != expected:
         raise ValueError(
             f"{operator}: {argument} has shape {tuple(array.shape)}, expected {expected}"
@@ -94,7 +100,7 @@ def check_ndim(operator: str, argument: str, shape: Sequence[int], axes: Sequenc
 
 
 def check_pair(operator: str, argument: str, value: Size2d, low: int = 1) -> tuple[int, int]:
-    """An integer, or (height, width), as (height, width)."""
+    """`value`, an integer or (height, width), as (height, width)."""
     if isinstance(value, tuple | list):
         if len(value) != 2:
             raise ValueError(
@@ -117,6 +123,7 @@ def check_extent_tuple(operator: str, argument: str, value: Sequence[int]) -> Sh
 
 
 def check_extents(operator: str, argument: str, shape: Sequence[int], first: int) -> None:
+    """No extent is zero (but the first may be, if `first` is 0) or too large to index."""
     if len(shape) > 0 and (shape[0] < first or min(shape[1:], default=1) < 1):
         expected = "every extent but the first" if first == 0 else "every extent"
         raise ValueError(

@@ -110,7 +110,7 @@ class Generator:
         self.seed, self.offset = seed, offset
 
     def next_offset(self) -> int:
-        """The number of a stream that nothing else uses: for dropout, say."""
+        """Take the number of a stream that nothing else uses: for dropout, say."""
         offset = self.offset
         self.offset = (offset + 1) & LARGEST_WORD_64
         return offset
@@ -126,7 +126,7 @@ class Generator:
         return (low + (high - low) * 2.0**-32 * words.astype(np.float64)).reshape(shape)
 
     def normal(self, shape: int | Sequence[int] = (), stddev: float = 1.0) -> Float64Array:
-        """Normal with mean 0 and standard deviation `stddev`."""
+        """Draw from the normal distribution of mean 0 and standard deviation `stddev`."""
         stddev = check_number("normal", "stddev", stddev, low=0)
         size = _size("normal", shape)
         return stddev * _normal(self.seed, self.next_offset(), 0, size).reshape(shape)
@@ -134,7 +134,7 @@ class Generator:
     def truncated_normal(
         self, shape: int | Sequence[int] = (), stddev: float = 1.0
     ) -> Float64Array:
-        """Normal with mean 0, values beyond two `stddev` drawn again: TensorFlow's initialiser.
+        """Draw normal numbers, those beyond two `stddev` again: TensorFlow's initialiser.
 
         `stddev` is the one before truncation; what comes out has 0.8796 of it.
         """
@@ -164,7 +164,7 @@ class Generator:
         return (scaled.astype(np.int64) + low).reshape(shape)
 
     def permutation(self, n: int) -> npt.NDArray[np.int64]:
-        """The integers 0 .. n - 1 in random order: sorted by a random key of 64 bits each."""
+        """Shuffle the integers 0 .. n - 1: sort them by a random key of 64 bits each."""
         n = check_int("permutation", "n", n, 0, 2**62)
         words = philox_words(self.seed, self.next_offset(), 2 * n).astype(np.uint64)
         keys = (words[0::2] << np.uint64(32)) | words[1::2]
@@ -181,7 +181,7 @@ def _size(operator: str, shape: int | Sequence[int]) -> int:
 
 
 def _normal(seed: int, offset: int, first: int, count: int) -> Float64Array:
-    """Standard normal numbers first .. first + count - 1 of a stream, `first` even.
+    """Draw the standard normal numbers first .. first + count - 1 of a stream, `first` even.
 
     Box and Muller, 1958: the words 2j and 2j + 1 give the radius and the angle of a point of the
     plane, whose coordinates are the numbers 2j and 2j + 1. Half a unit added to each word keeps

@@ -76,20 +76,23 @@ class Conv2dShape:
 
     @property
     def input_shape(self) -> Shape:
+        """Shape of x and dx."""
         return (self.batch, self.in_height, self.in_width, self.in_channels)
 
     @property
     def output_shape(self) -> Shape:
+        """Shape of y and dy."""
         return (self.batch, self.out_height, self.out_width, self.out_channels)
 
     @property
     def weight_shape(self) -> Shape:
+        """Shape of weight and dweight."""
         in_per_group = self.in_channels // self.groups
         return (self.kernel_height, self.kernel_width, in_per_group, self.out_channels)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the forward pass; taps on padding count, as is customary."""
+        """Multiply-accumulates of the forward pass; taps on padding are counted."""
         return math.prod(self.output_shape) * math.prod(self.weight_shape[:3])
 
 
@@ -112,10 +115,12 @@ class Pool2dShape:
 
     @property
     def input_shape(self) -> Shape:
+        """Shape of x and dx."""
         return (self.batch, self.in_height, self.in_width, self.channels)
 
     @property
     def output_shape(self) -> Shape:
+        """Shape of y and dy."""
         return (self.batch, self.out_height, self.out_width, self.channels)
 
 
@@ -129,18 +134,22 @@ class DenseShape:
 
     @property
     def input_shape(self) -> Shape:
+        """Shape of x and dx."""
         return (self.batch, self.in_features)
 
     @property
     def output_shape(self) -> Shape:
+        """Shape of y and dy."""
         return (self.batch, self.out_features)
 
     @property
     def weight_shape(self) -> Shape:
+        """Shape of weight and dweight."""
         return (self.in_features, self.out_features)
 
     @property
     def macs(self) -> int:
+        """Multiply-accumulates of the forward pass."""
         return self.batch * self.in_features * self.out_features
 
 
@@ -168,7 +177,7 @@ def resolve_padding(
     window: tuple[int, int],
     stride: tuple[int, int],
 ) -> Pads:
-    """`padding` as ((top, bottom), (left, right)) for an image of `size` (height, width)."""
+    """Express `padding` as ((top, bottom), (left, right)); sizes are (height, width)."""
     if isinstance(padding, str):
         if padding == "same":
             return (
@@ -196,6 +205,7 @@ def resolve_padding(
 def check_groups(
     operator: str, groups: object, in_channels: int, out_channels: int, input_name: str
 ) -> int:
+    """Return `groups` as an int if it divides the channels of x and of y."""
     count = check_int(operator, "groups", groups, 1, LARGEST_SIZE)
     if in_channels % count or out_channels % count:
         raise ValueError(
@@ -323,6 +333,7 @@ def pool2d_shape(
 def dense_shape(
     operator: str, batch: int, weight_shape: Sequence[int], *, weight_name: str = "weight"
 ) -> DenseShape:
+    """Extents of a dense layer on `batch` rows, from its weight (in_features, out_features)."""
     if len(weight_shape) != 2:
         raise ValueError(
             f"{operator}: {weight_name} has shape {tuple(weight_shape)}, "
@@ -333,7 +344,7 @@ def dense_shape(
 
 
 def channels_shape(operator: str, argument: str, shape: Sequence[int]) -> ChannelsShape:
-    """An array (batch, ..., channels) with at least two axes as (pixels, channels)."""
+    """See an array (batch, ..., channels), of at least two axes, as (pixels, channels)."""
     if len(shape) < 2:
         raise ValueError(
             f"{operator}: {argument} has shape {tuple(shape)}, expected (batch, ..., channels)"

@@ -1,0 +1,111 @@
+"""Batch normalisation (Ioffe and Szegedy 2015, algorithms 1 and 2) and its gradients.
+
+    y = gamma * (x - mean) / sqrt(variance + epsilon) + beta      for each channel
+
+x (batch, ..., channels); the statistics run over all axes but the last, n numbers a channel, and
+the variance is the biased one (divided by n).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alexnet import calls
+from alexnet.reference._arrays import (
+    FloatArray,
+    as_float64,
+    check_result,
+    check_results,
+    deliver,
+)
+
+
+def batch_norm(
+    x: FloatArray,
+    gamma: FloatArray,
+    beta: FloatArray,
+    *,
+    mean: FloatArray | None = None,
+    variance: FloatArray | None = None,
+    epsilon: float = 1e-5,
+    activation: str | None = None,
+    out: FloatArray | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return y, mean and variance; gamma, beta, mean and variance are (channels,).
+
+    Without `mean` and `variance` those of the batch are computed, used and returned (training);
+    an empty batch has zeros. With both, those are used and returned (inference). `activation`
+    "relu" is applied to y.
+    """
+    operator = "batch_norm"
+    values = as_float64(operator, "x", x)
+    scale = as_float64(operator, "gamma", gamma)
+    shift = as_float64(operator, "beta", beta)
+    given_mean = None if mean is None else as_float64(operator, "mean", mean)
+    given_variance = None if variance is None else as_float64(operator, "variance", variance)
+    shape = calls.check_batch_norm(x, gamma, beta, mean, variance, epsilon, activation)
+    inputs = {"x": x, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    check_result(operator, out, x.shape, inputs)
+
+    pixels = values.reshape(shape.pixels, shape.channels)
+    if given_mean is not None and given_variance is not None:
+        used_mean, used_variance = given_mean, given_variance
+    elif shape.pixels == 0:
+        used_mean, used_variance = np.zeros(shape.channels), np.zeros(shape.channels)
+    else:
+        used_mean, used_variance = pixels.mean(axis=0), pixels.var(axis=0)
+    y = scale * (pixels - used_mean) / np.sqrt(used_variance + epsilon) + shift
+    if activation == "relu":
+        y = np.maximum(y, 0)
+    return deliver(y.reshape(x.shape), out), used_mean, used_variance
+
+
+def batch_norm_backward(
+    dy: FloatArray,
+    x: FloatArray,
+    gamma: FloatArray,
+    mean: FloatArray,
+    variance: FloatArray,
+    *,
+    epsilon: float = 1e-5,
+    training: bool = True,
+    out: tuple[FloatArray | None, FloatArray | None, FloatArray | None] | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Gradients dx, dgamma and dbeta, given dy at the output of the affine map.
+
+    `mean` and `variance` are those that the forward call returned. In training they depend on x:
+    with z = (x - mean) / sqrt(variance + epsilon),
+
+        dgamma = sum(dy * z)     dbeta = sum(dy)
+        dx = gamma / sqrt(variance + epsilon) * (dy - dbeta / n - z * dgamma / n)
+
+    With training=False they are constants and the last two terms are absent. The mask of a fused
+    ReLU is the caller's to apply, with `relu_backward`. `out` is (dx, dgamma, dbeta), None for an
+    array to allocate.
+    """
+    operator = "batch_norm_backward"
+    gradient = as_float64(operator, "dy", dy)
+    values = as_float64(operator, "x", x)
+    scale = as_float64(operator, "gamma", gamma)
+    used_mean = as_float64(operator, "mean", mean)
+    used_variance = as_float64(operator, "variance", variance)
+    shape = calls.check_batch_norm_backward(dy, x, gamma, mean, variance, epsilon, training)
+    channels = (shape.channels,)
+    out_dx, out_dgamma, out_dbeta = check_results(
+        operator,
+        out,
+        {"dx": x.shape, "dgamma": channels, "dbeta": channels},
+        {"dy": dy, "x": x, "gamma": gamma, "mean": mean, "variance": variance},
+    )
+
+    dy_pixels = gradient.reshape(shape.pixels, shape.channels)
+    pixels = values.reshape(shape.pixels, shape.channels)
+    deviation = np.sqrt(used_variance + epsilon)
+    normalized = (pixels - used_mean) / deviation
+    dgamma = np.sum(dy_pixels * normalized, axis=0)
+    dbeta = np.sum(dy_pixels, axis=0)
+    through = dy_pixels
+    if training and shape.pixels:
+        through = dy_pixels - (dbeta + normalized * dgamma) / shape.pixels
+    dx = (scale / deviation * through).reshape(x.shape)
+    return deliver(dx, out_dx), deliver(dgamma, out_dgamma), deliver(dbeta, out_dbeta)
