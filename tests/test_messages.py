@@ -1,0 +1,431 @@
+"""Every message of the argument checks, the same from every implementation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alexnet import cpu, reference
+
+IMPLEMENTATIONS = (reference, cpu)
+LARGEST = 2**31 - 1
+
+
+def zeros(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return np.zeros(shape, dtype)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an operator, good but for the arguments that make it bad."""
+
+    operator: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, implementation: ModuleType) -> object:
+        return getattr(implementation, self.operator)(*self.args, **self.kwargs)
+
+
+def call(operator: str, *args: Any, **kwargs: Any) -> Call:
+    return Call(operator, args, kwargs)
+
+
+X, WEIGHT, DY = zeros(2, 9, 9, 8), zeros(3, 3, 4, 6), zeros(2, 9, 9, 6)
+LOGITS, LABELS = zeros(3, 5), np.array([0, 4, 2])
+VECTOR = zeros(8)
+
+
+def conv2d(**changes: Any) -> Call:
+    return Call("conv2d", (), {"x": X, "weight": WEIGHT, "groups": 2, **changes})
+
+
+def conv2d_backward_input(**changes: Any) -> Call:
+    arguments = {"dy": DY, "weight": WEIGHT, "input_shape": X.shape, "groups": 2, **changes}
+    return Call("conv2d_backward_input", (), arguments)
+
+
+def conv2d_backward_weight(**changes: Any) -> Call:
+    arguments = {"dy": DY, "x": X, "kernel_size": 3, "groups": 2, **changes}
+    return Call("conv2d_backward_weight", (), arguments)
+
+
+def sgd_update(**changes: Any) -> Call:
+    arguments = {name: zeros(8) for name in ("parameter", "gradient", "velocity")}
+    return Call("sgd_update", (), {**arguments, "learning_rate": 0.1, **changes})
+
+
+def adam_update(**changes: Any) -> Call:
+    names = ("parameter", "gradient", "first_moment", "second_moment")
+    return Call("adam_update", (), {**{name: zeros(8) for name in names}, "step": 1, **changes})
+
+
+VALUE_ERRORS = [
+    # conv2d
+    (
+        conv2d(weight=zeros(3, 3, 3, 6)),
+        "conv2d: weight has 3 input channels per group, but x has 8 channels and groups=2 "
+        "(expected 4)",
+    ),
+    (
+        conv2d(groups=4),
+        "conv2d: groups is 4, expected a divisor of the 8 channels of x and of the 6 output "
+        "channels",
+    ),
+    (conv2d(groups=0), f"conv2d: groups is 0, expected an integer from 1 to {LARGEST}"),
+    (
+        conv2d(x=zeros(9, 9, 8)),
+        "conv2d: x has shape (9, 9, 8), expected (batch, height, width, channels)",
+    ),
+    (
+        conv2d(x=zeros(2, 9, 0, 8)),
+        "conv2d: x has shape (2, 9, 0, 8), expected every extent but the first to be at least 1",
+    ),
+    (
+        conv2d(weight=zeros(3, 3, 4)),
+        "conv2d: weight has shape (3, 3, 4), expected "
+        "(kernel_height, kernel_width, in_channels / groups, out_channels)",
+    ),
+    (
+        conv2d(weight=zeros(3, 3, 4, 0)),
+        "conv2d: weight has shape (3, 3, 4, 0), expected every extent to be at least 1",
+    ),
+    (
+        conv2d(weight=zeros(11, 3, 4, 6), padding=((0, 1), (0, 0))),
+        "conv2d: weight spans 11x3, expected at most 10x9, the height and width of x with padding",
+    ),
+    (conv2d(bias=zeros(5)), "conv2d: bias has shape (5,), expected (6,)"),
+    (conv2d(stride=0), f"conv2d: stride is 0, expected an integer from 1 to {LARGEST}"),
+    (conv2d(stride=2**40), f"conv2d: stride is {2**40}, expected an integer from 1 to {LARGEST}"),
+    (
+        conv2d(stride=(1, 2, 3)),
+        "conv2d: stride is (1, 2, 3), expected an integer or (height, width)",
+    ),
+    (
+        conv2d(padding="full"),
+        "conv2d: padding is 'full', expected 'same', 'valid', an integer or "
+        "((top, bottom), (left, right))",
+    ),
+    (
+        conv2d(padding=(1, 2)),
+        "conv2d: padding is (1, 2), expected 'same', 'valid', an integer or "
+        "((top, bottom), (left, right))",
+    ),
+    (conv2d(padding=-1), f"conv2d: padding is -1, expected an integer from 0 to {LARGEST}"),
+    (
+        conv2d(padding=((0, 0), (0, -2))),
+        f"conv2d: padding is -2, expected an integer from 0 to {LARGEST}",
+    ),
+    (conv2d(activation="tanh"), "conv2d: activation is 'tanh', expected None or 'relu'"),
+    (
+        conv2d(algorithm="fft"),
+        "conv2d: algorithm is 'fft', expected one of ('auto', 'naive', 'im2col', 'direct')",
+    ),
+    (conv2d(out=zeros(2, 9, 9, 7)), "conv2d: out has shape (2, 9, 9, 7), expected (2, 9, 9, 6)"),
+    (
+        conv2d_backward_input(dy=zeros(2, 9, 8, 6)),
+        "conv2d_backward_input: dy has shape (2, 9, 8, 6), expected (2, 9, 9, 6)",
+    ),
+    (
+        conv2d_backward_input(input_shape=(9, 9, 8)),
+        "conv2d_backward_input: input_shape has shape "
+        "(9, 9, 8), expected (batch, height, width, channels)",
+    ),
+    (
+        conv2d_backward_input(input_shape=(-2, 9, 9, 8)),
+        f"conv2d_backward_input: input_shape is -2, expected an integer from 0 to {LARGEST}",
+    ),
+    (
+        conv2d_backward_input(input_shape=(2, 9, 9, 6)),
+        "conv2d_backward_input: weight has 4 input "
+        "channels per group, but input_shape has 6 channels and groups=2 (expected 3)",
+    ),
+    (
+        conv2d_backward_weight(kernel_size=(3, 0)),
+        f"conv2d_backward_weight: kernel_size is 0, expected an integer from 1 to {LARGEST}",
+    ),
+    (
+        conv2d_backward_weight(kernel_size=10, padding=0),
+        "conv2d_backward_weight: kernel_size "
+        "spans 10x10, expected at most 9x9, the height and width of x with padding",
+    ),
+    (
+        conv2d_backward_weight(dy=zeros(3, 9, 9, 6)),
+        "conv2d_backward_weight: dy has shape (3, 9, 9, 6), expected (2, 9, 9, 6)",
+    ),
+    (
+        conv2d_backward_weight(groups=3),
+        "conv2d_backward_weight: groups is 3, expected a divisor "
+        "of the 8 channels of x and of the 6 output channels",
+    ),
+    (
+        conv2d_backward_weight(out=(None, zeros(7))),
+        "conv2d_backward_weight: out dbias has shape (7,), expected (6,)",
+    ),
+    # dense
+    (call("dense", zeros(2, 3), zeros(4, 5)), "dense: x has shape (2, 3), expected (2, 4)"),
+    (
+        call("dense", zeros(2, 3, 1), zeros(3, 5)),
+        "dense: x has shape (2, 3, 1), expected (batch, in_features)",
+    ),
+    (
+        call("dense", zeros(2, 3), zeros(3)),
+        "dense: weight has shape (3,), expected (in_features, out_features)",
+    ),
+    (
+        call("dense", zeros(2, 3), zeros(3, 0)),
+        "dense: weight has shape (3, 0), expected every extent to be at least 1",
+    ),
+    (
+        call("dense", zeros(2, 3), zeros(3, 4), zeros(3)),
+        "dense: bias has shape (3,), expected (4,)",
+    ),
+    (
+        call("dense", zeros(2, 3), zeros(3, 4), activation=1),
+        "dense: activation is 1, expected None or 'relu'",
+    ),
+    (
+        call("dense_backward_input", zeros(2, 3), zeros(3, 4)),
+        "dense_backward_input: dy has shape (2, 3), expected (2, 4)",
+    ),
+    (
+        call("dense_backward_weight", zeros(2, 3), zeros(4, 5)),
+        "dense_backward_weight: dy has shape (2, 3), expected (4, 3)",
+    ),
+    # lrn
+    (
+        call("lrn", X, depth_radius=-1),
+        f"lrn: depth_radius is -1, expected an integer from 0 to {LARGEST}",
+    ),
+    (call("lrn", X, bias=0), "lrn: bias is 0, expected a finite number > 0"),
+    (call("lrn", X, alpha=float("nan")), "lrn: alpha is nan, expected a finite number"),
+    (call("lrn", X, beta=float("inf")), "lrn: beta is inf, expected a finite number"),
+    (call("lrn", zeros(3)), "lrn: x has shape (3,), expected (batch, ..., channels)"),
+    (
+        call("lrn", zeros(3, 0)),
+        "lrn: x has shape (3, 0), expected every extent but the first to be at least 1",
+    ),
+    (call("lrn_backward", DY, X), "lrn_backward: dy has shape (2, 9, 9, 6), expected (2, 9, 9, 8)"),
+    # max_pool2d
+    (
+        call("max_pool2d", X, window=10),
+        "max_pool2d: window is 10x10, expected at most 9x9, the height and width of x with padding",
+    ),
+    (
+        call("max_pool2d", X, window=(2, 3), padding=2),
+        "max_pool2d: padding is 2, expected less than the window 2x3 on every side",
+    ),
+    (
+        call("max_pool2d", X, window=(0, 1)),
+        f"max_pool2d: window is 0, expected an integer from 1 to {LARGEST}",
+    ),
+    (
+        call("max_pool2d", zeros(2, 9, 9)),
+        "max_pool2d: x has shape (2, 9, 9), expected (batch, height, width, channels)",
+    ),
+    (
+        call("max_pool2d_backward", X, X),
+        "max_pool2d_backward: dy has shape (2, 9, 9, 8), expected (2, 4, 4, 8)",
+    ),
+    # element-wise
+    (call("relu", X, out=DY), "relu: out has shape (2, 9, 9, 6), expected (2, 9, 9, 8)"),
+    (
+        call("relu_backward", X, DY),
+        "relu_backward: y has shape (2, 9, 9, 6), expected (2, 9, 9, 8)",
+    ),
+    (call("dropout", X, rate=1), "dropout: rate is 1, expected a finite number >= 0 and < 1"),
+    (call("dropout", X, rate=-0.5), "dropout: rate is -0.5, expected a finite number >= 0 and < 1"),
+    (
+        call("dropout", X, seed=-1),
+        f"dropout: seed is -1, expected an integer from 0 to {2**64 - 1}",
+    ),
+    (
+        call("dropout_backward", X, offset=2**64),
+        f"dropout_backward: offset is {2**64}, expected an integer from 0 to {2**64 - 1}",
+    ),
+    # batch_norm
+    (call("batch_norm", X, zeros(7), VECTOR), "batch_norm: gamma has shape (7,), expected (8,)"),
+    (
+        call("batch_norm", X, VECTOR, zeros(8, 1)),
+        "batch_norm: beta has shape (8, 1), expected (8,)",
+    ),
+    (
+        call("batch_norm", X, VECTOR, VECTOR, mean=VECTOR),
+        "batch_norm: variance is None but mean "
+        "is given, expected both (inference) or neither (training)",
+    ),
+    (
+        call("batch_norm", X, VECTOR, VECTOR, epsilon=0.0),
+        "batch_norm: epsilon is 0.0, expected a finite number > 0",
+    ),
+    (
+        call("batch_norm_backward", X, X, VECTOR, VECTOR, zeros(6)),
+        "batch_norm_backward: variance has shape (6,), expected (8,)",
+    ),
+    (
+        call("batch_norm_backward", DY, X, VECTOR, VECTOR, VECTOR),
+        "batch_norm_backward: dy has shape (2, 9, 9, 6), expected (2, 9, 9, 8)",
+    ),
+    # losses
+    (
+        call("softmax_cross_entropy", LOGITS, np.array([0, 5, 2])),
+        "softmax_cross_entropy: labels has the value 5, expected values from 0 to 4",
+    ),
+    (
+        call("softmax_cross_entropy_backward", LOGITS, np.array([0, 1, -1])),
+        "softmax_cross_entropy_backward: labels has the value -1, expected values from 0 to 4",
+    ),
+    (
+        call("softmax_cross_entropy", LOGITS, LABELS[:2]),
+        "softmax_cross_entropy: labels has shape (2,), expected (3,)",
+    ),
+    (
+        call("softmax_cross_entropy", zeros(3), LABELS),
+        "softmax_cross_entropy: logits has shape (3,), expected (batch, classes)",
+    ),
+    # optimizers
+    (sgd_update(gradient=zeros(7)), "sgd_update: gradient has shape (7,), expected (8,)"),
+    (sgd_update(momentum=1), "sgd_update: momentum is 1, expected a finite number >= 0 and < 1"),
+    (
+        sgd_update(learning_rate=-1),
+        "sgd_update: learning_rate is -1, expected a finite number >= 0",
+    ),
+    (
+        sgd_update(parameter=VECTOR, velocity=VECTOR),
+        "sgd_update: velocity overlaps parameter, expected separate memory",
+    ),
+    (
+        sgd_update(parameter=zeros(16)[::2]),
+        "sgd_update: parameter has strides (8,) for shape (8,), expected a C-contiguous array",
+    ),
+    (adam_update(step=0), f"adam_update: step is 0, expected an integer from 1 to {2**63 - 1}"),
+    (adam_update(beta2=1.0), "adam_update: beta2 is 1.0, expected a finite number >= 0 and < 1"),
+    (adam_update(epsilon=0), "adam_update: epsilon is 0, expected a finite number > 0"),
+    (
+        adam_update(second_moment=zeros(9)),
+        "adam_update: second_moment has shape (9,), expected (8,)",
+    ),
+]
+
+# FLOATS stands for the dtypes that the implementation takes.
+TYPE_ERRORS = [
+    (
+        conv2d(x=X.tolist()),
+        "conv2d: x is of type list, expected a numpy.ndarray of FLOATS",
+    ),
+    (
+        conv2d(weight=WEIGHT.astype(np.int64)),
+        "conv2d: weight has dtype int64, expected FLOATS",
+    ),
+    (
+        conv2d(x=X.astype(">f4")),
+        "conv2d: x has dtype float32 in foreign byte order, expected FLOATS",
+    ),
+    (conv2d(bias=zeros(6, dtype="float16")), "conv2d: bias has dtype float16, expected FLOATS"),
+    (conv2d(stride=1.0), "conv2d: stride is 1.0, expected an integer"),
+    (conv2d(stride=True), "conv2d: stride is True, expected an integer"),
+    (conv2d(padding=None), "conv2d: padding is None, expected an integer"),
+    (conv2d(groups="2"), "conv2d: groups is '2', expected an integer"),
+    (
+        conv2d_backward_input(input_shape=9),
+        "conv2d_backward_input: input_shape is 9, expected a tuple of integers",
+    ),
+    (
+        conv2d_backward_weight(out=zeros(3, 3, 4, 6)),
+        "conv2d_backward_weight: out is ndarray, "
+        "expected a tuple (dweight, dbias) of arrays or None",
+    ),
+    (
+        conv2d_backward_weight(out=(None,)),
+        "conv2d_backward_weight: out is 1 entries, expected a "
+        "tuple (dweight, dbias) of arrays or None",
+    ),
+    (call("lrn", X, alpha="1"), "lrn: alpha is '1', expected a real number"),
+    (call("lrn", X, beta=True), "lrn: beta is True, expected a real number"),
+    (call("lrn", X, depth_radius=2.0), "lrn: depth_radius is 2.0, expected an integer"),
+    (call("max_pool2d", X, ceil_mode=1), "max_pool2d: ceil_mode is 1, expected True or False"),
+    (
+        call("relu", X, out=X.astype(np.int32)),
+        "relu: out has dtype int32, expected FLOATS",
+    ),
+    (
+        call("batch_norm_backward", X, X, VECTOR, VECTOR, VECTOR, training=None),
+        "batch_norm_backward: training is None, expected True or False",
+    ),
+    (
+        call("softmax_cross_entropy", LOGITS, LABELS.astype(np.float32)),
+        "softmax_cross_entropy: labels has dtype float32, expected an integer dtype",
+    ),
+    (
+        call("softmax_cross_entropy", LOGITS, LABELS > 0),
+        "softmax_cross_entropy: labels has dtype bool, expected an integer dtype",
+    ),
+    (
+        call("softmax_cross_entropy", LOGITS, [0, 1, 2]),
+        "softmax_cross_entropy: labels is of type "
+        "list, expected a numpy.ndarray of an integer dtype",
+    ),
+    (adam_update(step=1.5), "adam_update: step is 1.5, expected an integer"),
+]
+
+
+def cases(table: list[tuple[Call, str]]) -> list[Any]:
+    """Each bad call with each implementation that has the operator."""
+    return [
+        pytest.param(implementation, bad_call, message, id=f"{name}-{message}")
+        for implementation in IMPLEMENTATIONS
+        for name in [implementation.__name__.removeprefix("alexnet.")]
+        for bad_call, message in table
+        if hasattr(implementation, bad_call.operator)
+    ]
+
+
+@pytest.mark.parametrize(("implementation", "bad_call", "message"), cases(VALUE_ERRORS))
+def test_value_error(implementation: ModuleType, bad_call: Call, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        bad_call(implementation)
+
+
+@pytest.mark.parametrize(("implementation", "bad_call", "message"), cases(TYPE_ERRORS))
+def test_type_error(implementation: ModuleType, bad_call: Call, message: str) -> None:
+    floats = "float32 or float64" if implementation is reference else "float32"
+    with pytest.raises(TypeError, match=f"^{re.escape(message.replace('FLOATS', floats))}$"):
+        bad_call(implementation)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
+def test_the_calls_are_good_without_their_changes(implementation: ModuleType) -> None:
+    good = (
+        conv2d(),
+        conv2d_backward_input(),
+        conv2d_backward_weight(),
+        sgd_update(),
+        adam_update(),
+        call("softmax_cross_entropy", LOGITS, LABELS),
+    )
+    for good_call in good:
+        if hasattr(implementation, good_call.operator):
+            good_call(implementation)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
+def test_nothing_is_written_by_a_bad_call(implementation: ModuleType) -> None:
+    out = np.full((2, 9, 9, 6), 7, np.float32)
+    dweight = np.full((3, 3, 4, 6), 7, np.float32)
+    parameter, velocity = np.full(8, 7, np.float32), np.full(8, 7, np.float32)
+    for bad_call in (
+        conv2d(out=out, algorithm="fft"),
+        conv2d_backward_weight(out=(dweight, zeros(5))),
+        sgd_update(parameter=parameter, velocity=velocity, gradient=zeros(9)),
+        sgd_update(parameter=parameter, velocity=velocity, weight_decay=-1),
+    ):
+        if hasattr(implementation, bad_call.operator):
+            with pytest.raises(ValueError, match="expected"):
+                bad_call(implementation)
+    for array in (out, dweight, parameter, velocity):
+        np.testing.assert_array_equal(array, 7)
