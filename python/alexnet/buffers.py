@@ -1,0 +1,132 @@
+"""The memory of a network's activations and their gradients, made once for the largest batch.
+
+The batch is the first axis, so a smaller batch takes the front part of every buffer: evaluating
+on other batch sizes between training steps makes nothing new.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from alexnet.arrays import Array, ArrayKind
+from alexnet.checks import Shape
+from alexnet.variant import Variant
+
+
+def shaped(flat: Array, shape: Shape) -> Array:
+    """View the leading elements of a flat buffer as an array of `shape`."""
+    return flat[: math.prod(shape)].reshape(shape)
+
+
+class OutputPool:
+    """Buffers for results that are handed out and must not change while anyone holds them.
+
+    Two flat buffers are kept. One is used again only when no array outside refers to its memory,
+    which its reference count tells: a NumPy view always refers to the array that owns the memory,
+    however many views were taken on the way. When both are held, a new buffer takes the place of
+    the older; its holder keeps the old one alive. So ``y = net.forward(x)`` in a loop allocates
+    nothing, and results collected in a list are all kept.
+    """
+
+    def __init__(self, kind: ArrayKind, size: int) -> None:
+        self._kind = kind
+        self._size = size
+        self._buffers = [kind.empty((size,)) for _ in range(2)]
+        self._unheld = sys.getrefcount(self._buffers[0])
+
+    def acquire(self, shape: Shape) -> Array:
+        """Return an array of `shape`, at most the pool's size, in a buffer nobody else holds."""
+        for index in range(len(self._buffers)):
+            if sys.getrefcount(self._buffers[index]) == self._unheld:
+                break
+        else:
+            index = 0
+            self._buffers[index] = self._kind.empty((self._size,))
+        self._buffers.append(self._buffers.pop(index))
+        return shaped(self._buffers[-1], shape)
+
+
+class Buffers:
+    """Where every layer of a network writes its output, and where the outputs' gradients stand.
+
+    Outputs are all kept until the next forward, since backward reads them; the last one comes from
+    an `OutputPool`. Of the gradients only two are alive at a time, so they take turns in two
+    buffers of the largest size.
+    """
+
+    def __init__(self, kind: ArrayKind, variant: Variant) -> None:
+        self._kind = kind
+        self._variant = variant
+        self._owners = _owners(variant)
+        self._capacity = -1
+        self._pool: OutputPool | None = None
+        self._outputs: dict[int, Array] = {}
+        self._gradients: list[Array] = []
+        self._input_gradient: Array = None
+
+    @property
+    def last_owner(self) -> int | None:
+        """The layer in whose buffer the network's output is; None: the network makes views only."""
+        return self._owners[-1]
+
+    def outputs(self, batch_size: int) -> list[Array]:
+        """For each layer the array that its output goes to; None for views."""
+        if batch_size > self._capacity:
+            self._reserve(batch_size)
+        arrays: list[Array] = []
+        for index, shape in enumerate(self._variant.shapes(batch_size)[1:]):
+            owner = self._owners[index]
+            if self._variant.layers[index].memory == "view" or owner is None:
+                arrays.append(None)
+            elif owner < index:
+                arrays.append(arrays[owner].reshape(shape))
+            elif index == self.last_owner and self._pool is not None:
+                arrays.append(self._pool.acquire(shape))
+            else:
+                arrays.append(shaped(self._outputs[index], shape))
+        return arrays
+
+    def _reserve(self, batch_size: int) -> None:
+        self._pool, self._outputs, self._gradients, self._input_gradient = None, {}, [], None
+        for index, shape in enumerate(self._variant.shapes(batch_size)[1:]):
+            if index == self._owners[-1]:
+                self._pool = OutputPool(self._kind, math.prod(shape))
+            elif index == self._owners[index]:
+                self._outputs[index] = self._kind.empty((math.prod(shape),))
+        self._capacity = batch_size
+
+    def gradients(self, batch_size: int) -> list[Array]:
+        """For each layer the array of its output's gradient.
+
+        A layer that works in its input's memory has its input's gradient there too.
+        """
+        if not self._gradients:
+            largest = max(map(math.prod, self._variant.shapes(self._capacity)[1:]))
+            self._gradients = [self._kind.empty((largest,)) for _ in range(2)]
+        shapes = self._variant.shapes(batch_size)[1:]
+        arrays: list[Array] = []
+        turn = 0
+        for layer, shape in zip(self._variant.layers, shapes, strict=True):
+            if layer.memory == "own":
+                turn = 1 - turn
+            arrays.append(shaped(self._gradients[turn], shape))
+        return arrays
+
+    def input_gradient(self, batch_size: int) -> Array:
+        """Array of the gradient of the network's input."""
+        image_shape = self._variant.input_shape
+        if self._input_gradient is None:
+            self._input_gradient = self._kind.empty((self._capacity * math.prod(image_shape),))
+        return shaped(self._input_gradient, (batch_size, *image_shape))
+
+
+def _owners(variant: Variant) -> list[int | None]:
+    """For each layer the one in whose buffer its output is; None: in the caller's input."""
+    owners: list[int | None] = []
+    owner = None
+    for index, layer in enumerate(variant.layers):
+        if layer.memory == "own" or (layer.memory == "in place" and owner is None):
+            owner = index
+        owners.append(owner)
+    return owners

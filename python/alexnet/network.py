@@ -1,0 +1,310 @@
+"""A network: the layers of a variant with their arrays, run forward and backward.
+
+A `Network` is not safe to use from several threads at once; two networks are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from types import MappingProxyType, ModuleType
+from typing import TypeAlias
+
+import numpy as np
+
+from alexnet import ops, weights
+from alexnet.arrays import Array, array_kind
+from alexnet.buffers import Buffers
+from alexnet.checks import AnyArray, Shape
+from alexnet.layer import Context, Layer
+from alexnet.random import Generator
+from alexnet.summary import Summary
+from alexnet.variant import Variant
+
+Observer: TypeAlias = Callable[[str, str, float], None]
+
+
+class Network:
+    """The layers of a variant, one after the other, with parameters, gradients and buffers.
+
+    Parameters
+    ----------
+    variant
+        What to build.
+    seed
+        Of the network's generator, in [0, 2**64): it draws the initial parameters, then the
+        dropout masks. None leaves the parameters zero, to be assigned.
+    implementation
+        The module whose operators run it: `alexnet.ops` (chosen by array type, float32) unless
+        given. `alexnet.reference` makes every array float64.
+
+    Activations and their gradients live in buffers that are made in the first `forward` of the
+    largest batch size, those for gradients in the first `backward`; after that a step allocates
+    nothing of their size.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        seed: int | None = 0,
+        implementation: ModuleType | None = None,
+    ) -> None:
+        self.variant = variant
+        self._operators = ops if implementation is None else implementation
+        self._arrays = array_kind(self._operators)
+        self._generator = Generator(0 if seed is None else seed)
+        self._contexts = [self._make_context(index, seed) for index in range(len(self.layers))]
+        self._buffers = Buffers(self._arrays, variant)
+        self._parameters = self._by_full_name([context.parameters for context in self._contexts])
+        self._layer_state = self._by_full_name([context.state for context in self._contexts])
+        self._batch_size: int | None = None  # of the last complete forward
+
+    def _make_context(self, index: int, seed: int | None) -> Context:
+        layer, input_shape = self.layers[index], self.variant.shapes(1)[index]
+        if seed is None:
+            shapes = layer.parameter_shapes(input_shape)
+            parameters = {name: self._arrays.zeros(shape) for name, shape in shapes.items()}
+        else:
+            rules = self.variant.initialisation
+            values = layer.initial_parameters(input_shape, rules, self._generator)
+            parameters = {name: self._arrays.from_host(value) for name, value in values.items()}
+        state = {
+            name: self._arrays.from_host(value)
+            for name, value in layer.initial_state(input_shape).items()
+        }
+        return Context(self._operators, self._generator, parameters, state)
+
+    def _by_full_name(self, parts: list[dict[str, Array]]) -> dict[str, Array]:
+        return {
+            f"{layer.name}.{name}": array
+            for layer, part in zip(self.layers, parts, strict=True)
+            for name, array in part.items()
+        }
+
+    # --- what it is made of -----------------------------------------------------------------------
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in order."""
+        return self.variant.layers
+
+    @property
+    def implementation(self) -> ModuleType:
+        """The module whose operators run the network."""
+        return self._operators
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one image: (height, width, channels)."""
+        return self.variant.input_shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one image's output."""
+        return self.variant.output_shape
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """Trainable arrays by full name, such as "conv1.weight": write to them in place."""
+        return MappingProxyType(self._parameters)
+
+    @property
+    def gradients(self) -> Mapping[str, Array]:
+        """Gradient of every parameter, zero before the first backward and overwritten by each."""
+        for context in self._contexts:
+            if len(context.gradients) < len(context.parameters):
+                context.gradients = {
+                    name: self._arrays.zeros(array.shape)
+                    for name, array in context.parameters.items()
+                }
+        return self._by_full_name([context.gradients for context in self._contexts])
+
+    @property
+    def state(self) -> Mapping[str, Array]:
+        """What is kept from step to step but not trained, by full name.
+
+        The running statistics of batch norm ("bn2.running_mean"), which may be written to, and
+        "generator", a copy of the [seed, offset] that the next dropout mask follows from.
+        """
+        generator = np.array([self._generator.seed, self._generator.offset], np.uint64)
+        return MappingProxyType({**self._layer_state, "generator": generator})
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers."""
+        return self.variant.num_parameters
+
+    def summary(self, batch_size: int = 32) -> Summary:
+        """Shapes, neurons, parameters and MACs of every layer; `str()` of it is a table."""
+        return self.variant.summary(batch_size)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def forward(
+        self, x: Array, training: bool = False, *, observer: Observer | None = None
+    ) -> Array:
+        """Compute the output for a batch of images.
+
+        Parameters
+        ----------
+        x
+            Images (batch, height, width, channels), float32. Never written to; kept, and read
+            again by `backward`, until the next forward, so leave it unchanged until then.
+        training
+            Dropout drops and batch norm uses the batch's statistics.
+        observer
+            Called after each layer as ``observer(layer name, "forward", seconds)``.
+
+        Returns
+        -------
+        y
+            (batch, *output_shape), whose memory is not used again while y or a view of it is held.
+            Read-only where `backward` needs it as it is, namely behind a fused ReLU.
+
+        Raises
+        ------
+        ValueError, TypeError
+            x has the wrong shape, dtype or kind.
+
+        """
+        x = self._arrays.check_input("forward", "x", x, self.input_shape)
+        self._batch_size = None
+        for context in self._contexts:
+            context.forget()
+        outputs = self._buffers.outputs(x.shape[0])
+        y = x
+        for layer, context, out in zip(self.layers, self._contexts, outputs, strict=True):
+            start = perf_counter()
+            context.training, context.x = training, y
+            context.y = y = layer.forward(context, y, out)
+            if observer is not None:
+                observer(layer.name, "forward", perf_counter() - start)
+        self._batch_size = x.shape[0]
+        return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
+
+    def _output_is_read_again(self) -> bool:
+        owner = self._buffers.last_owner
+        return owner is None or getattr(self.layers[owner], "activation", None) is not None
+
+    def backward(
+        self, dy: Array, *, input_gradient: bool = False, observer: Observer | None = None
+    ) -> dict[str, Array]:
+        """Gradients with respect to every parameter, through the last forward.
+
+        Parameters
+        ----------
+        dy
+            Gradient with respect to the output of the last forward, of its shape; not written to.
+        input_gradient
+            Compute the gradient with respect to x as well.
+        observer
+            Called after each layer as ``observer(layer name, "backward", seconds)``.
+
+        Returns
+        -------
+        gradients
+            By full parameter name, and "input" if asked for. These are the network's own arrays:
+            the next backward overwrites them. Copy what is to be kept.
+
+        Raises
+        ------
+        RuntimeError
+            There was no forward.
+        ValueError, TypeError
+            dy has the wrong shape, dtype or kind.
+
+        """
+        if self._batch_size is None:
+            raise RuntimeError("backward: there is no forward to go back through; call it first")
+        dy = self._arrays.check_input("backward", "dy", dy, self.output_shape)
+        if dy.shape[0] != self._batch_size:
+            raise ValueError(
+                f"backward: dy is for {dy.shape[0]} images, but the last forward had "
+                f"{self._batch_size}"
+            )
+        gradients = dict(self.gradients)
+        activation_gradients = self._buffers.gradients(self._batch_size)
+        last = 0 if input_gradient else self._first_trained_layer()
+        dx: Array = None
+        for index in range(len(self.layers) - 1, last - 1, -1):
+            start = perf_counter()
+            if index > last:
+                dx = activation_gradients[index - 1]
+            else:
+                dx = self._buffers.input_gradient(self._batch_size) if input_gradient else None
+            context = self._contexts[index]
+            context.dy_buffer = activation_gradients[index]
+            dy = self.layers[index].backward(context, dy, dx)
+            if observer is not None:
+                observer(self.layers[index].name, "backward", perf_counter() - start)
+        if input_gradient:
+            if dy is not dx:  # a first layer that only makes views
+                dx[...] = dy
+            gradients["input"] = dx
+        return gradients
+
+    def _first_trained_layer(self) -> int:
+        trained = (index for index, context in enumerate(self._contexts) if context.parameters)
+        return next(trained, len(self.layers))
+
+    # --- weights ----------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, AnyArray]:
+        """Parameters and state together, as NumPy arrays: all that `save` writes."""
+        arrays = {**self.parameters, **self.state}
+        return {name: self._arrays.to_host(array) for name, array in arrays.items()}
+
+    def assign(self, tensors: Mapping[str, AnyArray]) -> None:
+        """Copy parameters and state from arrays as `tensors` gives them, all or nothing.
+
+        Raises
+        ------
+        ValueError
+            A name is missing or unknown, or an array has the wrong shape or a dtype that does not
+            convert without loss; nothing was changed.
+        """
+        name, own = self.variant.name, {**self.parameters, **self.state}
+        if own.keys() != tensors.keys():
+            missing = ", ".join(sorted(own.keys() - tensors.keys())) or "nothing"
+            unknown = ", ".join(sorted(tensors.keys() - own.keys())) or "nothing"
+            raise ValueError(f"{name}: arrays lack {missing}, and have {unknown} too many")
+        for key, array in own.items():
+            given = tensors[key]
+            if given.shape != array.shape:
+                raise ValueError(
+                    f"{name}: {key} has shape {given.shape}, expected {tuple(array.shape)}"
+                )
+            if not np.can_cast(given.dtype, array.dtype, "safe"):
+                raise ValueError(f"{name}: {key} has dtype {given.dtype}, expected {array.dtype}")
+        seed, offset = (int(word) for word in tensors["generator"])
+        self._generator.state = {"seed": seed, "offset": offset}
+        for key, array in {**self._parameters, **self._layer_state}.items():
+            array[...] = self._arrays.from_host(tensors[key])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters, state and the variant's description to a safetensors file.
+
+        An earlier file of that name is replaced when the new one is whole and on the disk; OSError
+        leaves it as it was. `alexnet.load` reads it.
+        """
+        weights.write(path, self.variant, self.tensors())
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Take parameters and state from a file that `save` wrote for the same layers.
+
+        Raises
+        ------
+        ValueError
+            The file is damaged, foreign, or of another network; nothing was changed.
+        OSError
+            It cannot be opened.
+        """
+        variant, tensors = weights.read(path)
+        if (variant.layers, variant.input_shape) != (self.layers, self.input_shape):
+            raise ValueError(
+                f"{path}: holds {variant.name} for images {variant.input_shape}, which differs "
+                f"from this network, {self.variant.name} for {self.input_shape}"
+            )
+        self.assign(tensors)

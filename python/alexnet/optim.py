@@ -1,0 +1,147 @@
+"""Optimizers over the parameters of a network, updated in place by the operators.
+
+Weight decay acts on arrays named "weight" only: biases and batch norm's gamma and beta have none,
+as in cuda-convnet's and Caffe's AlexNet.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from alexnet.arrays import Array, array_kind
+from alexnet.checks import AnyArray
+from alexnet.network import Network
+
+
+class Optimizer(ABC):
+    """Arrays of the shapes of a network's parameters, and a step that uses them.
+
+    `learning_rate` may be changed between steps: that is all a schedule does.
+    """
+
+    slots: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self, network: Network, *, learning_rate: float, weight_decay: float = 0.0
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.steps = 0
+        self._network = network
+        self._arrays = array_kind(network.implementation)
+        self._slots = {
+            f"{slot}.{name}": self._arrays.zeros(parameter.shape)
+            for slot in self.slots
+            for name, parameter in network.parameters.items()
+        }
+
+    def step(self) -> None:
+        """Update every parameter by the gradients of the network's last backward."""
+        self.steps += 1
+        gradients = self._network.gradients
+        for name, parameter in self._network.parameters.items():
+            slots = [self._slots[f"{slot}.{name}"] for slot in self.slots]
+            decay = self.weight_decay if name.endswith(".weight") else 0.0
+            self._update(parameter, gradients[name], slots, decay)
+
+    @abstractmethod
+    def _update(
+        self, parameter: Array, gradient: Array, slots: list[Array], weight_decay: float
+    ) -> None: ...
+
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return all that a resume needs: the steps taken, and arrays such as "velocity.fc8.bias".
+
+        NumPy arrays that may share the optimizer's memory: write or copy them before the next step.
+        """
+        slots = {name: self._arrays.to_host(array) for name, array in self._slots.items()}
+        return {"steps": np.array(self.steps, np.int64), **slots}
+
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
+        """Continue from what `state_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            It is of another optimizer or network; nothing was changed.
+        """
+        kind = type(self).__name__
+        if state.keys() != {"steps", *self._slots}:
+            raise ValueError(f"{kind}: the state's arrays are not those of this network and rule")
+        for name, array in self._slots.items():
+            if state[name].shape != array.shape:
+                raise ValueError(
+                    f"{kind}: {name} has shape {state[name].shape}, expected {tuple(array.shape)}"
+                )
+        self.steps = int(state["steps"])
+        for name, array in self._slots.items():
+            array[...] = self._arrays.from_host(state[name])
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum; see `alexnet.sgd_update`."""
+
+    slots = ("velocity",)
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        learning_rate: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(network, learning_rate=learning_rate, weight_decay=weight_decay)
+        self.momentum = momentum
+
+    def _update(
+        self, parameter: Array, gradient: Array, slots: list[Array], weight_decay: float
+    ) -> None:
+        self._network.implementation.sgd_update(
+            parameter,
+            gradient,
+            *slots,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=weight_decay,
+        )
+
+
+class Adam(Optimizer):
+    """Adam with bias correction (Kingma and Ba 2015); see `alexnet.adam_update`."""
+
+    slots = ("first_moment", "second_moment")
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        learning_rate: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(network, learning_rate=learning_rate, weight_decay=weight_decay)
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+
+    def _update(
+        self, parameter: Array, gradient: Array, slots: list[Array], weight_decay: float
+    ) -> None:
+        self._network.implementation.adam_update(
+            parameter,
+            gradient,
+            *slots,
+            step=self.steps,
+            learning_rate=self.learning_rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            weight_decay=weight_decay,
+        )

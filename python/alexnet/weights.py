@@ -1,0 +1,107 @@
+"""Weights in files: safetensors, with the network's description in the metadata.
+
+A file holds arrays and text, nothing that runs when it is read. It appears under its name only
+when it is whole: it is written beside it, synced, and renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from alexnet.checks import AnyArray
+from alexnet.variant import Variant
+
+VARIANT_KEY = "alexnet.variant"
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, AnyArray], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file; `path` holds the earlier file or the whole new one at any moment.
+
+    Raises
+    ------
+    OSError
+        It could not be written, for want of space or permission; an earlier file is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        save_file(dict(tensors), temporary, dict(metadata))
+        _sync(temporary)
+        temporary.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the file's contents, or the folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dict[str, str]]:
+    """Arrays and metadata of a safetensors file.
+
+    Raises
+    ------
+    ValueError
+        It is not a safetensors file, or not a whole one.
+    OSError
+        It cannot be opened.
+    """
+    path = Path(path)
+    with path.open("rb"):  # a missing file and a folder get the usual error
+        pass
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except (SafetensorError, KeyError, TypeError) as error:  # a dtype that NumPy lacks is the last
+        raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
+
+
+def write(path: str | os.PathLike[str], variant: Variant, tensors: Mapping[str, AnyArray]) -> None:
+    """Write a network's arrays, by full name, with the description of its variant."""
+    write_tensors(path, tensors, {"format": "np", VARIANT_KEY: variant.to_json()})
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Variant, dict[str, AnyArray]]:
+    """Read the variant and the arrays that `write` wrote; every parameter is there, of its shape.
+
+    Raises
+    ------
+    ValueError
+        The file is cut short, is no safetensors file, does not describe a network of this package,
+        or holds other arrays than that network has.
+    OSError
+        It cannot be opened.
+    """
+    tensors, metadata = read_tensors(path)
+    if VARIANT_KEY not in metadata:
+        raise ValueError(f"{path}: no description of a network: not written by alexnet")
+    try:
+        variant = Variant.from_json(metadata[VARIANT_KEY])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    for name, shape in variant.parameter_shapes().items():
+        if name not in tensors:
+            raise ValueError(f"{path}: {name} is missing, which {variant.name} has")
+        if tensors[name].shape != shape:
+            raise ValueError(
+                f"{path}: {name} has shape {tensors[name].shape}, "
+                f"but {variant.name} expects {shape}"
+            )
+    return variant, tensors

@@ -1,0 +1,403 @@
+"""The nine variants: sizes by arithmetic of their own and as published, settings as published."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from alexnet import reference
+from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
+from alexnet.models import VARIANTS, AlexNet, variant_named, variants
+from alexnet.variant import Variant
+from small_networks import IMAGE_SIZES, small_variant
+
+NAMES = (
+    "tf-tutorial",
+    "tf-small",
+    "tf-full",
+    "pytorch-227",
+    "cifar10-bn",
+    "krizhevsky-2012",
+    "caffe",
+    "torchvision",
+    "slim-v2",
+)
+
+
+def conv(kernel: int, fan_in: int, out: int) -> int:
+    """Weights and biases of a convolution with `fan_in` input channels a group."""
+    return kernel * kernel * fan_in * out + out
+
+
+def dense(fan_in: int, out: int) -> int:
+    return fan_in * out + out
+
+
+THREE_CONVS = conv(3, 256, 384) + conv(3, 384, 384) + conv(3, 384, 256)
+GROUPED = (
+    conv(11, 3, 96)
+    + conv(5, 48, 256)
+    + conv(3, 256, 384)
+    + conv(3, 192, 384)
+    + conv(3, 192, 256)
+    + dense(6 * 6 * 256, 4096)
+    + dense(4096, 4096)
+    + dense(4096, 1000)
+)
+PARAMETERS = {
+    "tf-tutorial": conv(11, 3, 64)
+    + conv(5, 64, 192)
+    + conv(3, 192, 384)
+    + conv(3, 384, 256)
+    + conv(3, 256, 256),
+    "tf-small": conv(11, 3, 64)
+    + conv(5, 64, 128)
+    + conv(3, 128, 256)
+    + conv(3, 256, 128)
+    + conv(3, 128, 128),
+    "tf-full": conv(11, 3, 96)
+    + conv(5, 96, 256)
+    + THREE_CONVS
+    + dense(6 * 6 * 256, 4096)
+    + dense(4096, 4096)
+    + dense(4096, 1000),
+    "pytorch-227": conv(11, 3, 96)
+    + conv(5, 96, 256)
+    + THREE_CONVS
+    + dense(6 * 6 * 256, 4096)
+    + dense(4096, 4096)
+    + dense(4096, 2),
+    "cifar10-bn": conv(3, 3, 48)
+    + (conv(3, 48, 96) - 96 + 2 * 96)  # no bias before batch norm's gamma and beta
+    + conv(3, 96, 192)
+    + conv(3, 192, 192)
+    + (conv(3, 192, 96) - 96 + 2 * 96)
+    + dense(4 * 4 * 96, 1024)
+    + dense(1024, 1024)
+    + dense(1024, 10),
+    "krizhevsky-2012": GROUPED,
+    "caffe": GROUPED,
+    "torchvision": conv(11, 3, 64)
+    + conv(5, 64, 192)
+    + conv(3, 192, 384)
+    + conv(3, 384, 256)
+    + conv(3, 256, 256)
+    + dense(6 * 6 * 256, 4096)
+    + dense(4096, 4096)
+    + dense(4096, 1000),
+    "slim-v2": conv(11, 3, 64)
+    + conv(5, 64, 192)
+    + conv(3, 192, 384)
+    + conv(3, 384, 384)
+    + conv(3, 384, 256)
+    + conv(5, 256, 4096)
+    + conv(1, 4096, 4096)
+    + conv(1, 4096, 1000),
+}
+
+
+def test_names() -> None:
+    assert variants() == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_by_own_arithmetic(name: str) -> None:
+    variant = VARIANTS[name]
+    assert variant.num_parameters == PARAMETERS[name]
+    assert variant.summary().parameters == PARAMETERS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("torchvision", 61_100_840),
+        ("krizhevsky-2012", 60_965_224),
+        ("caffe", 60_965_224),
+        ("tf-full", 62_378_344),
+        ("slim-v2", 50_303_912),
+    ],
+)
+def test_parameters_as_published(name: str, published: int) -> None:
+    assert PARAMETERS[name] == published
+
+
+def test_macs_of_torchvision() -> None:
+    convolutions = (
+        55 * 55 * 64 * 11 * 11 * 3
+        + 27 * 27 * 192 * 5 * 5 * 64
+        + 13 * 13 * (384 * 9 * 192 + 256 * 9 * 384 + 256 * 9 * 256)
+    )
+    products = 9216 * 4096 + 4096 * 4096 + 4096 * 1000
+    summary = VARIANTS["torchvision"].summary(batch_size=32)
+    assert summary.macs == convolutions + products == 714_188_480
+    assert summary.flops == 2 * 714_188_480
+
+
+def test_neurons_of_the_paper() -> None:
+    """650,000 says the paper; 55x55x96 in its first layer gives 659,272."""
+    convolutions = 55 * 55 * 96 + 27 * 27 * 256 + 13 * 13 * (384 + 384 + 256)
+    assert VARIANTS["krizhevsky-2012"].summary().neurons == convolutions + 4096 + 4096 + 1000
+
+
+def spatial(name: str, layer: str) -> tuple[int, ...]:
+    rows = {row.name: row.output_shape for row in VARIANTS[name].summary(batch_size=32).rows}
+    return rows[layer]
+
+
+def test_activation_shapes_of_tf_small() -> None:
+    expected = {
+        "conv1": (32, 56, 56, 64),
+        "pool1": (32, 27, 27, 64),
+        "conv2": (32, 27, 27, 128),
+        "pool2": (32, 13, 13, 128),
+        "conv3": (32, 13, 13, 256),
+        "conv4": (32, 13, 13, 128),
+        "conv5": (32, 13, 13, 128),
+        "pool5": (32, 6, 6, 128),
+    }
+    assert {layer: spatial("tf-small", layer) for layer in expected} == expected
+
+
+@pytest.mark.parametrize("name", ["pytorch-227", "krizhevsky-2012", "caffe", "torchvision"])
+def test_heights_with_55_pixels_after_conv1(name: str) -> None:
+    layers = ("conv1", "pool1", "conv2", "pool2", "conv3", "conv5", "pool5")
+    assert [spatial(name, layer)[1] for layer in layers] == [55, 27, 27, 13, 13, 13, 6]
+
+
+def test_heights_of_slim_v2() -> None:
+    layers = ("conv1", "pool1", "conv2", "pool2", "conv5", "pool5", "fc6")
+    assert [spatial("slim-v2", layer)[1] for layer in layers] == [54, 26, 26, 12, 12, 5, 1]
+    assert spatial("slim-v2", "squeeze") == (32, 1000)
+
+
+def test_lrn_settings() -> None:
+    def settings(name: str) -> set[tuple[int, float, float, float]]:
+        return {
+            (layer.depth_radius, layer.bias, layer.alpha, layer.beta)
+            for layer in VARIANTS[name].layers
+            if isinstance(layer, LRN)
+        }
+
+    for name, radius in (("tf-tutorial", 4), ("tf-small", 4), ("tf-full", 5), ("cifar10-bn", 4)):
+        assert settings(name) == {(radius, 1.0, 0.001 / 9, 0.75)}
+    assert settings("krizhevsky-2012") == {(2, 2.0, 1e-4, 0.75)}
+    assert settings("caffe") == {(2, 1.0, 1e-4 / 5, 0.75)}
+    for name in ("pytorch-227", "torchvision", "slim-v2"):
+        assert settings(name) == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_order_of_layers(name: str) -> None:
+    """ReLU, then LRN, then the pool; dropout where each source places it."""
+    layers = VARIANTS[name].layers
+    for before, layer, after in zip(layers, layers[1:], layers[2:], strict=False):
+        if isinstance(layer, LRN):
+            assert isinstance(before, Conv2d)
+            assert before.activation == "relu"
+            assert isinstance(after, MaxPool2d)
+        if isinstance(layer, BatchNorm):
+            assert isinstance(before, Conv2d)
+            assert (before.activation, before.bias, layer.activation) == (None, False, "relu")
+            assert isinstance(after, MaxPool2d)
+        if isinstance(layer, Dropout):
+            assert layer.rate == 0.5
+            if name == "torchvision":
+                assert isinstance(after, Dense)
+                assert isinstance(before, Flatten | Dense)
+            else:
+                assert getattr(before, "activation", None) == "relu"
+    dropouts = sum(isinstance(layer, Dropout) for layer in layers)
+    assert dropouts == (0 if name.startswith(("tf-", "cifar")) else 2)
+
+
+def test_only_tf_full_has_relu_on_its_classes() -> None:
+    last = {name: VARIANTS[name].layers[-1] for name in NAMES}
+    assert {name for name in NAMES if getattr(last[name], "activation", None)} == {"tf-full"}
+
+
+def test_groups() -> None:
+    for name in NAMES:
+        grouped = [
+            layer.name
+            for layer in VARIANTS[name].layers
+            if isinstance(layer, Conv2d) and layer.groups == 2
+        ]
+        expected = ["conv2", "conv4", "conv5"] if name in ("krizhevsky-2012", "caffe") else []
+        assert grouped == expected
+
+
+# --- initialisation -------------------------------------------------------------------------------
+
+
+def parameters(name: str) -> dict[str, np.ndarray]:
+    variant = VARIANTS[name].shrunk(width=1 / 4, image_size=None)
+    return dict(AlexNet(variant, seed=3, implementation=reference).parameters)
+
+
+def constant_biases(values: dict[str, np.ndarray]) -> dict[str, float]:
+    found = {}
+    for name, value in values.items():
+        if name.endswith(".bias"):
+            assert (value == value[0]).all(), name
+            found[name.removesuffix(".bias")] = float(value[0])
+    return found
+
+
+def deviation(value: np.ndarray) -> float:
+    assert abs(float(value.mean())) <= 5 * float(value.std()) / math.sqrt(value.size)
+    return float(value.std())
+
+
+def test_tensorflow_benchmark_starts_truncated_normal() -> None:
+    values = parameters("tf-full")
+    for layer in ("conv1", "conv3", "fc6", "fc8"):
+        weight = values[f"{layer}.weight"]
+        assert float(np.abs(weight).max()) <= 0.2
+        assert deviation(weight) == pytest.approx(0.08796, rel=0.03)
+    biases = constant_biases(values)
+    assert {layer for layer, bias in biases.items() if bias == 0} == {
+        f"conv{i}" for i in range(1, 6)
+    }
+    assert all(biases[layer] == pytest.approx(0.1) for layer in ("fc6", "fc7", "fc8"))
+
+
+def test_paper_starts_with_biases_of_one() -> None:
+    values = parameters("krizhevsky-2012")
+    for layer in ("conv1", "conv2", "fc6", "fc8"):
+        assert deviation(values[f"{layer}.weight"]) == pytest.approx(0.01, rel=0.03)
+    ones = {layer for layer, bias in constant_biases(values).items() if bias == 1}
+    assert ones == {"conv2", "conv4", "conv5", "fc6", "fc7"}
+
+
+def test_caffe_starts_with_its_fillers() -> None:
+    values = parameters("caffe")
+    for layer, stddev in (("conv1", 0.01), ("conv4", 0.01), ("fc6", 0.005), ("fc7", 0.005)):
+        assert deviation(values[f"{layer}.weight"]) == pytest.approx(stddev, rel=0.03)
+    assert deviation(values["fc8.weight"]) == pytest.approx(0.01, rel=0.03)
+    biases = constant_biases(values)
+    assert {layer for layer, bias in biases.items() if bias == 0} == {"conv1", "conv3", "fc8"}
+    assert len({bias for bias in biases.values() if bias != 0}) == 1
+    assert biases["conv2"] == pytest.approx(0.1)
+
+
+def test_torchvision_starts_uniform_in_the_fan_in() -> None:
+    values = parameters("torchvision")
+    for layer, fan_in in (("conv1", 363), ("conv2", 25 * 16), ("fc7", 1024)):
+        bound = 1 / math.sqrt(fan_in)
+        for part in ("weight", "bias"):
+            assert 0.8 * bound <= float(np.abs(values[f"{layer}.{part}"]).max()) <= bound
+        assert deviation(values[f"{layer}.weight"]) == pytest.approx(bound / math.sqrt(3), rel=0.03)
+
+
+def test_slim_starts_xavier_and_truncated() -> None:
+    values = parameters("slim-v2")
+    bound = math.sqrt(6 / (25 * 16 + 25 * 48))  # conv2: 5x5, 16 to 48 channels at this width
+    assert 0.99 * bound <= float(np.abs(values["conv2.weight"]).max()) <= bound
+    for layer in ("fc6", "fc7", "fc8"):
+        assert float(np.abs(values[f"{layer}.weight"]).max()) <= 0.01
+    biases = constant_biases(values)
+    assert biases.pop("fc8") == 0
+    assert all(bias == pytest.approx(0.1) for bias in biases.values())
+
+
+@pytest.mark.parametrize("name", ["pytorch-227", "cifar10-bn"])
+def test_he_normal_keeps_the_scale_of_signals(name: str) -> None:
+    values = parameters(name)
+    for layer in ("conv2", "conv3", "fc7"):
+        weight = values[f"{layer}.weight"]
+        expected = math.sqrt(2 / math.prod(weight.shape[:-1]))
+        assert deviation(weight) == pytest.approx(expected, rel=0.03)
+    assert set(constant_biases(values).values()) == {0}
+
+
+def test_seed_decides_the_parameters() -> None:
+    variant = small_variant("caffe")
+    first, same, other = (AlexNet(variant, seed=seed).parameters for seed in (5, 5, 6))
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, same[name])
+        assert value.dtype == np.float32
+    assert not np.array_equal(first["conv1.weight"], other["conv1.weight"])
+    assert not np.array_equal(first["conv3.weight"][..., 0], first["conv3.weight"][..., 1])
+
+
+def test_every_implementation_starts_the_same() -> None:
+    variant = small_variant("torchvision")
+    kernels = AlexNet(variant, seed=9).parameters
+    oracle = AlexNet(variant, seed=9, implementation=reference).parameters
+    for name, value in kernels.items():
+        assert oracle[name].dtype == np.float64
+        np.testing.assert_array_equal(value, oracle[name])
+
+
+# --- variations -----------------------------------------------------------------------------------
+
+
+def test_without_lrn() -> None:
+    described = AlexNet(small_variant("tf-small"), lrn=False).variant
+    assert [layer.name for layer in described.layers if isinstance(layer, LRN)] == []
+    assert len(described.layers) == len(VARIANTS["tf-small"].layers) - 2
+    assert described.num_parameters == small_variant("tf-small").num_parameters
+
+
+@pytest.mark.parametrize("name", ["tf-full", "pytorch-227", "cifar10-bn", "slim-v2"])
+def test_num_classes(name: str) -> None:
+    network = AlexNet(small_variant(name), num_classes=7)
+    assert network.output_shape == (7,)
+    assert network.parameters["fc8.bias"].shape == (7,)
+
+
+def test_num_classes_without_classifier() -> None:
+    with pytest.raises(ValueError, match=r"tf-small: num_classes is 7.* \(6, 6, 128\)"):
+        AlexNet("tf-small", num_classes=7)
+
+
+def test_unknown_variant() -> None:
+    with pytest.raises(ValueError, match="variant is 'alexnet', expected one of tf-tutorial, "):
+        AlexNet("alexnet")
+    with pytest.raises(ValueError, match="variant is 'alexnet'"):
+        variant_named("alexnet")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shrunk_keeps_the_kind_of_network(name: str) -> None:
+    small, full = small_variant(name), VARIANTS[name]
+    assert small.input_shape == (IMAGE_SIZES[name], IMAGE_SIZES[name], 3)
+    assert [type(layer) for layer in small.layers] == [type(layer) for layer in full.layers]
+    assert small.num_parameters < full.num_parameters / 100
+    if len(full.output_shape) == 1:
+        assert small.output_shape == full.output_shape
+
+
+def test_too_small_images_name_the_layer() -> None:
+    with pytest.raises(ValueError, match=r"pool5: window is 3x3, expected at most 2x2"):
+        VARIANTS["tf-small"].shrunk(image_size=47)
+
+
+def test_wrong_descriptions() -> None:
+    def variant(*layers: object) -> Variant:
+        return Variant("mine", "a test", (8, 8, 3), layers)  # type: ignore[arg-type]
+
+    with pytest.raises(ValueError, match="mine: layers repeat the names a"):
+        variant(Conv2d("a", 4, 3), Conv2d("a", 4, 3))
+    with pytest.raises(TypeError, match="mine: layers is "):
+        variant("conv1")
+    with pytest.raises(ValueError, match=r"fc: x has shape .* a Flatten layer goes before"):
+        variant(Dense("fc", 4))
+    with pytest.raises(ValueError, match="conv: groups is 2, expected a divisor of the 3 "):
+        variant(Conv2d("conv", 4, 3, groups=2))
+    with pytest.raises(ValueError, match="conv: features is 0"):
+        variant(Conv2d("conv", 0, 3))
+
+
+def test_summary_is_a_neat_table() -> None:
+    text = str(VARIANTS["tf-small"].summary(batch_size=4))
+    lines = text.splitlines()
+    assert "conv1  Conv2d     [4, 56, 56, 64]" in text
+    assert lines[-1].split() == ["total", "380,544", "966,016", "346,755,072", "693,510,144"]
+    assert len({len(line) for line in lines[1:] if "Conv2d" in line or "total" in line}) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_description_as_json(name: str) -> None:
+    assert Variant.from_json(VARIANTS[name].to_json()) == VARIANTS[name]
