@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,15 @@ def test_foreign_files(tmp_path: Path) -> None:
         load(tmp_path / "nothing")
     with pytest.raises(IsADirectoryError):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(("dtype", "count"), [("BF16", 2), ("F8_E4M3", 4)])
+def test_dtypes_that_numpy_lacks(dtype: str, count: int, tmp_path: Path) -> None:
+    described = {"a": {"dtype": dtype, "shape": [count], "data_offsets": [0, 4]}}
+    header = json.dumps(described).encode()
+    (tmp_path / "net").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ValueError, match="net: not a whole safetensors file"):
+        load(tmp_path / "net")
 
 
 @pytest.mark.parametrize(

@@ -52,13 +52,14 @@ class Buffers:
 
     Outputs are all kept until the next forward, since backward reads them; the last one comes from
     an `OutputPool`. Of the gradients only two are alive at a time, so they take turns in two
-    buffers of the largest size.
+    buffers.
     """
 
     def __init__(self, kind: ArrayKind, variant: Variant) -> None:
         self._kind = kind
         self._variant = variant
         self._owners = _owners(variant)
+        self._turns = _turns(variant)
         self._capacity = -1
         self._pool: OutputPool | None = None
         self._outputs: dict[int, Array] = {}
@@ -102,16 +103,16 @@ class Buffers:
         A layer that works in its input's memory has its input's gradient there too.
         """
         if not self._gradients:
-            largest = max(map(math.prod, self._variant.shapes(self._capacity)[1:]))
-            self._gradients = [self._kind.empty((largest,)) for _ in range(2)]
+            sizes = [0, 0]
+            shapes = self._variant.shapes(self._capacity)[1:]
+            for turn, shape in zip(self._turns, shapes, strict=True):
+                sizes[turn] = max(sizes[turn], math.prod(shape))
+            self._gradients = [self._kind.empty((size,)) for size in sizes]
         shapes = self._variant.shapes(batch_size)[1:]
-        arrays: list[Array] = []
-        turn = 0
-        for layer, shape in zip(self._variant.layers, shapes, strict=True):
-            if layer.memory == "own":
-                turn = 1 - turn
-            arrays.append(shaped(self._gradients[turn], shape))
-        return arrays
+        return [
+            shaped(self._gradients[turn], shape)
+            for turn, shape in zip(self._turns, shapes, strict=True)
+        ]
 
     def input_gradient(self, batch_size: int) -> Array:
         """Array of the gradient of the network's input."""
@@ -130,3 +131,14 @@ def _owners(variant: Variant) -> list[int | None]:
             owner = index
         owners.append(owner)
     return owners
+
+
+def _turns(variant: Variant) -> list[int]:
+    """For each layer which of the two gradient buffers its output's gradient is in."""
+    turns: list[int] = []
+    turn = 0
+    for layer in variant.layers:
+        if layer.memory == "own":
+            turn = 1 - turn
+        turns.append(turn)
+    return turns

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from alexnet import initializers
@@ -45,22 +46,26 @@ class Variant:
         if repeated:
             raise ValueError(f"{self.name}: layers repeat the names {', '.join(repeated)}")
         check_extent_tuple(self.name, "input_shape", self.input_shape)
-        self.shapes(batch_size=1)
+        _ = self.image_shapes  # which checks every layer
 
     # --- sizes ------------------------------------------------------------------------------------
 
-    def shapes(self, batch_size: int) -> list[Shape]:
-        """Shape of the input and of every layer's output, one more than there are layers."""
-        batch_size = check_int(self.name, "batch_size", batch_size, 0, LARGEST_SIZE)
-        shapes: list[Shape] = [(batch_size, *self.input_shape)]
+    @cached_property
+    def image_shapes(self) -> tuple[Shape, ...]:
+        """Shape of one image and of every layer's output for it, without the batch."""
+        shapes = [(1, *self.input_shape)]
         for layer in self.layers:
             shapes.append(layer.output_shape(shapes[-1]))
-        return shapes
+        return tuple(shape[1:] for shape in shapes)
+
+    def shapes(self, batch_size: int) -> list[Shape]:
+        """Shape of the input and of every layer's output, one more than there are layers."""
+        return [(batch_size, *shape) for shape in self.image_shapes]
 
     @property
     def output_shape(self) -> Shape:
         """Shape of one image's output, without the batch."""
-        return self.shapes(1)[-1][1:]
+        return self.image_shapes[-1]
 
     def parameter_shapes(self) -> dict[str, Shape]:
         """Shape of every trainable array by its full name, such as "conv1.weight"."""
@@ -77,7 +82,7 @@ class Variant:
 
     def summary(self, batch_size: int = 32) -> Summary:
         """Shapes, neurons, parameters and MACs of every layer; nothing of their size is made."""
-        shapes = self.shapes(batch_size)
+        shapes = self.shapes(check_int(self.name, "batch_size", batch_size, 0, LARGEST_SIZE))
         rows = tuple(
             SummaryRow(
                 name=layer.name,

@@ -69,7 +69,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dic
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
-    except (SafetensorError, KeyError, TypeError) as error:  # a dtype that NumPy lacks is the last
+    except (SafetensorError, AttributeError, TypeError) as error:  # the others: no NumPy dtype
         raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
 
 
