@@ -59,9 +59,10 @@ def max_pool2d_backward(
     dx = np.zeros(shape.input_shape)
     windows = zip(_windows(image, shape), _windows(dx, shape), strict=True)
     for (row, column, pixels), (_, _, gradients) in windows:
-        flat = pixels.reshape(shape.batch, -1, shape.channels)
+        covered = pixels.shape[1] * pixels.shape[2]
+        flat = pixels.reshape(shape.batch, covered, shape.channels)
         first = flat.argmax(axis=1)  # of equal values the first, of NaN too
-        winner = np.arange(flat.shape[1])[:, np.newaxis] == first[:, np.newaxis, :]
+        winner = np.arange(covered)[:, np.newaxis] == first[:, np.newaxis, :]
         share = np.where(winner, gradient[:, row, column, :][:, np.newaxis, :], 0)
         gradients += share.reshape(pixels.shape)
     return deliver(dx, out)
