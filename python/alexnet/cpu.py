@@ -12,14 +12,23 @@ every number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from alexnet import _cpu, calls, reference
-from alexnet.checks import AnyArray, check_array, check_out
+from alexnet.checks import (
+    CONV2D_ALGORITHMS,
+    AnyArray,
+    Shape,
+    Size2d,
+    check_array,
+    check_out,
+    check_out_tuple,
+)
+from alexnet.shapes import Padding
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,6 +63,145 @@ def _output(
     if out is None:
         return np.empty(shape, np.float32)
     return check_out(operator, argument, out, shape, inputs, may_be=may_be)  # type: ignore[return-value]
+
+
+# --- convolution ----------------------------------------------------------------------------------
+
+
+@_documented_as(reference.conv2d_algorithms)
+def conv2d_algorithms() -> tuple[str, ...]:
+    return CONV2D_ALGORITHMS
+
+
+@_documented_as(reference.conv2d)
+def conv2d(
+    x: AnyArray,
+    weight: AnyArray,
+    bias: AnyArray | None = None,
+    *,
+    stride: Size2d = 1,
+    padding: Padding = "same",
+    groups: int = 1,
+    activation: str | None = None,
+    algorithm: str = "auto",
+    out: AnyArray | None = None,
+) -> FloatArray:
+    x = _input("conv2d", "x", x)
+    weight = _input("conv2d", "weight", weight)
+    bias = None if bias is None else _input("conv2d", "bias", bias)
+    shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
+    inputs = {"x": x, "weight": weight, "bias": bias}
+    y = _output("conv2d", "out", out, shape.output_shape, inputs)
+    _cpu.conv2d(shape, x, weight, bias, activation == "relu", algorithm, y)
+    return y
+
+
+@_documented_as(reference.conv2d_backward_input)
+def conv2d_backward_input(
+    dy: AnyArray,
+    weight: AnyArray,
+    input_shape: Sequence[int],
+    *,
+    stride: Size2d = 1,
+    padding: Padding = "same",
+    groups: int = 1,
+    algorithm: str = "auto",
+    out: AnyArray | None = None,
+) -> FloatArray:
+    operator = "conv2d_backward_input"
+    dy = _input(operator, "dy", dy)
+    weight = _input(operator, "weight", weight)
+    shape = calls.check_conv2d_backward_input(
+        dy, weight, input_shape, stride, padding, groups, algorithm
+    )
+    dx = _output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    _cpu.conv2d_backward_input(shape, dy, weight, algorithm, dx)
+    return dx
+
+
+@_documented_as(reference.conv2d_backward_weight)
+def conv2d_backward_weight(
+    dy: AnyArray,
+    x: AnyArray,
+    kernel_size: Size2d,
+    *,
+    stride: Size2d = 1,
+    padding: Padding = "same",
+    groups: int = 1,
+    algorithm: str = "auto",
+    out: tuple[AnyArray | None, AnyArray | None] | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    operator = "conv2d_backward_weight"
+    dy = _input(operator, "dy", dy)
+    x = _input(operator, "x", x)
+    shape = calls.check_conv2d_backward_weight(
+        dy, x, kernel_size, stride, padding, groups, algorithm
+    )
+    dweight, dbias = _weight_gradients(operator, out, shape.weight_shape, {"dy": dy, "x": x})
+    _cpu.conv2d_backward_weight(shape, dy, x, algorithm, dweight, dbias)
+    return dweight, dbias
+
+
+def _weight_gradients(
+    operator: str, out: object, weight_shape: Shape, inputs: dict[str, AnyArray | None]
+) -> tuple[FloatArray, FloatArray]:
+    """Arrays for dweight and dbias: the entries of `out` that are given, else new ones."""
+    given_weight, given_bias = check_out_tuple(operator, out, ("dweight", "dbias"))
+    dbias = _output(operator, "out[1] (dbias)", given_bias, weight_shape[-1:], inputs)
+    inputs = {**inputs, "out[1] (dbias)": dbias}
+    dweight = _output(operator, "out[0] (dweight)", given_weight, weight_shape, inputs)
+    return dweight, dbias
+
+
+# --- dense ----------------------------------------------------------------------------------------
+
+
+@_documented_as(reference.dense)
+def dense(
+    x: AnyArray,
+    weight: AnyArray,
+    bias: AnyArray | None = None,
+    *,
+    activation: str | None = None,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    x = _input("dense", "x", x)
+    weight = _input("dense", "weight", weight)
+    bias = None if bias is None else _input("dense", "bias", bias)
+    shape = calls.check_dense(x, weight, bias, activation)
+    inputs = {"x": x, "weight": weight, "bias": bias}
+    y = _output("dense", "out", out, shape.output_shape, inputs)
+    _cpu.dense(shape, x, weight, bias, activation == "relu", y)
+    return y
+
+
+@_documented_as(reference.dense_backward_input)
+def dense_backward_input(
+    dy: AnyArray, weight: AnyArray, *, out: AnyArray | None = None
+) -> FloatArray:
+    operator = "dense_backward_input"
+    dy = _input(operator, "dy", dy)
+    weight = _input(operator, "weight", weight)
+    shape = calls.check_dense_backward_input(dy, weight)
+    dx = _output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    _cpu.dense_backward_input(shape, dy, weight, dx)
+    return dx
+
+
+@_documented_as(reference.dense_backward_weight)
+def dense_backward_weight(
+    dy: AnyArray,
+    x: AnyArray,
+    *,
+    out: tuple[AnyArray | None, AnyArray | None] | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    operator = "dense_backward_weight"
+    dy = _input(operator, "dy", dy)
+    x = _input(operator, "x", x)
+    shape = calls.check_dense_backward_weight(dy, x)
+    dweight, dbias = _weight_gradients(operator, out, shape.weight_shape, {"dy": dy, "x": x})
+    _cpu.dense_backward_weight(shape, dy, x, dweight, dbias)
+    return dweight, dbias
 
 
 # --- activation -----------------------------------------------------------------------------------

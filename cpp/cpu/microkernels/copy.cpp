@@ -1,5 +1,7 @@
-// Copy of a short run of floats (a pixel's channels): packing does millions of them, and a call
-// into memcpy for each would cost more than the copy.
+// Short runs of floats: copies and sums of rows.
+//
+// Packing copies millions of runs of a few dozen floats (a pixel's channels), where a call into
+// memcpy for each would cost more than the copy.
 
 #include "kernels.h"
 #include "simd.h"
@@ -10,6 +12,27 @@ void copy(size_t n, const float* x, float* y) {
     size_t i = 0;
     for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i));
     if (i < n) store_tail(y + i, load_tail(x + i, n - i), n - i);
+}
+
+void stream_fence() { fence(); }
+
+// y[j] = x[0][j] + x[1][j] + ..., in the order of the rows.
+void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y) {
+    size_t j = 0;
+    for (; j + 4 * kLanes <= columns; j += 4 * kLanes) {
+        Vec sum[4] = {zero(), zero(), zero(), zero()};
+        for (size_t r = 0; r < rows; ++r) {
+            const float* row = x + r * x_row + j;
+            for (size_t v = 0; v < 4; ++v) sum[v] = add(sum[v], load(row + v * kLanes));
+        }
+        for (size_t v = 0; v < 4; ++v) store(y + j + v * kLanes, sum[v]);
+    }
+    for (; j < columns; j += kLanes) {
+        const size_t n = columns - j < kLanes ? columns - j : kLanes;
+        Vec sum = zero();
+        for (size_t r = 0; r < rows; ++r) sum = add(sum, load_tail(x + r * x_row + j, n));
+        store_tail(y + j, sum, n);
+    }
 }
 
 }  // namespace alexnet::ALEXNET_ISA

@@ -10,19 +10,35 @@
 
 namespace alexnet {
 
-// What happens to a tile of products on its way to memory (gemm.cpp).
+// A run of the summation index over which an operand advances by a fixed step: a row of a
+// convolution's window, or all of a dense layer's inputs.
+struct GemmSegment {
+    size_t offset;  // of its first element from the tile's first
+    size_t depth;   // how many products
+};
+
+// Where the A operand of a tile lies: element (i, k) of segment s is
+// data[segments[s].offset + i*row_stride + k*depth_stride].
+struct GemmRows {
+    size_t row_stride;
+    size_t depth_stride;
+    const GemmSegment* segments;
+    size_t segment_count;
+};
+
+// What happens to a tile of products on its way to memory.
 struct GemmEpilogue {
     bool accumulate;    // add to what C holds
     const float* bias;  // one value a column, added last; null for none
-    bool relu;          // max(0, ·) after the bias
+    bool relu;          // max(0, .) after the bias
+    bool stream;        // store past the caches; C must be aligned to a vector
 };
 
-// C[rows × columns] (+)= A[rows × depth] · B[depth × columns] on one register tile. The number of
-// rows is fixed per kernel; columns <= the table's nr. Element (i, k) of A is
-// a[i*a_row + k*a_depth]; row k of B is the nr floats at b + k*b_depth; row i of C is at c + i*c_row.
-using GemmKernel = void (*)(size_t depth, const float* a, size_t a_row, size_t a_depth,
-                            const float* b, size_t b_depth, float* c, size_t c_row, size_t columns,
-                            const GemmEpilogue& epilogue);
+// C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The number of
+// rows is fixed per kernel; columns <= the table's gemm_nr. B is the packed panel of gemm_nr columns
+// (gemm.h), its segments one after another; row i of C starts at c + i*c_row.
+using GemmKernel = void (*)(const float* a, const GemmRows& rows, const float* b, float* c,
+                            size_t c_row, size_t columns, const GemmEpilogue& epilogue);
 
 struct KernelTable {
     const char* isa;
@@ -30,11 +46,12 @@ struct KernelTable {
 
     // gemm.cpp
     size_t gemm_mr, gemm_nr;  // register tile: gemm[r - 1] computes r <= gemm_mr rows
-    size_t gemm_mc, gemm_kc;  // cache blocks: gemm_mc x gemm_kc floats of A stay in L2
     const GemmKernel* gemm;
 
     // copy.cpp
     void (*copy)(size_t n, const float* x, float* y);
+    void (*stream_fence)();  // orders streaming stores before what follows
+    void (*sum_rows)(size_t rows, size_t columns, const float* x, size_t x_row, float* y);
 
     // relu.cpp
     void (*relu)(size_t n, const float* x, float* y);

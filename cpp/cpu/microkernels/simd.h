@@ -4,10 +4,25 @@
 // avx2 or portable. The three headers below define the same small vocabulary over `Vec`, kLanes
 // floats wide, inside namespace alexnet::<isa>, so that a kernel is written once:
 //
-//   zero() broadcast(x) load(p) store(p, v) stream(p, v) load_tail(p, n) store_tail(p, v, n)
+//   zero() broadcast(x) load(p) store(p, v) load_tail(p, n) store_tail(p, v, n)
+//   stream(p, v): a store past the caches;  fence(): orders streams before what follows
 //   add sub mul div  fma(a, b, c) = a·b + c  fnma(a, b, c) = c - a·b
-//   relu(x) = max(0, x), NaN stays  max_nan(a, b) = max, NaN wins  sqrt(x)
-//   rsqrt(x) = 1/sqrt(x) to about 1 ulp  select_positive(m, x) = m > 0 ? x : 0  reduce_add(v)
+//   relu(x) = max(0, x), NaN stays  max_nan(a, b) = b if it is greater, or NaN and a is not; else a
+//   sqrt(x)  rsqrt(x) = x^-1/2 and rsqrt_sqrt(x) = x^-1/4, both to about 1 ulp (the latter for
+//   x = +inf, x >= the least normal number, and NaN only)
+//   select_positive(m, x) = m > 0 ? x : 0  reduce_add(v)
+//   Mask: one truth value a lane  same_bits(a, b)  select(mask, a, b) = mask ? a : b
+//
+// Over Double, kLanes / 2 doubles, beside the compiler's + - * / :
+//
+//   widen_low(v) widen_high(v) = first and second half of v   narrow(low, high) = their inverse
+//   broadcast_double(x) load(p) store(p, d) fma(a, b, c) reduce_add(d)
+//
+// Over Words, kLanes / 2 words of 64 bits, beside the compiler's + ^ | & << >> :
+//
+//   multiply_low32(a, b) = 64-bit products of the low halves of the words
+//   interleave_even(a, b) = a0 b0 a2 b2 ...  interleave_odd(a, b) = a1 b1 a3 b3 ...
+//   select_above(w, limit, x) = w > limit ? x : 0, seen as kLanes unsigned words of 32 bits
 //
 // load and store need no alignment; stream (a store past the caches) needs that of a Vec. The
 // _tail forms touch the first n < kLanes floats only and never fault beyond them; lanes beyond n

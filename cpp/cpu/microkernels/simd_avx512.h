@@ -5,6 +5,7 @@
 namespace alexnet::avx512 {
 
 using Vec = __m512;
+using Mask = __mmask16;
 constexpr size_t kLanes = 16;
 
 ALEXNET_INLINE Vec zero() { return _mm512_setzero_ps(); }
@@ -12,6 +13,7 @@ ALEXNET_INLINE Vec broadcast(float x) { return _mm512_set1_ps(x); }
 ALEXNET_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
 ALEXNET_INLINE void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
 ALEXNET_INLINE void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
+ALEXNET_INLINE void fence() { _mm_sfence(); }
 
 ALEXNET_INLINE __mmask16 tail_mask(size_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
 ALEXNET_INLINE Vec load_tail(const float* p, size_t n) {
@@ -29,11 +31,16 @@ ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
 ALEXNET_INLINE Vec sqrt(Vec x) { return _mm512_sqrt_ps(x); }
 
+ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {
+    return _mm512_cmpeq_epi32_mask(_mm512_castps_si512(a), _mm512_castps_si512(b));
+}
+ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm512_mask_mov_ps(b, m, a); }
+
 // vmaxps returns its second operand when either is NaN.
 ALEXNET_INLINE Vec relu(Vec x) { return _mm512_max_ps(zero(), x); }
 ALEXNET_INLINE Vec max_nan(Vec a, Vec b) {
-    const __mmask16 a_is_nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
-    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), a_is_nan, a);
+    const Mask a_is_number = _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q);
+    return select(_mm512_mask_cmp_ps_mask(a_is_number, b, a, _CMP_NLE_UQ), b, a);
 }
 ALEXNET_INLINE Vec select_positive(Vec m, Vec x) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(m, zero(), _CMP_GT_OQ), x);
@@ -49,11 +56,57 @@ ALEXNET_INLINE Vec rsqrt(Vec x) {
     return _mm512_mask_mov_ps(refined, is_nan, r);
 }
 
+// The fourth root of 1/x from two estimates, u = x^-1/4·(1 + d) with |d| < 1e-4: the residual
+// e = 1 - x·u^4 is exact to rounding, and x^-1/4 = u·(1-e)^-1/4, here to second order.
+ALEXNET_INLINE Vec rsqrt_sqrt(Vec x) {
+    const Vec r = _mm512_rsqrt14_ps(x);
+    const Vec u = mul(r, _mm512_rsqrt14_ps(r));
+    const Vec u2 = mul(u, u);
+    const Vec e = fnma(mul(x, u2), u2, broadcast(1.0f));
+    const Vec factor = fma(e, broadcast(0.15625f), broadcast(0.25f));
+    const Mask finite = _mm512_cmp_ps_mask(x, broadcast(__builtin_inff()), _CMP_NEQ_UQ);
+    return _mm512_maskz_fmadd_ps(finite, mul(u, e), factor, u);
+}
+
 ALEXNET_INLINE float reduce_add(Vec v) {
     const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
+}
+
+using Double = __m512d;
+
+ALEXNET_INLINE Double broadcast_double(double x) { return _mm512_set1_pd(x); }
+ALEXNET_INLINE Double load(const double* p) { return _mm512_loadu_pd(p); }
+ALEXNET_INLINE void store(double* p, Double d) { _mm512_storeu_pd(p, d); }
+ALEXNET_INLINE Double widen_low(Vec v) { return _mm512_cvtps_pd(_mm512_castps512_ps256(v)); }
+ALEXNET_INLINE Double widen_high(Vec v) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)); }
+ALEXNET_INLINE Vec narrow(Double low, Double high) {
+    const Vec v = _mm512_castps256_ps512(_mm512_cvtpd_ps(low));
+    return _mm512_insertf32x8(v, _mm512_cvtpd_ps(high), 1);
+}
+ALEXNET_INLINE Double fma(Double a, Double b, Double c) { return _mm512_fmadd_pd(a, b, c); }
+ALEXNET_INLINE double reduce_add(Double d) {
+    const __m256d half = _mm256_add_pd(_mm512_castpd512_pd256(d), _mm512_extractf64x4_pd(d, 1));
+    const __m128d sum = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
+}
+
+typedef uint64_t Words __attribute__((vector_size(64)));
+
+ALEXNET_INLINE Words multiply_low32(Words a, Words b) {
+    return (Words)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+}
+ALEXNET_INLINE Words interleave_even(Words a, Words b) {
+    return (Words)_mm512_unpacklo_epi64((__m512i)a, (__m512i)b);
+}
+ALEXNET_INLINE Words interleave_odd(Words a, Words b) {
+    return (Words)_mm512_unpackhi_epi64((__m512i)a, (__m512i)b);
+}
+ALEXNET_INLINE Vec select_above(Words w, uint32_t limit, Vec x) {
+    const __m512i limits = _mm512_set1_epi32(static_cast<int>(limit));
+    return _mm512_maskz_mov_ps(_mm512_cmpgt_epu32_mask((__m512i)w, limits), x);
 }
 
 }  // namespace alexnet::avx512

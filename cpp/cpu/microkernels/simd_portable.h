@@ -16,6 +16,7 @@ ALEXNET_INLINE Vec load(const float* p) {
 }
 ALEXNET_INLINE void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
 ALEXNET_INLINE void stream(float* p, Vec v) { store(p, v); }
+ALEXNET_INLINE void fence() {}
 
 ALEXNET_INLINE Vec load_tail(const float* p, size_t n) {
     Vec v = zero();
@@ -39,9 +40,43 @@ ALEXNET_INLINE Vec sqrt(Vec x) {
 
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return (Vec)((m & (Mask)a) | (~m & (Mask)b)); }
 ALEXNET_INLINE Vec relu(Vec x) { return select(zero() > x, zero(), x); }
-ALEXNET_INLINE Vec max_nan(Vec a, Vec b) { return select((a > b) | (a != a), a, b); }
+ALEXNET_INLINE Vec max_nan(Vec a, Vec b) { return select((b > a) | ((b != b) & (a == a)), b, a); }
+ALEXNET_INLINE Mask same_bits(Vec a, Vec b) { return (Mask)a == (Mask)b; }
 ALEXNET_INLINE Vec select_positive(Vec m, Vec x) { return select(m > zero(), x, zero()); }
 ALEXNET_INLINE Vec rsqrt(Vec x) { return div(broadcast(1.0f), sqrt(x)); }
+ALEXNET_INLINE Vec rsqrt_sqrt(Vec x) { return div(broadcast(1.0f), sqrt(sqrt(x))); }
 ALEXNET_INLINE float reduce_add(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+typedef double Double __attribute__((vector_size(16)));
+
+ALEXNET_INLINE Double broadcast_double(double x) { return Double{x, x}; }
+ALEXNET_INLINE Double load(const double* p) {
+    Double d;
+    __builtin_memcpy(&d, p, sizeof d);
+    return d;
+}
+ALEXNET_INLINE void store(double* p, Double d) { __builtin_memcpy(p, &d, sizeof d); }
+ALEXNET_INLINE Double widen_low(Vec v) { return Double{v[0], v[1]}; }
+ALEXNET_INLINE Double widen_high(Vec v) { return Double{v[2], v[3]}; }
+ALEXNET_INLINE Vec narrow(Double low, Double high) {
+    return Vec{static_cast<float>(low[0]), static_cast<float>(low[1]), static_cast<float>(high[0]),
+               static_cast<float>(high[1])};
+}
+ALEXNET_INLINE Double fma(Double a, Double b, Double c) { return a * b + c; }
+ALEXNET_INLINE double reduce_add(Double d) { return d[0] + d[1]; }
+
+typedef uint64_t Words __attribute__((vector_size(16)));
+typedef uint32_t HalfWords __attribute__((vector_size(16)));
+
+ALEXNET_INLINE Words multiply_low32(Words a, Words b) {
+    return Words{(a[0] & UINT32_MAX) * (b[0] & UINT32_MAX),
+                 (a[1] & UINT32_MAX) * (b[1] & UINT32_MAX)};
+}
+ALEXNET_INLINE Words interleave_even(Words a, Words b) { return Words{a[0], b[0]}; }
+ALEXNET_INLINE Words interleave_odd(Words a, Words b) { return Words{a[1], b[1]}; }
+ALEXNET_INLINE Vec select_above(Words w, uint32_t limit, Vec x) {
+    const HalfWords above = (HalfWords)((HalfWords)w > limit);
+    return (Vec)(above & (HalfWords)x);
+}
 
 }  // namespace alexnet::portable

@@ -8,6 +8,8 @@ namespace alexnet::ALEXNET_ISA {
 // Defined in the file of the same name in this folder.
 extern const GemmKernel gemm_kernels[];
 void copy(size_t n, const float* x, float* y);
+void stream_fence();
+void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y);
 void relu(size_t n, const float* x, float* y);
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
 
@@ -21,15 +23,14 @@ const KernelTable table = {
 #if defined(ALEXNET_ISA_AVX512)
     14,  // gemm_mr
     32,  // gemm_nr
-    168,
 #else
     6,           // gemm_mr
     2 * kLanes,  // gemm_nr
-    120,
 #endif
-    256,  // gemm_kc
     gemm_kernels,
     copy,
+    stream_fence,
+    sum_rows,
     relu,
     relu_backward,
 };

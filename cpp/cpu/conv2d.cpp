@@ -1,0 +1,83 @@
+// Convolution: empty batches, the bias gradient, and the choice of the algorithm.
+
+#include "conv2d.h"
+
+#include <algorithm>
+
+#include "alexnet/dense.h"
+#include "column_sums.h"
+
+namespace alexnet::cpu {
+namespace {
+
+// A window that covers the whole input once is a dense layer: the weights are its matrix already.
+bool is_dense(const Conv2dShape& s) {
+    return s.groups == 1 && s.out_height == 1 && s.out_width == 1 && s.pad_top == 0 &&
+           s.pad_left == 0 && s.kernel_height == s.in_height && s.kernel_width == s.in_width;
+}
+
+DenseShape dense_shape(const Conv2dShape& s) { return {s.batch, s.window(), s.out_channels}; }
+
+// A 1x1 convolution of stride 1 sees no rows: taken as one long row, its tiles are full.
+Conv2dShape flattened(Conv2dShape s) {
+    if (s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 &&
+        s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 && s.out_height == s.in_height &&
+        s.out_width == s.in_width) {
+        s.in_width *= s.in_height;
+        s.out_width = s.in_width;
+        s.in_height = s.out_height = 1;
+    }
+    return s;
+}
+
+}  // namespace
+
+void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
+            bool relu, ConvAlgorithm algorithm, float* y) {
+    if (shape.batch == 0) return;
+    switch (algorithm) {
+        case ConvAlgorithm::kNaive:
+            return naive::forward(shape, x, weight, bias, relu, y);
+        case ConvAlgorithm::kIm2col:
+            return im2col::forward(shape, x, weight, bias, relu, y);
+        case ConvAlgorithm::kDirect:
+            if (is_dense(shape)) return dense(dense_shape(shape), x, weight, bias, relu, y);
+            return direct::forward(flattened(shape), x, weight, bias, relu, y);
+    }
+}
+
+void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,
+                           ConvAlgorithm algorithm, float* dx) {
+    if (shape.batch == 0) return;
+    switch (algorithm) {
+        case ConvAlgorithm::kNaive:
+            return naive::backward_input(shape, dy, weight, dx);
+        case ConvAlgorithm::kIm2col:
+            return im2col::backward_input(shape, dy, weight, dx);
+        case ConvAlgorithm::kDirect:
+            if (is_dense(shape)) return dense_backward_input(dense_shape(shape), dy, weight, dx);
+            return direct::backward_input(flattened(shape), dy, weight, dx);
+    }
+}
+
+void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const float* x,
+                            ConvAlgorithm algorithm, float* dweight, float* dbias) {
+    if (algorithm == ConvAlgorithm::kDirect && is_dense(shape)) {
+        return dense_backward_weight(dense_shape(shape), dy, x, dweight, dbias);
+    }
+    column_sums(shape.batch * shape.out_height * shape.out_width, shape.out_channels, dy, dbias);
+    if (shape.batch == 0) {
+        std::fill(dweight, dweight + shape.weight_size(), 0.0f);
+        return;
+    }
+    switch (algorithm) {
+        case ConvAlgorithm::kNaive:
+            return naive::backward_weight(shape, dy, x, dweight);
+        case ConvAlgorithm::kIm2col:
+            return im2col::backward_weight(shape, dy, x, dweight);
+        case ConvAlgorithm::kDirect:
+            return direct::backward_weight(flattened(shape), dy, x, dweight);
+    }
+}
+
+}  // namespace alexnet::cpu

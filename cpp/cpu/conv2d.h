@@ -1,0 +1,34 @@
+// The algorithms behind alexnet/conv2d.h, one file each; conv2d.cpp chooses among them.
+// The shapes passed here have at least one image.
+
+#ifndef ALEXNET_CPU_CONV2D_H_
+#define ALEXNET_CPU_CONV2D_H_
+
+#include "alexnet/conv2d.h"
+
+namespace alexnet::cpu {
+
+namespace naive {
+void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
+             bool relu, float* y);
+void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);
+void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight);
+}  // namespace naive
+
+namespace im2col {
+void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
+             bool relu, float* y);
+void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);
+void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight);
+}  // namespace im2col
+
+namespace direct {
+void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
+             bool relu, float* y);
+void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);
+void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight);
+}  // namespace direct
+
+}  // namespace alexnet::cpu
+
+#endif  // ALEXNET_CPU_CONV2D_H_

@@ -1,0 +1,406 @@
+// Convolution as an implicit matrix product: the register tile (microkernels/gemm.cpp) reads the
+// image where it lies. Up to gemm_mr neighbouring pixels of an output row are the rows of a tile;
+// one row of the window, kernel_width · channels floats, is contiguous in the image and the same
+// distance apart for all of them, so it is one segment of the summation index. Only the weights are
+// packed, and images that need a border of zeros are copied into a frame, a few at a time.
+//
+// forward: y = correlation of x with the weights.
+// backward_input: with stride 1, dx is the correlation of dy with the weights turned by 180° and
+//   transposed. With stride s, the pixels of dx with the same (ih + pad) mod s see only every s-th
+//   tap of the window: s² such phases, each a correlation of stride 1 of its own.
+// backward_weight: see below.
+//
+// Cost: 2 · outputs · window FLOP (backward_input the same): bound by the FMA units.
+// Threads: tasks own images, or bands of rows or panels of channels where images are few.
+// Numerics: chains of at most kDepthBlock FMAs, summed in order; the same for every partition.
+
+#include <vector>
+
+#include "conv2d.h"
+#include "dispatch.h"
+#include "gemm.h"
+#include "parallel.h"
+#include "scratch.h"
+#include "window_copy.h"
+
+namespace alexnet::cpu::direct {
+namespace {
+
+// Output pixels that share one set of taps: all of them in forward, a phase in backward_input.
+// Pixel (r, q) of image n is written at y + n*image + r*row + q*pixel; its window begins at
+// (first_row + r*row_step, first_column + q*column_step) of the frame.
+struct Grid {
+    size_t rows, columns;
+    float* y;
+    size_t image, row, pixel;
+    size_t first_row, first_column, row_step, column_step;
+    size_t window_rows;
+    DepthBlocks depth;
+    size_t total_depth;
+    const float* packed;  // panels of every group, one group after the other
+};
+
+struct Correlation {
+    size_t batch, groups;
+    const float* x;
+    Frame frame;
+    size_t group_in, group_out;
+    const float* bias;
+    bool relu;
+    std::vector<Grid> grids;
+};
+
+// Segments of a window of rows × columns taps over a frame of the given width and channels.
+std::vector<GemmSegment> window_segments(size_t rows, size_t columns, size_t frame_columns,
+                                         size_t channels, size_t group_in) {
+    std::vector<GemmSegment> segments;
+    for (size_t r = 0; r < rows; ++r) {
+        const size_t row = r * frame_columns * channels;
+        if (group_in == channels) {
+            segments.push_back({row, columns * channels});
+        } else {
+            for (size_t q = 0; q < columns; ++q) segments.push_back({row + q * channels, group_in});
+        }
+    }
+    return segments;
+}
+
+// How the work is cut into tasks. Enough images a task that a panel of weights, once in L2, serves
+// some hundred rows; bands of rows or panels of columns where there are too few images.
+struct Tasks {
+    Tasks(const Correlation& c, size_t panels, size_t threads) {
+        constexpr size_t kRowsATask = 512;
+        size_t pixels = 0;
+        for (const Grid& grid : c.grids) pixels += grid.rows * grid.columns;
+        images = std::clamp<size_t>(ceil_div(kRowsATask, std::max<size_t>(pixels, 1)), 1,
+                                    ceil_div(c.batch, threads));
+        image_groups = ceil_div(c.batch, images);
+        if (image_groups < threads) {
+            const size_t wanted = ceil_div(threads, image_groups);
+            const size_t weights = c.grids[0].total_depth * c.group_out;
+            const size_t most_rows = std::max<size_t>(c.grids[0].rows, 1);
+            if (weights > c.frame.size() / c.groups) {
+                column_splits = std::min(wanted, panels);
+                bands = std::min(ceil_div(wanted, column_splits), most_rows);
+            } else {
+                bands = std::min(2 * wanted, most_rows);
+                column_splits = std::min(ceil_div(wanted, bands), panels);
+            }
+        }
+    }
+    size_t count() const { return image_groups * bands * column_splits; }
+
+    size_t images, image_groups, bands = 1, column_splits = 1;
+};
+
+// One task: images n, rows and panels of every grid and group.
+class Worker {
+  public:
+    Worker(const KernelTable& k, const Correlation& c, float* frames)
+        : k_(k), c_(c), frames_(frames), pixel_(c.frame.channels) {}
+
+    void run(Range images, size_t bands, size_t band, Range panels) {
+        frame_images(images, bands, band);
+        for (size_t group = 0; group < c_.groups; ++group) {
+            for (const Grid& grid : c_.grids) {
+                const Range rows = part(grid.rows, bands, band);
+                for (size_t p = panels.begin; p < panels.end; ++p) {
+                    panel(grid, group, p, images, rows);
+                }
+            }
+        }
+    }
+
+  private:
+    void frame_images(Range images, size_t bands, size_t band) {
+        const Frame& f = c_.frame;
+        const size_t size = f.height * f.width * f.channels;
+        if (f.is_image()) {
+            source_ = c_.x + images.begin * size;
+            source_image_ = size;
+            source_row_ = 0;
+            return;
+        }
+        Range needed{f.rows, 0};
+        for (const Grid& grid : c_.grids) {
+            const Range rows = part(grid.rows, bands, band);
+            if (rows.size() == 0) continue;
+            const size_t begin = grid.first_row + rows.begin * grid.row_step;
+            const size_t end = grid.first_row + (rows.end - 1) * grid.row_step + grid.window_rows;
+            needed = {std::min(needed.begin, begin), std::max(needed.end, end)};
+        }
+        if (needed.end < needed.begin) needed = {0, 0};
+        source_ = frames_;
+        source_image_ = needed.size() * f.columns * f.channels;
+        source_row_ = needed.begin;
+        for (size_t i = 0; i < images.size(); ++i) {
+            copy_frame_rows(k_, f, c_.x + (images.begin + i) * size, needed.begin, needed.end,
+                            frames_ + i * source_image_);
+        }
+    }
+
+    void panel(const Grid& grid, size_t group, size_t p, Range images, Range rows) {
+        const size_t first = p * k_.gemm_nr;
+        const size_t columns = std::min(k_.gemm_nr, c_.group_out - first);
+        const float* packed = grid.packed + (group * panel_count(k_, c_.group_out) + p) *
+                                                k_.gemm_nr * grid.total_depth;
+        const size_t channel = group * c_.group_out + first;
+        const auto& blocks = grid.depth.blocks();
+        for (size_t b = 0; b < blocks.size(); ++b) {
+            const bool last = b + 1 == blocks.size();
+            const GemmEpilogue epilogue{b > 0, last && c_.bias ? c_.bias + channel : nullptr,
+                                        last && c_.relu, false};
+            for (size_t n = images.begin; n < images.end; ++n) {
+                for (size_t r = rows.begin; r < rows.end; ++r) {
+                    const size_t row = grid.first_row + r * grid.row_step - source_row_;
+                    const float* a = source_ + (n - images.begin) * source_image_ +
+                                     (row * c_.frame.columns + grid.first_column) * pixel_ +
+                                     group * c_.group_in;
+                    float* y = grid.y + n * grid.image + r * grid.row + group * c_.group_out;
+                    const Product product{grid.columns, a, grid.column_step * pixel_, 1, y,
+                                          grid.pixel};
+                    multiply_panel(k_, product, blocks[b], packed, first, columns, epilogue);
+                }
+            }
+        }
+    }
+
+    const KernelTable& k_;
+    const Correlation& c_;
+    float* frames_;
+    const size_t pixel_;
+    const float* source_ = nullptr;
+    size_t source_image_ = 0, source_row_ = 0;
+};
+
+void correlate(const KernelTable& k, const Correlation& c, int threads) {
+    const size_t panels = panel_count(k, c.group_out);
+    const Tasks tasks(c, panels, static_cast<size_t>(threads));
+    const size_t frames_size = c.frame.is_image() ? 0 : padded(tasks.images * c.frame.size());
+    float* frames = scratch(Slot::kFrames, static_cast<size_t>(threads) * frames_size);
+    parallel_tasks(threads, tasks.count(), [&](size_t task, size_t thread) {
+        const size_t split = task % tasks.column_splits;
+        const size_t band = task / tasks.column_splits % tasks.bands;
+        const size_t first = task / (tasks.column_splits * tasks.bands) * tasks.images;
+        Worker(k, c, frames + thread * frames_size)
+            .run({first, std::min(first + tasks.images, c.batch)}, tasks.bands, band,
+                 part(panels, tasks.column_splits, split));
+    });
+}
+
+// A frame that shows the image from (-top, -left) on, its own rows where no border is needed.
+Frame frame_for(size_t height, size_t width, size_t channels, size_t top, size_t left, size_t rows,
+                size_t columns) {
+    const bool borderless = top == 0 && left == 0 && rows <= height && columns <= width;
+    return {height, width, channels, top, left, rows, borderless ? width : columns};
+}
+
+}  // namespace
+
+void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
+             bool relu, float* y) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const size_t depth = s.window(), panels = panel_count(k, s.group_out());
+    float* packed = scratch(Slot::kPackedB, s.groups * packed_size(k, depth, s.group_out()));
+    parallel_tasks(threads, s.groups * panels, [&](size_t i, size_t) {
+        const size_t first = i % panels * k.gemm_nr;
+        pack_panel(k, depth, std::min(k.gemm_nr, s.group_out() - first),
+                   weight + i / panels * s.group_out() + first, s.out_channels,
+                   packed + i * k.gemm_nr * depth);
+    });
+
+    const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
+                                  (s.out_height - 1) * s.stride_height + s.kernel_height,
+                                  (s.out_width - 1) * s.stride_width + s.kernel_width);
+    Correlation c{s.batch, s.groups, x, frame, s.group_in(), s.group_out(), bias, relu, {}};
+    c.grids.push_back({s.out_height, s.out_width, y, s.output_pixel(1, 0, 0),
+                       s.output_pixel(0, 1, 0), s.out_channels, 0, 0, s.stride_height,
+                       s.stride_width, s.kernel_height,
+                       DepthBlocks(window_segments(s.kernel_height, s.kernel_width, frame.columns,
+                                                   s.in_channels, s.group_in())),
+                       depth, packed});
+    correlate(k, c, threads);
+}
+
+namespace {
+
+// The pixels of one axis of dx that see the taps phase, phase + stride, ...
+struct Phase {
+    Phase(size_t phase, size_t stride, size_t kernel, size_t pad, size_t in_size)
+        : tap(phase), taps(phase < kernel ? ceil_div(kernel - phase, stride) : 0) {
+        // Input position stride*a + phase - pad, for a = begin .. end, lies in the image.
+        begin = pad > phase ? ceil_div(pad - phase, stride) : 0;
+        end = in_size + pad > phase ? (in_size - 1 + pad - phase) / stride + 1 : 0;
+        count = end > begin ? end - begin : 0;
+        position = stride * begin + phase - pad;
+    }
+    size_t tap, taps, begin, end, count, position;
+};
+
+std::vector<Phase> phases_of(size_t stride, size_t kernel, size_t pad, size_t in_size) {
+    std::vector<Phase> phases;
+    for (size_t p = 0; p < stride && p < in_size + pad; ++p) {
+        const Phase phase(p, stride, kernel, pad, in_size);
+        if (phase.count > 0) phases.push_back(phase);
+    }
+    return phases;
+}
+
+// How far the frame around dy reaches beyond it, before the first and after the last element.
+struct Border {
+    Border(const std::vector<Phase>& phases, size_t out_size) {
+        for (const Phase& p : phases) {
+            const size_t reach = p.taps > 0 ? p.taps - 1 : 0;
+            before = std::max(before, reach > p.begin ? reach - p.begin : 0);
+            after = std::max(after, p.end > out_size ? p.end - out_size : 0);
+        }
+    }
+    size_t before = 0, after = 0;
+};
+
+// Panels of the taps of a phase in the order in which they meet dy: from the last to the first.
+void pack_phase(const KernelTable& k, const Conv2dShape& s, const Phase& h, const Phase& w,
+                const float* weight, size_t group, size_t panel_index, float* panel) {
+    const size_t first = panel_index * k.gemm_nr;
+    const size_t columns = std::min(k.gemm_nr, s.group_in() - first);
+    for (size_t i = h.taps; i-- > 0;) {
+        for (size_t j = w.taps; j-- > 0;) {
+            const size_t kh = h.tap + i * s.stride_height, kw = w.tap + j * s.stride_width;
+            const size_t row = (kh * s.kernel_width + kw) * s.group_in() + first;
+            pack_panel_transposed(k, s.group_out(), columns,
+                                  weight + row * s.out_channels + group * s.group_out(),
+                                  s.out_channels, panel);
+            panel += s.group_out() * k.gemm_nr;
+        }
+    }
+}
+
+}  // namespace
+
+void backward_input(const Conv2dShape& s, const float* dy, const float* weight, float* dx) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const auto rows = phases_of(s.stride_height, s.kernel_height, s.pad_top, s.in_height);
+    const auto columns = phases_of(s.stride_width, s.kernel_width, s.pad_left, s.in_width);
+    const Border vertical(rows, s.out_height), horizontal(columns, s.out_width);
+    const Frame frame =
+        frame_for(s.out_height, s.out_width, s.out_channels, vertical.before, horizontal.before,
+                  vertical.before + s.out_height + vertical.after,
+                  horizontal.before + s.out_width + horizontal.after);
+    Correlation c{s.batch, s.groups, dy, frame, s.group_out(), s.group_in(), nullptr, false, {}};
+
+    const size_t panels = panel_count(k, s.group_in());
+    float* packed = scratch(Slot::kPackedB, s.kernel_height * s.kernel_width * s.groups *
+                                                packed_size(k, s.group_out(), s.group_in()));
+    bool covered = true;
+    for (const Phase& h : rows) {
+        for (const Phase& w : columns) {
+            const size_t depth = h.taps * w.taps * s.group_out();
+            if (depth == 0) {
+                covered = false;
+                continue;
+            }
+            parallel_tasks(threads, s.groups * panels, [&](size_t i, size_t) {
+                pack_phase(k, s, h, w, weight, i / panels, i % panels,
+                           packed + i * k.gemm_nr * depth);
+            });
+            c.grids.push_back({h.count, w.count, dx + s.input_pixel(0, h.position, w.position),
+                               s.input_pixel(1, 0, 0), s.stride_height * s.input_pixel(0, 1, 0),
+                               s.stride_width * s.in_channels,
+                               h.begin + vertical.before - (h.taps - 1),
+                               w.begin + horizontal.before - (w.taps - 1), 1, 1, h.taps,
+                               DepthBlocks(window_segments(h.taps, w.taps, frame.columns,
+                                                           s.out_channels, s.group_out())),
+                               depth, packed});
+            packed += s.groups * packed_size(k, depth, s.group_in());
+        }
+    }
+    if (!covered) {
+        // The stride skips some pixels: no output read them.
+        parallel_for(s.input_size(), size_t{1} << 16,
+                     [&](size_t begin, size_t end) { std::fill(dx + begin, dx + end, 0.0f); });
+    }
+    if (!c.grids.empty()) correlate(k, c, threads);
+}
+
+// dweight[kh, kw, c, o] = sum over pixels of x · dy: a product whose rows are the window's elements
+// and whose summation index runs over the output pixels. For one row of the window the elements
+// kw, c are contiguous in the frame, and the next output pixel is a fixed step on: again nothing is
+// gathered. A few images at a time are framed and their dy packed into panels; then each tile of
+// dweight takes in all of them while it stays in L1.
+//
+// Threads: the tiles of one window row and one panel of output channels belong to one task.
+void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const size_t pixels = s.out_height * s.out_width, panels = panel_count(k, s.group_out());
+    const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
+                                  (s.out_height - 1) * s.stride_height + s.kernel_height,
+                                  (s.out_width - 1) * s.stride_width + s.kernel_width);
+    constexpr size_t kPixelsAtOnce = 1536;
+    const size_t images = std::min(s.batch, ceil_div(kPixelsAtOnce, pixels));
+    const size_t image_size = s.in_height * s.in_width * s.in_channels;
+    const bool in_place = frame.is_image();
+    const size_t frame_size = in_place ? image_size : padded(frame.size());
+    float* frames = scratch(Slot::kFrames, in_place ? 0 : images * frame_size);
+    const size_t panel_size = pixels * k.gemm_nr;
+    float* packed = scratch(Slot::kPackedB, images * s.groups * panels * panel_size);
+
+    // Rows of dweight that are contiguous in a frame: a row of the window, or a tap with groups.
+    const bool whole_rows = s.groups == 1;
+    const size_t runs = s.kernel_height * (whole_rows ? 1 : s.kernel_width);
+    const size_t run = whole_rows ? s.kernel_width * s.in_channels : s.group_in();
+    std::vector<GemmSegment> segments;
+    for (size_t oh = 0; oh < s.out_height; ++oh) {
+        segments.push_back({oh * s.stride_height * frame.columns * s.in_channels, s.out_width});
+    }
+    const size_t pixel_step = s.stride_width * s.in_channels;
+    const DepthBlocks depth(segments, pixel_step);
+
+    for (size_t first = 0; first < s.batch; first += images) {
+        const size_t count = std::min(images, s.batch - first);
+        const float* source = in_place ? x + first * image_size : frames;
+        const size_t frame_tasks = in_place ? 0 : count;
+        parallel_tasks(threads, frame_tasks + count * s.groups * panels, [&](size_t t, size_t) {
+            if (t < frame_tasks) {
+                copy_frame_rows(k, frame, x + (first + t) * image_size, 0, frame.rows,
+                                frames + t * frame_size);
+                return;
+            }
+            const size_t i = t - frame_tasks;  // image, group, panel
+            const size_t column = i % panels * k.gemm_nr, group = i / panels % s.groups;
+            pack_panel(k, pixels, std::min(k.gemm_nr, s.group_out() - column),
+                       dy + s.output_pixel(first + i / (panels * s.groups), 0, 0) +
+                           group * s.group_out() + column,
+                       s.out_channels, packed + i * panel_size);
+        });
+        parallel_tasks(threads, s.groups * panels * runs, [&](size_t t, size_t) {
+            const size_t r = t % runs, column = t / runs % panels * k.gemm_nr;
+            const size_t group = t / (runs * panels);
+            const size_t columns = std::min(k.gemm_nr, s.group_out() - column);
+            const size_t kh = whole_rows ? r : r / s.kernel_width;
+            const size_t kw = whole_rows ? 0 : r % s.kernel_width;
+            const float* a =
+                source + (kh * frame.columns + kw) * s.in_channels + group * s.group_in();
+            float* c = dweight + r * run * s.out_channels + group * s.group_out();
+            const size_t tiles = ceil_div(run, k.gemm_mr);
+            for (size_t tile = 0; tile < tiles; ++tile) {
+                const Range rows = part(run, tiles, tile);
+                for (size_t n = 0; n < count; ++n) {
+                    const float* panel =
+                        packed + ((n * s.groups + group) * panels + t / runs % panels) * panel_size;
+                    const Product product{
+                        rows.size(), a + n * frame_size + rows.begin, 1,
+                        pixel_step,  c + rows.begin * s.out_channels, s.out_channels};
+                    for (const DepthBlocks::Block& block : depth.blocks()) {
+                        multiply_panel(k, product, block, panel, column, columns,
+                                       {first + n > 0 || block.begin > 0, nullptr, false, false});
+                    }
+                }
+            }
+        });
+    }
+}
+
+}  // namespace alexnet::cpu::direct

@@ -1,0 +1,184 @@
+// Convolution by way of im2col: the windows of one image are copied into the rows of a matrix, and
+// the convolution is then an ordinary matrix product with the weights. Caffe made it popular; here
+// it is for study and as a cross-check. It moves window / stride² times the input through memory
+// where `direct` reads the input in place.
+//
+//   forward:         y      = columns · W            (pixels × window) · (window × out)
+//   backward input:  columns = dy · Wᵀ,  dx = col2im(columns): each entry added to its pixel
+//   backward weight: dW     = columnsᵀ · dy
+//
+// Threads: forward and backward_input own images; backward_weight owns rows of dW, images in order.
+// Numerics: as microkernels/gemm.cpp; col2im adds in the order of the windows.
+
+#include <vector>
+
+#include "conv2d.h"
+#include "dispatch.h"
+#include "gemm.h"
+#include "parallel.h"
+#include "scratch.h"
+
+namespace alexnet::cpu::im2col {
+namespace {
+
+struct Sizes {
+    explicit Sizes(const Conv2dShape& s)
+        : pixels(s.out_height * s.out_width),
+          window(s.window()),
+          columns(padded(pixels * window)) {}
+    size_t pixels, window, columns;
+};
+
+// visit(column, tap's input pixel, outside) for every window of image n and every tap in it.
+template <typename Visit>
+void for_each_tap(const Conv2dShape& s, size_t n, const Visit& visit) {
+    size_t column = 0;
+    for (size_t oh = 0; oh < s.out_height; ++oh) {
+        for (size_t ow = 0; ow < s.out_width; ++ow) {
+            for (size_t kh = 0; kh < s.kernel_height; ++kh) {
+                const size_t ih = oh * s.stride_height + kh - s.pad_top;
+                for (size_t kw = 0; kw < s.kernel_width; ++kw, column += s.group_in()) {
+                    const size_t iw = ow * s.stride_width + kw - s.pad_left;
+                    const bool inside = ih < s.in_height && iw < s.in_width;
+                    visit(column, inside ? s.input_pixel(n, ih, iw) : 0, inside);
+                }
+            }
+        }
+    }
+}
+
+void make_columns(const KernelTable& k, const Conv2dShape& s, const float* x, size_t n,
+                  size_t group, float* columns) {
+    const size_t channels = s.group_in();
+    for_each_tap(s, n, [&](size_t column, size_t pixel, bool inside) {
+        if (inside) {
+            k.copy(channels, x + pixel + group * channels, columns + column);
+        } else {
+            std::fill_n(columns + column, channels, 0.0f);
+        }
+    });
+}
+
+// Packed panels of every group's B, one group after the other.
+float* pack_groups(const KernelTable& k, const Conv2dShape& s, const float* weight,
+                   bool transposed) {
+    const size_t window = s.window();
+    const size_t depth = transposed ? s.group_out() : window;
+    const size_t columns = transposed ? window : s.group_out();
+    const size_t panels = panel_count(k, columns);
+    float* packed = scratch(Slot::kPackedB, s.groups * packed_size(k, depth, columns));
+    parallel_for(s.groups * panels, 1, [&](size_t begin, size_t end) {
+        for (size_t i = begin; i < end; ++i) {
+            const size_t group = i / panels, first = i % panels * k.gemm_nr;
+            const size_t n = std::min(k.gemm_nr, columns - first);
+            const float* b = weight + group * s.group_out();
+            float* panel = packed + i * k.gemm_nr * depth;
+            if (transposed) {
+                pack_panel_transposed(k, depth, n, b + first * s.out_channels, s.out_channels,
+                                      panel);
+            } else {
+                pack_panel(k, depth, n, b + first, s.out_channels, panel);
+            }
+        }
+    });
+    return packed;
+}
+
+// C = A · B for all panels and blocks.
+void multiply(const KernelTable& k, const Product& product, const DepthBlocks& depth,
+              size_t total_depth, const float* packed, size_t columns, const float* bias,
+              bool relu) {
+    for (size_t first = 0; first < columns; first += k.gemm_nr) {
+        const size_t n = std::min(k.gemm_nr, columns - first);
+        for (const DepthBlocks::Block& block : depth.blocks()) {
+            const bool last = &block == &depth.blocks().back();
+            const GemmEpilogue epilogue{block.begin > 0, last && bias ? bias + first : nullptr,
+                                        last && relu, false};
+            multiply_panel(k, product, block, packed + first * total_depth, first, n, epilogue);
+        }
+    }
+}
+
+}  // namespace
+
+void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
+             bool relu, float* y) {
+    const KernelTable& k = kernels();
+    const Sizes z(s);
+    const int threads = num_threads();
+    const float* packed = pack_groups(k, s, weight, false);
+    float* columns = scratch(Slot::kColumns, static_cast<size_t>(threads) * z.columns);
+    const DepthBlocks depth({{0, z.window}});
+    parallel_tasks(threads, s.batch * s.groups, [&](size_t task, size_t thread) {
+        const size_t n = task / s.groups, group = task % s.groups;
+        float* own = columns + thread * z.columns;
+        make_columns(k, s, x, n, group, own);
+        const size_t first = group * s.group_out();
+        const Product product{z.pixels,      own, z.window, 1, y + s.output_pixel(n, 0, 0) + first,
+                              s.out_channels};
+        multiply(k, product, depth, z.window,
+                 packed + group * packed_size(k, z.window, s.group_out()), s.group_out(),
+                 bias ? bias + first : nullptr, relu);
+    });
+}
+
+void backward_input(const Conv2dShape& s, const float* dy, const float* weight, float* dx) {
+    const KernelTable& k = kernels();
+    const Sizes z(s);
+    const int threads = num_threads();
+    const float* packed = pack_groups(k, s, weight, true);
+    float* columns = scratch(Slot::kColumns, static_cast<size_t>(threads) * z.columns);
+    const DepthBlocks depth({{0, s.group_out()}});
+    parallel_tasks(threads, s.batch, [&](size_t n, size_t thread) {
+        float* own = columns + thread * z.columns;
+        float* image = dx + s.input_pixel(n, 0, 0);
+        std::fill_n(image, s.in_height * s.in_width * s.in_channels, 0.0f);
+        for (size_t group = 0; group < s.groups; ++group) {
+            const Product product{z.pixels,
+                                  dy + s.output_pixel(n, 0, 0) + group * s.group_out(),
+                                  s.out_channels,
+                                  1,
+                                  own,
+                                  z.window};
+            multiply(k, product, depth, s.group_out(),
+                     packed + group * packed_size(k, s.group_out(), z.window), z.window, nullptr,
+                     false);
+            for_each_tap(s, n, [&](size_t column, size_t pixel, bool inside) {
+                if (!inside) return;
+                float* target = dx + pixel + group * s.group_in();
+                for (size_t c = 0; c < s.group_in(); ++c) target[c] += own[column + c];
+            });
+        }
+    });
+}
+
+void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight) {
+    const KernelTable& k = kernels();
+    const Sizes z(s);
+    const int threads = num_threads();
+    float* columns = scratch(Slot::kColumns, z.columns);
+    const size_t panels = panel_count(k, s.group_out());
+    float* packed = scratch(Slot::kPackedB, packed_size(k, z.pixels, s.group_out()));
+    const DepthBlocks depth({{0, z.pixels}}, z.window);
+    for (size_t n = 0; n < s.batch; ++n) {
+        for (size_t group = 0; group < s.groups; ++group) {
+            make_columns(k, s, x, n, group, columns);
+            const float* dy_group = dy + s.output_pixel(n, 0, 0) + group * s.group_out();
+            parallel_tasks(threads, panels, [&](size_t p, size_t) {
+                const size_t first = p * k.gemm_nr;
+                const size_t count = std::min(k.gemm_nr, s.group_out() - first);
+                float* panel = packed + first * z.pixels;
+                pack_panel(k, z.pixels, count, dy_group + first, s.out_channels, panel);
+                const Product product{
+                    z.window,      columns, 1, z.window, dweight + group * s.group_out(),
+                    s.out_channels};
+                for (const DepthBlocks::Block& block : depth.blocks()) {
+                    multiply_panel(k, product, block, panel, first, count,
+                                   {n > 0 || block.begin > 0, nullptr, false, false});
+                }
+            });
+        }
+    }
+}
+
+}  // namespace alexnet::cpu::im2col

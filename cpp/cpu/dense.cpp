@@ -1,0 +1,184 @@
+// Dense layer and its gradients as matrix products on the register tile (microkernels/gemm.cpp).
+//
+// Cost: 2 · batch · in · out FLOP, and the weights once through memory: 4 · in · out bytes. Below a
+// batch of about 50 the memory is the bound, so each pass reads (or writes) every weight once, in
+// long runs, for all rows of the batch. Operands whose rows are a multiple of 4 KiB apart fall into
+// the same few sets of the L1 cache; they are copied into small blocks before the tiles read them.
+//
+// Threads: each task owns a range of output columns (forward) or input features (gradients).
+// Numerics: chains of at most kDepth FMAs, summed in order; the same for every partition.
+
+#include "alexnet/dense.h"
+
+#include <cstdint>
+
+#include "column_sums.h"
+#include "dispatch.h"
+#include "gemm.h"
+#include "parallel.h"
+#include "scratch.h"
+
+namespace alexnet::cpu {
+namespace {
+
+constexpr size_t kDepth = 256;           // of one block of the summation index
+constexpr size_t kColumns = 512;         // of one block of weights: 256 × 512 floats stay in L2
+constexpr size_t kRowGap = 16;           // floats between the rows of a copied block
+constexpr size_t kWorthATask = 1 << 16;  // multiply-adds
+
+// Rows × depth floats of a, into rows of depth + kRowGap.
+void copy_block(const KernelTable& k, size_t rows, size_t depth, const float* a, size_t a_row,
+                float* block) {
+    for (size_t i = 0; i < rows; ++i) k.copy(depth, a + i * a_row, block + i * (depth + kRowGap));
+}
+
+// Width of the column ranges that tasks own: whole panels, enough of them for all threads.
+size_t columns_a_task(const KernelTable& k, size_t columns, size_t threads) {
+    const size_t panels = ceil_div(panel_count(k, columns), threads);
+    return std::min(kColumns, panels * k.gemm_nr);
+}
+
+}  // namespace
+
+// For a range of columns: block after block of the weights is packed, and multiplied with all rows.
+void dense(const DenseShape& s, const float* x, const float* weight, const float* bias, bool relu,
+           float* y) {
+    if (s.batch == 0) return;
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
+    const size_t packed_size = padded(width * kDepth);
+    const size_t block_size = padded(s.batch * (kDepth + kRowGap));
+    float* memory =
+        scratch(Slot::kPackedB, static_cast<size_t>(threads) * (packed_size + block_size));
+    parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
+        float* packed = memory + thread * (packed_size + block_size);
+        float* block = packed + packed_size;
+        const size_t first = task * width;
+        const size_t last = std::min(first + width, s.out_features);
+        for (size_t begin = 0; begin < s.in_features; begin += kDepth) {
+            const size_t depth = std::min(kDepth, s.in_features - begin);
+            const bool final_block = begin + depth == s.in_features;
+            const GemmSegment segment{0, depth};
+            copy_block(k, s.batch, depth, x + begin, s.in_features, block);
+            const Product product{s.batch, block, depth + kRowGap, 1, y, s.out_features};
+            const float* rows = weight + begin * s.out_features;
+            for (size_t i = 0; i < depth; ++i) {
+                for (size_t column = first; column < last; column += k.gemm_nr) {
+                    const size_t n = std::min(k.gemm_nr, last - column);
+                    pack_panel(k, 1, n, rows + i * s.out_features + column, 0,
+                               packed + (column - first) * depth + i * k.gemm_nr);
+                }
+            }
+            for (size_t column = first; column < last; column += k.gemm_nr) {
+                multiply_panel(k, product, {&segment, 1, 0}, packed + (column - first) * depth,
+                               column, std::min(k.gemm_nr, last - column),
+                               {begin > 0, final_block && bias ? bias + column : nullptr,
+                                final_block && relu, false});
+            }
+        }
+    });
+}
+
+// dxᵀ = W · dyᵀ: the rows of the tile are rows of the weights, read in place of their layout, and
+// its columns are rows of the batch; the finished tile is written transposed.
+void dense_backward_input(const DenseShape& s, const float* dy, const float* weight, float* dx) {
+    if (s.batch == 0) return;
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const size_t nr = k.gemm_nr, panels = panel_count(k, s.batch);
+    float* packed = scratch(Slot::kPackedB, cpu::packed_size(k, s.out_features, s.batch));
+    parallel_tasks(threads, panels, [&](size_t p, size_t) {
+        pack_panel_transposed(k, s.out_features, std::min(nr, s.batch - p * nr),
+                              dy + p * nr * s.out_features, s.out_features,
+                              packed + p * nr * s.out_features);
+    });
+
+    const size_t block_size = padded(k.gemm_mr * (kDepth + kRowGap));
+    const size_t tile_size = padded(k.gemm_mr * panels * nr);
+    float* memory =
+        scratch(Slot::kColumns, static_cast<size_t>(threads) * (block_size + tile_size));
+    const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
+    const size_t tile_work = k.gemm_mr * s.out_features * s.batch;
+    const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));
+    parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
+        float* block = memory + thread * (block_size + tile_size);
+        float* result = block + block_size;
+        const Range own = part(tiles, tasks, task);
+        for (size_t t = own.begin; t < own.end; ++t) {
+            const Range rows = part(s.in_features, tiles, t);
+            for (size_t begin = 0; begin < s.out_features; begin += kDepth) {
+                const size_t depth = std::min(kDepth, s.out_features - begin);
+                const GemmSegment segment{0, depth};
+                copy_block(k, rows.size(), depth, weight + rows.begin * s.out_features + begin,
+                           s.out_features, block);
+                const Product product{rows.size(), block, depth + kRowGap, 1, result, panels * nr};
+                for (size_t p = 0; p < panels; ++p) {
+                    multiply_panel(k, product, {&segment, 1, begin},
+                                   packed + p * nr * s.out_features, p * nr, nr,
+                                   {begin > 0, nullptr, false, false});
+                }
+            }
+            for (size_t b = 0; b < s.batch; ++b) {
+                for (size_t i = 0; i < rows.size(); ++i) {
+                    dx[b * s.in_features + rows.begin + i] = result[i * panels * nr + b];
+                }
+            }
+        }
+    });
+}
+
+// dW = xᵀ · dy: the summation index is the batch. With one block of it each weight gradient is
+// written once, past the caches, since it is read much later and fetching the line would double
+// the traffic.
+void dense_backward_weight(const DenseShape& s, const float* dy, const float* x, float* dweight,
+                           float* dbias) {
+    const KernelTable& k = kernels();
+    column_sums(s.batch, s.out_features, dy, dbias);
+    const int threads = num_threads();
+    if (s.batch == 0) {
+        std::fill(dweight, dweight + s.in_features * s.out_features, 0.0f);
+        return;
+    }
+    const size_t nr = k.gemm_nr, panels = panel_count(k, s.out_features);
+    float* packed = scratch(Slot::kPackedB, cpu::packed_size(k, s.batch, s.out_features));
+    parallel_tasks(threads, panels, [&](size_t p, size_t) {
+        pack_panel(k, s.batch, std::min(nr, s.out_features - p * nr), dy + p * nr, s.out_features,
+                   packed + p * nr * s.batch);
+    });
+
+    const size_t block_row = padded(k.gemm_mr);
+    const size_t block_size = kDepth * block_row;
+    float* blocks = scratch(Slot::kColumns, static_cast<size_t>(threads) * block_size);
+    const bool aligned = reinterpret_cast<uintptr_t>(dweight) % 64 == 0 && s.out_features % 16 == 0;
+    const bool stream = aligned && s.batch <= kDepth;
+    const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
+    const size_t tile_work = k.gemm_mr * s.out_features * s.batch;
+    const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));
+    parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
+        float* block = blocks + thread * block_size;
+        const Range own = part(tiles, tasks, task);
+        for (size_t t = own.begin; t < own.end; ++t) {
+            const Range rows = part(s.in_features, tiles, t);
+            for (size_t begin = 0; begin < s.batch; begin += kDepth) {
+                const size_t depth = std::min(kDepth, s.batch - begin);
+                const GemmSegment segment{0, depth};
+                for (size_t b = 0; b < depth; ++b) {
+                    k.copy(rows.size(), x + (begin + b) * s.in_features + rows.begin,
+                           block + b * block_row);
+                }
+                const Product product{
+                    rows.size(),   block, 1, block_row, dweight + rows.begin * s.out_features,
+                    s.out_features};
+                for (size_t p = 0; p < panels; ++p) {
+                    const size_t columns = std::min(nr, s.out_features - p * nr);
+                    multiply_panel(k, product, {&segment, 1, begin}, packed + p * nr * s.batch,
+                                   p * nr, columns, {begin > 0, nullptr, false, stream});
+                }
+            }
+        }
+        if (stream) k.stream_fence();
+    });
+}
+
+}  // namespace alexnet::cpu

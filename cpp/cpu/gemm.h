@@ -1,0 +1,87 @@
+// What the drivers of matrix products share: packing of the B operand, and cutting into tiles.
+//
+// B (depth × columns) is packed into panels of gemm_nr columns: panel p holds, for each k in turn,
+// columns p·nr .. p·nr + nr of row k, zeros beyond the last column. A tile reads its panel from
+// front to back.
+
+#ifndef ALEXNET_CPU_GEMM_H_
+#define ALEXNET_CPU_GEMM_H_
+
+#include <algorithm>
+#include <vector>
+
+#include "microkernels/kernels.h"
+
+namespace alexnet::cpu {
+
+constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+struct Range {
+    size_t begin, end;
+    size_t size() const { return end - begin; }
+};
+
+// Part `index` of `parts` of [0, total), the parts as even as they can be.
+inline Range part(size_t total, size_t parts, size_t index) {
+    return {total * index / parts, total * (index + 1) / parts};
+}
+
+inline size_t panel_count(const KernelTable& k, size_t columns) {
+    return ceil_div(columns, k.gemm_nr);
+}
+
+// Floats that `columns` columns of B take up when packed.
+inline size_t packed_size(const KernelTable& k, size_t depth, size_t columns) {
+    return panel_count(k, columns) * k.gemm_nr * depth;
+}
+
+// Rows `depth` of B into one panel: B(k, j) is b[k*b_row + j], j < columns <= gemm_nr.
+void pack_panel(const KernelTable& k, size_t depth, size_t columns, const float* b, size_t b_row,
+                float* panel);
+
+// The same from B stored transposed: B(k, j) is b[j*b_row + k].
+void pack_panel_transposed(const KernelTable& k, size_t depth, size_t columns, const float* b,
+                           size_t b_row, float* panel);
+
+// The operands and destination of a product that multiply_panel computes a panel of.
+struct Product {
+    size_t rows;
+    const float* a;  // element (i, k): as GemmRows, with the segments of each block
+    size_t row_stride, depth_stride;
+    float* c;  // row i, column j: c[i*c_row + j]
+    size_t c_row;
+};
+
+// Longest chain of FMAs of one output element. Summation in blocks bounds the rounding error
+// (about eps·sqrt(block) within and eps·sqrt(depth/block) between them), and a panel of B stays
+// in L2: 2048 × 32 floats are 256 KiB.
+constexpr size_t kDepthBlock = 2048;
+
+// The summation index of a product, cut into blocks of about kDepthBlock. Blocks are whole segments
+// where these are short; a long segment is cut into several.
+class DepthBlocks {
+  public:
+    explicit DepthBlocks(const std::vector<GemmSegment>& segments, size_t depth_stride = 1);
+    DepthBlocks(const DepthBlocks&) = delete;  // blocks point into segments_
+    DepthBlocks(DepthBlocks&&) = default;
+
+    struct Block {
+        const GemmSegment* segments;
+        size_t segment_count;
+        size_t begin;  // in the flat summation index: where the block starts in a panel of B
+    };
+    const std::vector<Block>& blocks() const { return blocks_; }
+
+  private:
+    std::vector<GemmSegment> segments_;
+    std::vector<Block> blocks_;
+};
+
+// Rows 0 .. product.rows of C, columns first .. first + columns, from one block of the summation
+// index and the packed panel that starts at column `first` (a multiple of gemm_nr).
+void multiply_panel(const KernelTable& k, const Product& product, const DepthBlocks::Block& block,
+                    const float* panel, size_t first, size_t columns, const GemmEpilogue& epilogue);
+
+}  // namespace alexnet::cpu
+
+#endif  // ALEXNET_CPU_GEMM_H_

@@ -1,0 +1,57 @@
+// 2-D convolution (cross-correlation, as in all frameworks), NHWC activations, HWIO weights.
+//
+//   y[n,oh,ow,o] = bias[o] + sum over kh, kw, c of
+//                  x[n, oh*stride_h - pad_top + kh, ow*stride_w - pad_left + kw, g*C + c]
+//                  * weight[kh,kw,c,o]        with o in group g, C = in_channels / groups
+//
+// x outside the image is 0. Every output size is at least 1; batch may be 0.
+
+#ifndef ALEXNET_CONV2D_H_
+#define ALEXNET_CONV2D_H_
+
+#include <cstddef>
+
+namespace alexnet {
+
+struct Conv2dShape {
+    size_t batch, in_height, in_width, in_channels;
+    size_t out_height, out_width, out_channels;
+    size_t kernel_height, kernel_width;
+    size_t stride_height, stride_width;
+    size_t pad_top, pad_left;
+    size_t groups;
+
+    size_t group_in() const { return in_channels / groups; }
+    size_t group_out() const { return out_channels / groups; }
+    size_t window() const { return kernel_height * kernel_width * group_in(); }
+    size_t input_size() const { return batch * in_height * in_width * in_channels; }
+    size_t output_size() const { return batch * out_height * out_width * out_channels; }
+    size_t weight_size() const { return window() * out_channels; }
+    size_t input_pixel(size_t n, size_t h, size_t w) const {
+        return ((n * in_height + h) * in_width + w) * in_channels;
+    }
+    size_t output_pixel(size_t n, size_t h, size_t w) const {
+        return ((n * out_height + h) * out_width + w) * out_channels;
+    }
+};
+
+namespace cpu {
+
+enum class ConvAlgorithm { kNaive, kIm2col, kDirect };
+
+// bias may be null.
+void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
+            bool relu, ConvAlgorithm algorithm, float* y);
+
+// dx[n,ih,iw,c] = sum of dy · weight over the outputs that read x[n,ih,iw,c].
+void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,
+                           ConvAlgorithm algorithm, float* dx);
+
+// dweight[kh,kw,c,o] = sum over n, oh, ow of x(window) · dy;  dbias[o] = sum of dy.
+void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const float* x,
+                            ConvAlgorithm algorithm, float* dweight, float* dbias);
+
+}  // namespace cpu
+}  // namespace alexnet
+
+#endif  // ALEXNET_CONV2D_H_
