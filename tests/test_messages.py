@@ -165,7 +165,7 @@ VALUE_ERRORS = [
     ),
     (
         conv2d_backward_weight(out=(None, zeros(7))),
-        "conv2d_backward_weight: out dbias has shape (7,), expected (6,)",
+        "conv2d_backward_weight: out[1] (dbias) has shape (7,), expected (6,)",
     ),
     # dense
     (call("dense", zeros(2, 3), zeros(4, 5)), "dense: x has shape (2, 3), expected (2, 4)"),

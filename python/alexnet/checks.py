@@ -236,3 +236,29 @@ def check_out_tuple(operator: str, out: object, results: Sequence[str]) -> tuple
             f"{operator}: out is {given}, expected a tuple ({', '.join(results)}) of arrays or None"
         )
     return out
+
+
+def check_outs(
+    operator: str,
+    out: object,
+    shapes: Mapping[str, Shape],
+    inputs: Mapping[str, AnyArray | None],
+    *,
+    dtypes: Sequence[str] = ("float32",),
+) -> list[AnyArray | None]:
+    """`check_out` for each entry of an `out` tuple: a result of each of `shapes`, by name.
+
+    An entry may overlap neither an input nor another entry.
+    """
+    separate_from = dict(inputs)
+    checked: list[AnyArray | None] = []
+    entries = check_out_tuple(operator, out, list(shapes))
+    for position, (entry, (name, shape)) in enumerate(zip(entries, shapes.items(), strict=True)):
+        if entry is None:
+            checked.append(None)
+            continue
+        argument = f"out[{position}] ({name})"
+        array = check_out(operator, argument, entry, shape, separate_from, dtypes=dtypes)
+        separate_from[argument] = array
+        checked.append(array)
+    return checked

@@ -2,6 +2,12 @@
 
 Arguments are float32 or float64 arrays, computed with and returned in float64 (an `out` of either
 dtype is filled). Written to be read and to be obviously right, not to be fast.
+
+Of every implementation's operators: bad arguments raise before anything is written, ``TypeError``
+for an array of another kind or dtype and for a parameter of the wrong type, ``ValueError`` for
+shapes that do not fit, parameters out of range, and an `out` that is not C-contiguous, is read-only
+or overlaps an input where the operator does not say that it may. The batch may be empty; no other
+extent may. The text names the operator, the argument, what was given and what was expected.
 """
 
 from alexnet.reference.batch_norm import batch_norm, batch_norm_backward

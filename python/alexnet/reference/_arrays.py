@@ -8,7 +8,7 @@ from typing import TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import AnyArray, Shape, check_array, check_out, check_out_tuple
+from alexnet.checks import AnyArray, Shape, check_array, check_out, check_outs
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 FloatArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
@@ -27,33 +27,20 @@ def check_result(
     shape: Shape,
     inputs: Mapping[str, AnyArray | None],
     *,
-    argument: str = "out",
     may_be: str | None = None,
 ) -> FloatArray | None:
     """`out` if it can take a result of `shape`; None where none is given."""
     if out is None:
         return None
-    checked = check_out(operator, argument, out, shape, inputs, dtypes=DTYPES, may_be=may_be)
+    checked = check_out(operator, "out", out, shape, inputs, dtypes=DTYPES, may_be=may_be)
     return cast(FloatArray, checked)
 
 
 def check_results(
-    operator: str,
-    out: object,
-    shapes: Mapping[str, Shape],
-    inputs: Mapping[str, AnyArray],
+    operator: str, out: object, shapes: Mapping[str, Shape], inputs: Mapping[str, AnyArray]
 ) -> list[FloatArray | None]:
-    """`out` of an operator with several results can take them all; one entry for each result."""
-    entries = check_out_tuple(operator, out, list(shapes))
-    taken: dict[str, AnyArray] = dict(inputs)
-    results: list[FloatArray | None] = []
-    for entry, (name, shape) in zip(entries, shapes.items(), strict=True):
-        argument = f"out {name}"
-        result = check_result(operator, entry, shape, taken, argument=argument)
-        results.append(result)
-        if result is not None:
-            taken[argument] = result
-    return results
+    """`check_result` for every entry of the `out` of an operator with several results."""
+    return cast(list[FloatArray | None], check_outs(operator, out, shapes, inputs, dtypes=DTYPES))
 
 
 def deliver(result: Float64Array, out: FloatArray | None) -> FloatArray:

@@ -52,7 +52,7 @@ def conv2d(
 
     bias (out,) is added and `activation` "relu" applied to the sum. Returns y (batch, out_height,
     out_width, out) with out_height = floor((height + top + bottom - kernel_h) / stride_h) + 1.
-    `algorithm` must be a known name; there is one algorithm here.
+    `algorithm` is "auto" or one of `conv2d_algorithms()`; the reference has one for all names.
     """
     image = as_float64("conv2d", "x", x)
     kernel = as_float64("conv2d", "weight", weight)
