@@ -98,6 +98,10 @@ def test_truncated_normal_has_the_stddev_its_docstring_says() -> None:
     assert abs(Generator(5).truncated_normal((COUNT,)).std() - 0.8796) <= 0.005
 
 
+def test_truncated_normal_draws_nothing_twice() -> None:
+    assert np.unique(Generator(5).truncated_normal((COUNT,))).size == COUNT
+
+
 def test_integers() -> None:
     x = Generator(6).integers(-3, 4, (COUNT,))
     assert x.dtype == np.int64

@@ -159,6 +159,12 @@ def test_dropout_mask_is_the_philox_word_against_the_rate() -> None:
     np.testing.assert_array_equal(dx != 0, y != 0)
 
 
+def test_dropout_keeps_a_word_equal_to_the_threshold() -> None:
+    word = int(philox_words(0, 0, 1)[0])
+    assert reference.dropout(np.ones(1), rate=word / 2**32)[0] > 0
+    assert reference.dropout(np.ones(1), rate=(word + 1) / 2**32)[0] == 0
+
+
 def test_dropout_keeps_its_share_and_the_mean() -> None:
     ones = np.ones(100_000)
     for rate in (0.1, 0.5, 0.9):
