@@ -1,0 +1,98 @@
+"""What the commands share in talking to a person: tables, a progress bar, JSON, times of day."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+PATIENCE = 2.0  # seconds until a progress bar appears
+REFRESH = 0.1  # seconds between two drawings of it
+UNLIMITED = 10_000  # columns: a table in a file is not cut to a terminal's width
+
+
+def timestamp() -> str:
+    """Local time as in "2026-01-01 10:00:00.000000"."""
+    return datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def print_table(
+    file: TextIO, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
+) -> None:
+    """Print cells in columns, the first `left` of them aligned left and the others right."""
+    table = Table(box=None, pad_edge=False)
+    for number, title in enumerate(header):
+        table.add_column(title, justify="left" if number < left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(file=file, markup=False, highlight=False, width=UNLIMITED).print(table)
+
+
+def write_json(destination: str, figures: Mapping[str, Any]) -> None:
+    """Write `figures` to the file of that name, or to standard output for "-"."""
+    text = json.dumps(figures, indent=2) + "\n"
+    if destination == "-":
+        sys.stdout.write(text)
+    else:
+        Path(destination).write_text(text, encoding="utf-8")
+
+
+class Progress:
+    """A progress bar on standard error, where that is a terminal and the work takes a while.
+
+    It is drawn in `advance` only, never by a thread of its own, so it does not disturb what is
+    timed between two calls.
+    """
+
+    def __init__(self, title: str, total: int) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        self._bar = Bar(
+            *columns,
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._task = self._bar.add_task(title, total=total)
+        self._terminal = console.is_terminal
+        self._next_drawing = time.monotonic() + PATIENCE
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether a person sees the bar."""
+        return self._terminal
+
+    def advance(self, title: str | None = None) -> None:
+        """One more of `total` is done; `title` replaces the text before the bar."""
+        self._bar.update(self._task, advance=1, description=title)
+        if self._terminal and time.monotonic() >= self._next_drawing:
+            self._bar.start()
+            self._bar.refresh()
+            self._next_drawing = time.monotonic() + REFRESH
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
