@@ -8,7 +8,7 @@
 // backward_input: with stride 1, dx is the correlation of dy with the weights turned by 180° and
 //   transposed. With stride s, the pixels of dx with the same (ih + pad) mod s see only every s-th
 //   tap of the window: s² such phases, each a correlation of stride 1 of its own.
-// backward_weight: see below.
+// backward_weight: conv2d_direct_weight.cpp.
 //
 // Cost: 2 · outputs · window FLOP (backward_input the same): bound by the FMA units.
 // Threads: tasks own images, or bands of rows or panels of channels where images are few.
@@ -188,13 +188,6 @@ void correlate(const KernelTable& k, const Correlation& c, int threads) {
     });
 }
 
-// A frame that shows the image from (-top, -left) on, its own rows where no border is needed.
-Frame frame_for(size_t height, size_t width, size_t channels, size_t top, size_t left, size_t rows,
-                size_t columns) {
-    const bool borderless = top == 0 && left == 0 && rows <= height && columns <= width;
-    return {height, width, channels, top, left, rows, borderless ? width : columns};
-}
-
 }  // namespace
 
 void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
@@ -322,85 +315,6 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                      [&](size_t begin, size_t end) { std::fill(dx + begin, dx + end, 0.0f); });
     }
     if (!c.grids.empty()) correlate(k, c, threads);
-}
-
-// dweight[kh, kw, c, o] = sum over pixels of x · dy: a product whose rows are the window's elements
-// and whose summation index runs over the output pixels. For one row of the window the elements
-// kw, c are contiguous in the frame, and the next output pixel is a fixed step on: again nothing is
-// gathered. A few images at a time are framed and their dy packed into panels; then each tile of
-// dweight takes in all of them while it stays in L1.
-//
-// Threads: the tiles of one window row and one panel of output channels belong to one task.
-void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight) {
-    const KernelTable& k = kernels();
-    const int threads = num_threads();
-    const size_t pixels = s.out_height * s.out_width, panels = panel_count(k, s.group_out());
-    const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
-                                  (s.out_height - 1) * s.stride_height + s.kernel_height,
-                                  (s.out_width - 1) * s.stride_width + s.kernel_width);
-    constexpr size_t kPixelsAtOnce = 1536;
-    const size_t images = std::min(s.batch, ceil_div(kPixelsAtOnce, pixels));
-    const size_t image_size = s.in_height * s.in_width * s.in_channels;
-    const bool in_place = frame.is_image();
-    const size_t frame_size = in_place ? image_size : padded(frame.size());
-    float* frames = scratch(Slot::kFrames, in_place ? 0 : images * frame_size);
-    const size_t panel_size = pixels * k.gemm_nr;
-    float* packed = scratch(Slot::kPackedB, images * s.groups * panels * panel_size);
-
-    // Rows of dweight that are contiguous in a frame: a row of the window, or a tap with groups.
-    const bool whole_rows = s.groups == 1;
-    const size_t runs = s.kernel_height * (whole_rows ? 1 : s.kernel_width);
-    const size_t run = whole_rows ? s.kernel_width * s.in_channels : s.group_in();
-    std::vector<GemmSegment> segments;
-    for (size_t oh = 0; oh < s.out_height; ++oh) {
-        segments.push_back({oh * s.stride_height * frame.columns * s.in_channels, s.out_width});
-    }
-    const size_t pixel_step = s.stride_width * s.in_channels;
-    const DepthBlocks depth(segments, pixel_step);
-
-    for (size_t first = 0; first < s.batch; first += images) {
-        const size_t count = std::min(images, s.batch - first);
-        const float* source = in_place ? x + first * image_size : frames;
-        const size_t frame_tasks = in_place ? 0 : count;
-        parallel_tasks(threads, frame_tasks + count * s.groups * panels, [&](size_t t, size_t) {
-            if (t < frame_tasks) {
-                copy_frame_rows(k, frame, x + (first + t) * image_size, 0, frame.rows,
-                                frames + t * frame_size);
-                return;
-            }
-            const size_t i = t - frame_tasks;  // image, group, panel
-            const size_t column = i % panels * k.gemm_nr, group = i / panels % s.groups;
-            pack_panel(k, pixels, std::min(k.gemm_nr, s.group_out() - column),
-                       dy + s.output_pixel(first + i / (panels * s.groups), 0, 0) +
-                           group * s.group_out() + column,
-                       s.out_channels, packed + i * panel_size);
-        });
-        parallel_tasks(threads, s.groups * panels * runs, [&](size_t t, size_t) {
-            const size_t r = t % runs, column = t / runs % panels * k.gemm_nr;
-            const size_t group = t / (runs * panels);
-            const size_t columns = std::min(k.gemm_nr, s.group_out() - column);
-            const size_t kh = whole_rows ? r : r / s.kernel_width;
-            const size_t kw = whole_rows ? 0 : r % s.kernel_width;
-            const float* a =
-                source + (kh * frame.columns + kw) * s.in_channels + group * s.group_in();
-            float* c = dweight + r * run * s.out_channels + group * s.group_out();
-            const size_t tiles = ceil_div(run, k.gemm_mr);
-            for (size_t tile = 0; tile < tiles; ++tile) {
-                const Range rows = part(run, tiles, tile);
-                for (size_t n = 0; n < count; ++n) {
-                    const float* panel =
-                        packed + ((n * s.groups + group) * panels + t / runs % panels) * panel_size;
-                    const Product product{
-                        rows.size(), a + n * frame_size + rows.begin, 1,
-                        pixel_step,  c + rows.begin * s.out_channels, s.out_channels};
-                    for (const DepthBlocks::Block& block : depth.blocks()) {
-                        multiply_panel(k, product, block, panel, column, columns,
-                                       {first + n > 0 || block.begin > 0, nullptr, false, false});
-                    }
-                }
-            }
-        });
-    }
 }
 
 }  // namespace alexnet::cpu::direct

@@ -29,7 +29,7 @@ constexpr size_t kWorthATask = 1 << 16;  // multiply-adds
 // Rows × depth floats of a, into rows of depth + kRowGap.
 void copy_block(const KernelTable& k, size_t rows, size_t depth, const float* a, size_t a_row,
                 float* block) {
-    for (size_t i = 0; i < rows; ++i) k.copy(depth, a + i * a_row, block + i * (depth + kRowGap));
+    k.copy_rows(rows, depth, a, a_row, block, depth + kRowGap);
 }
 
 // Width of the column ranges that tasks own: whole panels, enough of them for all threads.
@@ -163,10 +163,8 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
             for (size_t begin = 0; begin < s.batch; begin += kDepth) {
                 const size_t depth = std::min(kDepth, s.batch - begin);
                 const GemmSegment segment{0, depth};
-                for (size_t b = 0; b < depth; ++b) {
-                    k.copy(rows.size(), x + (begin + b) * s.in_features + rows.begin,
-                           block + b * block_row);
-                }
+                k.copy_rows(depth, rows.size(), x + begin * s.in_features + rows.begin,
+                            s.in_features, block, block_row);
                 const Product product{
                     rows.size(),   block, 1, block_row, dweight + rows.begin * s.out_features,
                     s.out_features};

@@ -7,9 +7,9 @@ namespace alexnet::cpu {
 void pack_panel(const KernelTable& k, size_t depth, size_t columns, const float* b, size_t b_row,
                 float* panel) {
     const size_t nr = k.gemm_nr;
-    for (size_t i = 0; i < depth; ++i, b += b_row, panel += nr) {
-        k.copy(columns, b, panel);
-        if (columns < nr) std::memset(panel + columns, 0, (nr - columns) * sizeof(float));
+    k.copy_rows(depth, columns, b, b_row, panel, nr);
+    for (size_t i = 0; columns < nr && i < depth; ++i) {
+        std::memset(panel + i * nr + columns, 0, (nr - columns) * sizeof(float));
     }
 }
 

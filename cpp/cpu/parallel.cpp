@@ -34,7 +34,8 @@ int threads_from(const char* variable) {
     char* end = nullptr;
     errno = 0;
     const long value = std::strtol(text, &end, 10);
-    if (errno != 0 || end == text || (*end != '\0' && *end != ',') || value < 1 || value > 1 << 16) {
+    if (errno != 0 || end == text || (*end != '\0' && *end != ',') || value < 1 ||
+        value > 1 << 16) {
         throw std::invalid_argument(std::string(variable) + " is '" + text +
                                     "', expected a positive integer");
     }

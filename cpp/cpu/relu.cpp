@@ -12,9 +12,8 @@ constexpr size_t kGrain = 1 << 15;  // floats a thread at least: below it a team
 
 void relu(size_t n, const float* x, float* y) {
     const KernelTable& k = kernels();
-    parallel_for(n, kGrain, [&](size_t begin, size_t end) {
-        k.relu(end - begin, x + begin, y + begin);
-    });
+    parallel_for(n, kGrain,
+                 [&](size_t begin, size_t end) { k.relu(end - begin, x + begin, y + begin); });
 }
 
 void relu_backward(size_t n, const float* dy, const float* y, float* dx) {

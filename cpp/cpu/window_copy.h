@@ -21,6 +21,13 @@ struct Frame {
     bool is_image() const { return top == 0 && left == 0 && rows <= height && columns == width; }
 };
 
+// A frame that shows the image from (-top, -left) on, its own rows where no border is needed.
+inline Frame frame_for(size_t height, size_t width, size_t channels, size_t top, size_t left,
+                       size_t rows, size_t columns) {
+    const bool borderless = top == 0 && left == 0 && rows <= height && columns <= width;
+    return {height, width, channels, top, left, rows, borderless ? width : columns};
+}
+
 // Rows first .. last of the frame into `target`.
 inline void copy_frame_rows(const KernelTable& k, const Frame& f, const float* image, size_t first,
                             size_t last, float* target) {

@@ -14,6 +14,15 @@ void copy(size_t n, const float* x, float* y) {
     if (i < n) store_tail(y + i, load_tail(x + i, n - i), n - i);
 }
 
+// Row after row: columns floats from x + r*x_row to y + r*y_row.
+void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row) {
+    const size_t whole = columns / kLanes, rest = columns % kLanes;
+    for (size_t r = 0; r < rows; ++r, x += x_row, y += y_row) {
+        for (size_t v = 0; v < whole; ++v) store(y + v * kLanes, load(x + v * kLanes));
+        if (rest) store_tail(y + whole * kLanes, load_tail(x + whole * kLanes, rest), rest);
+    }
+}
+
 void stream_fence() { fence(); }
 
 // y[j] = x[0][j] + x[1][j] + ..., in the order of the rows.

@@ -35,10 +35,32 @@ struct GemmEpilogue {
 };
 
 // C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The number of
-// rows is fixed per kernel; columns <= the table's gemm_nr. B is the packed panel of gemm_nr columns
-// (gemm.h), its segments one after another; row i of C starts at c + i*c_row.
+// rows is fixed per kernel; columns <= the table's gemm_nr. B is the packed panel of gemm_nr
+// columns (gemm.h), its segments one after another; row i of C starts at c + i*c_row.
 using GemmKernel = void (*)(const float* a, const GemmRows& rows, const float* b, float* c,
                             size_t c_row, size_t columns, const GemmEpilogue& epilogue);
+
+// A step of the optimizers; the update formulas are in optimizer.cpp.
+struct SgdCoefficients {
+    float rate, momentum, weight_decay;
+};
+struct AdamCoefficients {
+    float beta1, share1;  // weights of the old mean and of the gradient
+    float beta2, share2;  // of the old mean square and of the squared gradient
+    float rate, root_scale, epsilon, weight_decay;
+};
+
+struct LrnCoefficients {
+    size_t radius;  // less than the channels
+    float bias, alpha, beta;
+};
+
+// One row of pooling windows over the rows of the image that they cover.
+struct PoolRow {
+    size_t rows;  // at least 1; padding is cut off
+    size_t in_width, out_width, channels;
+    size_t window_width, stride_width, pad_left;
+};
 
 struct KernelTable {
     const char* isa;
@@ -50,12 +72,55 @@ struct KernelTable {
 
     // copy.cpp
     void (*copy)(size_t n, const float* x, float* y);
+    void (*copy_rows)(size_t rows, size_t columns, const float* x, size_t x_row, float* y,
+                      size_t y_row);
     void (*stream_fence)();  // orders streaming stores before what follows
     void (*sum_rows)(size_t rows, size_t columns, const float* x, size_t x_row, float* y);
 
     // relu.cpp
     void (*relu)(size_t n, const float* x, float* y);
     void (*relu_backward)(size_t n, const float* dy, const float* y, float* dx);
+
+    // batch_norm.cpp
+    void (*batch_norm_sums)(size_t pixels, size_t channels, size_t stride, const float* dy,
+                            const float* x, const double* center, double* sum, double* product);
+    void (*batch_norm)(size_t pixels, size_t channels, const float* x, const double* mean,
+                       const double* scale, const double* shift, bool rectify, float* y);
+    void (*batch_norm_backward)(size_t pixels, size_t channels, const float* dy, const float* x,
+                                const double* mean, const double* scale, const double* constant,
+                                const double* slope, float* dx);
+
+    // dropout.cpp
+    void (*dropout)(size_t n, uint64_t block, uint64_t seed, uint64_t offset, uint32_t limit,
+                    float scale, const float* x, float* y);
+
+    // l2_loss.cpp
+    double (*sum_squares)(size_t n, const float* x);
+
+    // lrn.cpp
+    size_t (*lrn_workspace)(size_t channels, size_t radius);  // floats, aligned to 64 bytes
+    void (*lrn)(size_t pixels, size_t channels, const LrnCoefficients& coefficients, const float* x,
+                float* y, float* workspace);
+    void (*lrn_backward)(size_t pixels, size_t channels, const LrnCoefficients& coefficients,
+                         const float* dy, const float* x, float* dx, float* workspace);
+
+    // max_pool2d.cpp
+    void (*max_pool2d_row)(const PoolRow& row, const float* x, float* y);
+    void (*max_pool2d_backward_row)(const PoolRow& row, const float* dy, const float* x, float* dx,
+                                    size_t first_row, size_t end_row);  // of dx: those to add to
+
+    // optimizer.cpp
+    void (*sgd_update)(size_t n, const SgdCoefficients& coefficients, float* parameter,
+                       const float* gradient, float* velocity);
+    void (*adam_update)(size_t n, const AdamCoefficients& coefficients, float* parameter,
+                        const float* gradient, float* first_moment, float* second_moment);
+
+    // scale.cpp
+    void (*scale)(size_t n, float factor, const float* x, float* y);
+
+    // softmax_cross_entropy.cpp
+    float (*largest)(size_t n, const float* z);
+    double (*sum_exp)(size_t n, double shift, const float* z, float* exponentials);
 };
 
 namespace avx512 {

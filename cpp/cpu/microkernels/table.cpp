@@ -8,10 +8,36 @@ namespace alexnet::ALEXNET_ISA {
 // Defined in the file of the same name in this folder.
 extern const GemmKernel gemm_kernels[];
 void copy(size_t n, const float* x, float* y);
+void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
 void stream_fence();
 void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y);
 void relu(size_t n, const float* x, float* y);
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
+void batch_norm_sums(size_t pixels, size_t channels, size_t stride, const float* dy, const float* x,
+                     const double* center, double* sum, double* product);
+void batch_norm(size_t pixels, size_t channels, const float* x, const double* mean,
+                const double* scale, const double* shift, bool rectify, float* y);
+void batch_norm_backward(size_t pixels, size_t channels, const float* dy, const float* x,
+                         const double* mean, const double* scale, const double* constant,
+                         const double* slope, float* dx);
+void dropout(size_t n, uint64_t block, uint64_t seed, uint64_t offset, uint32_t limit, float scale,
+             const float* x, float* y);
+double sum_squares(size_t n, const float* x);
+size_t lrn_workspace(size_t channels, size_t radius);
+void lrn(size_t pixels, size_t channels, const LrnCoefficients& coefficients, const float* x,
+         float* y, float* workspace);
+void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& coefficients,
+                  const float* dy, const float* x, float* dx, float* workspace);
+void max_pool2d_row(const PoolRow& row, const float* x, float* y);
+void max_pool2d_backward_row(const PoolRow& row, const float* dy, const float* x, float* dx,
+                             size_t first_row, size_t end_row);
+void sgd_update(size_t n, const SgdCoefficients& coefficients, float* parameter,
+                const float* gradient, float* velocity);
+void adam_update(size_t n, const AdamCoefficients& coefficients, float* parameter,
+                 const float* gradient, float* first_moment, float* second_moment);
+void scale(size_t n, float factor, const float* x, float* y);
+float largest(size_t n, const float* z);
+double sum_exp(size_t n, double shift, const float* z, float* exponentials);
 
 #define ALEXNET_QUOTE_(x) #x
 #define ALEXNET_QUOTE(x) ALEXNET_QUOTE_(x)
@@ -29,10 +55,26 @@ const KernelTable table = {
 #endif
     gemm_kernels,
     copy,
+    copy_rows,
     stream_fence,
     sum_rows,
     relu,
     relu_backward,
+    batch_norm_sums,
+    batch_norm,
+    batch_norm_backward,
+    dropout,
+    sum_squares,
+    lrn_workspace,
+    lrn,
+    lrn_backward,
+    max_pool2d_row,
+    max_pool2d_backward_row,
+    sgd_update,
+    adam_update,
+    scale,
+    largest,
+    sum_exp,
 };
 
 }  // namespace alexnet::ALEXNET_ISA

@@ -1,0 +1,129 @@
+// Gradient of a convolution with respect to its weights, as an implicit matrix product:
+//
+//   dweight[kh, kw, c, o] = sum over n, oh, ow of x[n, oh·stride + kh - pad, ow·stride + kw - pad,
+//   c]
+//                                                 · dy[n, oh, ow, o]
+//
+// The rows of the product are the elements kh, kw, c of the window, its summation index runs over
+// the output pixels. For one row kh of the window the elements kw, c are contiguous in the image
+// (with groups: the channels of one tap). A few images at a time are framed and their dy packed
+// into panels; then, for each gemm_mr rows of dweight, the elements of x that they multiply are
+// copied into a small block (at their own distance, a whole pixel, they would fall into few sets of
+// the L1 cache), which serves all output channels.
+//
+// Cost: 2 · outputs · window FLOP: bound by the FMA units.
+// Threads: a task owns some rows of dweight, for all output channels of a group.
+// Numerics: chains over at most kBlockPixels pixels, summed in order; the same for every partition.
+
+#include <vector>
+
+#include "conv2d.h"
+#include "dispatch.h"
+#include "gemm.h"
+#include "parallel.h"
+#include "scratch.h"
+#include "window_copy.h"
+
+namespace alexnet::cpu::direct {
+namespace {
+
+constexpr size_t kPixelsAtOnce = 1536;  // of several images together: tiles of dweight stay in L1
+constexpr size_t kBlockPixels = 256;    // of one block of x: 256 × 16 floats, a third of L1
+
+// What every task of one call shares.
+struct Plan {
+    Plan(const KernelTable& k, const Conv2dShape& s)
+        : shape(s),
+          frame(frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
+                          (s.out_height - 1) * s.stride_height + s.kernel_height,
+                          (s.out_width - 1) * s.stride_width + s.kernel_width)),
+          pixels(s.out_height * s.out_width),
+          panels(panel_count(k, s.group_out())),
+          panel_size(pixels * k.gemm_nr),
+          image_size(s.in_height * s.in_width * s.in_channels),
+          frame_size(frame.is_image() ? image_size : padded(frame.size())),
+          images(std::min(s.batch, ceil_div(kPixelsAtOnce, pixels))),
+          runs(s.kernel_height * (s.groups == 1 ? 1 : s.kernel_width)),
+          run(s.groups == 1 ? s.kernel_width * s.in_channels : s.group_in()),
+          tiles(ceil_div(run, k.gemm_mr)) {}
+
+    const Conv2dShape& shape;
+    Frame frame;
+    size_t pixels, panels, panel_size, image_size, frame_size;
+    size_t images;            // framed and packed at once
+    size_t runs, run, tiles;  // contiguous rows of dweight: how many, how long, in how many tiles
+};
+
+// Rows `tile` of run r of one group += (or = where first) the products of `images` images.
+void add_tile(const KernelTable& k, const Plan& p, size_t group, size_t r, Range tile,
+              const float* source, const float* packed, size_t images, bool first, float* block,
+              float* dweight) {
+    const Conv2dShape& s = p.shape;
+    const size_t kh = s.groups == 1 ? r : r / s.kernel_width;
+    const size_t kw = s.groups == 1 ? 0 : r % s.kernel_width;
+    const size_t block_row = padded(k.gemm_mr);
+    const float* x =
+        source + (kh * p.frame.columns + kw) * s.in_channels + group * s.group_in() + tile.begin;
+    float* c = dweight + (r * p.run + tile.begin) * s.out_channels + group * s.group_out();
+    for (size_t n = 0; n < images; ++n, x += p.frame_size) {
+        for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
+            const size_t depth = std::min(kBlockPixels, p.pixels - begin);
+            for (size_t i = 0; i < depth;) {
+                const size_t oh = (begin + i) / s.out_width, ow = (begin + i) % s.out_width;
+                const size_t pixel = oh * s.stride_height * p.frame.columns + ow * s.stride_width;
+                const size_t in_row = std::min(s.out_width - ow, depth - i);
+                k.copy_rows(in_row, tile.size(), x + pixel * s.in_channels,
+                            s.stride_width * s.in_channels, block + i * block_row, block_row);
+                i += in_row;
+            }
+            const GemmSegment segment{0, depth};
+            const Product product{tile.size(), block, 1, block_row, c, s.out_channels};
+            for (size_t panel = 0; panel < p.panels; ++panel) {
+                const size_t column = panel * k.gemm_nr;
+                multiply_panel(k, product, {&segment, 1, begin},
+                               packed + ((n * s.groups + group) * p.panels + panel) * p.panel_size,
+                               column, std::min(k.gemm_nr, s.group_out() - column),
+                               {!first || n > 0 || begin > 0, nullptr, false, false});
+            }
+        }
+    }
+}
+
+}  // namespace
+
+void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const Plan p(k, s);
+    const bool in_place = p.frame.is_image();
+    float* frames = scratch(Slot::kFrames, in_place ? 0 : p.images * p.frame_size);
+    float* packed = scratch(Slot::kPackedB, p.images * s.groups * p.panels * p.panel_size);
+    const size_t block_size = kBlockPixels * padded(k.gemm_mr);
+    float* blocks = scratch(Slot::kColumns, static_cast<size_t>(threads) * block_size);
+
+    for (size_t first = 0; first < s.batch; first += p.images) {
+        const size_t images = std::min(p.images, s.batch - first);
+        const size_t frame_tasks = in_place ? 0 : images;
+        parallel_tasks(threads, frame_tasks + images * s.groups * p.panels, [&](size_t t, size_t) {
+            if (t < frame_tasks) {
+                copy_frame_rows(k, p.frame, x + (first + t) * p.image_size, 0, p.frame.rows,
+                                frames + t * p.frame_size);
+                return;
+            }
+            const size_t i = t - frame_tasks;  // image, group, panel
+            const size_t column = i % p.panels * k.gemm_nr, group = i / p.panels % s.groups;
+            pack_panel(k, p.pixels, std::min(k.gemm_nr, s.group_out() - column),
+                       dy + s.output_pixel(first + i / (p.panels * s.groups), 0, 0) +
+                           group * s.group_out() + column,
+                       s.out_channels, packed + i * p.panel_size);
+        });
+        const float* source = in_place ? x + first * p.image_size : frames;
+        parallel_tasks(threads, s.groups * p.runs * p.tiles, [&](size_t t, size_t thread) {
+            add_tile(k, p, t / (p.runs * p.tiles), t / p.tiles % p.runs,
+                     part(p.run, p.tiles, t % p.tiles), source, packed, images, first == 0,
+                     blocks + thread * block_size, dweight);
+        });
+    }
+}
+
+}  // namespace alexnet::cpu::direct
