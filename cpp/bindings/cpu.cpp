@@ -1,9 +1,16 @@
 // alexnet._cpu: the drivers of cpp/cpu as Python functions on NumPy arrays. Each parses and checks
 // under the GIL, takes raw pointers, and releases the GIL around the driver only.
 
+#include "alexnet/batch_norm.h"
 #include "alexnet/conv2d.h"
 #include "alexnet/dense.h"
+#include "alexnet/dropout.h"
+#include "alexnet/l2_loss.h"
+#include "alexnet/lrn.h"
+#include "alexnet/max_pool2d.h"
+#include "alexnet/optimizer.h"
 #include "alexnet/relu.h"
+#include "alexnet/softmax_cross_entropy.h"
 #include "arrays.h"
 #include "dispatch.h"
 #include "parallel.h"
@@ -136,6 +143,54 @@ void define_dense(py::module_& m) {
     });
 }
 
+void define_lrn(py::module_& m) {
+    m.def("lrn", [](const py::object& shape, const py::array& x, size_t depth_radius, float bias,
+                    float alpha, float beta, py::array y) {
+        const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
+        const float* px = input(x, "x", pixels * channels);
+        float* out = output(y, "y", pixels * channels);
+        py::gil_scoped_release release;
+        cpu::lrn(pixels, channels, {depth_radius, bias, alpha, beta}, px, out);
+    });
+    m.def("lrn_backward", [](const py::object& shape, const py::array& dy, const py::array& x,
+                             size_t depth_radius, float bias, float alpha, float beta,
+                             py::array dx) {
+        const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
+        const float* pdy = input(dy, "dy", pixels * channels);
+        const float* px = input(x, "x", pixels * channels);
+        float* out = output(dx, "dx", pixels * channels);
+        py::gil_scoped_release release;
+        cpu::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta}, pdy, px, out);
+    });
+}
+
+// alexnet.shapes.Pool2dShape
+Pool2dShape pool2d_shape(const py::object& s) {
+    return {extent(s, "batch"),         extent(s, "in_height"),    extent(s, "in_width"),
+            extent(s, "channels"),      extent(s, "out_height"),   extent(s, "out_width"),
+            extent(s, "window_height"), extent(s, "window_width"), extent(s, "stride_height"),
+            extent(s, "stride_width"),  extent(s, "pad_top"),      extent(s, "pad_left")};
+}
+
+void define_max_pool2d(py::module_& m) {
+    m.def("max_pool2d", [](const py::object& shape, const py::array& x, py::array y) {
+        const Pool2dShape s = pool2d_shape(shape);
+        const float* px = input(x, "x", s.input_size());
+        float* out = output(y, "y", s.output_size());
+        py::gil_scoped_release release;
+        cpu::max_pool2d(s, px, out);
+    });
+    m.def("max_pool2d_backward", [](const py::object& shape, const py::array& dy,
+                                    const py::array& x, py::array dx) {
+        const Pool2dShape s = pool2d_shape(shape);
+        const float* pdy = input(dy, "dy", s.output_size());
+        const float* px = input(x, "x", s.input_size());
+        float* out = output(dx, "dx", s.input_size());
+        py::gil_scoped_release release;
+        cpu::max_pool2d_backward(s, pdy, px, out);
+    });
+}
+
 void define_relu(py::module_& m) {
     m.def("relu", [](const py::array& x, py::array y) {
         const size_t n = static_cast<size_t>(x.size());
@@ -154,6 +209,138 @@ void define_relu(py::module_& m) {
     });
 }
 
+// alexnet.shapes.ChannelsShape
+cpu::BatchNormShape batch_norm_shape(const py::object& s) {
+    return {extent(s, "pixels"), extent(s, "channels")};
+}
+
+void define_batch_norm(py::module_& m) {
+    m.def("batch_norm_inference",
+          [](const py::object& shape, const py::array& x, const py::array& gamma,
+             const py::array& beta, const py::array& mean, const py::array& variance,
+             double epsilon, bool relu, py::array y) {
+              const cpu::BatchNormShape s = batch_norm_shape(shape);
+              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* pgamma = input(gamma, "gamma", s.channels);
+              const float* pbeta = input(beta, "beta", s.channels);
+              const float* pmean = input(mean, "mean", s.channels);
+              const float* pvariance = input(variance, "variance", s.channels);
+              float* out = output(y, "y", s.pixels * s.channels);
+              py::gil_scoped_release release;
+              cpu::batch_norm_inference(s, px, pgamma, pbeta, pmean, pvariance, epsilon, relu, out);
+          });
+    m.def("batch_norm_training",
+          [](const py::object& shape, const py::array& x, const py::array& gamma,
+             const py::array& beta, double epsilon, bool relu, py::array y, py::array mean,
+             py::array variance) {
+              const cpu::BatchNormShape s = batch_norm_shape(shape);
+              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* pgamma = input(gamma, "gamma", s.channels);
+              const float* pbeta = input(beta, "beta", s.channels);
+              float* out = output(y, "y", s.pixels * s.channels);
+              float* pmean = output(mean, "mean", s.channels);
+              float* pvariance = output(variance, "variance", s.channels);
+              py::gil_scoped_release release;
+              cpu::batch_norm_training(s, px, pgamma, pbeta, epsilon, relu, out, pmean, pvariance);
+          });
+    m.def("batch_norm_backward",
+          [](const py::object& shape, const py::array& dy, const py::array& x,
+             const py::array& gamma, const py::array& mean, const py::array& variance,
+             double epsilon, bool training, py::array dx, py::array dgamma, py::array dbeta) {
+              const cpu::BatchNormShape s = batch_norm_shape(shape);
+              const float* pdy = input(dy, "dy", s.pixels * s.channels);
+              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* pgamma = input(gamma, "gamma", s.channels);
+              const float* pmean = input(mean, "mean", s.channels);
+              const float* pvariance = input(variance, "variance", s.channels);
+              float* pdx = output(dx, "dx", s.pixels * s.channels);
+              float* pdgamma = output(dgamma, "dgamma", s.channels);
+              float* pdbeta = output(dbeta, "dbeta", s.channels);
+              py::gil_scoped_release release;
+              cpu::batch_norm_backward(s, pdy, px, pgamma, pmean, pvariance, epsilon, training, pdx,
+                                       pdgamma, pdbeta);
+          });
+}
+
+void define_dropout(py::module_& m) {
+    m.def("dropout", [](const py::array& x, uint64_t seed, uint64_t offset, uint64_t threshold,
+                        float scale, py::array y) {
+        const size_t n = static_cast<size_t>(x.size());
+        const float* px = input(x, "x", n);
+        float* out = output(y, "y", n);
+        py::gil_scoped_release release;
+        cpu::dropout(n, seed, offset, threshold, scale, px, out);
+    });
+}
+
+// The labels of (batch, classes) logits. Out of range they would be read out of bounds.
+const int64_t* labels_of(const py::array& labels, size_t batch, size_t classes) {
+    const int64_t* values = input<int64_t>(labels, "labels", batch);
+    for (size_t i = 0; i < batch; ++i) {
+        require(values[i] >= 0 && static_cast<size_t>(values[i]) < classes, "labels",
+                "values from 0 to " + std::to_string(classes - 1));
+    }
+    return values;
+}
+
+void define_losses(py::module_& m) {
+    m.def("softmax_cross_entropy", [](size_t batch, size_t classes, const py::array& logits,
+                                      const py::array& labels, py::array loss) {
+        const float* pz = input(logits, "logits", batch * classes);
+        const int64_t* plabels = labels_of(labels, batch, classes);
+        float* out = output(loss, "loss", 1);
+        py::gil_scoped_release release;
+        *out = cpu::softmax_cross_entropy(batch, classes, pz, plabels);
+    });
+    m.def("softmax_cross_entropy_backward", [](size_t batch, size_t classes,
+                                               const py::array& logits, const py::array& labels,
+                                               py::array dlogits) {
+        const float* pz = input(logits, "logits", batch * classes);
+        const int64_t* plabels = labels_of(labels, batch, classes);
+        float* out = output(dlogits, "dlogits", batch * classes);
+        py::gil_scoped_release release;
+        cpu::softmax_cross_entropy_backward(batch, classes, pz, plabels, out);
+    });
+    m.def("l2_loss", [](const py::array& x, py::array loss) {
+        const size_t n = static_cast<size_t>(x.size());
+        const float* px = input(x, "x", n);
+        float* out = output(loss, "loss", 1);
+        py::gil_scoped_release release;
+        *out = cpu::l2_loss(n, px);
+    });
+    m.def("l2_loss_backward", [](const py::array& x, py::array dx) {
+        const size_t n = static_cast<size_t>(x.size());
+        const float* px = input(x, "x", n);
+        float* out = output(dx, "dx", n);
+        py::gil_scoped_release release;
+        cpu::l2_loss_backward(n, px, out);
+    });
+}
+
+void define_optimizer(py::module_& m) {
+    m.def("sgd_update", [](py::array parameter, const py::array& gradient, py::array velocity,
+                           double learning_rate, double momentum, double weight_decay) {
+        const size_t n = static_cast<size_t>(parameter.size());
+        float* p = output(parameter, "parameter", n);
+        const float* g = input(gradient, "gradient", n);
+        float* v = output(velocity, "velocity", n);
+        py::gil_scoped_release release;
+        cpu::sgd_update(n, p, g, v, learning_rate, momentum, weight_decay);
+    });
+    m.def("adam_update", [](py::array parameter, const py::array& gradient, py::array first_moment,
+                            py::array second_moment, int64_t step, double learning_rate,
+                            double beta1, double beta2, double epsilon, double weight_decay) {
+        const size_t n = static_cast<size_t>(parameter.size());
+        float* p = output(parameter, "parameter", n);
+        const float* g = input(gradient, "gradient", n);
+        float* first = output(first_moment, "first_moment", n);
+        float* second = output(second_moment, "second_moment", n);
+        py::gil_scoped_release release;
+        cpu::adam_update(n, p, g, first, second,
+                         {step, learning_rate, beta1, beta2, epsilon, weight_decay});
+    });
+}
+
 }  // namespace
 }  // namespace alexnet
 
@@ -164,5 +351,11 @@ PYBIND11_MODULE(_cpu, m) {
     alexnet::define_runtime(m);
     alexnet::define_conv2d(m);
     alexnet::define_dense(m);
+    alexnet::define_lrn(m);
+    alexnet::define_max_pool2d(m);
     alexnet::define_relu(m);
+    alexnet::define_batch_norm(m);
+    alexnet::define_dropout(m);
+    alexnet::define_losses(m);
+    alexnet::define_optimizer(m);
 }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from alexnet.checks import AnyArray
-from alexnet.shapes import Conv2dShape, DenseShape
+from alexnet.shapes import ChannelsShape, Conv2dShape, DenseShape, Pool2dShape
 
 def build_info() -> dict[str, Any]: ...
 def cpu_isa() -> str: ...
@@ -46,5 +46,94 @@ def dense_backward_input(
 def dense_backward_weight(
     shape: DenseShape, dy: AnyArray, x: AnyArray, dweight: AnyArray, dbias: AnyArray
 ) -> None: ...
+def lrn(
+    shape: ChannelsShape,
+    x: AnyArray,
+    depth_radius: int,
+    bias: float,
+    alpha: float,
+    beta: float,
+    y: AnyArray,
+) -> None: ...
+def lrn_backward(
+    shape: ChannelsShape,
+    dy: AnyArray,
+    x: AnyArray,
+    depth_radius: int,
+    bias: float,
+    alpha: float,
+    beta: float,
+    dx: AnyArray,
+) -> None: ...
+def max_pool2d(shape: Pool2dShape, x: AnyArray, y: AnyArray) -> None: ...
+def max_pool2d_backward(
+    shape: Pool2dShape, dy: AnyArray, x: AnyArray, dx: AnyArray
+) -> None: ...
 def relu(x: AnyArray, y: AnyArray) -> None: ...
 def relu_backward(dy: AnyArray, y: AnyArray, dx: AnyArray) -> None: ...
+def batch_norm_inference(
+    shape: ChannelsShape,
+    x: AnyArray,
+    gamma: AnyArray,
+    beta: AnyArray,
+    mean: AnyArray,
+    variance: AnyArray,
+    epsilon: float,
+    relu: bool,
+    y: AnyArray,
+) -> None: ...
+def batch_norm_training(
+    shape: ChannelsShape,
+    x: AnyArray,
+    gamma: AnyArray,
+    beta: AnyArray,
+    epsilon: float,
+    relu: bool,
+    y: AnyArray,
+    mean: AnyArray,
+    variance: AnyArray,
+) -> None: ...
+def batch_norm_backward(
+    shape: ChannelsShape,
+    dy: AnyArray,
+    x: AnyArray,
+    gamma: AnyArray,
+    mean: AnyArray,
+    variance: AnyArray,
+    epsilon: float,
+    training: bool,
+    dx: AnyArray,
+    dgamma: AnyArray,
+    dbeta: AnyArray,
+) -> None: ...
+def dropout(
+    x: AnyArray, seed: int, offset: int, threshold: int, scale: float, y: AnyArray
+) -> None: ...
+def softmax_cross_entropy(
+    batch: int, classes: int, logits: AnyArray, labels: AnyArray, loss: AnyArray
+) -> None: ...
+def softmax_cross_entropy_backward(
+    batch: int, classes: int, logits: AnyArray, labels: AnyArray, dlogits: AnyArray
+) -> None: ...
+def l2_loss(x: AnyArray, loss: AnyArray) -> None: ...
+def l2_loss_backward(x: AnyArray, dx: AnyArray) -> None: ...
+def sgd_update(
+    parameter: AnyArray,
+    gradient: AnyArray,
+    velocity: AnyArray,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+) -> None: ...
+def adam_update(
+    parameter: AnyArray,
+    gradient: AnyArray,
+    first_moment: AnyArray,
+    second_moment: AnyArray,
+    step: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> None: ...

@@ -12,7 +12,7 @@ every number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
@@ -25,8 +25,11 @@ from alexnet.checks import (
     Shape,
     Size2d,
     check_array,
+    check_integer_array,
     check_out,
-    check_out_tuple,
+    check_outs,
+    check_separate,
+    check_writeable,
 )
 from alexnet.shapes import Padding
 
@@ -47,7 +50,7 @@ def _documented_as(namesake: Callable[..., object]) -> Callable[[Callable[P, R]]
 
 def _input(operator: str, argument: str, array: object) -> FloatArray:
     """`array` as C-contiguous float32: itself, or a copy where only the layout differs."""
-    return np.ascontiguousarray(check_array(operator, argument, array), dtype=np.float32)
+    return np.asarray(check_array(operator, argument, array), dtype=np.float32, order="C")
 
 
 def _output(
@@ -55,7 +58,7 @@ def _output(
     argument: str,
     out: object,
     shape: tuple[int, ...],
-    inputs: dict[str, AnyArray | None],
+    inputs: Mapping[str, AnyArray | None],
     *,
     may_be: str | None = None,
 ) -> FloatArray:
@@ -63,6 +66,20 @@ def _output(
     if out is None:
         return np.empty(shape, np.float32)
     return check_out(operator, argument, out, shape, inputs, may_be=may_be)  # type: ignore[return-value]
+
+
+def _outputs(
+    operator: str,
+    out: object,
+    shapes: Mapping[str, Shape],
+    inputs: Mapping[str, AnyArray | None],
+) -> list[FloatArray]:
+    """One array for each of `shapes`: the entry of `out` where one is given, else a new array."""
+    given = check_outs(operator, out, shapes, inputs)
+    return [
+        np.empty(shape, np.float32) if array is None else array  # type: ignore[misc]
+        for array, shape in zip(given, shapes.values(), strict=True)
+    ]
 
 
 # --- convolution ----------------------------------------------------------------------------------
@@ -137,19 +154,9 @@ def conv2d_backward_weight(
     shape = calls.check_conv2d_backward_weight(
         dy, x, kernel_size, stride, padding, groups, algorithm
     )
-    dweight, dbias = _weight_gradients(operator, out, shape.weight_shape, {"dy": dy, "x": x})
+    shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
+    dweight, dbias = _outputs(operator, out, shapes, {"dy": dy, "x": x})
     _cpu.conv2d_backward_weight(shape, dy, x, algorithm, dweight, dbias)
-    return dweight, dbias
-
-
-def _weight_gradients(
-    operator: str, out: object, weight_shape: Shape, inputs: dict[str, AnyArray | None]
-) -> tuple[FloatArray, FloatArray]:
-    """Arrays for dweight and dbias: the entries of `out` that are given, else new ones."""
-    given_weight, given_bias = check_out_tuple(operator, out, ("dweight", "dbias"))
-    dbias = _output(operator, "out[1] (dbias)", given_bias, weight_shape[-1:], inputs)
-    inputs = {**inputs, "out[1] (dbias)": dbias}
-    dweight = _output(operator, "out[0] (dweight)", given_weight, weight_shape, inputs)
     return dweight, dbias
 
 
@@ -199,9 +206,89 @@ def dense_backward_weight(
     dy = _input(operator, "dy", dy)
     x = _input(operator, "x", x)
     shape = calls.check_dense_backward_weight(dy, x)
-    dweight, dbias = _weight_gradients(operator, out, shape.weight_shape, {"dy": dy, "x": x})
+    shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
+    dweight, dbias = _outputs(operator, out, shapes, {"dy": dy, "x": x})
     _cpu.dense_backward_weight(shape, dy, x, dweight, dbias)
     return dweight, dbias
+
+
+# --- local response normalisation -----------------------------------------------------------------
+
+
+@_documented_as(reference.lrn)
+def lrn(
+    x: AnyArray,
+    *,
+    depth_radius: int = 5,
+    bias: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 0.5,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    x = _input("lrn", "x", x)
+    shape = calls.check_lrn(x, depth_radius, bias, alpha, beta)
+    y = _output("lrn", "out", out, x.shape, {"x": x})
+    _cpu.lrn(shape, x, depth_radius, bias, alpha, beta, y)
+    return y
+
+
+@_documented_as(reference.lrn_backward)
+def lrn_backward(
+    dy: AnyArray,
+    x: AnyArray,
+    *,
+    depth_radius: int = 5,
+    bias: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 0.5,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    dy = _input("lrn_backward", "dy", dy)
+    x = _input("lrn_backward", "x", x)
+    shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta)
+    dx = _output("lrn_backward", "out", out, x.shape, {"dy": dy, "x": x})
+    _cpu.lrn_backward(shape, dy, x, depth_radius, bias, alpha, beta, dx)
+    return dx
+
+
+# --- pooling --------------------------------------------------------------------------------------
+
+
+@_documented_as(reference.max_pool2d)
+def max_pool2d(
+    x: AnyArray,
+    *,
+    window: Size2d = 3,
+    stride: Size2d = 2,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    x = _input("max_pool2d", "x", x)
+    shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
+    y = _output("max_pool2d", "out", out, shape.output_shape, {"x": x})
+    _cpu.max_pool2d(shape, x, y)
+    return y
+
+
+@_documented_as(reference.max_pool2d_backward)
+def max_pool2d_backward(
+    dy: AnyArray,
+    x: AnyArray,
+    *,
+    window: Size2d = 3,
+    stride: Size2d = 2,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    operator = "max_pool2d_backward"
+    dy = _input(operator, "dy", dy)
+    x = _input(operator, "x", x)
+    shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode)
+    dx = _output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
+    _cpu.max_pool2d_backward(shape, dy, x, dx)
+    return dx
 
 
 # --- activation -----------------------------------------------------------------------------------
@@ -223,3 +310,243 @@ def relu_backward(dy: AnyArray, y: AnyArray, *, out: AnyArray | None = None) -> 
     dx = _output("relu_backward", "out", out, dy.shape, {"dy": dy, "y": y}, may_be="dy")
     _cpu.relu_backward(dy, y, dx)
     return dx
+
+
+# --- batch normalisation --------------------------------------------------------------------------
+
+
+@_documented_as(reference.batch_norm)
+def batch_norm(
+    x: AnyArray,
+    gamma: AnyArray,
+    beta: AnyArray,
+    *,
+    mean: AnyArray | None = None,
+    variance: AnyArray | None = None,
+    epsilon: float = 1e-5,
+    activation: str | None = None,
+    out: AnyArray | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    operator = "batch_norm"
+    x = _input(operator, "x", x)
+    gamma = _input(operator, "gamma", gamma)
+    beta = _input(operator, "beta", beta)
+    mean = None if mean is None else _input(operator, "mean", mean)
+    variance = None if variance is None else _input(operator, "variance", variance)
+    shape = calls.check_batch_norm(x, gamma, beta, mean, variance, epsilon, activation)
+    inputs = {"x": x, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    y = _output(operator, "out", out, x.shape, inputs)
+    relu = activation == "relu"
+    if mean is None or variance is None:
+        mean, variance = np.empty_like(gamma), np.empty_like(gamma)
+        _cpu.batch_norm_training(shape, x, gamma, beta, epsilon, relu, y, mean, variance)
+    else:
+        _cpu.batch_norm_inference(shape, x, gamma, beta, mean, variance, epsilon, relu, y)
+    return y, mean, variance
+
+
+@_documented_as(reference.batch_norm_backward)
+def batch_norm_backward(
+    dy: AnyArray,
+    x: AnyArray,
+    gamma: AnyArray,
+    mean: AnyArray,
+    variance: AnyArray,
+    *,
+    epsilon: float = 1e-5,
+    training: bool = True,
+    out: tuple[AnyArray | None, AnyArray | None, AnyArray | None] | None = None,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    operator = "batch_norm_backward"
+    dy = _input(operator, "dy", dy)
+    x = _input(operator, "x", x)
+    gamma = _input(operator, "gamma", gamma)
+    mean = _input(operator, "mean", mean)
+    variance = _input(operator, "variance", variance)
+    shape = calls.check_batch_norm_backward(dy, x, gamma, mean, variance, epsilon, training)
+    shapes = {"dx": x.shape, "dgamma": gamma.shape, "dbeta": gamma.shape}
+    inputs = {"dy": dy, "x": x, "gamma": gamma, "mean": mean, "variance": variance}
+    dx, dgamma, dbeta = _outputs(operator, out, shapes, inputs)
+    _cpu.batch_norm_backward(
+        shape, dy, x, gamma, mean, variance, epsilon, training, dx, dgamma, dbeta
+    )
+    return dx, dgamma, dbeta
+
+
+# --- dropout --------------------------------------------------------------------------------------
+
+
+@_documented_as(reference.dropout)
+def dropout(
+    x: AnyArray,
+    *,
+    rate: float = 0.5,
+    seed: int = 0,
+    offset: int = 0,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    return _dropout("dropout", "x", x, rate, seed, offset, out)
+
+
+@_documented_as(reference.dropout_backward)
+def dropout_backward(
+    dy: AnyArray,
+    *,
+    rate: float = 0.5,
+    seed: int = 0,
+    offset: int = 0,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    return _dropout("dropout_backward", "dy", dy, rate, seed, offset, out)
+
+
+def _dropout(
+    operator: str, argument: str, array: object, rate: float, seed: int, offset: int, out: object
+) -> FloatArray:
+    """Mask and scale `array`: what dropout does to x and its gradient to dy."""
+    x = _input(operator, argument, array)
+    threshold = calls.check_dropout(operator, rate, seed, offset)
+    y = _output(operator, "out", out, x.shape, {argument: x}, may_be=argument)
+    _cpu.dropout(x, seed, offset, threshold, 1 / (1 - float(rate)), y)
+    return y
+
+
+# --- losses ---------------------------------------------------------------------------------------
+
+
+@_documented_as(reference.softmax_cross_entropy)
+def softmax_cross_entropy(
+    logits: AnyArray, labels: AnyArray, *, out: AnyArray | None = None
+) -> FloatArray:
+    operator = "softmax_cross_entropy"
+    logits = _input(operator, "logits", logits)
+    indices = _labels(operator, logits, labels)
+    loss = _output(operator, "out", out, (), {"logits": logits, "labels": labels})
+    batch, classes = logits.shape
+    _cpu.softmax_cross_entropy(batch, classes, logits, indices, loss)
+    return loss
+
+
+@_documented_as(reference.softmax_cross_entropy_backward)
+def softmax_cross_entropy_backward(
+    logits: AnyArray, labels: AnyArray, *, out: AnyArray | None = None
+) -> FloatArray:
+    operator = "softmax_cross_entropy_backward"
+    logits = _input(operator, "logits", logits)
+    indices = _labels(operator, logits, labels)
+    dlogits = _output(operator, "out", out, logits.shape, {"logits": logits, "labels": labels})
+    batch, classes = logits.shape
+    _cpu.softmax_cross_entropy_backward(batch, classes, logits, indices, dlogits)
+    return dlogits
+
+
+def _labels(operator: str, logits: FloatArray, labels: object) -> npt.NDArray[np.int64]:
+    """`labels` as C-contiguous int64, each of them a class."""
+    integers = check_integer_array(operator, "labels", labels)
+    batch, classes = calls.check_softmax_cross_entropy(operator, logits, integers)
+    if batch:
+        calls.check_label_range(operator, int(integers.min()), int(integers.max()), classes)
+    return np.ascontiguousarray(integers, dtype=np.int64)
+
+
+@_documented_as(reference.l2_loss)
+def l2_loss(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
+    x = _input("l2_loss", "x", x)
+    loss = _output("l2_loss", "out", out, (), {"x": x})
+    _cpu.l2_loss(x, loss)
+    return loss
+
+
+@_documented_as(reference.l2_loss_backward)
+def l2_loss_backward(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
+    x = _input("l2_loss_backward", "x", x)
+    dx = _output("l2_loss_backward", "out", out, x.shape, {"x": x})
+    _cpu.l2_loss_backward(x, dx)
+    return dx
+
+
+# --- optimizers -----------------------------------------------------------------------------------
+
+
+@_documented_as(reference.sgd_update)
+def sgd_update(
+    parameter: AnyArray,
+    gradient: AnyArray,
+    velocity: AnyArray,
+    *,
+    learning_rate: float,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> None:
+    operator = "sgd_update"
+    state = {"parameter": parameter, "velocity": velocity}
+    slope = _update_arguments(operator, state, gradient)
+    calls.check_sgd_update(parameter, gradient, velocity, learning_rate, momentum, weight_decay)
+    _check_in_place(operator, state, gradient)
+    _cpu.sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay)
+
+
+@_documented_as(reference.adam_update)
+def adam_update(
+    parameter: AnyArray,
+    gradient: AnyArray,
+    first_moment: AnyArray,
+    second_moment: AnyArray,
+    *,
+    step: int,
+    learning_rate: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> None:
+    operator = "adam_update"
+    state = {
+        "parameter": parameter,
+        "first_moment": first_moment,
+        "second_moment": second_moment,
+    }
+    slope = _update_arguments(operator, state, gradient)
+    calls.check_adam_update(
+        parameter,
+        gradient,
+        first_moment,
+        second_moment,
+        step,
+        learning_rate,
+        beta1,
+        beta2,
+        epsilon,
+        weight_decay,
+    )
+    _check_in_place(operator, state, gradient)
+    _cpu.adam_update(
+        parameter,
+        slope,
+        first_moment,
+        second_moment,
+        step,
+        learning_rate,
+        beta1,
+        beta2,
+        epsilon,
+        weight_decay,
+    )
+
+
+def _update_arguments(
+    operator: str, state: Mapping[str, AnyArray], gradient: AnyArray
+) -> FloatArray:
+    """Check kinds and dtypes; return the gradient, C-contiguous."""
+    for name, array in state.items():
+        check_array(operator, name, array)
+    return _input(operator, "gradient", gradient)
+
+
+def _check_in_place(operator: str, state: Mapping[str, AnyArray], gradient: AnyArray) -> None:
+    """Check that the arrays of `state` can be written to and that none shares memory."""
+    others = {"gradient": gradient}
+    for name, array in state.items():
+        check_writeable(operator, name, array)
+        check_separate(operator, name, array, others)
+        others[name] = array

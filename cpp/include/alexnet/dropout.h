@@ -1,0 +1,18 @@
+// Inverted dropout with a mask that is computed from Philox4x32-10 wherever it is needed.
+
+#ifndef ALEXNET_DROPOUT_H_
+#define ALEXNET_DROPOUT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace alexnet::cpu {
+
+// y[i] = scale * x[i] where word i of the stream (seed, offset) is at least `threshold`, else 0,
+// i < n. threshold <= 2^32. y may be x. The gradient is the same function of dy.
+void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale,
+             const float* x, float* y);
+
+}  // namespace alexnet::cpu
+
+#endif  // ALEXNET_DROPOUT_H_

@@ -1,0 +1,22 @@
+// Softmax cross-entropy with integer labels, mean over the batch, and its gradient.
+
+#ifndef ALEXNET_SOFTMAX_CROSS_ENTROPY_H_
+#define ALEXNET_SOFTMAX_CROSS_ENTROPY_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace alexnet::cpu {
+
+// Mean over the rows of logits (batch, classes) of log(Σ_j exp(z_j)) - z_label; 0 for an empty
+// batch. 0 <= labels[i] < classes, classes >= 1.
+float softmax_cross_entropy(size_t batch, size_t classes, const float* logits,
+                            const int64_t* labels);
+
+// dlogits = (softmax(logits) - onehot(labels)) / batch. logits and dlogits do not overlap.
+void softmax_cross_entropy_backward(size_t batch, size_t classes, const float* logits,
+                                    const int64_t* labels, float* dlogits);
+
+}  // namespace alexnet::cpu
+
+#endif  // ALEXNET_SOFTMAX_CROSS_ENTROPY_H_
