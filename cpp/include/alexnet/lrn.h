@@ -1,0 +1,30 @@
+// Local response normalisation across channels, and its gradient.
+//
+//   s[p,c] = bias + alpha · Σ x[p,c']²,  |c'-c| <= depth_radius        y = x · s^-beta
+//
+// Arrays are (pixels, channels); channels >= 1, pixels may be 0. No array may overlap another.
+
+#ifndef ALEXNET_LRN_H_
+#define ALEXNET_LRN_H_
+
+#include <cstddef>
+
+namespace alexnet {
+
+struct LrnParameters {
+    size_t depth_radius;
+    float bias, alpha, beta;
+};
+
+namespace cpu {
+
+void lrn(size_t pixels, size_t channels, const LrnParameters& parameters, const float* x, float* y);
+
+// dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ dy[c']·x[c']·s[c']^(-beta-1),  s from x anew
+void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameters, const float* dy,
+                  const float* x, float* dx);
+
+}  // namespace cpu
+}  // namespace alexnet
+
+#endif  // ALEXNET_LRN_H_

@@ -1,0 +1,37 @@
+// 2-D max pooling and its gradient, NHWC.
+//
+//   y[n,oh,ow,c] = max of x[n,h,w,c] over the window of (oh,ow): h from oh·stride_height - pad_top,
+//                  w from ow·stride_width - pad_left, what lies outside of the image left out
+//
+// NaN is greater than every number. Of equal values, and of NaNs, the first in row-major order is
+// the maximum. Every window covers at least one pixel; batch may be 0. No array may overlap another.
+
+#ifndef ALEXNET_MAX_POOL2D_H_
+#define ALEXNET_MAX_POOL2D_H_
+
+#include <cstddef>
+
+namespace alexnet {
+
+struct Pool2dShape {
+    size_t batch, in_height, in_width, channels;
+    size_t out_height, out_width;
+    size_t window_height, window_width;
+    size_t stride_height, stride_width;
+    size_t pad_top, pad_left;
+
+    size_t input_size() const { return batch * in_height * in_width * channels; }
+    size_t output_size() const { return batch * out_height * out_width * channels; }
+};
+
+namespace cpu {
+
+void max_pool2d(const Pool2dShape& shape, const float* x, float* y);
+
+// dx[n,h,w,c] = sum of dy over the windows whose maximum is x[n,h,w,c].
+void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float* x, float* dx);
+
+}  // namespace cpu
+}  // namespace alexnet
+
+#endif  // ALEXNET_MAX_POOL2D_H_

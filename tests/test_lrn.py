@@ -1,0 +1,192 @@
+"""LRN and its gradient on the CPU against the reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from support import TAIL_SIZES, Guarded, random_array, relative_error
+
+import alexnet
+from alexnet import cpu, reference
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+# With u = 2^-24 and terms of one sign, s is off by at most (radius + 3) u: each square is rounded
+# once and passes through at most radius + 1 additions, alpha and bias add one rounding each. y is
+# then off by beta (radius + 3) u, and by 6 u for the power and the product. That is 12 u = 7e-7 at
+# radius 7 and beta 0.75 if every rounding fell the same way. The gradient's terms have mixed signs,
+# but its norm is that of the direct term wherever s is moderate, so that the same few u remain.
+BOUND = 1e-6
+
+NETWORK = {"depth_radius": 4, "bias": 1.0, "alpha": 0.001 / 9, "beta": 0.75}
+
+
+def check(x: npt.NDArray[np.float32], dy: npt.NDArray[np.float32], **parameters: Any) -> None:
+    y, dx = Guarded(x.shape), Guarded(x.shape)
+    assert cpu.lrn(x, out=y.array, **parameters) is y.array
+    assert cpu.lrn_backward(dy, x, out=dx.array, **parameters) is dx.array
+    y.check()
+    dx.check()
+    assert relative_error(y.array, reference.lrn(x, **parameters)) <= BOUND
+    assert relative_error(dx.array, reference.lrn_backward(dy, x, **parameters)) <= BOUND
+
+
+@pytest.mark.parametrize("channels", TAIL_SIZES)
+@pytest.mark.parametrize("beta", [0.5, 0.75, 1.0, 0.3])
+def test_channel_counts_radii_and_powers(channels: int, beta: float) -> None:
+    for radius in range(8):
+        x, dy = random_array(1, 7, channels), random_array(2, 7, channels)
+        check(x, dy, depth_radius=radius, bias=2.0, alpha=0.3, beta=beta)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 64, 100])
+@pytest.mark.parametrize("radius", [20, 99, 100, 2**31 - 1])
+def test_windows_as_wide_as_all_channels(channels: int, radius: int) -> None:
+    x, dy = random_array(3, 5, channels), random_array(4, 5, channels)
+    check(x, dy, depth_radius=radius, bias=1.0, alpha=0.01, beta=0.75)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 1), (0, 3, 3, 64), (1, 7), (13, 11, 3, 48)])
+def test_batches(shape: tuple[int, ...]) -> None:
+    check(random_array(5, *shape), random_array(6, *shape), **NETWORK)
+
+
+def test_several_chunks_of_a_network_layer() -> None:
+    x, dy = np.maximum(random_array(7, 3, 27, 27, 96), 0), random_array(8, 3, 27, 27, 96)
+    check(x, dy, **{**NETWORK, "depth_radius": 5})
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e3, 1e9])
+@pytest.mark.parametrize("beta", [0.5, 0.75, 0.625])
+def test_small_and_big_values(scale: float, beta: float) -> None:
+    """beta is exact in float32: rounding it would change s^-beta by ln(s) times as much."""
+    x, dy = random_array(9, 6, 64, scale=scale), random_array(10, 6, 64)
+    parameters = {"depth_radius": 4, "bias": 1.0, "alpha": 1e-4, "beta": beta}
+    check(x, dy, **parameters)
+
+
+@pytest.mark.parametrize(("bias", "scale"), [(1e-30, 1e-15), (1e-40, 1e-25), (1e30, 1e15)])
+@pytest.mark.parametrize("beta", [0.5, 0.75, 0.25])
+def test_extreme_bias(bias: float, scale: float, beta: float) -> None:
+    """1e-40 is denormal in float32; what it is rounded to there is what the reference gets."""
+    x = random_array(11, 4, 40, scale=scale)
+    parameters = {"depth_radius": 2, "bias": float(np.float32(bias)), "alpha": 1.0, "beta": beta}
+    assert relative_error(cpu.lrn(x, **parameters), reference.lrn(x, **parameters)) <= BOUND
+
+
+def float32_lrn(x: npt.NDArray[np.float32], beta: float) -> npt.NDArray[np.float32]:
+    """The formula in NumPy's float32, radius 1, bias 1, alpha 1."""
+    padded = np.pad(x * x, ((0, 0), (1, 1)))
+    s = np.float32(1) + (padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:])
+    result: npt.NDArray[np.float32] = x * s ** np.float32(-beta)
+    return result
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.75, 1.0])
+def test_nan_infinity_and_overflow_as_in_numpy(beta: float) -> None:
+    x = random_array(12, 6, 50)
+    x[0, 3], x[1, 17], x[2, 49] = np.nan, np.inf, -np.inf
+    x[3, 20], x[4, 31] = 1e30, -3e38  # finite, but their squares are not
+    with np.errstate(all="ignore"):
+        expected = float32_lrn(x, beta)
+    actual = cpu.lrn(x, depth_radius=1, bias=1.0, alpha=1.0, beta=beta)
+    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+    assert np.isnan(actual).sum() == 5
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+    dx = cpu.lrn_backward(np.ones_like(x), x, depth_radius=1, bias=1.0, alpha=1.0, beta=beta)
+    for pixel, channel in ((0, 3), (1, 17), (2, 49)):
+        reached = np.isnan(dx[pixel])
+        assert reached[channel]
+        assert not reached[: max(channel - 2, 0)].any()
+        assert not reached[channel + 3 :].any()
+    assert np.isfinite(dx[3:]).all()
+
+
+def test_negative_alpha() -> None:
+    """s may fall to zero or below: its power is infinite or NaN, as NumPy's."""
+    x = np.array([[0.5, 1.0, 2.0, 0.0, 0.25]] * 3, np.float32)
+    for beta in (0.5, 0.75, 0.3):
+        with np.errstate(all="ignore"):
+            expected = reference.lrn(x, depth_radius=0, bias=1.0, alpha=-1.0, beta=beta)
+        actual = cpu.lrn(x, depth_radius=0, bias=1.0, alpha=-1.0, beta=beta)
+        assert np.isinf(expected[0, 1])
+        assert np.isnan(expected[0, 2])
+        np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_same_bits_for_every_number_of_threads() -> None:
+    x, dy = random_array(13, 2, 29, 31, 64), random_array(14, 2, 29, 31, 64)
+    alexnet.set_num_threads(1)
+    y, dx = cpu.lrn(x, **NETWORK), cpu.lrn_backward(dy, x, **NETWORK)
+    for threads in (2, 3, 5):
+        alexnet.set_num_threads(threads)
+        np.testing.assert_array_equal(cpu.lrn(x, **NETWORK), y)
+        np.testing.assert_array_equal(cpu.lrn_backward(dy, x, **NETWORK), dx)
+
+
+def test_a_pixel_has_the_same_bits_wherever_it_lies() -> None:
+    x, dy = random_array(15, 40, 37), random_array(16, 40, 37)
+    y, dx = cpu.lrn(x, **NETWORK), cpu.lrn_backward(dy, x, **NETWORK)
+    for pixel in range(40):
+        alone = slice(pixel, pixel + 1)
+        np.testing.assert_array_equal(cpu.lrn(x[alone], **NETWORK), y[alone])
+        np.testing.assert_array_equal(cpu.lrn_backward(dy[alone], x[alone], **NETWORK), dx[alone])
+
+
+def test_inputs_of_any_layout() -> None:
+    x = random_array(17, 6, 4, 10)[:, ::2].transpose(1, 2, 0)
+    assert relative_error(cpu.lrn(x, **NETWORK), reference.lrn(x, **NETWORK)) <= BOUND
+
+
+FINITE = r"expected a finite number"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"depth_radius": -1}, ValueError, "depth_radius is -1, expected an integer from 0"),
+        ({"depth_radius": 2**31}, ValueError, "depth_radius is 2147483648, expected an integer"),
+        ({"depth_radius": 2.0}, TypeError, "depth_radius is 2.0, expected an integer"),
+        ({"depth_radius": True}, TypeError, "depth_radius is True, expected an integer"),
+        ({"bias": 0.0}, ValueError, f"bias is 0.0, {FINITE} > 0"),
+        ({"bias": float("nan")}, ValueError, f"bias is nan, {FINITE} > 0"),
+        ({"alpha": float("inf")}, ValueError, f"alpha is inf, {FINITE}"),
+        ({"alpha": "1"}, TypeError, "alpha is '1', expected a real number"),
+        ({"beta": float("nan")}, ValueError, f"beta is nan, {FINITE}"),
+        ({"beta": None}, TypeError, "beta is None, expected a real number"),
+    ],
+)
+def test_bad_parameters(parameters: dict[str, Any], error: type[Exception], message: str) -> None:
+    x, out = random_array(18, 3, 8), np.zeros((3, 8), np.float32)
+    with pytest.raises(error, match=rf"^lrn: {message}"):
+        cpu.lrn(x, out=out, **parameters)
+    with pytest.raises(error, match=rf"^lrn_backward: {message}"):
+        cpu.lrn_backward(x, x, out=out, **parameters)
+    assert not out.any()
+
+
+def test_bad_arrays() -> None:
+    x = random_array(19, 3, 8)
+    with pytest.raises(TypeError, match=r"^lrn: x has dtype float64, expected float32"):
+        cpu.lrn(x.astype(np.float64))
+    with pytest.raises(TypeError, match=r"^lrn: x is of type list, expected a numpy.ndarray"):
+        cpu.lrn([[1.0]])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^lrn: x has shape \(8,\), expected \(batch, ..., chan"):
+        cpu.lrn(x[0])
+    with pytest.raises(ValueError, match=r"^lrn: x has shape \(3, 0\), expected every extent but"):
+        cpu.lrn(x[:, :0])
+    with pytest.raises(ValueError, match=r"^lrn: out has shape \(3, 7\), expected \(3, 8\)"):
+        cpu.lrn(x, out=np.zeros((3, 7), np.float32))
+    with pytest.raises(ValueError, match=r"^lrn: out overlaps x, expected separate memory"):
+        cpu.lrn(x, out=x)
+    with pytest.raises(TypeError, match=r"^lrn_backward: dy has dtype int32, expected float32"):
+        cpu.lrn_backward(x.astype(np.int32), x)
+    with pytest.raises(ValueError, match=r"^lrn_backward: dy has shape \(2, 8\), expected \(3, 8"):
+        cpu.lrn_backward(x[:2], x)
+    with pytest.raises(ValueError, match=r"^lrn_backward: out overlaps dy, expected separate"):
+        cpu.lrn_backward(x, x.copy(), out=x)
+    with pytest.raises(ValueError, match=r"^lrn_backward: out has strides"):
+        cpu.lrn_backward(x, x, out=np.zeros((3, 16), np.float32)[:, ::2])
