@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -27,15 +27,19 @@ def timestamp() -> str:
 
 
 def print_table(
-    file: TextIO, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1
+    file: TextIO, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int]
 ) -> None:
-    """Print cells in columns, the first `left` of them aligned left and the others right."""
+    """Print cells in columns; those with the numbers `right` are aligned right."""
     table = Table(box=None, pad_edge=False)
     for number, title in enumerate(header):
-        table.add_column(title, justify="left" if number < left else "right", no_wrap=True)
+        table.add_column(title, justify="right" if number in right else "left", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(file=file, markup=False, highlight=False, width=UNLIMITED).print(table)
+    console = Console(file=file, markup=False, highlight=False, width=UNLIMITED)
+    with console.capture() as text:
+        console.print(table)
+    for line in text.get().splitlines():
+        print(line.rstrip(), file=file)
 
 
 def write_json(destination: str, figures: Mapping[str, Any]) -> None:

@@ -84,7 +84,7 @@ def calls(generator: Generator) -> Iterator[Call]:
         dy = draw(*conv2d_shape("conv2d", x_shape, weight.shape, **settings).output_shape)
         case = f"{list(x_shape)} * {list(weight.shape)} {_text(how)}"
         yield Call("conv2d", case, (x, weight, bias), how)
-        yield Call("conv2d", case, (x, weight), how | {"activation": "relu"})
+        yield Call("conv2d", f"{case} relu", (x, weight), how | {"activation": "relu"})
         yield Call("conv2d_backward_input", case, (dy, weight, x_shape), how)
         yield Call("conv2d_backward_weight", case, (dy, x, kernel), how)
 
@@ -109,21 +109,21 @@ def calls(generator: Generator) -> Iterator[Call]:
         )
         case = f"[{batch}, {inputs}] * [{inputs}, {outputs}]"
         yield Call("dense", case, (x, weight, bias))
-        yield Call("dense", case, (x, weight), {"activation": "relu"})
+        yield Call("dense", f"{case} relu", (x, weight), {"activation": "relu"})
         yield Call("dense_backward_input", case, (dy, weight))
         yield Call("dense_backward_weight", case, (dy, x))
 
     for x_shape in BATCH_NORM_SHAPES:
         channels = x_shape[-1]
         x, dy, gamma, beta = draw(*x_shape), draw(*x_shape), draw(channels), draw(channels)
-        mean, variance = draw(channels), draw(channels) ** 2 + np.float32(0.5)
-        case = str(list(x_shape))
-        yield Call("batch_norm", case, (x, gamma, beta), {"activation": "relu"})
-        yield Call("batch_norm", case, (x, gamma, beta), {"mean": mean, "variance": variance})
-        batch_mean = x.reshape(-1, channels).mean(axis=0)
-        batch_variance = x.reshape(-1, channels).var(axis=0)
-        yield Call("batch_norm_backward", case, (dy, x, gamma, batch_mean, batch_variance))
-        yield Call("batch_norm_backward", case, (dy, x, gamma, mean, variance), {"training": False})
+        given = {"mean": draw(channels), "variance": draw(channels) ** 2 + np.float32(0.5)}
+        pixels = x.reshape(-1, channels)
+        computed = {"mean": pixels.mean(axis=0), "variance": pixels.var(axis=0)}
+        training, inference = f"{list(x_shape)} training", f"{list(x_shape)} inference"
+        yield Call("batch_norm", training, (x, gamma, beta), {"activation": "relu"})
+        yield Call("batch_norm", inference, (x, gamma, beta), given)
+        yield Call("batch_norm_backward", training, (dy, x, gamma), computed)
+        yield Call("batch_norm_backward", inference, (dy, x, gamma), given | {"training": False})
 
     for size in SIZES:
         yield from _element_wise(size, [draw(size) for _ in range(4)])

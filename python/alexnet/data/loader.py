@@ -117,6 +117,16 @@ class ShuffledBatches:
         self._ordered_epoch = -1
 
     @property
+    def image_shape(self) -> Shape:
+        """(height, width, channels)."""
+        return self._images.image_shape
+
+    @property
+    def highest_label(self) -> int:
+        """Largest number of a class that occurs."""
+        return int(self._images.labels.max())
+
+    @property
     def epoch(self) -> int:
         """Number of the epoch that the next batch belongs to, from 0."""
         return self.step // self.per_epoch

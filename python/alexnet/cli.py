@@ -1,0 +1,62 @@
+"""The command `alexnet`: parses, calls, and turns what goes wrong into one line and a status.
+
+Exit status: 0; 1 where a check failed or a training diverged; 2 on bad use; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from alexnet import runtime
+from alexnet.commands import bench, describe, train, verify
+
+COMMANDS = (describe, verify, bench, train)
+CHECK_FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with `arguments` (the process's own if None) and return its exit status."""
+    try:
+        options = _parser().parse_args(arguments)
+        passed: bool = options.run(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # the reader, `head` say, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except FloatingPointError as error:
+        return _fail(f"error: {error}", CHECK_FAILED)
+    except (ValueError, OSError, MemoryError) as error:
+        return _fail(f"error: {error or 'out of memory'}", BAD_USE)
+    return 0 if passed else CHECK_FAILED
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"alexnet: {message}", file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_USE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="alexnet",
+        description="AlexNet on hand-written CPU kernels: verify, benchmark, train.",
+        epilog="example: alexnet bench tf-tutorial --batch-size 32 --steps 100",
+    )
+    version = runtime.build_info()["version"]
+    parser.add_argument("--version", action="version", version=f"alexnet {version}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parsers(subparsers)
+    return parser

@@ -1,0 +1,153 @@
+"""`alexnet bench`: the lines of the classic benchmark script, and the rates that follow."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from alexnet.benchmark import TARGETS, Benchmark, LayerTiming, Timing
+from alexnet.commands.options import (
+    add_batch_size,
+    add_json,
+    add_parser,
+    add_seed,
+    add_threads,
+    add_variant,
+    described_variant,
+    environment,
+    integer,
+    say,
+    text_file,
+    write_figures,
+)
+from alexnet.console import Progress, print_table, timestamp
+from alexnet.variant import Variant
+
+STEPS_PER_LINE = 10
+LAYER_STEPS = 20  # of --per-layer, after the benchmark's own and not counted in it
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the command."""
+    parser = add_parser(
+        subparsers,
+        "bench",
+        _run,
+        description="time a network's steps, forward and forward-backward",
+        example="alexnet bench tf-tutorial --batch-size 32 --steps 100 --per-layer",
+    )
+    add_variant(parser)
+    add_batch_size(parser, 32)
+    parser.add_argument(
+        "--steps", type=integer(1), default=100, metavar="N", help="measured steps (default: 100)"
+    )
+    parser.add_argument(
+        "--burn-in",
+        type=integer(0),
+        default=10,
+        metavar="N",
+        help="steps before them, in no figure (default: 10)",
+    )
+    parser.add_argument(
+        "--target",
+        choices=(*TARGETS, "both"),
+        default="both",
+        help="what is timed (default: both)",
+    )
+    parser.add_argument("--per-layer", action="store_true", help="also the time of each layer")
+    add_threads(parser)
+    add_seed(parser, 0)
+    add_json(parser)
+
+
+def _run(options: argparse.Namespace) -> bool:
+    variant = described_variant(options)
+    machine = environment()
+    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+    say(options, f"{variant.name}, batch {options.batch_size}, {machine['isa']}, {threads}")
+    _print_shapes(options, variant)
+    benchmark = Benchmark(variant, options.batch_size, options.seed)
+    targets = TARGETS if options.target == "both" else (options.target,)
+    timings = [_timed(options, benchmark, target) for target in targets]
+    for timing in timings:
+        say(options, _rates(timing))
+    layers = benchmark.time_layers(targets[-1], LAYER_STEPS) if options.per_layer else []
+    if layers:
+        say(options)
+        _print_layers(options, layers)
+    figures = {
+        "variant": variant.name,
+        "lrn": not options.no_lrn,
+        "batch_size": options.batch_size,
+        "burn_in": options.burn_in,
+        "seed": options.seed,
+        "environment": machine,
+        "targets": {timing.target: timing.figures() for timing in timings},
+        "layers": [layer.figures() for layer in layers],
+    }
+    write_figures(options, figures)
+    return True
+
+
+def _print_shapes(options: argparse.Namespace, variant: Variant) -> None:
+    shapes = variant.shapes(options.batch_size)[1:]
+    for layer, shape in zip(variant.layers, shapes, strict=True):
+        say(options, f"{layer.name} {list(shape)}")
+
+
+def _timed(options: argparse.Namespace, benchmark: Benchmark, target: str) -> Timing:
+    """Time one target, with a line every ten steps and the closing line."""
+    with Progress(target, options.burn_in + options.steps) as progress:
+
+        def show(step: int, duration: float) -> None:
+            if step >= 0 and step % STEPS_PER_LINE == 0:
+                say(options, f"{timestamp()}: step {step}, duration = {duration:.3f}")
+            progress.advance()
+
+        timing = benchmark.time(target, options.steps, options.burn_in, show)
+    say(
+        options,
+        f"{timestamp()}: {target.capitalize()} across {options.steps} steps, "
+        f"{timing.mean:.3f} +/- {timing.deviation:.3f} sec / batch",
+    )
+    return timing
+
+
+def _rates(timing: Timing) -> str:
+    return (
+        f"{timing.target.capitalize()}: median {timing.median:.4f}, minimum {timing.minimum:.4f} "
+        f"sec / batch, {timing.images_per_second:.1f} images/s, {timing.gflops:.1f} GFLOP/s"
+    )
+
+
+def _print_layers(options: argparse.Namespace, layers: list[LayerTiming]) -> None:
+    """One row a layer; rates are GFLOP/s of products, or else GB/s of what has to be moved."""
+    by_place = {(layer.layer, layer.direction): layer for layer in layers}
+    directions = list(dict.fromkeys(layer.direction for layer in layers))
+    header = ["layer"]
+    for direction in directions:
+        header += [f"{direction} ms", "%", "rate"]
+    totals = {
+        direction: sum(layer.seconds for layer in layers if layer.direction == direction)
+        for direction in directions
+    }
+    rows = []
+    for name in dict.fromkeys(layer.layer for layer in layers):
+        row = [name]
+        for direction in directions:
+            layer = by_place.get((name, direction))
+            row += ["", "", ""] if layer is None else _layer_cells(layer, totals[direction])
+        rows.append(row)
+    total_row = ["total"]
+    for direction in directions:
+        total_row += [f"{totals[direction] * 1e3:.2f}", "100", ""]
+    print_table(text_file(options), header, [*rows, total_row], right=range(1, len(header)))
+
+
+def _layer_cells(layer: LayerTiming, total: float) -> list[str]:
+    rate = ""
+    if layer.flops:
+        rate = f"{layer.gflops:.1f} GFLOP/s"
+    elif layer.bytes:
+        rate = f"{layer.gbytes:.1f} GB/s"
+    return [f"{layer.seconds * 1e3:.2f}", f"{100 * layer.seconds / total:.0f}", rate]

@@ -1,0 +1,155 @@
+"""Arguments that several commands have, and where their text and figures go."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from alexnet import runtime
+from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS
+from alexnet.console import write_json
+from alexnet.models import VARIANTS, variant_named
+from alexnet.variant import Variant
+
+Run = Callable[[argparse.Namespace], bool]
+DEFAULT_VARIANT = "tf-tutorial"
+LARGEST_SEED = 2**64 - 1
+
+
+def add_parser(
+    subparsers: Any, name: str, run: Run, *, description: str, example: str
+) -> argparse.ArgumentParser:
+    """Add a command; `run` gets the parsed options and tells whether all checks passed."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=description, description=description, epilog=f"example: {example}"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def integer(low: int, high: int = LARGEST_SIZE) -> Callable[[str], int]:
+    """Argument type: an integer from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r}, expected an integer from {low} to {high}")
+        return value
+
+    return parse
+
+
+def add_variant(parser: argparse.ArgumentParser, *, default: str | None = DEFAULT_VARIANT) -> None:
+    """V: a positional name, optional where there is a default."""
+    parser.add_argument(
+        "variant",
+        metavar="V",
+        nargs="?" if default else None,
+        default=default,
+        choices=tuple(VARIANTS),
+        help=f"variant, see alexnet variants{f' (default: {default})' if default else ''}",
+    )
+    parser.add_argument(
+        "--no-lrn", action="store_true", help="without local response normalisation"
+    )
+
+
+def add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
+    """--batch-size N."""
+    parser.add_argument(
+        "--batch-size",
+        type=integer(1),
+        default=default,
+        metavar="N",
+        help=f"images (default: {default})",
+    )
+
+
+def add_seed(parser: argparse.ArgumentParser, default: int) -> None:
+    """--seed S."""
+    parser.add_argument(
+        "--seed",
+        type=integer(0, LARGEST_SEED),
+        default=default,
+        metavar="S",
+        help=f"of all random numbers (default: {default})",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads N, applied as soon as it is parsed."""
+
+    def parse(text: str) -> int:
+        threads = integer(1, LARGEST_THREADS)(text)
+        runtime.set_num_threads(threads)
+        return threads
+
+    parser.add_argument(
+        "--threads",
+        type=parse,
+        metavar="N",
+        help="threads of the kernels (default: the processors that the process may use)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """--json FILE."""
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the figures there; - for standard output"
+    )
+
+
+def described_variant(options: argparse.Namespace) -> Variant:
+    """Look up the variant that V and --no-lrn ask for."""
+    variant = variant_named(options.variant)
+    return variant.without_lrn() if options.no_lrn else variant
+
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+def text_file(options: argparse.Namespace) -> TextIO:
+    """Where the text for people goes."""
+    return sys.stderr if options.json == "-" else sys.stdout
+
+
+def say(options: argparse.Namespace, line: str = "") -> None:
+    """Print a line of text for people, at once."""
+    print(line, file=text_file(options), flush=True)
+
+
+def write_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """Write `figures` where --json says, if it is given."""
+    if options.json is not None:
+        write_json(options.json, figures)
+
+
+def environment() -> dict[str, Any]:
+    """Describe this build and this machine, on which figures depend: plain JSON values."""
+    return {
+        **runtime.build_info(),
+        "isa": runtime.cpu_isa(),
+        "available_isas": list(runtime.available_isas()),
+        "threads": runtime.get_num_threads(),
+        "numpy": np.__version__,
+        "processor": _processor(),
+    }
+
+
+def _processor() -> str:
+    """Model name as Linux gives it, else as Python knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

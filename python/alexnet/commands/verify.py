@@ -1,0 +1,122 @@
+"""`alexnet verify`: a table of errors beside their bounds, and a status that tells of any over."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from alexnet import odd_shapes, runtime
+from alexnet.commands.options import (
+    add_batch_size,
+    add_json,
+    add_parser,
+    add_seed,
+    add_threads,
+    add_variant,
+    described_variant,
+    environment,
+    say,
+    text_file,
+    write_figures,
+)
+from alexnet.console import Progress, print_table
+from alexnet.random import Generator
+from alexnet.verify import Check, Comparison, NetworkVerification, verify_operators
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the command."""
+    parser = add_parser(
+        subparsers,
+        "verify",
+        _run,
+        description="compare every operator and layer with the float64 reference",
+        example="alexnet verify cifar10-bn --isa avx2",
+    )
+    add_variant(parser)
+    add_batch_size(parser, 2)
+    parser.add_argument(
+        "--isa",
+        choices=runtime.available_isas(),
+        action="append",
+        help="instruction set, may be given again (default: all that run here)",
+    )
+    add_threads(parser)
+    add_seed(parser, 0)
+    add_json(parser)
+
+
+def _run(options: argparse.Namespace) -> bool:
+    variant = described_variant(options)
+    isas = tuple(dict.fromkeys(options.isa or runtime.available_isas()))
+    operators, layers = Comparison(isas), Comparison(isas)
+    calls = sum(1 for _ in odd_shapes.calls(Generator(options.seed)))
+    steps = 2 * len(variant.layers)
+    with Progress("odd shapes", calls + steps + len(isas)) as progress:
+        verify_operators(operators, options.seed, progress.advance)
+        network = NetworkVerification(
+            variant, layers, batch_size=options.batch_size, seed=options.seed
+        )
+        layer_checks = network.layers(progress.advance)
+        whole = []
+        for isa in isas:
+            whole += network.whole(isa, layer_checks)
+            progress.advance(f"network {isa}")
+
+    shapes = variant.shapes(options.batch_size)[0]
+    say(options, "operators on odd shapes: relative L2 error, at the worst shape of each")
+    _print_checks(options, isas, operators.checks)
+    say(options, f"\nlayers of {variant.name}, input {list(shapes)}")
+    _print_checks(options, isas, layer_checks)
+    say(options, f"\n{variant.name} as a whole: output, and gradient of each parameter")
+    _print_checks(options, isas, whole)
+
+    checks = [*operators.checks, *layer_checks, *whole]
+    failed = [check for check in checks if not check.passed]
+    for check in failed:
+        say(options, _failure(check))
+    say(options, f"\n{len(checks)} comparisons, {len(failed)} over their bound")
+    figures = {
+        "variant": variant.name,
+        "lrn": not options.no_lrn,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "environment": environment(),
+        "passed": not failed,
+        "checks": [check.figures() for check in checks],
+    }
+    write_figures(options, figures)
+    return not failed
+
+
+def _print_checks(
+    options: argparse.Namespace, isas: Sequence[str], checks: Sequence[Check]
+) -> None:
+    """One row for each result of each operator and algorithm, at the shape that is worst for any.
+
+    The instruction sets stand side by side.
+    """
+    rows: dict[tuple[str, ...], dict[str, list[Check]]] = {}
+    for check in checks:
+        place = (check.subject, check.operator, check.result, check.algorithm)
+        rows.setdefault(place, {}).setdefault(check.case, []).append(check)
+    lines: list[tuple[str, ...]] = []
+    for row, cases in rows.items():
+        worst = max(cases.values(), key=lambda same: max(map(_severity, same)))
+        errors = {check.isa: f"{check.error:.1e}" for check in worst}
+        verdict = "ok" if all(check.passed for check in worst) else "OVER"
+        bound = f"{worst[0].bound:.1e}"
+        lines.append((*row, worst[0].case, *(errors[isa] for isa in isas), bound, verdict))
+    header = ("layer", "operator", "result", "algorithm", "shape", *isas, "bound", "")
+    print_table(text_file(options), header, lines, right=range(5, 6 + len(isas)))
+
+
+def _severity(check: Check) -> tuple[bool, float]:
+    """Order by failure, which NaN is, then by the share of the bound."""
+    return (not check.passed, check.error / check.bound if check.bound else check.error)
+
+
+def _failure(check: Check) -> str:
+    where = " ".join(filter(None, (check.subject, check.operator, check.algorithm, check.isa)))
+    return f"OVER: {where}: {check.result} of {check.case}: {check.error:.3e} > {check.bound:.3e}"

@@ -1,0 +1,218 @@
+"""CIFAR-10 files: what is read from good ones, and that nothing of a bad one runs."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from pathlib import Path
+
+import cifar_files as files
+import numpy as np
+import pytest
+from alexnet.data import Cifar10
+from alexnet.data.cifar10 import read_pickle
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return files.write_directory(tmp_path / "cifar-10-batches-py")
+
+
+def test_images_labels_and_names_as_written(root: Path) -> None:
+    data = Cifar10.load(root)
+    expected = [files.easy_images(number, 12) for number in range(5)]
+    np.testing.assert_array_equal(data.train.pixels, np.concatenate([p for p, _ in expected]))
+    np.testing.assert_array_equal(data.train.labels, np.concatenate([k for _, k in expected]))
+    np.testing.assert_array_equal(data.test.pixels, files.easy_images(5, 12)[0])
+    assert data.class_names == files.CLASSES
+    assert data.train.image_shape == (32, 32, 3)
+
+
+def test_the_directory_above_will_do(root: Path) -> None:
+    assert len(Cifar10.load(root.parent).train) == 60
+
+
+def test_names_and_orders_of_other_numpy_versions(root: Path) -> None:
+    pixels, labels = files.easy_images(0, 12)
+    flat = np.frombuffer(files.planes(pixels), np.uint8).reshape(12, 3072)
+    new = files.array(flat.tobytes(), (12, 3072), module="numpy._core.multiarray")
+    (root / "data_batch_1").write_bytes(files.batch(new, labels.tolist()))
+    fortran = files.array(flat.tobytes("F"), (12, 3072), fortran=True)
+    (root / "data_batch_2").write_bytes(files.batch(fortran, labels.tolist()))
+    by_python3 = {"data": flat, "labels": labels.tolist()}
+    (root / "data_batch_3").write_bytes(pickle.dumps(by_python3, protocol=4))
+    train = Cifar10.load(root).train
+    for first in (0, 12, 24):
+        np.testing.assert_array_equal(train.pixels[first : first + 12], pixels)
+
+
+# --- hostile pickles ------------------------------------------------------------------------------
+
+DATA = files.array(bytes(3072), (1, 3072))
+RECONSTRUCT = files.global_of("numpy.core.multiarray", "_reconstruct")
+NDARRAY = files.global_of("numpy", "ndarray")
+DTYPE = files.global_of("numpy", "dtype")
+
+
+def hostile(marker: Path) -> dict[str, bytes]:
+    """Values in place of a batch's data that would do harm; most of them make the file `marker`."""
+    touch = files.string(f"touch {marker}")
+    write = files.string(f"open({str(marker)!r}, 'w')")
+    system = files.called(files.global_of("os", "system"), touch)
+    load = files.called(files.global_of("numpy", "load"), files.string(str(marker)))
+    return {
+        "os.system": system,
+        "posix.system": files.called(files.global_of("posix", "system"), touch),
+        "builtins.eval": files.called(files.global_of("builtins", "eval"), write),
+        "__builtin__.eval": files.called(files.global_of("__builtin__", "eval"), write),
+        "subprocess": files.called(files.global_of("subprocess", "getoutput"), touch),
+        "numpy.load": load,
+        "attribute of an allowed module": files.global_of("numpy", "ndarray.tofile"),
+        "getattr": files.called(
+            files.global_of("builtins", "getattr"), NDARRAY, files.string("__class__")
+        ),
+        "in the arguments of _reconstruct": files.called(RECONSTRUCT, system),
+        "in the array's state": files.called(RECONSTRUCT, NDARRAY)
+        + files.tuple_of([files.integer(1), system])
+        + pickle.BUILD,
+        "in a dtype": files.called(DTYPE, system),
+        "dotted": pickle.SHORT_BINUNICODE
+        + b"\x05numpy"
+        + pickle.SHORT_BINUNICODE
+        + b"\x0ecore.os.system"
+        + pickle.STACK_GLOBAL,
+        "old class": pickle.MARK + touch + pickle.INST + b"os\nsystem\n",
+        "old object": pickle.MARK + files.global_of("os", "system") + touch + pickle.OBJ,
+        "new object": files.global_of("os", "system") + files.tuple_of([touch]) + pickle.NEWOBJ,
+        "persistent": touch + pickle.BINPERSID,
+        "extension": pickle.EXT1 + b"\x01",
+        "called twice": files.called(files.called(RECONSTRUCT, NDARRAY), touch),
+        "ndarray called": files.called(NDARRAY, files.tuple_of([files.integer(2**31 - 1)])),
+        "ndarray made": NDARRAY + files.tuple_of([files.integer(8)]) + pickle.NEWOBJ,
+    }
+
+
+@pytest.mark.parametrize("name", hostile(Path()))
+def test_a_hostile_pickle_is_refused_and_runs_nothing(
+    name: str, root: Path, tmp_path: Path
+) -> None:
+    marker = tmp_path / "marker"
+    (root / "data_batch_3").write_bytes(files.batch(hostile(marker)[name], [0]))
+    with pytest.raises(ValueError, match=r"data_batch_3: no pickle of CIFAR-10, and not run: "):
+        Cifar10.load(root)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("target", [RECONSTRUCT, NDARRAY, DTYPE])
+def test_the_stand_ins_cannot_be_changed(target: bytes, root: Path) -> None:
+    slots = pickle.EMPTY_DICT + files.string("name") + files.string("u1") + pickle.SETITEM
+    state = files.tuple_of([pickle.NONE, slots])
+    for change in (slots, state):
+        content = files.batch(target + change + pickle.BUILD, [0])
+        (root / "data_batch_1").write_bytes(content)
+        with pytest.raises(ValueError, match="it changes an object that has no state"):
+            Cifar10.load(root)
+    files.write_directory(root)
+    assert len(Cifar10.load(root).train) == 60
+
+
+def test_a_memo_of_gigabytes_is_refused(root: Path) -> None:
+    bomb = pickle.NONE + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1)
+    (root / "data_batch_1").write_bytes(files.batch(bomb, [0]))
+    with pytest.raises(ValueError, match="its memo has an entry 4294967295 too early"):
+        Cifar10.load(root)
+
+
+# --- damaged files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "labels", "message"),
+    [
+        (files.array(bytes(8), (1, 3072), dtype="O8"), [0], "data is not an array of uint8"),
+        (files.array(bytes(3072), (1, 768), dtype="f4"), [0], "data is not an array of uint8"),
+        (files.array(bytes(3072), (2, 1536)), [0], r"data has shape \(2, 1536\)"),
+        (files.array(bytes(3072), (3072,)), [0], r"data has shape \(3072,\)"),
+        (files.array(bytes(3072), (-1, 3072)), [0], r"data has shape \(-1, 3072\)"),
+        (files.array(bytes(3072), (-1, -3072)), [0], r"data has shape \(-1, -3072\)"),
+        (files.array(bytes(3072), (2**31 - 1, 3072)), [0], "data has 3072 bytes for the shape"),
+        (files.array(bytes(3071), (1, 3072)), [0], "data has 3071 bytes for the shape"),
+        (files.called(RECONSTRUCT, NDARRAY), [0], "data is not an array of uint8"),
+        (files.called(DTYPE, files.string("u1")), [0], "data is a _Dtype, expected an array"),
+        (files.string("abc"), [0], "data is a str, expected an array"),
+        (DATA, [0, 1], "labels has 2 entries, expected a list of 1"),
+        (DATA, [], "labels has 0 entries, expected a list of 1"),
+        (DATA, [3], "labels has the value 3, expected integers from 0 to 2"),
+        (DATA, [-1], "labels has the value -1, expected integers from 0 to 2"),
+    ],
+)
+def test_contents_are_checked(data: bytes, labels: list[int], message: str, root: Path) -> None:
+    (root / "test_batch").write_bytes(files.batch(data, labels))
+    with pytest.raises(ValueError, match=f"test_batch: {message}"):
+        Cifar10.load(root)
+
+
+def test_entries_are_checked(root: Path) -> None:
+    (root / "test_batch").write_bytes(files.dictionary(data=DATA))
+    with pytest.raises(ValueError, match="test_batch: the pickled dictionary has no 'labels'"):
+        Cifar10.load(root)
+    (root / "test_batch").write_bytes(files.dictionary(data=DATA, labels=DATA))
+    with pytest.raises(ValueError, match="test_batch: labels has _Array"):
+        Cifar10.load(root)
+    (root / "test_batch").write_bytes(
+        files.dictionary(data=DATA, labels=files.list_of([files.string("1")]))
+    )
+    with pytest.raises(ValueError, match="test_batch: labels has the value '1'"):
+        Cifar10.load(root)
+    (root / "test_batch").write_bytes(pickle.PROTO + b"\x02" + files.list_of([]) + pickle.STOP)
+    with pytest.raises(ValueError, match="test_batch: the pickle holds a list"):
+        Cifar10.load(root)
+    (root / "batches.meta").write_bytes(files.dictionary(label_names=files.list_of([])))
+    with pytest.raises(ValueError, match=r"batches\.meta: label_names is \[\]"):
+        Cifar10.load(root)
+
+
+def test_a_file_cut_short_anywhere(tmp_path: Path) -> None:
+    pixels, labels = files.easy_images(0, 1)
+    content = files.batch_of(pixels, labels.tolist())
+    path = tmp_path / "data_batch_1"
+    boundary = len(content) - 3072
+    for length in [*range(200), *range(200, boundary, 13), *range(len(content) - 60, len(content))]:
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="data_batch_1: no pickle of CIFAR-10"):
+            read_pickle(path)
+
+
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")  # damage that made text opcodes
+def test_damaged_bytes_give_a_value_error_or_images(root: Path) -> None:
+    pixels, labels = files.easy_images(0, 2)
+    content = np.frombuffer(files.batch_of(pixels, labels.tolist()), np.uint8)
+    outside = np.flatnonzero(np.arange(content.size) < 320)  # before most of the pixels
+    outside = np.concatenate([outside, np.arange(content.size - 60, content.size)])
+    generator = np.random.default_rng(7)
+    refused = 0
+    for _ in range(1500):
+        damaged = content.copy()
+        places = generator.choice(outside, generator.integers(1, 4))
+        damaged[places] = generator.integers(0, 256, places.size)
+        (root / "data_batch_1").write_bytes(damaged.tobytes())
+        try:
+            data = Cifar10.load(root)
+        except ValueError:
+            refused += 1
+        else:
+            assert data.train.pixels.dtype == np.uint8
+            assert set(data.train.labels.tolist()) <= {0, 1, 2}
+    assert refused > 500
+
+
+def test_missing_and_oversized_files(root: Path, tmp_path: Path) -> None:
+    with (root / "data_batch_2").open("wb") as file:
+        file.truncate(2**28 + 1)
+    with pytest.raises(ValueError, match="data_batch_2: 268,435,457 bytes, expected at most"):
+        Cifar10.load(root)
+    (root / "data_batch_2").unlink()
+    with pytest.raises(FileNotFoundError, match="data_batch_2"):
+        Cifar10.load(root)
+    with pytest.raises(FileNotFoundError, match=r"not a CIFAR-10 directory .* no batches\.meta"):
+        Cifar10.load(tmp_path / "nowhere")
