@@ -9,10 +9,10 @@
 // sides, so that windows need no bounds. A row is read one step after it is written, because loads
 // that straddle stores still in flight would have to wait for them.
 //
-// Cost: forward about 2·radius + 19 instructions a vector on the arithmetic ports and 8 bytes an
-// element (12 with the lines of y that are read before they are written), backward 4·radius + 24
-// and 12 (16). At radius 4 or 5 with AVX-512 the two take about as long as each other; prefetches
-// far ahead let them overlap.
+// Cost of a vector: forward 2·radius + 19 arithmetic instructions, backward 4·radius + 28, against
+// 8 and 12 bytes an element of memory traffic (12 and 16 with the lines that are read before they
+// are overwritten). At radius 4 or 5 with AVX-512 one thread computes at about two thirds of the
+// speed at which it could copy; prefetches far ahead let the two overlap.
 // Numerics: windows are summed anew for every channel, from the middle outwards. beta 0.75 and 0.5
 // take s^-1/4 or s^-1/2 from a refined estimate (a few ulp); any other beta, and an s that might
 // not be positive and normal, takes powf. Margins are added as zeros and never multiply infinity.
