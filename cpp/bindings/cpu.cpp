@@ -9,6 +9,7 @@
 #include "alexnet/lrn.h"
 #include "alexnet/max_pool2d.h"
 #include "alexnet/optimizer.h"
+#include "alexnet/peak.h"
 #include "alexnet/relu.h"
 #include "alexnet/softmax_cross_entropy.h"
 #include "arrays.h"
@@ -341,6 +342,32 @@ void define_optimizer(py::module_& m) {
     });
 }
 
+// The arrays of the loops over memory: whole blocks, and aligned for stores past the caches.
+template <typename Pointer>
+Pointer blocks(Pointer data, const char* name, size_t n) {
+    require(n % cpu::kPeakBlock == 0 &&
+                reinterpret_cast<uintptr_t>(data) % cpu::kPeakBlock == 0,
+            name, "whole blocks of 128 floats, aligned to 128 bytes");
+    return data;
+}
+
+void define_peak(py::module_& m) {
+    m.def("fma_loop", &cpu::fma_loop, py::call_guard<py::gil_scoped_release>());
+    m.def("read_loop", [](const py::array& x) {
+        const size_t n = static_cast<size_t>(x.size());
+        const float* px = blocks(input(x, "x", n), "x", n);
+        py::gil_scoped_release release;
+        cpu::read_loop(n, px);
+    });
+    m.def("copy_loop", [](const py::array& x, py::array y) {
+        const size_t n = static_cast<size_t>(x.size());
+        const float* px = blocks(input(x, "x", n), "x", n);
+        float* out = blocks(output(y, "y", n), "y", n);
+        py::gil_scoped_release release;
+        cpu::copy_loop(n, px, out);
+    });
+}
+
 }  // namespace
 }  // namespace alexnet
 
@@ -358,4 +385,5 @@ PYBIND11_MODULE(_cpu, m) {
     alexnet::define_dropout(m);
     alexnet::define_losses(m);
     alexnet::define_optimizer(m);
+    alexnet::define_peak(m);
 }

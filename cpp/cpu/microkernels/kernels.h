@@ -115,6 +115,11 @@ struct KernelTable {
     void (*adam_update)(size_t n, const AdamCoefficients& coefficients, float* parameter,
                         const float* gradient, float* first_moment, float* second_moment);
 
+    // peak.cpp
+    size_t (*fma_loop)(size_t steps, float* sink);
+    void (*read_all)(size_t n, const float* x, float* sink);
+    void (*stream_all)(size_t n, const float* x, float* y);
+
     // scale.cpp
     void (*scale)(size_t n, float factor, const float* x, float* y);
 

@@ -35,6 +35,9 @@ void sgd_update(size_t n, const SgdCoefficients& coefficients, float* parameter,
                 const float* gradient, float* velocity);
 void adam_update(size_t n, const AdamCoefficients& coefficients, float* parameter,
                  const float* gradient, float* first_moment, float* second_moment);
+size_t fma_loop(size_t steps, float* sink);
+void read_all(size_t n, const float* x, float* sink);
+void stream_all(size_t n, const float* x, float* y);
 void scale(size_t n, float factor, const float* x, float* y);
 float largest(size_t n, const float* z);
 double sum_exp(size_t n, double shift, const float* z, float* exponentials);
@@ -72,6 +75,9 @@ const KernelTable table = {
     max_pool2d_backward_row,
     sgd_update,
     adam_update,
+    fma_loop,
+    read_all,
+    stream_all,
     scale,
     largest,
     sum_exp,
