@@ -17,7 +17,6 @@
 namespace alexnet::ALEXNET_ISA {
 
 constexpr size_t kPixels = 4;  // taken together
-constexpr size_t kHalf = kLanes / 2;
 
 ALEXNET_INLINE Vec load_first(const float* p, size_t n) {
     return n == kLanes ? load(p) : load_tail(p, n);
@@ -28,23 +27,6 @@ ALEXNET_INLINE void store_first(float* p, Vec v, size_t n) {
     } else {
         store_tail(p, v, n);
     }
-}
-
-// A vector of floats as doubles, and a vector of doubles, one a channel.
-struct Wide {
-    Double low, high;
-};
-ALEXNET_INLINE Wide widen(Vec v) { return {widen_low(v), widen_high(v)}; }
-ALEXNET_INLINE Wide load_wide(const double* p) { return {load(p), load(p + kHalf)}; }
-ALEXNET_INLINE void store_wide(double* p, Wide w) {
-    store(p, w.low);
-    store(p + kHalf, w.high);
-}
-ALEXNET_INLINE Wide sub(Wide a, Wide b) { return {a.low - b.low, a.high - b.high}; }
-ALEXNET_INLINE Wide add(Wide a, Wide b) { return {a.low + b.low, a.high + b.high}; }
-ALEXNET_INLINE Wide mul(Wide a, Wide b) { return {a.low * b.low, a.high * b.high}; }
-ALEXNET_INLINE Wide fma(Wide a, Wide b, Wide c) {
-    return {fma(a.low, b.low, c.low), fma(a.high, b.high, c.high)};
 }
 
 // body(c, n) for the channels c .. c + n, a vector at a time.
@@ -107,7 +89,7 @@ static void normalize(size_t channels, const float* x, const double* mean, const
         for (size_t r = 0; r < kRows; ++r) {
             const Wide d = sub(widen(load_first(x + r * channels + c, n)), middle);
             const Wide result = fma(d, factor, summand);
-            const Vec v = narrow(result.low, result.high);
+            const Vec v = narrow(result);
             store_first(y + r * channels + c, rectify ? relu(v) : v, n);
         }
     });
@@ -137,7 +119,7 @@ static void propagate(size_t channels, const float* dy, const float* x, const do
             const Wide d = sub(widen(load_first(x + at, n)), middle);
             const Wide through = sub(widen(load_first(dy + at, n)), fma(d, steepness, summand));
             const Wide result = mul(factor, through);
-            store_first(dx + at, narrow(result.low, result.high), n);
+            store_first(dx + at, narrow(result), n);
         }
     });
 }

@@ -10,21 +10,21 @@
 
 namespace alexnet::ALEXNET_ISA {
 
+ALEXNET_INLINE Wide add_square(Vec v, Wide sum) {
+    const Wide x = widen(v);
+    return fma(x, x, sum);
+}
+
 double sum_squares(size_t n, const float* x) {
-    Double sums[4] = {};  // as many as hide the latency of an addition
-    auto add_squares = [&sums](size_t k, Vec v) __attribute__((always_inline)) {
-        const Double low = widen_low(v), high = widen_high(v);
-        sums[k] = fma(low, low, sums[k]);
-        sums[k + 1] = fma(high, high, sums[k + 1]);
-    };
+    Wide even = {}, odd = {};  // two sums: an addition need not wait for the one before
     size_t i = 0;
     for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-        add_squares(0, load(x + i));
-        add_squares(2, load(x + i + kLanes));
+        even = add_square(load(x + i), even);
+        odd = add_square(load(x + i + kLanes), odd);
     }
-    for (; i + kLanes <= n; i += kLanes) add_squares(0, load(x + i));
-    if (i < n) add_squares(2, load_tail(x + i, n - i));
-    return reduce_add((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    for (; i + kLanes <= n; i += kLanes) even = add_square(load(x + i), even);
+    if (i < n) odd = add_square(load_tail(x + i, n - i), odd);
+    return reduce_add(add(even, odd));
 }
 
 }  // namespace alexnet::ALEXNET_ISA

@@ -18,9 +18,13 @@
 //   widen_low(v) widen_high(v) = first and second half of v   narrow(low, high) = their inverse
 //   broadcast_double(x) load(p) store(p, d) fma(a, b, c) reduce_add(d)
 //
+// and over Wide, a Vec's floats as doubles: widen(v) narrow(w) broadcast_wide(x) load_wide(p)
+// store_wide(p, w) add sub mul fma reduce_add.
+//
 // Over Words, kLanes / 2 words of 64 bits, beside the compiler's + ^ | & << >> :
 //
 //   multiply_low32(a, b) = 64-bit products of the low halves of the words
+//   high32(w) = w >> 32 as far as the low halves go; the high halves are unspecified
 //   interleave_even(a, b) = a0 b0 a2 b2 ...  interleave_odd(a, b) = a1 b1 a3 b3 ...
 //   select_above(w, limit, x) = w > limit ? x : 0, seen as kLanes unsigned words of 32 bits
 //
@@ -51,5 +55,29 @@
 #else
 #error "compile micro-kernels with ALEXNET_ISA_AVX512, ALEXNET_ISA_AVX2 or ALEXNET_ISA_PORTABLE"
 #endif
+
+namespace alexnet::ALEXNET_ISA {
+
+struct Wide {
+    Double low, high;
+};
+
+ALEXNET_INLINE Wide widen(Vec v) { return {widen_low(v), widen_high(v)}; }
+ALEXNET_INLINE Vec narrow(Wide w) { return narrow(w.low, w.high); }
+ALEXNET_INLINE Wide broadcast_wide(double x) { return {broadcast_double(x), broadcast_double(x)}; }
+ALEXNET_INLINE Wide load_wide(const double* p) { return {load(p), load(p + kLanes / 2)}; }
+ALEXNET_INLINE void store_wide(double* p, Wide w) {
+    store(p, w.low);
+    store(p + kLanes / 2, w.high);
+}
+ALEXNET_INLINE Wide add(Wide a, Wide b) { return {a.low + b.low, a.high + b.high}; }
+ALEXNET_INLINE Wide sub(Wide a, Wide b) { return {a.low - b.low, a.high - b.high}; }
+ALEXNET_INLINE Wide mul(Wide a, Wide b) { return {a.low * b.low, a.high * b.high}; }
+ALEXNET_INLINE Wide fma(Wide a, Wide b, Wide c) {
+    return {fma(a.low, b.low, c.low), fma(a.high, b.high, c.high)};
+}
+ALEXNET_INLINE double reduce_add(Wide w) { return reduce_add(w.low + w.high); }
+
+}  // namespace alexnet::ALEXNET_ISA
 
 #endif  // ALEXNET_CPU_MICROKERNELS_SIMD_H_

@@ -1,6 +1,10 @@
 // GCC's and clang's vector extension: 4 floats a vector, whatever the processor (SSE2, NEON, or
 // scalar code where it has no vectors). See simd.h.
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace alexnet::portable {
 
 typedef float Vec __attribute__((vector_size(16)));
@@ -48,6 +52,7 @@ ALEXNET_INLINE Vec rsqrt_sqrt(Vec x) { return div(broadcast(1.0f), sqrt(sqrt(x))
 ALEXNET_INLINE float reduce_add(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
 typedef double Double __attribute__((vector_size(16)));
+typedef float HalfVec __attribute__((vector_size(8)));
 
 ALEXNET_INLINE Double broadcast_double(double x) { return Double{x, x}; }
 ALEXNET_INLINE Double load(const double* p) {
@@ -56,11 +61,16 @@ ALEXNET_INLINE Double load(const double* p) {
     return d;
 }
 ALEXNET_INLINE void store(double* p, Double d) { __builtin_memcpy(p, &d, sizeof d); }
-ALEXNET_INLINE Double widen_low(Vec v) { return Double{v[0], v[1]}; }
-ALEXNET_INLINE Double widen_high(Vec v) { return Double{v[2], v[3]}; }
+ALEXNET_INLINE Double widen_low(Vec v) {
+    return __builtin_convertvector((HalfVec{v[0], v[1]}), Double);
+}
+ALEXNET_INLINE Double widen_high(Vec v) {
+    return __builtin_convertvector((HalfVec{v[2], v[3]}), Double);
+}
 ALEXNET_INLINE Vec narrow(Double low, Double high) {
-    return Vec{static_cast<float>(low[0]), static_cast<float>(low[1]), static_cast<float>(high[0]),
-               static_cast<float>(high[1])};
+    const HalfVec a = __builtin_convertvector(low, HalfVec),
+                  b = __builtin_convertvector(high, HalfVec);
+    return Vec{a[0], a[1], b[0], b[1]};
 }
 ALEXNET_INLINE Double fma(Double a, Double b, Double c) { return a * b + c; }
 ALEXNET_INLINE double reduce_add(Double d) { return d[0] + d[1]; }
@@ -68,10 +78,16 @@ ALEXNET_INLINE double reduce_add(Double d) { return d[0] + d[1]; }
 typedef uint64_t Words __attribute__((vector_size(16)));
 typedef uint32_t HalfWords __attribute__((vector_size(16)));
 
+// GCC does not see that one instruction of SSE2 does this.
 ALEXNET_INLINE Words multiply_low32(Words a, Words b) {
+#if defined(__SSE2__)
+    return (Words)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
     return Words{(a[0] & UINT32_MAX) * (b[0] & UINT32_MAX),
                  (a[1] & UINT32_MAX) * (b[1] & UINT32_MAX)};
+#endif
 }
+ALEXNET_INLINE Words high32(Words w) { return w >> 32; }
 ALEXNET_INLINE Words interleave_even(Words a, Words b) { return Words{a[0], b[0]}; }
 ALEXNET_INLINE Words interleave_odd(Words a, Words b) { return Words{a[1], b[1]}; }
 ALEXNET_INLINE Vec select_above(Words w, uint32_t limit, Vec x) {
