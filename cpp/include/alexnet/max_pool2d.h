@@ -4,7 +4,7 @@
 //                  w from ow·stride_width - pad_left, what lies outside of the image left out
 //
 // NaN is greater than every number. Of equal values, and of NaNs, the first in row-major order is
-// the maximum. Every window covers at least one pixel; batch may be 0. No array may overlap another.
+// the maximum. Every window covers a pixel; batch may be 0. No array may overlap another.
 
 #ifndef ALEXNET_MAX_POOL2D_H_
 #define ALEXNET_MAX_POOL2D_H_
