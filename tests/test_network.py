@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tracemalloc
 from collections.abc import Callable
 from types import ModuleType
@@ -234,8 +235,8 @@ def test_operators_write_where_the_network_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tf-small", "cifar10-bn", "torchvision"])
 def test_a_step_after_the_first_allocates_nothing_of_activation_size(name: str) -> None:
-    variant = small(name)
-    network, batch_size = AlexNet(variant), 64
+    variant = VARIANTS[name].shrunk(width=1 / 8)
+    network, batch_size = AlexNet(variant), 32
     optimizer = SGD(network, learning_rate=1e-6)
     x, dy = images(variant, batch_size), output_gradient(variant, batch_size)
 
@@ -253,9 +254,10 @@ def test_a_step_after_the_first_allocates_nothing_of_activation_size(name: str) 
         _, peak_of_x = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    largest = max(np.prod(shape) for shape in variant.shapes(batch_size)[1:]) * 4
+    largest = max(math.prod(shape) for shape in variant.shapes(batch_size)[1:]) * 4
+    assert largest >= 500_000
     assert peak_of_x >= x.nbytes, "NumPy's memory is not traced"
-    assert peak <= largest / 10
+    assert peak <= 50_000  # views and other small objects, a quarter of it as measured
 
 
 def test_batch_sizes_may_change() -> None:
