@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FloatingPointError as error:
         return _fail(f"error: {error}", CHECK_FAILED)
     except (ValueError, OSError, MemoryError) as error:
-        return _fail(f"error: {error or 'out of memory'}", BAD_USE)
+        return _fail(f"error: {str(error) or 'out of memory'}", BAD_USE)
     return 0 if passed else CHECK_FAILED
 
 

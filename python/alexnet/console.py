@@ -99,4 +99,5 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:  # stopping a bar that was never drawn would print a line
+            self._bar.stop()

@@ -1,0 +1,199 @@
+"""The command: help, tables, JSON, and what happens on bad use and interruption."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import alexnet
+import pytest
+from alexnet.cli import main
+from alexnet.commands import describe
+from alexnet.console import Progress
+from alexnet.models import variants
+
+COMMANDS = ("info", "variants", "summary", "verify", "bench", "train")
+PROGRAM = (sys.executable, "-m", "alexnet")
+
+
+def status_of(arguments: list[str]) -> int | str | None:
+    """Exit status of the command, whichever way it ends."""
+    try:
+        return main(arguments)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_that_parses(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert status_of([command, "--help"]) == 0
+    output = capsys.readouterr().out
+    example = re.search(rf"example: alexnet ({command}.*)", output)
+    assert example
+    module = sys.modules[f"alexnet.commands.{command}"] if command in ("bench", "train") else None
+    if module is not None:  # what parses is not run
+        monkeypatch.setattr(module, "_run", lambda _: True)
+        assert status_of(example.group(1).split()) == 0
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    output = capsys.readouterr().out
+    assert re.search(rf"^instruction set +{alexnet.cpu_isa()}$", output, re.MULTILINE)
+    assert re.search(r"^CUDA +none", output, re.MULTILINE)
+    assert main(["info", "--json", "-"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["available_isas"] == list(alexnet.available_isas())
+    assert figures["version"] == alexnet.build_info()["version"]
+
+
+def test_info_says_why_there_is_one_thread(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = describe.environment() | {"openmp": False}
+    monkeypatch.setattr(describe, "environment", lambda: figures)
+    assert main(["info"]) == 0
+    assert re.search(r"^threads +1, because .* OpenMP", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_variants_are_all_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["variants"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(variants())
+    assert any("61,100,840" in line for line in lines if line.startswith("torchvision"))
+
+
+def test_summary_of_tf_small(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", "tf-small"]) == 0
+    output = capsys.readouterr().out
+    for name, shape in {
+        "conv1": "[32, 56, 56, 64]",
+        "pool1": "[32, 27, 27, 64]",
+        "conv2": "[32, 27, 27, 128]",
+        "pool2": "[32, 13, 13, 128]",
+        "conv3": "[32, 13, 13, 256]",
+        "conv4": "[32, 13, 13, 128]",
+        "conv5": "[32, 13, 13, 128]",
+        "pool5": "[32, 6, 6, 128]",
+    }.items():
+        assert re.search(rf"^{name} .*{re.escape(shape)}", output, re.MULTILINE)
+
+
+def test_figures_of_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "figures.json"
+    assert main(["summary", "torchvision", "--batch-size", "1", "--json", str(file)]) == 0
+    assert "714,188,480" in capsys.readouterr().out
+    figures = json.loads(file.read_text())
+    assert figures["total"]["parameters"] == 61_100_840
+    assert figures["total"]["macs"] == 714_188_480
+    assert figures["total"]["flops"] == 2 * 714_188_480
+    assert figures["layers"][0] == {
+        "name": "conv1",
+        "kind": "Conv2d",
+        "output_shape": [1, 55, 55, 64],
+        "neurons": 55 * 55 * 64,
+        "parameters": 11 * 11 * 3 * 64 + 64,
+        "macs": 55 * 55 * 64 * 11 * 11 * 3,
+        "flops": 2 * 55 * 55 * 64 * 11 * 11 * 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["frobnicate"], "invalid choice: 'frobnicate'"),
+        (["summary"], "the following arguments are required: V"),
+        (["summary", "lenet"], "argument V: invalid choice: 'lenet'"),
+        (["summary", "tf-small", "--batch-size", "0"], "--batch-size: '0', expected an integer"),
+        (["bench", "--steps", "0"], "--steps: '0', expected an integer from 1 to"),
+        (["bench", "--steps", "-3"], "--steps: '-3', expected an integer from 1 to"),
+        (["bench", "--steps", "ten"], "--steps: 'ten', expected an integer from 1 to"),
+        (["bench", "--burn-in", "-1"], "--burn-in: '-1', expected an integer from 0 to"),
+        (["bench", "--threads", "0"], "--threads: '0', expected an integer from 1 to"),
+        (["bench", "--seed", "-1"], "--seed: '-1', expected an integer from 0 to"),
+        (["bench", "--target", "backward"], "argument --target: invalid choice: 'backward'"),
+        (["verify", "--isa", "mmx"], "argument --isa: invalid choice: 'mmx'"),
+        (["train"], "the following arguments are required: DATA"),
+        (["train", "/nonexistent"], "/nonexistent is not a CIFAR-10 directory"),
+        (["info", "--json", "/nonexistent/figures.json"], "/nonexistent/figures.json"),
+    ],
+)
+def test_bad_use_is_one_line_and_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert error.startswith("alexnet")
+
+
+def test_no_memory_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> dict[str, Any]:
+        raise MemoryError
+
+    monkeypatch.setattr(describe, "environment", fail)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err == "alexnet: error: out of memory\n"
+
+
+def test_progress_appears_on_a_terminal_after_two_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("alexnet.console.time.monotonic", lambda: clock[0])
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
+    with Progress("working", 3) as progress:
+        assert progress.on_terminal
+        progress.advance()
+        assert capsys.readouterr().err == ""
+        clock[0] = 2.5
+        progress.advance("still working")
+        assert "still working" in capsys.readouterr().err
+    monkeypatch.delenv("FORCE_COLOR")
+    capsys.readouterr()
+    with Progress("working", 3) as progress:
+        assert not progress.on_terminal
+        clock[0] = 9.0
+        progress.advance()
+    assert capsys.readouterr().err == ""
+
+
+# --- processes of their own -----------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
+    command = [*PROGRAM, "bench", "cifar10-bn", "--batch-size", "1", "--steps", "1000000"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while ": step 10," not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        error = process.stderr.read()
+        process.stdout.close()
+        assert process.wait(timeout=60) == 130
+    assert error == "alexnet: interrupted\n"
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    with subprocess.Popen(
+        [*PROGRAM, "variants"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 0
