@@ -66,6 +66,7 @@ cpu::ConvAlgorithm conv2d_algorithm(const std::string& name) {
     if (name == "naive") return cpu::ConvAlgorithm::kNaive;
     if (name == "im2col") return cpu::ConvAlgorithm::kIm2col;
     if (name == "direct" || name == "auto") return cpu::ConvAlgorithm::kDirect;
+    if (name == "winograd") return cpu::ConvAlgorithm::kWinograd;
     throw py::value_error("algorithm: '" + name + "' is unknown");
 }
 

@@ -43,6 +43,8 @@ void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const
         case ConvAlgorithm::kDirect:
             if (is_dense(shape)) return dense(dense_shape(shape), x, weight, bias, relu, y);
             return direct::forward(flattened(shape), x, weight, bias, relu, y);
+        case ConvAlgorithm::kWinograd:
+            return winograd::forward(shape, x, weight, bias, relu, y);
     }
 }
 
@@ -57,6 +59,8 @@ void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const floa
         case ConvAlgorithm::kDirect:
             if (is_dense(shape)) return dense_backward_input(dense_shape(shape), dy, weight, dx);
             return direct::backward_input(flattened(shape), dy, weight, dx);
+        case ConvAlgorithm::kWinograd:
+            return winograd::backward_input(shape, dy, weight, dx);
     }
 }
 
@@ -77,6 +81,8 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
             return im2col::backward_weight(shape, dy, x, dweight);
         case ConvAlgorithm::kDirect:
             return direct::backward_weight(flattened(shape), dy, x, dweight);
+        case ConvAlgorithm::kWinograd:
+            return winograd::backward_weight(shape, dy, x, dweight);
     }
 }
 

@@ -29,6 +29,16 @@ void backward_input(const Conv2dShape& shape, const float* dy, const float* weig
 void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight);
 }  // namespace direct
 
+namespace winograd {
+// Null where the algorithm can serve the shape (forward and backward_weight), else why not.
+const char* unsupported(const Conv2dShape& shape);
+const char* unsupported_backward_input(const Conv2dShape& shape);
+void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
+             bool relu, float* y);
+void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);
+void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight);
+}  // namespace winograd
+
 }  // namespace alexnet::cpu
 
 #endif  // ALEXNET_CPU_CONV2D_H_

@@ -18,7 +18,7 @@ Shape: TypeAlias = tuple[int, ...]
 Size2d: TypeAlias = int | Sequence[int]
 AnyArray: TypeAlias = npt.NDArray[np.generic]
 
-CONV2D_ALGORITHMS = ("naive", "im2col", "direct")
+CONV2D_ALGORITHMS = ("naive", "im2col", "direct", "winograd")
 LARGEST_THREADS = 4096
 LARGEST_SIZE = 2**31 - 1  # of one extent, stride or pad: keeps index arithmetic within 64 bits
 

@@ -62,6 +62,26 @@ struct PoolRow {
     size_t window_width, stride_width, pad_left;
 };
 
+// Interpolation points of the largest Winograd tile, infinity included (winograd.cpp).
+constexpr size_t kWinogradPoints = 8;
+
+enum class WinogradMatrix {
+    kInput,   // points x points: the input of a tile
+    kSpread,  // values -> points: the weights, or a tile of output gradients
+    kGather,  // points -> values: a tile of outputs, or the weights' gradient
+};
+
+// One matrix applied to both axes of a grid of places, one vector of channels at each. `lanes` of
+// the channels from `offset` on are read and written; the temporary holds kWinogradPoints^2 vectors.
+struct WinogradStep {
+    size_t out, in;  // places along the axis
+    void (*columns)(size_t columns, const float* const* in, size_t offset, size_t lanes,
+                    float* temporary);
+    // bias, by channel, may be null.
+    void (*rows)(size_t rows, const float* temporary, float* const* out, size_t offset,
+                 size_t lanes, const float* bias, bool relu);
+};
+
 struct KernelTable {
     const char* isa;
     size_t lanes;  // floats a vector
@@ -126,6 +146,9 @@ struct KernelTable {
     // softmax_cross_entropy.cpp
     float (*largest)(size_t n, const float* z);
     double (*sum_exp)(size_t n, double shift, const float* z, float* exponentials);
+
+    // winograd.cpp: points <= kWinogradPoints, values <= 6
+    WinogradStep (*winograd_step)(WinogradMatrix matrix, size_t points, size_t values);
 };
 
 namespace avx512 {

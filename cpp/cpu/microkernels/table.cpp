@@ -41,6 +41,7 @@ void stream_all(size_t n, const float* x, float* y);
 void scale(size_t n, float factor, const float* x, float* y);
 float largest(size_t n, const float* z);
 double sum_exp(size_t n, double shift, const float* z, float* exponentials);
+WinogradStep winograd_step(WinogradMatrix matrix, size_t points, size_t values);
 
 #define ALEXNET_QUOTE_(x) #x
 #define ALEXNET_QUOTE(x) ALEXNET_QUOTE_(x)
@@ -81,6 +82,7 @@ const KernelTable table = {
     scale,
     largest,
     sum_exp,
+    winograd_step,
 };
 
 }  // namespace alexnet::ALEXNET_ISA

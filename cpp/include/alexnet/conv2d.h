@@ -37,7 +37,7 @@ struct Conv2dShape {
 
 namespace cpu {
 
-enum class ConvAlgorithm { kNaive, kIm2col, kDirect };
+enum class ConvAlgorithm { kNaive, kIm2col, kDirect, kWinograd };
 
 // bias may be null.
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,

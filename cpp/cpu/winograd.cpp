@@ -1,0 +1,143 @@
+#include "winograd.h"
+
+#include <cstring>
+
+#include "conv2d.h"
+#include "scratch.h"
+#include "window_copy.h"
+
+namespace alexnet::cpu::winograd {
+
+namespace {
+
+constexpr size_t kMostValues = 6;  // of a tile or a window: winograd_step's limit
+
+}  // namespace
+
+Axis::Axis(size_t length, size_t window_size) : window(window_size) {
+    const size_t most = std::min(kMostValues, kWinogradPoints - window + 1);
+    tiles = ceil_div(length, most);
+    base = length / tiles;
+    longer = length % tiles;
+}
+
+size_t Tiling::products() const {
+    size_t sum = 0;
+    for (size_t f = 0; f < frequencies(); ++f) sum += rows(f);
+    return sum;
+}
+
+void spectrum_places(const Tiling& t, size_t n, size_t p, size_t q, float* spectra,
+                     size_t row_stride, size_t frequency_stride, float** places) {
+    const size_t width = t.horizontal.most_points();
+    for (size_t i = 0; i < t.vertical.points(p); ++i) {
+        const size_t high = t.vertical.tiles_with(i);
+        for (size_t j = 0; j < t.horizontal.points(q); ++j) {
+            const size_t wide = t.horizontal.tiles_with(j);
+            const size_t row = (n * high + p) * wide + q;
+            *places++ = spectra + (i * width + j) * frequency_stride + row * row_stride;
+        }
+    }
+}
+
+void Transform::operator()(const float* const* in, size_t in_offset, size_t in_lanes,
+                           float* const* out, size_t out_offset, size_t out_lanes,
+                           const float* bias, bool relu) const {
+    alignas(64) float temporary[kPlaces * 16];
+    vertical.columns(horizontal.in, in, in_offset, in_lanes, temporary);
+    horizontal.rows(vertical.out, temporary, out, out_offset, out_lanes, bias, relu);
+}
+
+Transform input_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q) {
+    return {k.winograd_step(WinogradMatrix::kInput, t.vertical.points(p), 0),
+            k.winograd_step(WinogradMatrix::kInput, t.horizontal.points(q), 0)};
+}
+
+Transform output_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q) {
+    return {k.winograd_step(WinogradMatrix::kGather, t.vertical.points(p), t.vertical.size(p)),
+            k.winograd_step(WinogradMatrix::kGather, t.horizontal.points(q), t.horizontal.size(q))};
+}
+
+Transform output_gradient_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q) {
+    return {k.winograd_step(WinogradMatrix::kSpread, t.vertical.points(p), t.vertical.size(p)),
+            k.winograd_step(WinogradMatrix::kSpread, t.horizontal.points(q), t.horizontal.size(q))};
+}
+
+Transform weight_transform(const KernelTable& k, const Tiling& t) {
+    const Axis &v = t.vertical, &h = t.horizontal;
+    return {k.winograd_step(WinogradMatrix::kSpread, v.most_points(), v.window),
+            k.winograd_step(WinogradMatrix::kSpread, h.most_points(), h.window)};
+}
+
+Transform weight_gradient_transform(const KernelTable& k, const Tiling& t) {
+    const Axis &v = t.vertical, &h = t.horizontal;
+    return {k.winograd_step(WinogradMatrix::kGather, v.most_points(), v.window),
+            k.winograd_step(WinogradMatrix::kGather, h.most_points(), h.window)};
+}
+
+const char* unsupported(const Conv2dShape& s) {
+    if (s.stride_height != s.stride_width) return "its strides differ";
+    if (s.stride_height > 1 && s.groups > 1) return "it has both a stride and groups";
+    for (const size_t kernel : {s.kernel_height, s.kernel_width}) {
+        const size_t window = ceil_div(kernel, s.stride_height);
+        if (window < 2 || window > kMostValues) {
+            return "its kernel size over its stride is not between 2 and 6";
+        }
+    }
+    return nullptr;
+}
+
+Problem::Problem(const Conv2dShape& s)
+    : stride(s.stride_height),
+      window_height(ceil_div(s.kernel_height, stride)),
+      window_width(ceil_div(s.kernel_width, stride)),
+      group_in(s.group_in() * stride * stride),
+      tiling(s.out_height, s.out_width, window_height, window_width) {}
+
+size_t Source::frame_size(const Conv2dShape& s, const Problem& p) {
+    if (p.stride == 1) return 0;
+    const size_t rows = s.out_height + p.window_height - 1;
+    const size_t columns = s.out_width + p.window_width - 1;
+    // One row of pixels with its border, beside the blocks.
+    return padded(rows * columns * p.group_in) + padded(columns * p.stride * s.in_channels);
+}
+
+void Source::set_image(const float* image) {
+    image_ = image;
+    const size_t block = p_.stride;
+    if (block == 1) return;
+    const size_t rows = s_.out_height + p_.window_height - 1;
+    const size_t columns = s_.out_width + p_.window_width - 1;
+    const Frame frame{s_.in_height, s_.in_width,  s_.in_channels, s_.pad_top,
+                      s_.pad_left,  rows * block, columns * block};
+    const size_t run = block * s_.in_channels;  // of one block in one row of pixels
+    float* row = frame_ + padded(rows * columns * p_.group_in);
+    for (size_t r = 0; r < rows * block; ++r) {
+        copy_frame_rows(k_, frame, image, r, r + 1, row);
+        k_.copy_rows(columns, run, row, run,
+                     frame_ + r / block * columns * p_.group_in + r % block * run, p_.group_in);
+    }
+}
+
+void Source::places(size_t p, size_t q, size_t group, const float** places) const {
+    const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
+    const bool blocks = p_.stride > 1;
+    const size_t columns = s_.out_width + p_.window_width - 1;
+    for (size_t i = 0; i < vertical.points(p); ++i) {
+        for (size_t j = 0; j < horizontal.points(q); ++j) {
+            const size_t row = vertical.start(p) + i, column = horizontal.start(q) + j;
+            if (blocks) {
+                *places++ = frame_ + (row * columns + column) * p_.group_in;
+                continue;
+            }
+            // Unsigned: a pixel above or left of the image is beyond its size.
+            const size_t h = row - s_.pad_top, w = column - s_.pad_left;
+            const bool inside = h < s_.in_height && w < s_.in_width;
+            *places++ =
+                inside ? image_ + (h * s_.in_width + w) * s_.in_channels + group * s_.group_in()
+                       : zeros_;
+        }
+    }
+}
+
+}  // namespace alexnet::cpu::winograd

@@ -1,0 +1,134 @@
+// What the drivers of Winograd convolution share: how an output is cut into tiles, where the values
+// of the tiles at each frequency lie, and the transforms of whole tiles.
+//
+// A frequency (i, j) is a pair of interpolation points (microkernels/winograd.cpp). At each of them
+// the convolution is an ordinary matrix product over the channels: rows are tiles, columns are
+// output channels.
+
+#ifndef ALEXNET_CPU_WINOGRAD_H_
+#define ALEXNET_CPU_WINOGRAD_H_
+
+#include <cstddef>
+
+#include "alexnet/conv2d.h"
+#include "gemm.h"
+
+namespace alexnet::cpu::winograd {
+
+constexpr size_t kPlaces = kWinogradPoints * kWinogradPoints;
+
+// Floats from one row of a spectrum to the next, and beyond a frequency: no power of two, which
+// would put all frequencies of a tile into the same set of the caches.
+constexpr size_t kSpectrumGap = 16;
+constexpr size_t spectrum_row(size_t channels) { return (channels + 15) / 16 * 16 + kSpectrumGap; }
+
+// One axis of the output, cut into tiles as even as they can be, the longer ones first: 13 outputs
+// of a window of 3 are 5 + 4 + 4, never 6 + 6 + 1.
+struct Axis {
+    Axis() = default;
+    Axis(size_t length, size_t window);
+
+    size_t size(size_t tile) const { return base + (tile < longer ? 1 : 0); }
+    size_t start(size_t tile) const { return tile * base + std::min(tile, longer); }
+    size_t points(size_t tile) const { return size(tile) + window - 1; }
+    size_t most_points() const { return points(0); }
+    // Tiles that have point i: the first so many.
+    size_t tiles_with(size_t i) const { return i < base + window - 1 ? tiles : longer; }
+
+    size_t window, tiles, base, longer;
+};
+
+// The tiles of an image, and their values ("spectra") at all frequencies: for frequency f a matrix
+// with one row for each tile that has it, image after image.
+struct Tiling {
+    Tiling(size_t out_height, size_t out_width, size_t window_height, size_t window_width)
+        : vertical(out_height, window_height), horizontal(out_width, window_width) {}
+
+    size_t frequencies() const { return vertical.most_points() * horizontal.most_points(); }
+    size_t tiles() const { return vertical.tiles * horizontal.tiles; }
+    // Tiles of one image that have frequency f.
+    size_t rows(size_t f) const {
+        return vertical.tiles_with(f / horizontal.most_points()) *
+               horizontal.tiles_with(f % horizontal.most_points());
+    }
+    // Products of one pair of channels in one image; a direct convolution has window · outputs.
+    size_t products() const;
+
+    Axis vertical, horizontal;
+};
+
+// A tile's values at all its frequencies: places[i * points of the horizontal axis + j] is where
+// frequency (i, j) of tile (p, q) of the n-th image lies, in matrices of row_stride floats a row,
+// frequency_stride floats apart.
+void spectrum_places(const Tiling& tiling, size_t n, size_t p, size_t q, float* spectra,
+                     size_t row_stride, size_t frequency_stride, float** places);
+
+// A transform of both axes.
+struct Transform {
+    WinogradStep vertical, horizontal;
+    void operator()(const float* const* in, size_t in_offset, size_t in_lanes, float* const* out,
+                    size_t out_offset, size_t out_lanes, const float* bias = nullptr,
+                    bool relu = false) const;
+};
+
+Transform input_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q);
+Transform output_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q);
+Transform output_gradient_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q);
+Transform weight_transform(const KernelTable& k, const Tiling& t);
+Transform weight_gradient_transform(const KernelTable& k, const Tiling& t);
+
+// A convolution that Winograd's algorithm can do, after space-to-depth where it has a stride: the
+// s × s pixels of a block become channels of one pixel, and the window shrinks by s. A window of
+// 11 × 11 × 3 with stride 4 is one of 3 × 3 × 48 with stride 1.
+struct Problem {
+    explicit Problem(const Conv2dShape& shape);
+
+    size_t stride;
+    size_t window_height, window_width;  // in blocks
+    size_t group_in;                     // channels of a group, of a block
+    Tiling tiling;
+};
+
+// Where the taps of one channel of a block lie in the weights; `elsewhere` for those that blocks
+// have beyond the window.
+template <typename Float>
+void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float* elsewhere,
+                   size_t group, size_t channel, Float** places) {
+    const size_t c = channel % s.group_in(), pixel = channel / s.group_in();
+    for (size_t a = 0; a < p.window_height; ++a) {
+        for (size_t b = 0; b < p.window_width; ++b) {
+            const size_t kh = a * p.stride + pixel / p.stride;
+            const size_t kw = b * p.stride + pixel % p.stride;
+            const bool inside = kh < s.kernel_height && kw < s.kernel_width;
+            const size_t row = (kh * s.kernel_width + kw) * s.group_in() + c;
+            *places++ = inside ? weight + row * s.out_channels + group * s.group_out() : elsewhere;
+        }
+    }
+}
+
+// The input of a task: pixels of blocks where a tile can point at them, 0 outside the image.
+class Source {
+  public:
+    // `frame` holds frame_size(shape, problem) floats, `zeros` group_in of them that are 0.
+    Source(const KernelTable& k, const Conv2dShape& shape, const Problem& problem, float* frame,
+           const float* zeros)
+        : k_(k), s_(shape), p_(problem), frame_(frame), zeros_(zeros) {}
+
+    static size_t frame_size(const Conv2dShape& shape, const Problem& problem);
+
+    void set_image(const float* image);
+    // The inputs of tile (p, q), for channels of one group.
+    void places(size_t p, size_t q, size_t group, const float** places) const;
+
+  private:
+    const KernelTable& k_;
+    const Conv2dShape& s_;
+    const Problem& p_;
+    float* frame_;
+    const float* zeros_;
+    const float* image_ = nullptr;
+};
+
+}  // namespace alexnet::cpu::winograd
+
+#endif  // ALEXNET_CPU_WINOGRAD_H_
