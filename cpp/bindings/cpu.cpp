@@ -62,20 +62,46 @@ Conv2dShape conv2d_shape(const py::object& s) {
             extent(s, "pad_left"),      extent(s, "groups")};
 }
 
-cpu::ConvAlgorithm conv2d_algorithm(const std::string& name) {
-    if (name == "naive") return cpu::ConvAlgorithm::kNaive;
-    if (name == "im2col") return cpu::ConvAlgorithm::kIm2col;
-    if (name == "direct" || name == "auto") return cpu::ConvAlgorithm::kDirect;
-    if (name == "winograd") return cpu::ConvAlgorithm::kWinograd;
-    throw py::value_error("algorithm: '" + name + "' is unknown");
+constexpr std::pair<const char*, cpu::ConvAlgorithm> kConvAlgorithms[] = {
+    {"naive", cpu::ConvAlgorithm::kNaive},
+    {"im2col", cpu::ConvAlgorithm::kIm2col},
+    {"direct", cpu::ConvAlgorithm::kDirect},
+    {"winograd", cpu::ConvAlgorithm::kWinograd},
+};
+
+// "auto" or a name of kConvAlgorithms; one that can't serve the shape is an error.
+cpu::ConvAlgorithm conv2d_algorithm(const std::string& name, const Conv2dShape& shape,
+                                    cpu::ConvDirection direction, const char* operator_name) {
+    if (name == "auto") return cpu::choose_algorithm(shape, direction);
+    for (const auto& [known, algorithm] : kConvAlgorithms) {
+        if (name != known) continue;
+        if (const char* reason = cpu::unsupported(shape, direction, algorithm)) {
+            throw py::value_error(std::string(operator_name) + ": algorithm '" + name +
+                                  "' cannot serve this convolution: " + reason +
+                                  "; use 'auto' or 'direct'");
+        }
+        return algorithm;
+    }
+    throw py::value_error(std::string(operator_name) + ": algorithm '" + name + "' is unknown");
 }
 
 void define_conv2d(py::module_& m) {
+    m.def("conv2d_choice", [](const py::object& shape, const std::string& direction) {
+        const Conv2dShape s = conv2d_shape(shape);
+        const auto d = direction == "forward"          ? cpu::ConvDirection::kForward
+                       : direction == "backward_input" ? cpu::ConvDirection::kBackwardInput
+                                                       : cpu::ConvDirection::kBackwardWeight;
+        const cpu::ConvAlgorithm choice = cpu::choose_algorithm(s, d);
+        for (const auto& [name, algorithm] : kConvAlgorithms) {
+            if (algorithm == choice) return std::string(name);
+        }
+        throw py::value_error("no algorithm");
+    });
     m.def("conv2d", [](const py::object& shape, const py::array& x, const py::array& weight,
                        const py::object& bias, bool relu, const std::string& algorithm,
                        py::array y) {
         const Conv2dShape s = conv2d_shape(shape);
-        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm);
+        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d");
         const float* px = input(x, "x", s.input_size());
         const float* pw = input(weight, "weight", s.weight_size());
         const float* pb = optional_input(bias, "bias", s.out_channels);
@@ -87,7 +113,7 @@ void define_conv2d(py::module_& m) {
                                       const py::array& weight, const std::string& algorithm,
                                       py::array dx) {
         const Conv2dShape s = conv2d_shape(shape);
-        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm);
+        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm, s, cpu::ConvDirection::kBackwardInput, "conv2d_backward_input");
         const float* pdy = input(dy, "dy", s.output_size());
         const float* pw = input(weight, "weight", s.weight_size());
         float* out = output(dx, "dx", s.input_size());
@@ -98,7 +124,7 @@ void define_conv2d(py::module_& m) {
                                        const py::array& x, const std::string& algorithm,
                                        py::array dweight, py::array dbias) {
         const Conv2dShape s = conv2d_shape(shape);
-        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm);
+        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm, s, cpu::ConvDirection::kBackwardWeight, "conv2d_backward_weight");
         const float* pdy = input(dy, "dy", s.output_size());
         const float* px = input(x, "x", s.input_size());
         float* pdw = output(dweight, "dweight", s.weight_size());

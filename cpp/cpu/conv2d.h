@@ -30,9 +30,10 @@ void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, 
 }  // namespace direct
 
 namespace winograd {
-// Null where the algorithm can serve the shape (forward and backward_weight), else why not.
-const char* unsupported(const Conv2dShape& shape);
-const char* unsupported_backward_input(const Conv2dShape& shape);
+// Null where the algorithm can serve the shape, else why not.
+const char* unsupported(const Conv2dShape& shape, ConvDirection direction);
+// Whether it is expected to be faster than direct, by a count of operations.
+bool is_faster(const Conv2dShape& shape, ConvDirection direction);
 void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
              bool relu, float* y);
 void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);

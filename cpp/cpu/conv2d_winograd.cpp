@@ -4,7 +4,8 @@
 // transformed back to outputs, with bias and ReLU on the way. winograd.h says how tiles and
 // frequencies are laid out, microkernels/winograd.cpp what the transforms are.
 //
-// backward_input is the same with the weights turned by 180° and transposed.
+// backward_input is the same with the weights turned by 180° and transposed; conv2d_winograd_weight
+// is the gradient with respect to the weights.
 //
 // Cost: 2 · in · out · Tiling::products() FLOP an image: for 13 × 13 outputs of a 3 × 3 window 361
 // instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225. The spectra of the weights
@@ -219,14 +220,6 @@ void turn_weights(const Conv2dShape& s, const float* weight, float* turned, int 
 }
 
 }  // namespace
-
-const char* unsupported_backward_input(const Conv2dShape& s) {
-    if (s.stride_height != 1 || s.stride_width != 1) return "it has a stride";
-    if (s.pad_top >= s.kernel_height || s.pad_left >= s.kernel_width) {
-        return "its padding is not smaller than its kernel";
-    }
-    return unsupported(s);
-}
 
 void backward_input(const Conv2dShape& s, const float* dy, const float* weight, float* dx) {
     float* turned = scratch(Slot::kColumns, s.weight_size());

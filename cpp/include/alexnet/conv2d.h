@@ -38,6 +38,15 @@ struct Conv2dShape {
 namespace cpu {
 
 enum class ConvAlgorithm { kNaive, kIm2col, kDirect, kWinograd };
+enum class ConvDirection { kForward, kBackwardInput, kBackwardWeight };
+
+// What algorithm="auto" stands for: winograd where it can serve the shape and its count of
+// operations promises to be faster (conv2d_winograd.cpp), else direct.
+ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction);
+
+// Why an algorithm can't serve a shape; null where it can.
+const char* unsupported(const Conv2dShape& shape, ConvDirection direction, ConvAlgorithm algorithm);
+
 
 // bias may be null.
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
