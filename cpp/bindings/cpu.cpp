@@ -1,6 +1,8 @@
 // alexnet._cpu: the drivers of cpp/cpu as Python functions on NumPy arrays. Each parses and checks
 // under the GIL, takes raw pointers, and releases the GIL around the driver only.
 
+#include <pybind11/stl.h>
+
 #include "alexnet/batch_norm.h"
 #include "alexnet/conv2d.h"
 #include "alexnet/dense.h"
@@ -15,8 +17,6 @@
 #include "arrays.h"
 #include "dispatch.h"
 #include "parallel.h"
-
-#include <pybind11/stl.h>
 
 namespace alexnet {
 namespace {
@@ -49,16 +49,14 @@ void define_runtime(py::module_& m) {
     m.def("set_num_threads", &cpu::set_num_threads);
 }
 
-size_t extent(const py::object& shape, const char* name) {
-    return shape.attr(name).cast<size_t>();
-}
+size_t extent(const py::object& shape, const char* name) { return shape.attr(name).cast<size_t>(); }
 
 // alexnet.shapes.Conv2dShape
 Conv2dShape conv2d_shape(const py::object& s) {
-    return {extent(s, "batch"),         extent(s, "in_height"),    extent(s, "in_width"),
-            extent(s, "in_channels"),   extent(s, "out_height"),   extent(s, "out_width"),
+    return {extent(s, "batch"),         extent(s, "in_height"),     extent(s, "in_width"),
+            extent(s, "in_channels"),   extent(s, "out_height"),    extent(s, "out_width"),
             extent(s, "out_channels"),  extent(s, "kernel_height"), extent(s, "kernel_width"),
-            extent(s, "stride_height"), extent(s, "stride_width"), extent(s, "pad_top"),
+            extent(s, "stride_height"), extent(s, "stride_width"),  extent(s, "pad_top"),
             extent(s, "pad_left"),      extent(s, "groups")};
 }
 
@@ -97,41 +95,44 @@ void define_conv2d(py::module_& m) {
         }
         throw py::value_error("no algorithm");
     });
-    m.def("conv2d", [](const py::object& shape, const py::array& x, const py::array& weight,
-                       const py::object& bias, bool relu, const std::string& algorithm,
-                       py::array y) {
-        const Conv2dShape s = conv2d_shape(shape);
-        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d");
-        const float* px = input(x, "x", s.input_size());
-        const float* pw = input(weight, "weight", s.weight_size());
-        const float* pb = optional_input(bias, "bias", s.out_channels);
-        float* out = output(y, "y", s.output_size());
-        py::gil_scoped_release release;
-        cpu::conv2d(s, px, pw, pb, relu, a, out);
-    });
-    m.def("conv2d_backward_input", [](const py::object& shape, const py::array& dy,
-                                      const py::array& weight, const std::string& algorithm,
-                                      py::array dx) {
-        const Conv2dShape s = conv2d_shape(shape);
-        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm, s, cpu::ConvDirection::kBackwardInput, "conv2d_backward_input");
-        const float* pdy = input(dy, "dy", s.output_size());
-        const float* pw = input(weight, "weight", s.weight_size());
-        float* out = output(dx, "dx", s.input_size());
-        py::gil_scoped_release release;
-        cpu::conv2d_backward_input(s, pdy, pw, a, out);
-    });
-    m.def("conv2d_backward_weight", [](const py::object& shape, const py::array& dy,
-                                       const py::array& x, const std::string& algorithm,
-                                       py::array dweight, py::array dbias) {
-        const Conv2dShape s = conv2d_shape(shape);
-        const cpu::ConvAlgorithm a = conv2d_algorithm(algorithm, s, cpu::ConvDirection::kBackwardWeight, "conv2d_backward_weight");
-        const float* pdy = input(dy, "dy", s.output_size());
-        const float* px = input(x, "x", s.input_size());
-        float* pdw = output(dweight, "dweight", s.weight_size());
-        float* pdb = output(dbias, "dbias", s.out_channels);
-        py::gil_scoped_release release;
-        cpu::conv2d_backward_weight(s, pdy, px, a, pdw, pdb);
-    });
+    m.def("conv2d",
+          [](const py::object& shape, const py::array& x, const py::array& weight,
+             const py::object& bias, bool relu, const std::string& algorithm, py::array y) {
+              const Conv2dShape s = conv2d_shape(shape);
+              const cpu::ConvAlgorithm a =
+                  conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d");
+              const float* px = input(x, "x", s.input_size());
+              const float* pw = input(weight, "weight", s.weight_size());
+              const float* pb = optional_input(bias, "bias", s.out_channels);
+              float* out = output(y, "y", s.output_size());
+              py::gil_scoped_release release;
+              cpu::conv2d(s, px, pw, pb, relu, a, out);
+          });
+    m.def("conv2d_backward_input",
+          [](const py::object& shape, const py::array& dy, const py::array& weight,
+             const std::string& algorithm, py::array dx) {
+              const Conv2dShape s = conv2d_shape(shape);
+              const cpu::ConvAlgorithm a = conv2d_algorithm(
+                  algorithm, s, cpu::ConvDirection::kBackwardInput, "conv2d_backward_input");
+              const float* pdy = input(dy, "dy", s.output_size());
+              const float* pw = input(weight, "weight", s.weight_size());
+              float* out = output(dx, "dx", s.input_size());
+              py::gil_scoped_release release;
+              cpu::conv2d_backward_input(s, pdy, pw, a, out);
+          });
+    m.def("conv2d_backward_weight",
+          [](const py::object& shape, const py::array& dy, const py::array& x,
+             const std::string& algorithm, py::array dweight, py::array dbias) {
+              const Conv2dShape s = conv2d_shape(shape);
+              const cpu::ConvAlgorithm a = conv2d_algorithm(
+                  algorithm, s, cpu::ConvDirection::kBackwardWeight, "conv2d_backward_weight");
+              const float* pdy = input(dy, "dy", s.output_size());
+              const float* px = input(x, "x", s.input_size());
+              float* pdw = output(dweight, "dweight", s.weight_size());
+              float* pdb = output(dbias, "dbias", s.out_channels);
+              py::gil_scoped_release release;
+              cpu::conv2d_backward_weight(s, pdy, px, a, pdw, pdb);
+          });
 }
 
 // alexnet.shapes.DenseShape
@@ -150,15 +151,15 @@ void define_dense(py::module_& m) {
         py::gil_scoped_release release;
         cpu::dense(s, px, pw, pb, relu, out);
     });
-    m.def("dense_backward_input", [](const py::object& shape, const py::array& dy,
-                                     const py::array& weight, py::array dx) {
-        const DenseShape s = dense_shape(shape);
-        const float* pdy = input(dy, "dy", s.batch * s.out_features);
-        const float* pw = input(weight, "weight", s.in_features * s.out_features);
-        float* out = output(dx, "dx", s.batch * s.in_features);
-        py::gil_scoped_release release;
-        cpu::dense_backward_input(s, pdy, pw, out);
-    });
+    m.def("dense_backward_input",
+          [](const py::object& shape, const py::array& dy, const py::array& weight, py::array dx) {
+              const DenseShape s = dense_shape(shape);
+              const float* pdy = input(dy, "dy", s.batch * s.out_features);
+              const float* pw = input(weight, "weight", s.in_features * s.out_features);
+              float* out = output(dx, "dx", s.batch * s.in_features);
+              py::gil_scoped_release release;
+              cpu::dense_backward_input(s, pdy, pw, out);
+          });
     m.def("dense_backward_weight", [](const py::object& shape, const py::array& dy,
                                       const py::array& x, py::array dweight, py::array dbias) {
         const DenseShape s = dense_shape(shape);
@@ -180,16 +181,16 @@ void define_lrn(py::module_& m) {
         py::gil_scoped_release release;
         cpu::lrn(pixels, channels, {depth_radius, bias, alpha, beta}, px, out);
     });
-    m.def("lrn_backward", [](const py::object& shape, const py::array& dy, const py::array& x,
-                             size_t depth_radius, float bias, float alpha, float beta,
-                             py::array dx) {
-        const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-        const float* pdy = input(dy, "dy", pixels * channels);
-        const float* px = input(x, "x", pixels * channels);
-        float* out = output(dx, "dx", pixels * channels);
-        py::gil_scoped_release release;
-        cpu::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta}, pdy, px, out);
-    });
+    m.def("lrn_backward",
+          [](const py::object& shape, const py::array& dy, const py::array& x, size_t depth_radius,
+             float bias, float alpha, float beta, py::array dx) {
+              const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
+              const float* pdy = input(dy, "dy", pixels * channels);
+              const float* px = input(x, "x", pixels * channels);
+              float* out = output(dx, "dx", pixels * channels);
+              py::gil_scoped_release release;
+              cpu::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta}, pdy, px, out);
+          });
 }
 
 // alexnet.shapes.Pool2dShape
@@ -208,15 +209,15 @@ void define_max_pool2d(py::module_& m) {
         py::gil_scoped_release release;
         cpu::max_pool2d(s, px, out);
     });
-    m.def("max_pool2d_backward", [](const py::object& shape, const py::array& dy,
-                                    const py::array& x, py::array dx) {
-        const Pool2dShape s = pool2d_shape(shape);
-        const float* pdy = input(dy, "dy", s.output_size());
-        const float* px = input(x, "x", s.input_size());
-        float* out = output(dx, "dx", s.input_size());
-        py::gil_scoped_release release;
-        cpu::max_pool2d_backward(s, pdy, px, out);
-    });
+    m.def("max_pool2d_backward",
+          [](const py::object& shape, const py::array& dy, const py::array& x, py::array dx) {
+              const Pool2dShape s = pool2d_shape(shape);
+              const float* pdy = input(dy, "dy", s.output_size());
+              const float* px = input(x, "x", s.input_size());
+              float* out = output(dx, "dx", s.input_size());
+              py::gil_scoped_release release;
+              cpu::max_pool2d_backward(s, pdy, px, out);
+          });
 }
 
 void define_relu(py::module_& m) {
@@ -257,20 +258,19 @@ void define_batch_norm(py::module_& m) {
               py::gil_scoped_release release;
               cpu::batch_norm_inference(s, px, pgamma, pbeta, pmean, pvariance, epsilon, relu, out);
           });
-    m.def("batch_norm_training",
-          [](const py::object& shape, const py::array& x, const py::array& gamma,
-             const py::array& beta, double epsilon, bool relu, py::array y, py::array mean,
-             py::array variance) {
-              const cpu::BatchNormShape s = batch_norm_shape(shape);
-              const float* px = input(x, "x", s.pixels * s.channels);
-              const float* pgamma = input(gamma, "gamma", s.channels);
-              const float* pbeta = input(beta, "beta", s.channels);
-              float* out = output(y, "y", s.pixels * s.channels);
-              float* pmean = output(mean, "mean", s.channels);
-              float* pvariance = output(variance, "variance", s.channels);
-              py::gil_scoped_release release;
-              cpu::batch_norm_training(s, px, pgamma, pbeta, epsilon, relu, out, pmean, pvariance);
-          });
+    m.def("batch_norm_training", [](const py::object& shape, const py::array& x,
+                                    const py::array& gamma, const py::array& beta, double epsilon,
+                                    bool relu, py::array y, py::array mean, py::array variance) {
+        const cpu::BatchNormShape s = batch_norm_shape(shape);
+        const float* px = input(x, "x", s.pixels * s.channels);
+        const float* pgamma = input(gamma, "gamma", s.channels);
+        const float* pbeta = input(beta, "beta", s.channels);
+        float* out = output(y, "y", s.pixels * s.channels);
+        float* pmean = output(mean, "mean", s.channels);
+        float* pvariance = output(variance, "variance", s.channels);
+        py::gil_scoped_release release;
+        cpu::batch_norm_training(s, px, pgamma, pbeta, epsilon, relu, out, pmean, pvariance);
+    });
     m.def("batch_norm_backward",
           [](const py::object& shape, const py::array& dy, const py::array& x,
              const py::array& gamma, const py::array& mean, const py::array& variance,
@@ -320,15 +320,15 @@ void define_losses(py::module_& m) {
         py::gil_scoped_release release;
         *out = cpu::softmax_cross_entropy(batch, classes, pz, plabels);
     });
-    m.def("softmax_cross_entropy_backward", [](size_t batch, size_t classes,
-                                               const py::array& logits, const py::array& labels,
-                                               py::array dlogits) {
-        const float* pz = input(logits, "logits", batch * classes);
-        const int64_t* plabels = labels_of(labels, batch, classes);
-        float* out = output(dlogits, "dlogits", batch * classes);
-        py::gil_scoped_release release;
-        cpu::softmax_cross_entropy_backward(batch, classes, pz, plabels, out);
-    });
+    m.def("softmax_cross_entropy_backward",
+          [](size_t batch, size_t classes, const py::array& logits, const py::array& labels,
+             py::array dlogits) {
+              const float* pz = input(logits, "logits", batch * classes);
+              const int64_t* plabels = labels_of(labels, batch, classes);
+              float* out = output(dlogits, "dlogits", batch * classes);
+              py::gil_scoped_release release;
+              cpu::softmax_cross_entropy_backward(batch, classes, pz, plabels, out);
+          });
     m.def("l2_loss", [](const py::array& x, py::array loss) {
         const size_t n = static_cast<size_t>(x.size());
         const float* px = input(x, "x", n);
@@ -372,8 +372,7 @@ void define_optimizer(py::module_& m) {
 // The arrays of the loops over memory: whole blocks, and aligned for stores past the caches.
 template <typename Pointer>
 Pointer blocks(Pointer data, const char* name, size_t n) {
-    require(n % cpu::kPeakBlock == 0 &&
-                reinterpret_cast<uintptr_t>(data) % cpu::kPeakBlock == 0,
+    require(n % cpu::kPeakBlock == 0 && reinterpret_cast<uintptr_t>(data) % cpu::kPeakBlock == 0,
             name, "whole blocks of 128 floats, aligned to 128 bytes");
     return data;
 }

@@ -33,14 +33,15 @@ Conv2dShape flattened(Conv2dShape s) {
 }  // namespace
 
 ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction) {
-    const bool winograd = winograd::unsupported(shape, direction) == nullptr &&
-                          !is_dense(shape) && winograd::is_faster(shape, direction);
+    const bool winograd = winograd::unsupported(shape, direction) == nullptr && !is_dense(shape) &&
+                          winograd::is_faster(shape, direction);
     return winograd ? ConvAlgorithm::kWinograd : ConvAlgorithm::kDirect;
 }
 
 const char* unsupported(const Conv2dShape& shape, ConvDirection direction,
                         ConvAlgorithm algorithm) {
-    return algorithm == ConvAlgorithm::kWinograd ? winograd::unsupported(shape, direction) : nullptr;
+    return algorithm == ConvAlgorithm::kWinograd ? winograd::unsupported(shape, direction)
+                                                 : nullptr;
 }
 
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,

@@ -94,7 +94,8 @@ const char* unsupported(const Conv2dShape& s, ConvDirection direction) {
 }
 
 // Measured costs in units of one multiply-add of the direct algorithm: products run at about 3/4 of
-// its rate; transforming a value takes about 40 units, a value of the weights about 70, once a call.
+// its rate; transforming a value takes about 40 units, a value of the weights about 70, once a
+// call.
 bool is_faster(const Conv2dShape& s, ConvDirection direction) {
     // The blocks of a strided window hold too few channels for the sums over tiles to gain.
     if (direction == ConvDirection::kBackwardWeight && s.stride_height > 1) return false;
@@ -107,8 +108,8 @@ bool is_faster(const Conv2dShape& s, ConvDirection direction) {
     const double in = static_cast<double>(s.group_in() * s.stride_height * s.stride_width);
     const double out = static_cast<double>(s.group_out());
     const double products = static_cast<double>(tiling.products() * s.batch);
-    const double direct = static_cast<double>(s.batch * s.out_height * s.out_width * s.window()) *
-                          out;
+    const double direct =
+        static_cast<double>(s.batch * s.out_height * s.out_width * s.window()) * out;
     return products * (1.3 * in * out + 40 * (in + out)) +
                70 * static_cast<double>(tiling.frequencies()) * in * out <
            direct;

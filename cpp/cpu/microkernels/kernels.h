@@ -72,7 +72,8 @@ enum class WinogradMatrix {
 };
 
 // One matrix applied to both axes of a grid of places, one vector of channels at each. `lanes` of
-// the channels from `offset` on are read and written; the temporary holds kWinogradPoints^2 vectors.
+// the channels from `offset` on are read and written; the temporary holds kWinogradPoints^2
+// vectors.
 struct WinogradStep {
     size_t out, in;  // places along the axis
     void (*columns)(size_t columns, const float* const* in, size_t offset, size_t lanes,

@@ -47,7 +47,6 @@ ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction
 // Why an algorithm can't serve a shape; null where it can.
 const char* unsupported(const Conv2dShape& shape, ConvDirection direction, ConvAlgorithm algorithm);
 
-
 // bias may be null.
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
             bool relu, ConvAlgorithm algorithm, float* y);
