@@ -1,9 +1,88 @@
 """AlexNet on hand-written kernels: the operators, forward and backward, and the network on them.
 
-The operators are here (`alexnet.conv2d`, ...), in `alexnet.cpu`, and as a NumPy oracle in
-`alexnet.reference`, under the same names and signatures.
+The operators are here (`alexnet.conv2d`, ...), where the kind of array decides which kernels run,
+in `alexnet.cpu`, and as an oracle in NumPy in `alexnet.reference`, under the same names and with
+the same signatures. `alexnet.AlexNet(variant)` composes them.
 """
 
 from alexnet import cpu, reference
-from alexnet.ops import *  # noqa: F403
-from alexnet.runtime import *  # noqa: F403
+from alexnet.models import AlexNet, load, variants
+from alexnet.network import Network
+from alexnet.ops import (
+    adam_update,
+    batch_norm,
+    batch_norm_backward,
+    conv2d,
+    conv2d_algorithms,
+    conv2d_backward_input,
+    conv2d_backward_weight,
+    dense,
+    dense_backward_input,
+    dense_backward_weight,
+    dropout,
+    dropout_backward,
+    l2_loss,
+    l2_loss_backward,
+    lrn,
+    lrn_backward,
+    max_pool2d,
+    max_pool2d_backward,
+    relu,
+    relu_backward,
+    sgd_update,
+    softmax_cross_entropy,
+    softmax_cross_entropy_backward,
+)
+from alexnet.optim import SGD, Adam
+from alexnet.runtime import (
+    available_isas,
+    build_info,
+    cpu_isa,
+    get_num_threads,
+    has_cuda,
+    set_cpu_isa,
+    set_num_threads,
+)
+from alexnet.variant import Variant
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AlexNet",
+    "Network",
+    "Variant",
+    "adam_update",
+    "available_isas",
+    "batch_norm",
+    "batch_norm_backward",
+    "build_info",
+    "conv2d",
+    "conv2d_algorithms",
+    "conv2d_backward_input",
+    "conv2d_backward_weight",
+    "cpu",
+    "cpu_isa",
+    "dense",
+    "dense_backward_input",
+    "dense_backward_weight",
+    "dropout",
+    "dropout_backward",
+    "get_num_threads",
+    "has_cuda",
+    "l2_loss",
+    "l2_loss_backward",
+    "load",
+    "lrn",
+    "lrn_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "reference",
+    "relu",
+    "relu_backward",
+    "set_cpu_isa",
+    "set_num_threads",
+    "sgd_update",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
+    "variants",
+]
