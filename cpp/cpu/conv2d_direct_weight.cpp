@@ -27,8 +27,8 @@
 namespace alexnet::cpu::direct {
 namespace {
 
-constexpr size_t kPixelsAtOnce = 1536;  // of several images together: tiles of dweight stay in L1
-constexpr size_t kBlockPixels = 256;    // of one block of x: 256 × 16 floats, a third of L1
+constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images at hand
+constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
 
 // What every task of one call shares.
 struct Plan {
@@ -42,7 +42,8 @@ struct Plan {
           panel_size(pixels * k.gemm_nr),
           image_size(s.in_height * s.in_width * s.in_channels),
           frame_size(frame.is_image() ? image_size : padded(frame.size())),
-          images(std::min(s.batch, ceil_div(kPixelsAtOnce, pixels))),
+          images(std::clamp<size_t>(kBlockFloats / (frame_size + s.groups * panels * panel_size), 1,
+                                    s.batch)),
           runs(s.kernel_height * (s.groups == 1 ? 1 : s.kernel_width)),
           run(s.groups == 1 ? s.kernel_width * s.in_channels : s.group_in()),
           tiles(ceil_div(run, k.gemm_mr)) {}
@@ -54,38 +55,48 @@ struct Plan {
     size_t runs, run, tiles;  // contiguous rows of dweight: how many, how long, in how many tiles
 };
 
-// Rows `tile` of run r of one group += (or = where first) the products of `images` images.
-void add_tile(const KernelTable& k, const Plan& p, size_t group, size_t r, Range tile,
-              const float* source, const float* packed, size_t images, bool first, float* block,
+// A tile of dweight: some rows of one run.
+struct Tile {
+    Tile(const Plan& p, size_t index)
+        : group(index / (p.runs * p.tiles)),
+          r(index / p.tiles % p.runs),
+          rows(part(p.run, p.tiles, index % p.tiles)) {}
+    size_t group, r;
+    Range rows;
+};
+
+// Pixels begin .. begin + depth of image n, multiplied into one tile of dweight.
+void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float* frame,
+              const float* packed, size_t n, size_t begin, size_t depth, bool first, float* block,
               float* dweight) {
     const Conv2dShape& s = p.shape;
-    const size_t kh = s.groups == 1 ? r : r / s.kernel_width;
-    const size_t kw = s.groups == 1 ? 0 : r % s.kernel_width;
+    const size_t kh = s.groups == 1 ? tile.r : tile.r / s.kernel_width;
+    const size_t kw = s.groups == 1 ? 0 : tile.r % s.kernel_width;
+    const float* x = frame + (kh * p.frame.columns + kw) * s.in_channels +
+                     tile.group * s.group_in() + tile.rows.begin;
     const size_t block_row = padded(k.gemm_mr);
-    const float* x =
-        source + (kh * p.frame.columns + kw) * s.in_channels + group * s.group_in() + tile.begin;
-    float* c = dweight + (r * p.run + tile.begin) * s.out_channels + group * s.group_out();
-    for (size_t n = 0; n < images; ++n, x += p.frame_size) {
-        for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
-            const size_t depth = std::min(kBlockPixels, p.pixels - begin);
-            for (size_t i = 0; i < depth;) {
-                const size_t oh = (begin + i) / s.out_width, ow = (begin + i) % s.out_width;
-                const size_t pixel = oh * s.stride_height * p.frame.columns + ow * s.stride_width;
-                const size_t in_row = std::min(s.out_width - ow, depth - i);
-                k.copy_rows(in_row, tile.size(), x + pixel * s.in_channels,
-                            s.stride_width * s.in_channels, block + i * block_row, block_row);
-                i += in_row;
-            }
-            const GemmSegment segment{0, depth};
-            const Product product{tile.size(), block, 1, block_row, c, s.out_channels};
-            for (size_t panel = 0; panel < p.panels; ++panel) {
-                const size_t column = panel * k.gemm_nr;
-                multiply_panel(k, product, {&segment, 1, begin},
-                               packed + ((n * s.groups + group) * p.panels + panel) * p.panel_size,
-                               column, std::min(k.gemm_nr, s.group_out() - column),
-                               {!first || n > 0 || begin > 0, nullptr, false, false});
-            }
-        }
+    for (size_t i = 0; i < depth;) {
+        const size_t oh = (begin + i) / s.out_width, ow = (begin + i) % s.out_width;
+        const size_t pixel = oh * s.stride_height * p.frame.columns + ow * s.stride_width;
+        const size_t in_row = std::min(s.out_width - ow, depth - i);
+        k.copy_rows(in_row, tile.rows.size(), x + pixel * s.in_channels,
+                    s.stride_width * s.in_channels, block + i * block_row, block_row);
+        i += in_row;
+    }
+    const GemmSegment segment{0, depth};
+    const Product product{
+        tile.rows.size(),
+        block,
+        1,
+        block_row,
+        dweight + (tile.r * p.run + tile.rows.begin) * s.out_channels + tile.group * s.group_out(),
+        s.out_channels};
+    for (size_t panel = 0; panel < p.panels; ++panel) {
+        const size_t column = panel * k.gemm_nr;
+        multiply_panel(k, product, {&segment, 1, begin},
+                       packed + ((n * s.groups + tile.group) * p.panels + panel) * p.panel_size,
+                       column, std::min(k.gemm_nr, s.group_out() - column),
+                       {!first, nullptr, false, false});
     }
 }
 
@@ -101,6 +112,9 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const size_t block_size = kBlockPixels * padded(k.gemm_mr);
     float* blocks = scratch(Slot::kColumns, static_cast<size_t>(threads) * block_size);
 
+    // More tasks than threads, to balance them, but few: each passes over all of dy.
+    const size_t tiles = s.groups * p.runs * p.tiles;
+    const size_t tasks = std::min(tiles, 4 * static_cast<size_t>(threads));
     for (size_t first = 0; first < s.batch; first += p.images) {
         const size_t images = std::min(p.images, s.batch - first);
         const size_t frame_tasks = in_place ? 0 : images;
@@ -118,10 +132,17 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
                        s.out_channels, packed + i * p.panel_size);
         });
         const float* source = in_place ? x + first * p.image_size : frames;
-        parallel_tasks(threads, s.groups * p.runs * p.tiles, [&](size_t t, size_t thread) {
-            add_tile(k, p, t / (p.runs * p.tiles), t / p.tiles % p.runs,
-                     part(p.run, p.tiles, t % p.tiles), source, packed, images, first == 0,
-                     blocks + thread * block_size, dweight);
+        parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
+            const Range own = part(tiles, tasks, t);
+            for (size_t n = 0; n < images; ++n) {
+                for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
+                    for (size_t tile = own.begin; tile < own.end; ++tile) {
+                        add_tile(k, p, Tile(p, tile), source + n * p.frame_size, packed, n, begin,
+                                 std::min(kBlockPixels, p.pixels - begin), first + n + begin == 0,
+                                 blocks + thread * block_size, dweight);
+                    }
+                }
+            }
         });
     }
 }
