@@ -6,9 +6,10 @@ import json
 import re
 from pathlib import Path
 
-import alexnet
 import numpy as np
 import pytest
+
+import alexnet
 from alexnet.benchmark import FORWARD, FORWARD_BACKWARD, Benchmark, LayerTiming, Timing, step_flops
 from alexnet.cli import main
 from alexnet.models import variant_named

@@ -6,9 +6,10 @@ import pickle
 import struct
 from pathlib import Path
 
-import cifar_files as files
 import numpy as np
 import pytest
+
+import cifar_files as files
 from alexnet.data import Cifar10
 from alexnet.data.cifar10 import read_pickle
 

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import alexnet
 import pytest
+
+import alexnet
 from alexnet.cli import main
 from alexnet.commands import describe
 from alexnet.console import Progress

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import alexnet
-import cifar_files as files
 import numpy as np
 import pytest
+
+import alexnet
+import cifar_files as files
 from alexnet.cli import main
 from alexnet.data import ImageSet, Normalisation, ShuffledBatches, ordered_batches
 from alexnet.evaluation import evaluate

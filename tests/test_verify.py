@@ -9,9 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import alexnet
 import numpy as np
 import pytest
+
+import alexnet
 from alexnet import cpu, odd_shapes, reference
 from alexnet.cli import main
 from alexnet.random import Generator

@@ -193,8 +193,13 @@ class Benchmark:
         flops = step_flops(self.network.variant, self.batch_size, target)
         return Timing(target, self.batch_size, flops, tuple(durations))
 
-    def time_layers(self, target: str, steps: int) -> list[LayerTiming]:
-        """Median times of every layer over `steps` steps, forward first, then backward."""
+    def time_layers(
+        self, target: str, steps: int, on_step: Callable[[], None] = lambda: None
+    ) -> list[LayerTiming]:
+        """Median times of every layer over `steps` steps, forward first, then backward.
+
+        `on_step` is called after each step, outside of what is measured.
+        """
         seconds: dict[tuple[str, str], list[float]] = {}
 
         def observe(layer: str, direction: str, duration: float) -> None:
@@ -202,6 +207,7 @@ class Benchmark:
 
         for _ in range(steps):
             self._step(target, observer=observe)
+            on_step()
         variant = self.network.variant
         names = [layer.name for layer in variant.layers]
         return [

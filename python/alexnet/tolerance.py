@@ -16,6 +16,10 @@ Sums of n products (convolution, dense, their gradients, sums over a batch)
     u**2 * n**2 * t**2 / 6, against a result of sqrt(n) * t: a relative error of u * sqrt(n / 6).
     Terms of one sign give u * sqrt(n) / 3, and any blocked or vector order less. The bound is five
     times that, 2 * u * (1 + sqrt(n)), whose 1 stands for the bias, the last rounding, and small n.
+The same by Winograd's algorithm
+    The transforms to and from the interpolation points enlarge rounding errors by a factor of
+    their own, which hardly depends on n: 2e-6 to 5e-6 in all, as cpp/cpu/microkernels/winograd.cpp
+    has measured. The bound is WINOGRAD, 1e-5, which no layer may exceed by any algorithm.
 Element-wise formulas (LRN, batch norm, softmax, optimizers)
     Counted: one u for each operation that an element goes through, n + 2 for a window's sum of n
     squares, powers to the exponent b times b; and CHAIN for square roots, exponentials, divisions
@@ -39,6 +43,7 @@ from alexnet.checks import AnyArray, check_pair
 
 ROUNDING = 2.0**-24
 CHAIN = 16 * ROUNDING
+WINOGRAD = 1e-5
 
 
 def relative_error(actual: AnyArray, expected: AnyArray) -> float:
@@ -66,7 +71,8 @@ def product_bound(terms: int) -> float:
 def bounds(operator: str, arguments: Mapping[str, Any]) -> dict[str, float]:
     """Bound of every result of one call, in the order in which the operator returns them.
 
-    `arguments` are all of the call's, by name. Updates in place have as results what they change.
+    `arguments` are all of the call's, by name, with the name of the algorithm that a convolution
+    runs. Updates in place have as results what they change.
     """
     match operator:
         case "relu" | "max_pool2d":
@@ -74,17 +80,21 @@ def bounds(operator: str, arguments: Mapping[str, Any]) -> dict[str, float]:
         case "relu_backward" | "l2_loss_backward":
             return {"dx": 0.0}
         case "conv2d":
-            return {"y": product_bound(math.prod(arguments["weight"].shape[:3]))}
+            return {"y": _convolution_bound(arguments, math.prod(arguments["weight"].shape[:3]))}
         case "conv2d_backward_input":
             height, width, _, features = arguments["weight"].shape
-            return {"dx": product_bound(height * width * features // arguments["groups"])}
+            terms = height * width * features // arguments["groups"]
+            return {"dx": _convolution_bound(arguments, terms)}
         case "dense":
             return {"y": product_bound(arguments["weight"].shape[0])}
         case "dense_backward_input":
             return {"dx": product_bound(arguments["weight"].shape[1])}
-        case "conv2d_backward_weight" | "dense_backward_weight":
-            bound = product_bound(_pixels(arguments["dy"]))
-            return {"dweight": bound, "dbias": bound}
+        case "conv2d_backward_weight":
+            pixels = _pixels(arguments["dy"])
+            bound = _convolution_bound(arguments, pixels)
+            return {"dweight": bound, "dbias": product_bound(pixels)}
+        case "dense_backward_weight":
+            return dict.fromkeys(("dweight", "dbias"), product_bound(len(arguments["dy"])))
         case "max_pool2d_backward":
             return {"dx": _overlap_bound(arguments)}
         case "lrn":
@@ -114,6 +124,11 @@ def bounds(operator: str, arguments: Mapping[str, Any]) -> dict[str, float]:
         case "adam_update":
             return dict.fromkeys(("parameter", "first_moment", "second_moment"), CHAIN)
     raise ValueError(f"bounds: operator is {operator!r}, for which no bound is known")
+
+
+def _convolution_bound(arguments: Mapping[str, Any], terms: int) -> float:
+    least = WINOGRAD if arguments["algorithm"] == "winograd" else 0.0
+    return max(least, product_bound(terms))
 
 
 def _pixels(array: AnyArray) -> int:

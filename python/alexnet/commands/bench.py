@@ -71,8 +71,10 @@ def _run(options: argparse.Namespace) -> bool:
     timings = [_timed(options, benchmark, target) for target in targets]
     for timing in timings:
         say(options, _rates(timing))
-    layers = benchmark.time_layers(targets[-1], LAYER_STEPS) if options.per_layer else []
-    if layers:
+    layers = []
+    if options.per_layer:
+        with Progress("layers", LAYER_STEPS) as progress:
+            layers = benchmark.time_layers(targets[-1], LAYER_STEPS, progress.advance)
         say(options)
         _print_layers(options, layers)
     figures = {
