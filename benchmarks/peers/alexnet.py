@@ -1,0 +1,161 @@
+"""The project's own kernels and network.
+
+Results go to arrays that exist before, as in a network, whose buffers stay.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import numpy as np
+from shapes import Arrays, Case, LayerCase, NetworkCase
+
+import alexnet
+from alexnet import cpu
+from alexnet.benchmark import FORWARD
+from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, MaxPool2d
+from alexnet.models import AlexNet
+from peers.interface import Job, Peer
+
+
+class Alexnet(Peer):
+    """Modes: the instruction set, and for convolutions the algorithm after a slash."""
+
+    def __init__(self, threads: int) -> None:
+        alexnet.set_num_threads(threads)
+        self._isas = dict.fromkeys((alexnet.cpu_isa(), *alexnet.available_isas()))
+
+    def version(self) -> str:
+        return "alexnet"
+
+    def modes(self, case: Case) -> tuple[str, ...]:
+        isas = tuple(self._isas)
+        if not isinstance(case, LayerCase) or not isinstance(case.layer, Conv2d):
+            return isas
+        # The naive convolution is for study; a batch takes it seconds.
+        algorithms = (
+            algorithm
+            for algorithm in alexnet.conv2d_algorithms()
+            if (algorithm != "naive" or case.batch_size == 1) and _serves(algorithm, case)
+        )
+        return (*isas, *(f"{isas[0]}/{algorithm}" for algorithm in algorithms))
+
+    def contenders(self, case: Case) -> tuple[str, ...]:
+        """The default, and the direct convolution, which does every multiplication that counts."""
+        modes = self.modes(case)
+        return tuple(mode for mode in modes if mode == modes[0] or mode.endswith("/direct"))
+
+    def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
+        isa, _, algorithm = mode.partition("/")
+        alexnet.set_cpu_isa(isa)
+        if isinstance(case, NetworkCase):
+            return _network_job(case, operands)
+        out = {name: np.empty(shape, np.float32) for name, shape in case.result_shapes.items()}
+        run = _OPERATORS[type(case.layer)](case, operands, out, algorithm or "auto")
+        return Job(run, lambda _: out)
+
+
+def _serves(algorithm: str, case: LayerCase) -> bool:
+    """Whether an algorithm takes the shape, seen from a batch without images."""
+    empty = dataclasses.replace(case, batch_size=0)
+    operands = {name: np.empty(shape, np.float32) for name, shape in empty.operand_shapes.items()}
+    out = {name: np.empty(shape, np.float32) for name, shape in empty.result_shapes.items()}
+    try:
+        _conv2d(empty, operands, out, algorithm)()
+    except ValueError:
+        return False
+    return True
+
+
+def _conv2d(case: LayerCase, operands: Arrays, out: Arrays, algorithm: str) -> Any:
+    layer = case.layer
+    if case.direction == "forward":
+        x, weight, bias = operands["x"], operands["weight"], operands.get("bias")
+        call = partial(cpu.conv2d, x, weight, bias, out=out["y"])
+    elif case.direction == "backward_input":
+        dy, weight = operands["dy"], operands["weight"]
+        call = partial(cpu.conv2d_backward_input, dy, weight, case.input_shape, out=out["dx"])
+    else:
+        gradients = (out["dweight"], out.get("dbias"))
+        dy, x, kernel = operands["dy"], operands["x"], layer.kernel_size
+        call = partial(cpu.conv2d_backward_weight, dy, x, kernel, out=gradients)
+    window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
+    return partial(call, **window, algorithm=algorithm)
+
+
+def _dense(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+    if case.direction == "forward":
+        x, weight, bias = operands["x"], operands["weight"], operands["bias"]
+        return partial(cpu.dense, x, weight, bias, out=out["y"])
+    if case.direction == "backward_input":
+        return partial(cpu.dense_backward_input, operands["dy"], operands["weight"], out=out["dx"])
+    gradients = (out["dweight"], out["dbias"])
+    return partial(cpu.dense_backward_weight, operands["dy"], operands["x"], out=gradients)
+
+
+def _lrn(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+    layer = case.layer
+    how = {
+        "depth_radius": layer.depth_radius,
+        "bias": layer.bias,
+        "alpha": layer.alpha,
+        "beta": layer.beta,
+    }
+    if case.direction == "forward":
+        return partial(cpu.lrn, operands["x"], **how, out=out["y"])
+    return partial(cpu.lrn_backward, operands["dy"], operands["x"], **how, out=out["dx"])
+
+
+def _max_pool2d(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+    layer = case.layer
+    how = {
+        "window": layer.window,
+        "stride": layer.stride,
+        "padding": layer.padding,
+        "ceil_mode": layer.ceil_mode,
+    }
+    if case.direction == "forward":
+        return partial(cpu.max_pool2d, operands["x"], **how, out=out["y"])
+    return partial(cpu.max_pool2d_backward, operands["dy"], operands["x"], **how, out=out["dx"])
+
+
+def _batch_norm(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+    x, gamma, beta = operands["x"], operands["gamma"], operands["beta"]
+    how = {"epsilon": case.layer.epsilon}
+    if case.direction == "forward":
+        return partial(cpu.batch_norm, x, gamma, beta, **how, out=out["y"])
+    statistics = cpu.batch_norm(x, gamma, beta, **how)[1:]
+    results = tuple(out.values())
+    return partial(
+        cpu.batch_norm_backward, operands["dy"], x, gamma, *statistics, **how, out=results
+    )
+
+
+_OPERATORS = {
+    Conv2d: _conv2d,
+    Dense: _dense,
+    LRN: _lrn,
+    MaxPool2d: _max_pool2d,
+    BatchNorm: _batch_norm,
+}
+
+
+def _network_job(case: NetworkCase, operands: Arrays) -> Job:
+    network = AlexNet(case.variant, seed=None)
+    for name, array in {**network.parameters, **network.state}.items():
+        if name in operands:
+            array[...] = operands[name]
+    images = operands["x"]
+    if case.target == FORWARD:
+        return Job(lambda: network.forward(images), lambda y: {"y": y})
+
+    def step() -> tuple[Any, Arrays]:
+        y = network.forward(images, training=True)
+        return y, network.backward(y)
+
+    return Job(step, lambda result: {"y": result[0], **result[1]})
+
+
+PEER = Alexnet
