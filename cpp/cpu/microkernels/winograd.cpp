@@ -79,44 +79,112 @@ constexpr Matrix vandermonde_matrix(size_t n, size_t columns, bool transposed) {
 // The matrices by what they transform: kRows × kColumns.
 template <size_t n>
 struct Input {
+    static constexpr bool kToPoints = true;
     static constexpr size_t kRows = n, kColumns = n;
     static constexpr Matrix kMatrix = input_matrix(n);
 };
 template <size_t n, size_t m>
 struct Spread {  // A, G: m values to n points
+    static constexpr bool kToPoints = true;
     static constexpr size_t kRows = n, kColumns = m;
     static constexpr Matrix kMatrix = vandermonde_matrix(n, m, false);
 };
 template <size_t n, size_t m>
 struct Gather {  // Aᵀ, Gᵀ: n points to m values
+    static constexpr bool kToPoints = false;
     static constexpr size_t kRows = m, kColumns = n;
     static constexpr Matrix kMatrix = vandermonde_matrix(n, m, true);
 };
 
-// y = matrix · x on vectors; terms with a coefficient of 0 are left out at compile time.
+// Where the point -a stands for the point a at i; i itself where there is none.
+constexpr size_t kMirror[kMost] = {0, 1, 3, 2, 7, 6, 5, 4};
+
+// Whether line j of a matrix is line i with the sign of every second coefficient turned, so that
+// their sums over even and over odd coefficients serve both. Lines are rows, or columns.
+constexpr bool mirrored(const Matrix& m, size_t lines, size_t i, size_t j, bool columns) {
+    if (i == j || i >= lines || j >= lines) return false;
+    for (size_t k = 0; k < kMost; ++k) {
+        const double a = columns ? m.at[k][i] : m.at[i][k];
+        const double b = columns ? m.at[k][j] : m.at[j][k];
+        if (b != (k % 2 == 0 ? a : -a)) return false;
+    }
+    return true;
+}
+
+// sum + a·x, where `first` says that there is no sum yet; a is known at compile time.
+ALEXNET_INLINE Vec add_term(bool first, Vec sum, double a, Vec x) {
+    if (first) return a == 1 ? x : mul(broadcast(static_cast<float>(a)), x);
+    if (a == 1) return add(sum, x);
+    if (a == -1) return sub(sum, x);
+    return fma(broadcast(static_cast<float>(a)), x, sum);
+}
+
+// Sum of the coefficients of row i times x, over every `step`-th k from `begin` on.
 template <typename M>
-ALEXNET_INLINE void apply(const Vec* x, Vec* y) {
+ALEXNET_INLINE Vec dot(size_t i, size_t begin, size_t step, const Vec* x) {
+    Vec sum = zero();
+    bool first = true;
+#pragma GCC unroll 8
+    for (size_t k = begin; k < M::kColumns; k += step) {
+        const double a = M::kMatrix.at[i][k];
+        if (a == 0) continue;
+        sum = add_term(first, sum, a, x[k]);
+        first = false;
+    }
+    return sum;
+}
+
+// y = matrix · x on vectors, for matrices that bring values to points: the rows of a and -a share
+// their sums.
+template <typename M>
+ALEXNET_INLINE void apply_by_rows(const Vec* x, Vec* y) {
 #pragma GCC unroll 8
     for (size_t i = 0; i < M::kRows; ++i) {
-        Vec sum = zero();
+        const size_t j = kMirror[i];
+        if (!mirrored(M::kMatrix, M::kRows, i, j, false)) {
+            y[i] = dot<M>(i, 0, 1, x);
+        } else if (i < j) {
+            const Vec even = dot<M>(i, 0, 2, x), odd = dot<M>(i, 1, 2, x);
+            y[i] = add(even, odd);
+            y[j] = sub(even, odd);
+        }
+    }
+}
+
+// The same for matrices that bring points to values: the columns of a and -a are added, for even
+// rows, and subtracted, for odd ones, beforehand.
+template <typename M>
+ALEXNET_INLINE void apply_by_columns(const Vec* x, Vec* y) {
+    Vec sum[M::kColumns], difference[M::kColumns];
+#pragma GCC unroll 8
+    for (size_t k = 0; k < M::kColumns; ++k) {
+        const size_t j = kMirror[k];
+        const bool pair = mirrored(M::kMatrix, M::kColumns, k, j, true);
+        sum[k] = pair ? (k < j ? add(x[k], x[j]) : zero()) : x[k];
+        difference[k] = pair ? (k < j ? sub(x[k], x[j]) : zero()) : x[k];
+    }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < M::kRows; ++i) {
+        Vec v = zero();
         bool first = true;
 #pragma GCC unroll 8
         for (size_t k = 0; k < M::kColumns; ++k) {
             const double a = M::kMatrix.at[i][k];
-            if (a == 0) continue;
-            const Vec c = broadcast(static_cast<float>(a));
-            if (first) {
-                sum = a == 1 ? x[k] : mul(c, x[k]);
-            } else if (a == 1) {
-                sum = add(sum, x[k]);
-            } else if (a == -1) {
-                sum = sub(sum, x[k]);
-            } else {
-                sum = fma(c, x[k], sum);
-            }
+            const size_t j = kMirror[k];
+            if (a == 0 || (mirrored(M::kMatrix, M::kColumns, k, j, true) && k > j)) continue;
+            v = add_term(first, v, a, i % 2 == 0 ? sum[k] : difference[k]);
             first = false;
         }
-        y[i] = sum;
+        y[i] = v;
+    }
+}
+
+template <typename M>
+ALEXNET_INLINE void apply(const Vec* x, Vec* y) {
+    if constexpr (M::kToPoints) {
+        apply_by_rows<M>(x, y);
+    } else {
+        apply_by_columns<M>(x, y);
     }
 }
 
