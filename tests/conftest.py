@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
-import support
+
+# Thousands of small calls: where other programs keep the processors busy, threads that spin while
+# they wait would make each of them last a time slice. Read when the library loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import alexnet
+import support
 
 
 @pytest.fixture(params=support.ISAS)

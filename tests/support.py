@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
+import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 import alexnet
+from alexnet.tolerance import product_bound
 
 # ALEXNET_ISA narrows a run to one instruction set; otherwise every one of this machine is tested.
 ISAS = (os.environ["ALEXNET_ISA"],) if os.environ.get("ALEXNET_ISA") else alexnet.available_isas()
 
 # Around every multiple of a vector (4, 8, 16 lanes) and of the register tiles (6, 14, 16, 32).
 TAIL_SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 100)
+
+# Largest relative L2 error of a matrix product, whatever its depth. A chain of n fused
+# multiply-adds of terms without a preferred sign has partial sums that grow as sqrt(k); rounding
+# the k-th adds a variance of u**2 * k * t**2 / 6 (u = 2**-24, t the size of a term; 1/6 is uniform
+# rounding, averaged over mantissas), so the chain ends u * sqrt(n / 12) off, relative to a sum of
+# sqrt(n) * t. Drivers cut longer sums into chains of at most 2048 (cpp/cpu/gemm.h), which gives
+# u * sqrt(2048 / 12) = 7.8e-7; adding up a hundred such chains another u * sqrt(100 / 12) = 1.7e-7.
+LARGEST_PRODUCT_ERROR = 1e-6
 
 GUARD = 64  # floats before and after a guarded array
 SENTINEL = np.float32(-123456.789)
@@ -34,6 +47,11 @@ def relative_error(actual: npt.ArrayLike, expected: npt.ArrayLike) -> float:
     if norm == 0.0:
         return 0.0 if difference == 0.0 else float("inf")
     return difference / norm
+
+
+def largest_product_error(depth: int) -> float:
+    """Bound of the relative L2 error of sums of `depth` products."""
+    return min(LARGEST_PRODUCT_ERROR, product_bound(depth))
 
 
 def random_array(seed: int, *shape: int, scale: float = 1.0) -> npt.NDArray[np.float32]:
@@ -58,3 +76,45 @@ class Guarded:
         sentinel = self._memory.dtype.type(SENTINEL)
         assert (self._memory[:GUARD] == sentinel).all(), "written before the output"
         assert (self._memory[self._memory.size - GUARD :] == sentinel).all(), "written past its end"
+
+
+def _between_protected_pages(
+    array: npt.NDArray[np.float32], *, at_end: bool
+) -> npt.NDArray[np.float32]:
+    page = mmap.PAGESIZE
+    size = -(-max(array.nbytes, 1) // page) * page
+    memory = mmap.mmap(-1, size + 2 * page)
+    floats = np.frombuffer(memory, array.dtype)  # keeps the mapping alive
+    address = floats.ctypes.data
+    for protected in (address, address + page + size):
+        if ctypes.CDLL(None, use_errno=True).mprotect(
+            ctypes.c_void_p(protected), ctypes.c_size_t(page), 0
+        ):
+            raise OSError(ctypes.get_errno(), "mprotect")
+    first = (page + (size - array.nbytes if at_end else 0)) // array.itemsize
+    copy = floats[first : first + array.size].reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def at_page_end(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A copy whose last byte is the last before a page that nobody may touch.
+
+    A kernel that reads or writes beyond it ends the process with a segmentation fault.
+    """
+    return _between_protected_pages(array, at_end=True)
+
+
+def at_page_start(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The same for what lies before the first byte."""
+    return _between_protected_pages(array, at_end=False)
+
+
+def peak_allocation(call: Callable[[], object]) -> int:
+    """Bytes that Python and NumPy hold at most during a call, beyond those before it."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

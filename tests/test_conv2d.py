@@ -1,0 +1,176 @@
+"""Convolution and its gradients on the CPU against the reference, on every kind of shape."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from alexnet.layers import Conv2d
+from alexnet.models import VARIANTS
+from convolutions import (
+    ALGORITHMS,
+    Case,
+    check_all,
+    each_algorithm,
+)
+from support import ISAS, TAIL_SIZES
+
+pytestmark = pytest.mark.usefixtures("isa")
+
+CHANNELS = [
+    *(Case((2, 5, 6, n), (3, 3), 7) for n in TAIL_SIZES),
+    *(Case((2, 5, 6, 5), (3, 3), n) for n in TAIL_SIZES),
+    *(Case((1, 4, 3, n), (1, 1), n) for n in TAIL_SIZES),
+    *(Case((1, 3, width, 3), (2, 3), 18, padding="valid") for width in range(3, 40, 3)),
+]
+KERNELS = [
+    *(
+        Case((2, 13, 12, 3), (kernel, kernel), 17, stride=stride)
+        for kernel in range(1, 12)
+        for stride in range(1, 5)
+    ),
+    *(
+        Case((1, 14, 15, 6), (kernel, 12 - kernel), 5, stride=stride, padding="valid")
+        for kernel in range(1, 12)
+        for stride in ((1, 2), (3, 1), (2, 5))
+    ),
+    *(  # strides beyond the kernel, some of which skip pixels
+        Case((2, 9, 11, 4), kernel, 9, stride=stride, padding=padding)
+        for kernel in ((1, 1), (2, 2), (3, 1))
+        for stride in (4, (2, 3), (7, 1), 20)
+        for padding in ("same", "valid", ((1, 2), (0, 3)))
+    ),
+]
+GROUPS = [
+    Case((2, 6, 7, groups * inputs), (3, 2), groups * outputs, stride=stride, groups=groups)
+    for groups in (2, 3, 4, 7)
+    for inputs, outputs in ((1, 1), (3, 5), (16, 17), (5, 33), (1, 2))
+    for stride in (1, 2)
+]
+PADDINGS = [
+    Case((2, 7, 6, 5), (3, 4), 10, stride=stride, padding=padding)
+    for stride in (1, 2, (3, 1))
+    for padding in (
+        "same",
+        "valid",
+        0,
+        1,
+        2,
+        5,  # more than the kernel: outputs that see nothing of the image
+        9,
+        ((0, 1), (2, 0)),
+        ((3, 0), (0, 3)),
+        ((0, 6), (7, 1)),
+        ((8, 8), (0, 0)),
+    )
+]
+BATCHES = [
+    Case((batch, *image), kernel, 19, padding=padding, stride=stride)
+    for batch in (0, 1, 2, 7, 13)
+    for image, kernel, padding, stride in (
+        ((5, 4, 9), (3, 3), "same", 1),
+        ((5, 4, 9), (5, 4), "valid", 1),  # the window covers the input: a dense layer
+        ((5, 4, 9), (1, 1), "same", 1),
+        ((6, 7, 3), (3, 3), "same", 2),
+    )
+]
+SPECIAL = [
+    Case((1, 1, 1, 1), (1, 1), 1),
+    Case((1, 1, 1, 40), (1, 1), 33),
+    Case((1, 1, 1, 3), (5, 5), 8),  # an image smaller than the window
+    Case((2, 2, 1, 3), (11, 11), 20, stride=4, padding=5),
+    Case((1, 1, 50, 2), (1, 7), 9),
+    Case((1, 50, 1, 2), (7, 1), 9),
+    Case((3, 6, 6, 70), (6, 6), 65, padding="valid"),
+    Case((2, 6, 6, 8), (6, 6), 12, padding="valid", groups=2),
+    Case((2, 6, 6, 8), (6, 6), 12, padding=((0, 0), (0, 1))),
+    Case((1, 8, 8, 4), (7, 8), 12, padding="valid", stride=3),
+    Case((1, 3, 3, 700), (3, 3), 6),  # longer than one chain of 2048 products
+    Case((1, 2, 2, 2500), (1, 1), 6),
+    Case((1, 50, 47, 2), (3, 3), 4),  # and so for the weight gradient
+]
+CASES = [*CHANNELS, *KERNELS, *GROUPS, *PADDINGS, *BATCHES, *SPECIAL]
+
+
+@each_algorithm
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_against_the_reference(case: Case, algorithm: str) -> None:
+    check_all(case, algorithm)
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> Case:
+    """Any convolution whose output has at least one pixel and that takes the kernels no time."""
+    groups = draw(st.integers(1, 4))
+    kernel = draw(st.tuples(st.integers(1, 11), st.integers(1, 11)))
+    sides = st.integers(0, 6)
+    pads = tuple(draw(st.tuples(sides, sides)) for _ in kernel)
+    # The image with its padding must be as large as the kernel at least.
+    extents = [
+        draw(st.integers(max(1, size - sum(pad)), 16))
+        for size, pad in zip(kernel, pads, strict=True)
+    ]
+    case = Case(
+        (draw(st.integers(0, 5)), extents[0], extents[1], groups * draw(st.integers(1, 35))),
+        kernel,
+        groups * draw(st.integers(1, 35)),
+        stride=draw(st.tuples(st.integers(1, 5), st.integers(1, 5))),
+        padding=draw(st.one_of(st.just("same"), st.just(pads))),
+        groups=groups,
+    )
+    assume(case.shape.macs <= 3_000_000)
+    return case
+
+
+@settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=60,
+    # The fixture holds for all examples alike.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(case=convolutions())
+def test_drawn_shapes(case: Case) -> None:
+    for algorithm in ALGORITHMS:
+        check_all(case, algorithm)
+
+
+def _layers() -> dict[Case, str]:
+    """The convolutions of all variants at batch 1, each once, by the first layer that has it."""
+    layers: dict[Case, str] = {}
+    for variant in VARIANTS.values():
+        for layer, x in zip(variant.layers, variant.shapes(1), strict=False):
+            if isinstance(layer, Conv2d):
+                size = layer.kernel_size
+                kernel = (size, size) if isinstance(size, int) else (size[0], size[1])
+                how = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
+                case = Case((x[0], x[1], x[2], x[3]), kernel, layer.features, **how)
+                layers.setdefault(case, f"{variant.name}-{layer.name}")
+    return layers
+
+
+LAYERS = _layers()
+NAIVE_MACS = 10**7  # above, the naive algorithm would take most of the time of all tests
+
+
+@functools.lru_cache(maxsize=1)
+def _cached(case: Case) -> Case:
+    """A copy that keeps its data and results until the next case is asked for: they are large."""
+    return dataclasses.replace(case)
+
+
+@pytest.mark.parametrize(
+    ("layer", "isa"),
+    [pytest.param(case, isa, id=f"{LAYERS[case]}-{isa}") for case in LAYERS for isa in ISAS],
+    indirect=["isa"],
+)
+def test_layer_shapes(layer: Case) -> None:
+    case = _cached(layer)
+    for algorithm in ALGORITHMS:
+        if algorithm != "naive" or case.shape.macs <= NAIVE_MACS:
+            check_all(case, algorithm)
