@@ -16,6 +16,8 @@
 namespace alexnet::cpu {
 namespace {
 
+constexpr long kMostThreads = 4096;  // LARGEST_THREADS of alexnet/checks.py
+
 std::atomic<int> thread_count{0};  // 0: not decided yet
 
 int affinity_count() {
@@ -35,9 +37,10 @@ int threads_from(const char* variable) {
     errno = 0;
     const long value = std::strtol(text, &end, 10);
     if (errno != 0 || end == text || (*end != '\0' && *end != ',') || value < 1 ||
-        value > 1 << 16) {
+        value > kMostThreads) {
         throw std::invalid_argument(std::string(variable) + " is '" + text +
-                                    "', expected a positive integer");
+                                    "', expected an integer from 1 to " +
+                                    std::to_string(kMostThreads));
     }
     return static_cast<int>(value);
 }
