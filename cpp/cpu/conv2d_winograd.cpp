@@ -24,9 +24,8 @@
 namespace alexnet::cpu::winograd {
 namespace {
 
-constexpr size_t kRowsATask = 64;          // of the products: they share one pass over the weights
-constexpr size_t kTaskFloats = 4 << 20;    // of the spectra of a task that is more than one image
-constexpr size_t kOutputFloats = 1 << 18;  // of the spectra of the outputs at hand: they stay in L2
+constexpr size_t kRowsATask = 64;        // of the products: they share one pass over the weights
+constexpr size_t kTaskFloats = 4 << 20;  // of the spectra of a task that is more than one image
 
 // The spectra of the weights, in packed panels: [group][frequency][panel][channel][gemm_nr].
 struct WeightSpectra {
@@ -64,14 +63,12 @@ void transform_weights(const KernelTable& k, const Conv2dShape& s, const Problem
 // One thread's part of a convolution: some images of one group at a time.
 class Worker {
   public:
-    Worker(const KernelTable& k, const Conv2dShape& s, const Problem& p, size_t images,
-           size_t channels)
+    Worker(const KernelTable& k, const Conv2dShape& s, const Problem& p, size_t images)
         : k_(k),
           s_(s),
           p_(p),
-          channels_(channels),
           in_row_(spectrum_row(p.group_in)),
-          out_row_(spectrum_row(channels)),
+          out_row_(spectrum_row(s.group_out())),
           in_frequency_(images * p.tiling.tiles() * in_row_ + kSpectrumGap),
           out_frequency_(images * p.tiling.tiles() * out_row_ + kSpectrumGap) {}
 
@@ -91,15 +88,11 @@ class Worker {
                 source.set_image(x + s_.input_pixel(n, 0, 0));
                 transform_input(source, group, n - images.begin, in);
             }
-            for (size_t o = 0; o < s_.group_out(); o += channels_) {
-                const Range channels{o, std::min(o + channels_, s_.group_out())};
-                const size_t first = group * s_.group_out() + o;
-                multiply(images.size(), channels, in, spectra + group * size.group, size, out);
-                for (size_t n = images.begin; n < images.end; ++n) {
-                    transform_output(n - images.begin, channels.size(), out,
-                                     bias ? bias + first : nullptr, relu,
-                                     y + s_.output_pixel(n, 0, 0) + first);
-                }
+            multiply(images.size(), in, spectra + group * size.group, size, out);
+            const float* group_bias = bias ? bias + group * s_.group_out() : nullptr;
+            for (size_t n = images.begin; n < images.end; ++n) {
+                transform_output(n - images.begin, out, group_bias, relu,
+                                 y + s_.output_pixel(n, 0, 0) + group * s_.group_out());
             }
         }
     }
@@ -121,9 +114,8 @@ class Worker {
         }
     }
 
-    // The products of a range of output channels, which begins at a panel.
-    void multiply(size_t images, Range channels, const float* in, const float* weights,
-                  const WeightSpectra& size, float* out) const {
+    void multiply(size_t images, const float* in, const float* weights, const WeightSpectra& size,
+                  float* out) const {
         const DepthBlocks depth({{0, p_.group_in}});
         for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
             const Product product{images * p_.tiling.rows(f),
@@ -132,19 +124,18 @@ class Worker {
                                   1,
                                   out + f * out_frequency_,
                                   out_row_};
-            for (size_t o = channels.begin; o < channels.end; o += k_.gemm_nr) {
-                const float* panel = weights + f * size.frequency + o * p_.group_in;
-                const size_t columns = std::min(k_.gemm_nr, channels.end - o);
+            for (size_t first = 0; first < s_.group_out(); first += k_.gemm_nr) {
+                const float* panel = weights + f * size.frequency + first * p_.group_in;
+                const size_t columns = std::min(k_.gemm_nr, s_.group_out() - first);
                 for (const DepthBlocks::Block& block : depth.blocks()) {
-                    multiply_panel(k_, product, block, panel, o - channels.begin, columns,
+                    multiply_panel(k_, product, block, panel, first, columns,
                                    {block.begin > 0, nullptr, false, false});
                 }
             }
         }
     }
 
-    void transform_output(size_t n, size_t channels, float* out, const float* bias, bool relu,
-                          float* y) const {
+    void transform_output(size_t n, float* out, const float* bias, bool relu, float* y) const {
         const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
         float* places[kPlaces];
         float* pixels[kPlaces];
@@ -158,8 +149,8 @@ class Worker {
                     }
                 }
                 const Transform transform = output_transform(k_, p_.tiling, p, q);
-                for (size_t o = 0; o < channels; o += k_.lanes) {
-                    const size_t lanes = std::min(k_.lanes, channels - o);
+                for (size_t o = 0; o < s_.group_out(); o += k_.lanes) {
+                    const size_t lanes = std::min(k_.lanes, s_.group_out() - o);
                     transform(places, o, lanes, pixels, o, lanes, bias, relu);
                 }
             }
@@ -169,18 +160,8 @@ class Worker {
     const KernelTable& k_;
     const Conv2dShape& s_;
     const Problem& p_;
-    size_t channels_;  // of the output, transformed back at once
     size_t in_row_, out_row_, in_frequency_, out_frequency_;
 };
-
-// Output channels transformed back at once: whole panels, their spectra no larger than L2.
-size_t channels_at_once(const KernelTable& k, const Conv2dShape& s, const Problem& p,
-                        size_t images) {
-    const size_t panel_floats = images * p.tiling.products() * k.gemm_nr;
-    const size_t panels = panel_count(k, s.group_out());
-    const size_t fitting = std::clamp<size_t>(kOutputFloats / panel_floats, 1, panels);
-    return ceil_div(panels, ceil_div(panels, fitting)) * k.gemm_nr;
-}
 
 // Images a task: enough rows of the products for one pass over the weights, and tasks for all.
 size_t images_a_task(const Conv2dShape& s, const Problem& p, size_t threads) {
@@ -205,7 +186,7 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     transform_weights(k, s, p, weight, zeros, size, spectra, threads);
 
     const size_t images = images_a_task(s, p, static_cast<size_t>(threads));
-    const Worker worker(k, s, p, images, channels_at_once(k, s, p, images));
+    const Worker worker(k, s, p, images);
     const size_t memory_size = padded(worker.memory());
     float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
     parallel_tasks(threads, ceil_div(s.batch, images), [&](size_t task, size_t thread) {

@@ -188,6 +188,10 @@ ALEXNET_INLINE void apply(const Vec* x, Vec* y) {
     }
 }
 
+// Floats ahead of a place to fetch: the channels after next, or the next place. Up to 64 places lie
+// in as many pages, more than the hardware's own prefetching follows.
+constexpr size_t kAhead = 48;
+
 // First pass: the matrix times the columns of a grid of `columns` columns of places.
 template <typename M>
 static void transform_columns(size_t columns, const float* const* in, size_t offset, size_t lanes,
@@ -198,6 +202,7 @@ static void transform_columns(size_t columns, const float* const* in, size_t off
         for (size_t k = 0; k < M::kColumns; ++k) {
             const float* p = in[k * columns + j] + offset;
             x[k] = lanes == kLanes ? load(p) : load_tail(p, lanes);
+            __builtin_prefetch(p + kAhead);
         }
         apply<M>(x, y);
 #pragma GCC unroll 8
