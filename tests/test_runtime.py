@@ -70,12 +70,20 @@ def test_the_best_isa_is_the_default() -> None:
 
 
 @pytest.mark.parametrize("isa", ["sse9", "AVX2", "avx2 ", *MISSING])
-def test_an_unknown_or_unsupported_isa_is_an_error_at_import(isa: str) -> None:
-    result = python("import alexnet", ALEXNET_ISA=isa)
+@pytest.mark.parametrize("use", ["alexnet.cpu_isa()", "alexnet.relu(np.zeros(3, np.float32))"])
+def test_an_unknown_or_unsupported_isa_is_an_error_at_first_use(isa: str, use: str) -> None:
+    result = python(f"import alexnet, numpy as np; {use}", ALEXNET_ISA=isa)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"ImportError: ALEXNET_ISA: instruction set '{isa}' is unknown or not")
+    assert last.startswith(f"ValueError: ALEXNET_ISA: instruction set '{isa}' is unknown or not")
     assert last.endswith("available here: " + ", ".join(alexnet.available_isas()))
+
+
+def test_the_command_says_it_in_one_line() -> None:
+    result = python("from alexnet.cli import main; raise SystemExit(main(['info']))", ALEXNET_ISA="x")
+    assert result.returncode == 2
+    assert result.stderr.startswith("alexnet: error: ALEXNET_ISA: instruction set 'x' is unknown")
+    assert result.stderr.count("\n") == 1
 
 
 def test_set_cpu_isa(isa: str) -> None:
@@ -112,10 +120,10 @@ def test_threads_from_the_affinity() -> None:
 
 @pytest.mark.parametrize("variable", ["ALEXNET_NUM_THREADS", "OMP_NUM_THREADS"])
 @pytest.mark.parametrize("value", ["0", "-2", "two", "2.5", "3x", "4097", "99999999999999999999"])
-def test_a_bad_number_of_threads_is_an_error_at_import(variable: str, value: str) -> None:
-    result = python("import alexnet", **{variable: value})
+def test_a_bad_number_of_threads_is_an_error_at_first_use(variable: str, value: str) -> None:
+    result = python(PRINT_THREADS, **{variable: value})
     assert result.returncode == 1
-    expected = f"ImportError: {variable} is '{value}', expected an integer from 1 to 4096"
+    expected = f"ValueError: {variable} is '{value}', expected an integer from 1 to 4096"
     assert result.stderr.strip().splitlines()[-1] == expected
 
 

@@ -36,6 +36,7 @@ std::string compiler() {
 void define_runtime(py::module_& m) {
     m.def("build_info", [] {
         py::dict info;
+        info["version"] = ALEXNET_VERSION;
         info["compiler"] = compiler();
         info["openmp"] = cpu::has_openmp();
         info["sanitizers"] = static_cast<bool>(ALEXNET_SANITIZED);
@@ -399,8 +400,6 @@ void define_peak(py::module_& m) {
 
 PYBIND11_MODULE(_cpu, m) {
     m.doc() = "CPU kernels of alexnet; use alexnet.cpu, which checks its arguments.";
-    alexnet::cpu::set_isa_from_environment();
-    alexnet::cpu::set_num_threads_from_environment();
     alexnet::define_runtime(m);
     alexnet::define_conv2d(m);
     alexnet::define_dense(m);

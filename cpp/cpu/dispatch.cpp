@@ -56,6 +56,28 @@ std::vector<const KernelTable*> supported_tables() {
     return tables;
 }
 
+const KernelTable* find_table(const std::string& name) {
+    std::string available;
+    for (const KernelTable* table : supported_tables()) {
+        if (name == table->isa) return table;
+        available += (available.empty() ? "" : ", ") + std::string(table->isa);
+    }
+    throw std::invalid_argument("instruction set '" + name +
+                                "' is unknown or not supported by this build, processor or "
+                                "operating system; available here: " +
+                                available);
+}
+
+const KernelTable* table_from_environment() {
+    const char* name = std::getenv("ALEXNET_ISA");
+    if (name == nullptr || *name == '\0') return supported_tables().front();
+    try {
+        return find_table(name);
+    } catch (const std::invalid_argument& error) {
+        throw std::invalid_argument(std::string("ALEXNET_ISA: ") + error.what());
+    }
+}
+
 std::atomic<const KernelTable*> active{nullptr};
 
 }  // namespace
@@ -63,8 +85,9 @@ std::atomic<const KernelTable*> active{nullptr};
 const KernelTable& kernels() {
     const KernelTable* table = active.load(std::memory_order_acquire);
     if (table == nullptr) {
-        table = supported_tables().front();
-        active.store(table, std::memory_order_release);
+        const KernelTable* chosen = table_from_environment();
+        // Another thread may have been faster, or called set_isa: then its choice stands.
+        if (active.compare_exchange_strong(table, chosen)) table = chosen;
     }
     return *table;
 }
@@ -75,29 +98,6 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
-void set_isa(const std::string& name) {
-    std::string available;
-    for (const KernelTable* table : supported_tables()) {
-        if (name == table->isa) {
-            active.store(table, std::memory_order_release);
-            return;
-        }
-        available += (available.empty() ? "" : ", ") + std::string(table->isa);
-    }
-    throw std::invalid_argument("instruction set '" + name +
-                                "' is unknown or not supported by this build, processor or "
-                                "operating system; available here: " +
-                                available);
-}
-
-void set_isa_from_environment() {
-    const char* name = std::getenv("ALEXNET_ISA");
-    if (name == nullptr || *name == '\0') return;
-    try {
-        set_isa(name);
-    } catch (const std::invalid_argument& error) {
-        throw std::invalid_argument(std::string("ALEXNET_ISA: ") + error.what());
-    }
-}
+void set_isa(const std::string& name) { active.store(find_table(name), std::memory_order_release); }
 
 }  // namespace alexnet::cpu

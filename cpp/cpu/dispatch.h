@@ -11,7 +11,8 @@
 
 namespace alexnet::cpu {
 
-// The micro-kernels in use. A driver asks once per call and passes the reference on.
+// The micro-kernels in use. A driver asks once per call and passes the reference on. The first call
+// chooses them, and throws std::invalid_argument if ALEXNET_ISA names none that can run here.
 const KernelTable& kernels();
 
 // Names that this machine can run, the best first; "portable" is always the last.
@@ -19,9 +20,6 @@ std::vector<std::string> available_isas();
 
 // Throws std::invalid_argument for a name that is unknown, not built in, or not supported here.
 void set_isa(const std::string& name);
-
-// Applies ALEXNET_ISA where it is set and not empty; throws like set_isa.
-void set_isa_from_environment();
 
 }  // namespace alexnet::cpu
 

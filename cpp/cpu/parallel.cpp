@@ -45,6 +45,13 @@ int threads_from(const char* variable) {
     return static_cast<int>(value);
 }
 
+int default_threads() {
+    for (const char* variable : {"ALEXNET_NUM_THREADS", "OMP_NUM_THREADS"}) {
+        if (const int threads = threads_from(variable)) return threads;
+    }
+    return affinity_count();
+}
+
 #if defined(_OPENMP)
 
 // GNU OpenMP keeps its pool of worker threads with the thread that started them, and a fork copies
@@ -71,25 +78,16 @@ bool has_openmp() {
 }
 
 int num_threads() {
-    if (!has_openmp()) return 1;
     int threads = thread_count.load(std::memory_order_relaxed);
     if (threads == 0) {
-        threads = affinity_count();
-        thread_count.store(threads, std::memory_order_relaxed);
+        const int found = default_threads();
+        // Another thread may have called set_num_threads: then its number stands.
+        if (thread_count.compare_exchange_strong(threads, found)) threads = found;
     }
-    return threads;
+    return has_openmp() ? threads : 1;
 }
 
 void set_num_threads(int threads) { thread_count.store(threads, std::memory_order_relaxed); }
-
-void set_num_threads_from_environment() {
-    for (const char* variable : {"ALEXNET_NUM_THREADS", "OMP_NUM_THREADS"}) {
-        if (const int threads = threads_from(variable)) {
-            set_num_threads(threads);
-            return;
-        }
-    }
-}
 
 void run_team(int threads, void (*body)(void*, int, int), void* context) {
 #if defined(_OPENMP)

@@ -13,13 +13,11 @@
 namespace alexnet::cpu {
 
 // Without set_num_threads: ALEXNET_NUM_THREADS, else OMP_NUM_THREADS, else the processors that the
-// process may run on (its affinity). Without OpenMP always 1.
+// process may run on (its affinity), found at the first call, which throws std::invalid_argument
+// for a variable that is no positive integer. Without OpenMP always 1.
 int num_threads();
 void set_num_threads(int threads);  // threads >= 1
 bool has_openmp();
-
-// Reads the environment; throws std::invalid_argument for a value that is not a positive integer.
-void set_num_threads_from_environment();
 
 // Calls body(context, thread, team) once on every thread of a team of at most `threads`. The body
 // must not throw. Works in a process that was forked after an earlier call, too.

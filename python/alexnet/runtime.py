@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
 from typing import Any
 
 from alexnet import _cpu
@@ -23,7 +22,6 @@ __all__ = [
 def build_info() -> dict[str, Any]:
     """How this copy was built: version, compiler, OpenMP, sanitizers, CUDA; plain JSON values."""
     return {
-        "version": version("alexnet"),
         "python": platform.python_version(),
         "machine": platform.machine(),
         **_cpu.build_info(),
