@@ -97,8 +97,6 @@ const char* unsupported(const Conv2dShape& s, ConvDirection direction) {
 // its rate; transforming a value takes about 40 units, a value of the weights about 70, once a
 // call.
 bool is_faster(const Conv2dShape& s, ConvDirection direction) {
-    // The blocks of a strided window hold too few channels for the sums over tiles to gain.
-    if (direction == ConvDirection::kBackwardWeight && s.stride_height > 1) return false;
     // With few channels the transforms outweigh the products, and tiles of the products are ragged.
     if (std::min(s.group_in() * s.stride_height * s.stride_width, s.group_out()) < 16) return false;
     const bool input = direction == ConvDirection::kBackwardInput;
