@@ -21,8 +21,11 @@
 namespace alexnet::cpu {
 namespace {
 
-constexpr size_t kDepth = 256;           // of one block of the summation index
-constexpr size_t kColumns = 512;         // of one block of weights: 256 × 512 floats stay in L2
+constexpr size_t kDepth = 256;           // of one block of the summation index in the gradients
+constexpr size_t kForwardDepth = 64;     // the same in forward: 64 rows of weights, of
+constexpr size_t kColumns = 2048;        // columns that a task owns: 512 KiB, in long runs
+constexpr size_t kFewRows = 4;           // of the batch: fewer than repay packing the weights
+constexpr size_t kRowsAtOnce = 32;       // of the weights, for all rows of the batch: stay in L2
 constexpr size_t kRowGap = 16;           // floats between the rows of a copied block
 constexpr size_t kWorthATask = 1 << 16;  // multiply-adds
 
@@ -38,6 +41,44 @@ size_t columns_a_task(const KernelTable& k, size_t columns, size_t threads) {
     return std::min(kColumns, panels * k.gemm_nr);
 }
 
+// A few rows of the batch: the weights are read in place, block after block for a range of columns.
+void dense_few_rows(const KernelTable& k, const DenseShape& s, const float* x, const float* weight,
+                    const float* bias, bool relu, float* y) {
+    const int threads = num_threads();
+    const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
+    const size_t sums_size = padded(s.batch * width);
+    float* memory = scratch(Slot::kPackedB, static_cast<size_t>(threads) * sums_size);
+    parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
+        float* sums = memory + thread * sums_size;
+        const size_t first = task * width;
+        const size_t columns = std::min(width, s.out_features - first);
+        for (size_t begin = 0; begin < s.in_features; begin += kForwardDepth) {
+            const size_t depth = std::min(kForwardDepth, s.in_features - begin);
+            std::fill_n(sums, s.batch * columns, 0.0f);
+            for (size_t i = 0; i < depth; i += kRowsAtOnce) {
+                const size_t rows = std::min(kRowsAtOnce, depth - i);
+                const float* w = weight + (begin + i) * s.out_features + first;
+                for (size_t b = 0; b < s.batch; ++b) {
+                    k.add_weighted_rows(rows, columns, x + b * s.in_features + begin + i, w,
+                                        s.out_features, sums + b * columns);
+                }
+            }
+            const float one = 1.0f;
+            for (size_t b = 0; b < s.batch; ++b) {
+                float* row = y + b * s.out_features + first;
+                if (begin > 0) {
+                    k.add_weighted_rows(1, columns, &one, sums + b * columns, columns, row);
+                } else {
+                    k.copy(columns, sums + b * columns, row);
+                }
+                if (begin + depth < s.in_features) continue;
+                if (bias) k.add_weighted_rows(1, columns, &one, bias + first, columns, row);
+                if (relu) k.relu(columns, row, row);
+            }
+        }
+    });
+}
+
 }  // namespace
 
 // For a range of columns: block after block of the weights is packed, and multiplied with all rows.
@@ -45,10 +86,11 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
            float* y) {
     if (s.batch == 0) return;
     const KernelTable& k = kernels();
+    if (s.batch <= kFewRows) return dense_few_rows(k, s, x, weight, bias, relu, y);
     const int threads = num_threads();
     const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
-    const size_t packed_size = padded(width * kDepth);
-    const size_t block_size = padded(s.batch * (kDepth + kRowGap));
+    const size_t packed_size = padded(width * kForwardDepth);
+    const size_t block_size = padded(s.batch * (kForwardDepth + kRowGap));
     float* memory =
         scratch(Slot::kPackedB, static_cast<size_t>(threads) * (packed_size + block_size));
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
@@ -56,18 +98,20 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
         float* block = packed + packed_size;
         const size_t first = task * width;
         const size_t last = std::min(first + width, s.out_features);
-        for (size_t begin = 0; begin < s.in_features; begin += kDepth) {
-            const size_t depth = std::min(kDepth, s.in_features - begin);
+        for (size_t begin = 0; begin < s.in_features; begin += kForwardDepth) {
+            const size_t depth = std::min(kForwardDepth, s.in_features - begin);
             const bool final_block = begin + depth == s.in_features;
             const GemmSegment segment{0, depth};
             copy_block(k, s.batch, depth, x + begin, s.in_features, block);
             const Product product{s.batch, block, depth + kRowGap, 1, y, s.out_features};
-            const float* rows = weight + begin * s.out_features;
+            const size_t whole = (last - first) / k.gemm_nr, rest = (last - first) % k.gemm_nr;
             for (size_t i = 0; i < depth; ++i) {
-                for (size_t column = first; column < last; column += k.gemm_nr) {
-                    const size_t n = std::min(k.gemm_nr, last - column);
-                    pack_panel(k, 1, n, rows + i * s.out_features + column, 0,
-                               packed + (column - first) * depth + i * k.gemm_nr);
+                const float* row = weight + (begin + i) * s.out_features + first;
+                float* target = packed + i * k.gemm_nr;
+                k.copy_rows(whole, k.gemm_nr, row, k.gemm_nr, target, depth * k.gemm_nr);
+                if (rest > 0) {
+                    pack_panel(k, 1, rest, row + whole * k.gemm_nr, 0,
+                               target + whole * depth * k.gemm_nr);
                 }
             }
             for (size_t column = first; column < last; column += k.gemm_nr) {

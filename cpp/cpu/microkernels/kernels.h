@@ -91,6 +91,10 @@ struct KernelTable {
     size_t gemm_mr, gemm_nr;  // register tile: gemm[r - 1] computes r <= gemm_mr rows
     const GemmKernel* gemm;
 
+    // dense.cpp
+    void (*add_weighted_rows)(size_t rows, size_t columns, const float* x, const float* w,
+                              size_t w_row, float* y);
+
     // copy.cpp
     void (*copy)(size_t n, const float* x, float* y);
     void (*copy_rows)(size_t rows, size_t columns, const float* x, size_t x_row, float* y,

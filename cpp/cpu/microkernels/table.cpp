@@ -7,6 +7,8 @@ namespace alexnet::ALEXNET_ISA {
 
 // Defined in the file of the same name in this folder.
 extern const GemmKernel gemm_kernels[];
+void add_weighted_rows(size_t rows, size_t columns, const float* x, const float* w, size_t w_row,
+                       float* y);
 void copy(size_t n, const float* x, float* y);
 void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
 void stream_fence();
@@ -58,6 +60,7 @@ const KernelTable table = {
     2 * kLanes,  // gemm_nr
 #endif
     gemm_kernels,
+    add_weighted_rows,
     copy,
     copy_rows,
     stream_fence,
