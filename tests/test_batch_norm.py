@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import alexnet
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+import alexnet
 from alexnet import cpu, reference
 from support import TAIL_SIZES, Guarded, random_array, relative_error
 

@@ -1,20 +1,19 @@
 """Winograd convolution: ragged tiles, space-to-depth, what it refuses, and what "auto" stands for.
 
 The bound: the float32 transforms of up to 8 interpolation points multiply rounding errors by the
-norms of their matrices; for ReLU-like inputs that is 2e-6 (6 points) to 5e-6 (8 points) relative L2,
-measured over many draws. 1e-5 leaves a factor of two. Few channels average less: the smallest
-shapes may come nearer to it.
+norms of their matrices; for ReLU-like inputs that is 2e-6 (6 points) to 5e-6 (8 points) relative
+L2, measured over many draws. 1e-5 leaves a factor of two.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import Guarded, random_array, relative_error
 
 import alexnet
 from alexnet import _cpu, cpu, reference
 from alexnet.shapes import conv2d_shape
+from support import Guarded, random_array, relative_error
 
 pytestmark = pytest.mark.usefixtures("isa")
 
@@ -100,7 +99,7 @@ def test_what_it_cannot_serve_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="cannot serve this convolution: its strides differ"):
         cpu.conv2d(x, weight, stride=(1, 2), algorithm="winograd")
     dy = random_array(12, 1, 5, 5, 4)
-    with pytest.raises(ValueError, match="conv2d_backward_input: .*: it has a stride"):
+    with pytest.raises(ValueError, match=r"conv2d_backward_input: .*: it has a stride"):
         cpu.conv2d_backward_input(dy, weight, x.shape, stride=2, algorithm="winograd")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import alexnet
 import numpy as np
 import pytest
+
+import alexnet
 from alexnet import cpu, reference
 from alexnet.random import philox_words
 from support import TAIL_SIZES, Guarded, random_array

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from support import TAIL_SIZES, Guarded, random_array, relative_error
 
 import alexnet
 from alexnet import cpu, reference
+from support import TAIL_SIZES, Guarded, random_array, relative_error
 
 pytestmark = pytest.mark.usefixtures("isa")
 
@@ -190,3 +190,18 @@ def test_bad_arrays() -> None:
         cpu.lrn_backward(x, x.copy(), out=x)
     with pytest.raises(ValueError, match=r"^lrn_backward: out has strides"):
         cpu.lrn_backward(x, x, out=np.zeros((3, 16), np.float32)[:, ::2])
+
+
+def test_the_gradient_through_a_relu_before_it() -> None:
+    x = np.maximum(random_array(70, *(2, 3, 4, 21)), 0)
+    dy = random_array(71, *cpu.lrn(x).shape)
+    for threads in (1, 3):
+        alexnet.set_num_threads(threads)
+        dx = Guarded(x.shape)
+        cpu.lrn_backward(dy, x, through_relu=True, out=dx.array)
+        expected = reference.lrn_backward(dy, x, through_relu=True)
+        np.testing.assert_array_equal(dx.array, cpu.relu_backward(cpu.lrn_backward(dy, x), x))
+        assert relative_error(dx.array, expected) <= 1e-6
+        dx.check()
+    with pytest.raises(TypeError, match="lrn_backward: through_relu is 1, expected True or F"):
+        cpu.lrn_backward(dy, x, through_relu=1)  # type: ignore[arg-type]

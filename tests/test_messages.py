@@ -124,7 +124,8 @@ VALUE_ERRORS = [
     (conv2d(activation="tanh"), "conv2d: activation is 'tanh', expected None or 'relu'"),
     (
         conv2d(algorithm="fft"),
-        "conv2d: algorithm is 'fft', expected one of ('auto', 'naive', 'im2col', 'direct')",
+        "conv2d: algorithm is 'fft', expected one of "
+        "('auto', 'naive', 'im2col', 'direct', 'winograd')",
     ),
     (conv2d(out=zeros(2, 9, 9, 7)), "conv2d: out has shape (2, 9, 9, 7), expected (2, 9, 9, 6)"),
     (

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from alexnet import reference
 from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.models import VARIANTS, AlexNet, variant_named, variants

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from alexnet import reference
 from alexnet.initializers import HeNormal, Initialisation, Normal
 from alexnet.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from alexnet import reference
 from alexnet.models import AlexNet
 from alexnet.optim import SGD, Adam, Optimizer

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import alexnet
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+import alexnet
 from alexnet import cpu, reference
 from support import TAIL_SIZES, Guarded, random_array, relative_error
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import TAIL_SIZES, Guarded, random_array
 
 from alexnet import cpu, reference
+from support import TAIL_SIZES, Guarded, random_array
 
 pytestmark = pytest.mark.usefixtures("isa")
 

@@ -80,7 +80,9 @@ def test_an_unknown_or_unsupported_isa_is_an_error_at_first_use(isa: str, use: s
 
 
 def test_the_command_says_it_in_one_line() -> None:
-    result = python("from alexnet.cli import main; raise SystemExit(main(['info']))", ALEXNET_ISA="x")
+    result = python(
+        "from alexnet.cli import main; raise SystemExit(main(['info']))", ALEXNET_ISA="x"
+    )
     assert result.returncode == 2
     assert result.stderr.startswith("alexnet: error: ALEXNET_ISA: instruction set 'x' is unknown")
     assert result.stderr.count("\n") == 1

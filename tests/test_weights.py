@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
 from alexnet import reference, weights
 from alexnet.models import AlexNet, load
 from alexnet.variant import Variant
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 from small_networks import small_variant
 
 NAMES = ("cifar10-bn", "krizhevsky-2012", "slim-v2", "tf-small")

@@ -184,13 +184,14 @@ void define_lrn(py::module_& m) {
     });
     m.def("lrn_backward",
           [](const py::object& shape, const py::array& dy, const py::array& x, size_t depth_radius,
-             float bias, float alpha, float beta, py::array dx) {
+             float bias, float alpha, float beta, bool through_relu, py::array dx) {
               const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
               const float* pdy = input(dy, "dy", pixels * channels);
               const float* px = input(x, "x", pixels * channels);
               float* out = output(dx, "dx", pixels * channels);
               py::gil_scoped_release release;
-              cpu::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta}, pdy, px, out);
+              cpu::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta}, pdy, px,
+                                through_relu, out);
           });
 }
 
@@ -210,15 +211,15 @@ void define_max_pool2d(py::module_& m) {
         py::gil_scoped_release release;
         cpu::max_pool2d(s, px, out);
     });
-    m.def("max_pool2d_backward",
-          [](const py::object& shape, const py::array& dy, const py::array& x, py::array dx) {
-              const Pool2dShape s = pool2d_shape(shape);
-              const float* pdy = input(dy, "dy", s.output_size());
-              const float* px = input(x, "x", s.input_size());
-              float* out = output(dx, "dx", s.input_size());
-              py::gil_scoped_release release;
-              cpu::max_pool2d_backward(s, pdy, px, out);
-          });
+    m.def("max_pool2d_backward", [](const py::object& shape, const py::array& dy,
+                                    const py::array& x, bool through_relu, py::array dx) {
+        const Pool2dShape s = pool2d_shape(shape);
+        const float* pdy = input(dy, "dy", s.output_size());
+        const float* px = input(x, "x", s.input_size());
+        float* out = output(dx, "dx", s.input_size());
+        py::gil_scoped_release release;
+        cpu::max_pool2d_backward(s, pdy, px, through_relu, out);
+    });
 }
 
 void define_relu(py::module_& m) {

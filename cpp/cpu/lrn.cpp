@@ -44,12 +44,13 @@ void lrn(size_t pixels, size_t channels, const LrnParameters& parameters, const 
 }
 
 void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameters, const float* dy,
-                  const float* x, float* dx) {
+                  const float* x, bool through_relu, float* dx) {
     const KernelTable& k = kernels();
     for_chunks(k, pixels, channels, parameters,
                [&](size_t first, size_t count, const LrnCoefficients& coefficients, float* rows) {
                    const size_t at = first * channels;
-                   k.lrn_backward(count, channels, coefficients, dy + at, x + at, dx + at, rows);
+                   k.lrn_backward(count, channels, coefficients, dy + at, x + at, through_relu,
+                                  dx + at, rows);
                });
 }
 

@@ -33,7 +33,7 @@ PoolRow pool_row(const Pool2dShape& shape, const Rows& rows) {
 
 // The rows [begin, end) of one image's dx; dy, x and dx are those of the image.
 void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin, size_t end,
-                   const float* dy, const float* x, float* dx) {
+                   const float* dy, const float* x, bool through_relu, float* dx) {
     const size_t in_row = shape.in_width * shape.channels;
     const size_t out_row = shape.out_width * shape.channels;
     size_t cleared = begin;  // rows of dx before it have been set to zero, just before their use
@@ -41,6 +41,13 @@ void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin,
         if (row <= cleared) return;
         std::fill(dx + cleared * in_row, dx + row * in_row, 0.0f);
         cleared = row;
+    };
+    size_t finished = begin;  // rows of dx before it are complete, the ReLU's gradient included
+    const auto finish = [&](size_t row) {
+        if (!through_relu || row <= finished) return;
+        const size_t first = finished * in_row;
+        k.relu_backward((row - finished) * in_row, dx + first, x + first, dx + first);
+        finished = row;
     };
     // Windows of the rows before this one end above `begin`.
     const size_t reach = begin + shape.pad_top + 1;
@@ -50,6 +57,7 @@ void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin,
     for (; oh < shape.out_height; ++oh) {
         const Rows rows = rows_of(shape, oh);
         if (rows.first >= end) break;
+        finish(rows.first);
         clear(std::min(rows.end, end));
         const size_t start = rows.first * in_row;
         k.max_pool2d_backward_row(pool_row(shape, rows), dy + oh * out_row, x + start, dx + start,
@@ -57,6 +65,7 @@ void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin,
                                   std::min(end, rows.end) - rows.first);
     }
     clear(end);
+    finish(end);
 }
 
 }  // namespace
@@ -78,7 +87,8 @@ void max_pool2d(const Pool2dShape& shape, const float* x, float* y) {
     });
 }
 
-void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float* x, float* dx) {
+void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float* x,
+                         bool through_relu, float* dx) {
     const KernelTable& k = kernels();
     const size_t image_in = shape.in_height * shape.in_width * shape.channels;
     const size_t image_out = shape.out_height * shape.out_width * shape.channels;
@@ -90,7 +100,7 @@ void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float*
             const size_t first = image * shape.in_height;
             const size_t last = std::min(end, first + shape.in_height);
             backward_rows(k, shape, row - first, last - first, dy + image * image_out,
-                          x + image * image_in, dx + image * image_in);
+                          x + image * image_in, through_relu, dx + image * image_in);
             row = last;
         }
     });

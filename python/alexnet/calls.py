@@ -110,11 +110,18 @@ def check_max_pool2d(
 
 
 def check_max_pool2d_backward(
-    dy: HasShape, x: HasShape, window: Size2d, stride: Size2d, padding: Padding, ceil_mode: bool
+    dy: HasShape,
+    x: HasShape,
+    window: Size2d,
+    stride: Size2d,
+    padding: Padding,
+    ceil_mode: bool,
+    through_relu: bool,
 ) -> Pool2dShape:
     """Check a call of `max_pool2d_backward`."""
     operator = "max_pool2d_backward"
     shape = pool2d_shape(operator, x.shape, window, stride, padding, ceil_mode)
+    check_flag(operator, "through_relu", through_relu)
     check_shape(operator, "dy", dy, shape.output_shape)
     return shape
 
@@ -164,10 +171,17 @@ def check_lrn(
 
 
 def check_lrn_backward(
-    dy: HasShape, x: HasShape, depth_radius: int, bias: float, alpha: float, beta: float
+    dy: HasShape,
+    x: HasShape,
+    depth_radius: int,
+    bias: float,
+    alpha: float,
+    beta: float,
+    through_relu: bool,
 ) -> ChannelsShape:
     """Check a call of `lrn_backward`."""
     check_shape("lrn_backward", "dy", dy, tuple(x.shape))
+    check_flag("lrn_backward", "through_relu", through_relu)
     return check_lrn(x, depth_radius, bias, alpha, beta, operator="lrn_backward")
 
 

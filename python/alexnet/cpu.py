@@ -241,13 +241,14 @@ def lrn_backward(
     bias: float = 1.0,
     alpha: float = 1.0,
     beta: float = 0.5,
+    through_relu: bool = False,
     out: AnyArray | None = None,
 ) -> FloatArray:
     dy = _input("lrn_backward", "dy", dy)
     x = _input("lrn_backward", "x", x)
-    shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta)
+    shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
     dx = _output("lrn_backward", "out", out, x.shape, {"dy": dy, "x": x})
-    _cpu.lrn_backward(shape, dy, x, depth_radius, bias, alpha, beta, dx)
+    _cpu.lrn_backward(shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx)
     return dx
 
 
@@ -280,14 +281,15 @@ def max_pool2d_backward(
     stride: Size2d = 2,
     padding: Padding = "valid",
     ceil_mode: bool = False,
+    through_relu: bool = False,
     out: AnyArray | None = None,
 ) -> FloatArray:
     operator = "max_pool2d_backward"
     dy = _input(operator, "dy", dy)
     x = _input(operator, "x", x)
-    shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode)
+    shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
     dx = _output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
-    _cpu.max_pool2d_backward(shape, dy, x, dx)
+    _cpu.max_pool2d_backward(shape, dy, x, through_relu, dx)
     return dx
 
 

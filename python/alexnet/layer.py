@@ -30,6 +30,9 @@ class Context:
     state: dict[str, Array]
     gradients: dict[str, Array] = field(default_factory=dict)
     training: bool = False
+    # ReLUs whose gradient the next layer's backward takes in: of this layer, of the one before.
+    relu_is_passed: bool = False
+    through_relu: bool = False
     x: Array = None
     y: Array = None
     dy_buffer: Array = None  # the network's own memory for the gradient of y
@@ -42,7 +45,7 @@ class Context:
 
     def before_relu(self, dy: Array, activation: str | None) -> Array:
         """Gradient before a fused ReLU, in the network's own memory: `dy` may be a caller's."""
-        if activation is None:
+        if activation is None or self.relu_is_passed:
             return dy
         return self.operators.relu_backward(dy, self.y, out=self.dy_buffer)
 
@@ -56,6 +59,8 @@ class Layer(ABC):
     """
 
     memory: ClassVar[Literal["own", "in place", "view"]] = "own"
+    # Whether backward can take in the gradient of a ReLU fused into the layer before.
+    passes_relu: ClassVar[bool] = False
 
     name: str
 

@@ -162,6 +162,8 @@ class Dense(_Product):
 class LRN(Layer):
     """Local response normalisation across channels; see `alexnet.lrn` for the formula."""
 
+    passes_relu = True
+
     depth_radius: int
     bias: float
     alpha: float
@@ -183,12 +185,15 @@ class LRN(Layer):
         """From the input, which is all that the gradient needs."""
         if dx is None:
             return None
-        return context.operators.lrn_backward(dy, context.x, **self._how(), out=dx)
+        how = {**self._how(), "through_relu": context.through_relu}
+        return context.operators.lrn_backward(dy, context.x, **how, out=dx)
 
 
 @dataclass(frozen=True)
 class MaxPool2d(Layer):
     """Max-pooling; see `alexnet.max_pool2d`."""
+
+    passes_relu = True
 
     window: Size2d = 3
     stride: Size2d = 2
@@ -217,7 +222,8 @@ class MaxPool2d(Layer):
         """To the first maximum of every window."""
         if dx is None:
             return None
-        return context.operators.max_pool2d_backward(dy, context.x, **self._how(), out=dx)
+        how = {**self._how(), "through_relu": context.through_relu}
+        return context.operators.max_pool2d_backward(dy, context.x, **how, out=dx)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,10 @@ class Network:
         self._arrays = array_kind(self._operators)
         self._generator = Generator(0 if seed is None else seed)
         self._contexts = [self._make_context(index, seed) for index in range(len(self.layers))]
+        for index, layer in enumerate(self.layers[1:]):
+            if layer.passes_relu and self._ends_in_relu(index):
+                self._contexts[index].relu_is_passed = True
+                self._contexts[index + 1].through_relu = True
         self._buffers = Buffers(self._arrays, variant)
         self._parameters = self._by_full_name([context.parameters for context in self._contexts])
         self._layer_state = self._by_full_name([context.state for context in self._contexts])
@@ -186,7 +190,10 @@ class Network:
 
     def _output_is_read_again(self) -> bool:
         owner = self._buffers.last_owner
-        return owner is None or getattr(self.layers[owner], "activation", None) is not None
+        return owner is None or self._ends_in_relu(owner)
+
+    def _ends_in_relu(self, index: int) -> bool:
+        return getattr(self.layers[index], "activation", None) == "relu"
 
     def backward(
         self, dy: Array, *, input_gradient: bool = False, observer: Observer | None = None

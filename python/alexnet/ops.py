@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 def implementation_of(operator: str, argument: str, array: object) -> ModuleType:
-    """The module whose kernels work on arrays of this kind.
+    """Find the module whose kernels work on arrays of this kind.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def implementation_of(operator: str, argument: str, array: object) -> ModuleType
 
 
 def _dispatched(namesake: Callable[P, R]) -> Callable[P, R]:
-    """An operator that calls its namesake of `implementation_of` its first argument."""
+    """Make an operator that calls its namesake of `implementation_of` its first argument."""
     name = namesake.__name__
     first = next(iter(inspect.signature(namesake).parameters))
 

@@ -127,7 +127,8 @@ struct KernelTable {
     void (*lrn)(size_t pixels, size_t channels, const LrnCoefficients& coefficients, const float* x,
                 float* y, float* workspace);
     void (*lrn_backward)(size_t pixels, size_t channels, const LrnCoefficients& coefficients,
-                         const float* dy, const float* x, float* dx, float* workspace);
+                         const float* dy, const float* x, bool through_relu, float* dx,
+                         float* workspace);
 
     // max_pool2d.cpp
     void (*max_pool2d_row)(const PoolRow& row, const float* x, float* y);

@@ -128,7 +128,7 @@ static void forward(size_t pixels, size_t channels, const LrnCoefficients& k, co
 
 template <typename Power>
 static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, const float* dy,
-                     const float* x, float* dx, float* workspace) {
+                     const float* x, bool through_relu, float* dx, float* workspace) {
     const size_t pair = 2 * RowPair::stride(channels, k.radius);
     const RowPair squares(workspace, channels, k.radius);
     const RowPair direct(workspace + pair, channels, k.radius);
@@ -160,7 +160,9 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
                 __builtin_prefetch(dx + pixel + c + kAhead, 1);
                 const Vec sum = mul(factor, window_sum(row + c, k.radius));
                 const Vec v = load_upto(x + pixel + c, n);
-                store_upto(dx + pixel + c, fnma(v, sum, load(direct[step - 2] + c)), n);
+                const Vec gradient = fnma(v, sum, load(direct[step - 2] + c));
+                store_upto(dx + pixel + c, through_relu ? select_positive(v, gradient) : gradient,
+                           n);
             }
         }
     }
@@ -185,13 +187,13 @@ void lrn(size_t pixels, size_t channels, const LrnCoefficients& k, const float* 
 }
 
 void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& k, const float* dy,
-                  const float* x, float* dx, float* workspace) {
+                  const float* x, bool through_relu, float* dx, float* workspace) {
     if (k.beta == 0.75f && s_is_ordinary(k)) {
-        backward<ThreeQuarters>(pixels, channels, k, dy, x, dx, workspace);
+        backward<ThreeQuarters>(pixels, channels, k, dy, x, through_relu, dx, workspace);
     } else if (k.beta == 0.5f) {
-        backward<Half>(pixels, channels, k, dy, x, dx, workspace);
+        backward<Half>(pixels, channels, k, dy, x, through_relu, dx, workspace);
     } else {
-        backward<Any>(pixels, channels, k, dy, x, dx, workspace);
+        backward<Any>(pixels, channels, k, dy, x, through_relu, dx, workspace);
     }
 }
 

@@ -29,7 +29,7 @@ size_t lrn_workspace(size_t channels, size_t radius);
 void lrn(size_t pixels, size_t channels, const LrnCoefficients& coefficients, const float* x,
          float* y, float* workspace);
 void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& coefficients,
-                  const float* dy, const float* x, float* dx, float* workspace);
+                  const float* dy, const float* x, bool through_relu, float* dx, float* workspace);
 void max_pool2d_row(const PoolRow& row, const float* x, float* y);
 void max_pool2d_backward_row(const PoolRow& row, const float* dy, const float* x, float* dx,
                              size_t first_row, size_t end_row);

@@ -21,8 +21,9 @@ namespace cpu {
 void lrn(size_t pixels, size_t channels, const LrnParameters& parameters, const float* x, float* y);
 
 // dx[c] = dy[c]·s[c]^-beta - 2·alpha·beta·x[c] · Σ dy[c']·x[c']·s[c']^(-beta-1),  s from x anew
+// through_relu: x is a ReLU's output, and dx the gradient at its input: 0 where x is not positive.
 void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameters, const float* dy,
-                  const float* x, float* dx);
+                  const float* x, bool through_relu, float* dx);
 
 }  // namespace cpu
 }  // namespace alexnet

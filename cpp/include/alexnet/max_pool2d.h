@@ -29,7 +29,9 @@ namespace cpu {
 void max_pool2d(const Pool2dShape& shape, const float* x, float* y);
 
 // dx[n,h,w,c] = sum of dy over the windows whose maximum is x[n,h,w,c].
-void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float* x, float* dx);
+// through_relu: x is a ReLU's output, and dx the gradient at its input: 0 where x is not positive.
+void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float* x,
+                         bool through_relu, float* dx);
 
 }  // namespace cpu
 }  // namespace alexnet

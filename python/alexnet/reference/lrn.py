@@ -40,20 +40,25 @@ def lrn_backward(
     bias: float = 1.0,
     alpha: float = 1.0,
     beta: float = 0.5,
+    through_relu: bool = False,
     out: FloatArray | None = None,
 ) -> FloatArray:
     """Gradient dx, given dy and the input x of the forward call; s is computed again.
 
     x_c reaches y_c directly and every y_c' of its window through s_c':
     dx_c = dy_c * s_c ** -beta - 2 * alpha * beta * x_c * sum of dy_c' * x_c' * s_c' ** (-beta - 1).
+
+    through_relu: x is a ReLU's output, and the gradient at that ReLU's input is wanted: dx_c is 0
+    where x_c is not positive, as `relu_backward` has it.
     """
     gradient = as_float64("lrn_backward", "dy", dy)
     values = as_float64("lrn_backward", "x", x)
-    calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta)
+    calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
     check_result("lrn_backward", out, x.shape, {"dy": dy, "x": x})
     scale = bias + alpha * _window_sum(values**2, depth_radius)
     shared = _window_sum(gradient * values * scale ** (-beta - 1), depth_radius)
-    return deliver(gradient * scale**-beta - 2 * alpha * beta * values * shared, out)
+    dx = gradient * scale**-beta - 2 * alpha * beta * values * shared
+    return deliver(np.where(values > 0, dx, 0) if through_relu else dx, out)
 
 
 def _window_sum(values: Float64Array, depth_radius: int) -> Float64Array:

@@ -48,13 +48,18 @@ def max_pool2d_backward(
     stride: Size2d = 2,
     padding: Padding = "valid",
     ceil_mode: bool = False,
+    through_relu: bool = False,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Gradient dx, given dy (batch, out_height, out_width, channels) and the input x."""
+    """Gradient dx, given dy (batch, out_height, out_width, channels) and the input x.
+
+    through_relu: x is a ReLU's output, and the gradient at that ReLU's input is wanted: dx is 0
+    where x is not positive, as `relu_backward` has it.
+    """
     operator = "max_pool2d_backward"
     gradient = as_float64(operator, "dy", dy)
     image = as_float64(operator, "x", x)
-    shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode)
+    shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
     check_result(operator, out, shape.input_shape, {"dy": dy, "x": x})
     dx = np.zeros(shape.input_shape)
     windows = zip(_windows(image, shape), _windows(dx, shape), strict=True)
@@ -65,7 +70,7 @@ def max_pool2d_backward(
         winner = np.arange(covered)[:, np.newaxis] == first[:, np.newaxis, :]
         share = np.where(winner, gradient[:, row, column, :][:, np.newaxis, :], 0)
         gradients += share.reshape(pixels.shape)
-    return deliver(dx, out)
+    return deliver(np.where(image > 0, dx, 0) if through_relu else dx, out)
 
 
 def _windows(image: Float64Array, shape: Pool2dShape) -> Iterator[tuple[int, int, Float64Array]]:
