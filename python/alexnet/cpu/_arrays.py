@@ -1,0 +1,59 @@
+"""Arrays in and out of the CPU operators: float32, C-contiguous."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet.checks import AnyArray, Shape, check_array, check_out, check_outs
+
+P = ParamSpec("P")
+R = TypeVar("R")
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+
+
+def documented_as(namesake: Callable[..., object]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a function the docstring of the reference operator that it implements."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        function.__doc__ = namesake.__doc__
+        return function
+
+    return decorate
+
+
+def as_input(operator: str, argument: str, array: object) -> FloatArray:
+    """`array` as C-contiguous float32: itself, or a copy where only the layout differs."""
+    return np.asarray(check_array(operator, argument, array), dtype=np.float32, order="C")
+
+
+def make_output(
+    operator: str,
+    argument: str,
+    out: object,
+    shape: tuple[int, ...],
+    inputs: Mapping[str, AnyArray | None],
+    *,
+    may_be: str | None = None,
+) -> FloatArray:
+    """`out` where it is given and fits, else a new array."""
+    if out is None:
+        return np.empty(shape, np.float32)
+    return check_out(operator, argument, out, shape, inputs, may_be=may_be)  # type: ignore[return-value]
+
+
+def make_outputs(
+    operator: str,
+    out: object,
+    shapes: Mapping[str, Shape],
+    inputs: Mapping[str, AnyArray | None],
+) -> list[FloatArray]:
+    """One array for each of `shapes`: the entry of `out` where one is given, else a new array."""
+    given = check_outs(operator, out, shapes, inputs)
+    return [
+        np.empty(shape, np.float32) if array is None else array  # type: ignore[misc]
+        for array, shape in zip(given, shapes.values(), strict=True)
+    ]

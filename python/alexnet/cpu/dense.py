@@ -1,0 +1,56 @@
+"""Dense layer on the CPU; see `alexnet.reference.dense`."""
+
+from __future__ import annotations
+
+from alexnet import _cpu, calls, reference
+from alexnet.checks import AnyArray
+from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output, make_outputs
+
+
+@documented_as(reference.dense)
+def dense(
+    x: AnyArray,
+    weight: AnyArray,
+    bias: AnyArray | None = None,
+    *,
+    activation: str | None = None,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    x = as_input("dense", "x", x)
+    weight = as_input("dense", "weight", weight)
+    bias = None if bias is None else as_input("dense", "bias", bias)
+    shape = calls.check_dense(x, weight, bias, activation)
+    inputs = {"x": x, "weight": weight, "bias": bias}
+    y = make_output("dense", "out", out, shape.output_shape, inputs)
+    _cpu.dense(shape, x, weight, bias, activation == "relu", y)
+    return y
+
+
+@documented_as(reference.dense_backward_input)
+def dense_backward_input(
+    dy: AnyArray, weight: AnyArray, *, out: AnyArray | None = None
+) -> FloatArray:
+    operator = "dense_backward_input"
+    dy = as_input(operator, "dy", dy)
+    weight = as_input(operator, "weight", weight)
+    shape = calls.check_dense_backward_input(dy, weight)
+    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    _cpu.dense_backward_input(shape, dy, weight, dx)
+    return dx
+
+
+@documented_as(reference.dense_backward_weight)
+def dense_backward_weight(
+    dy: AnyArray,
+    x: AnyArray,
+    *,
+    out: tuple[AnyArray | None, AnyArray | None] | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    operator = "dense_backward_weight"
+    dy = as_input(operator, "dy", dy)
+    x = as_input(operator, "x", x)
+    shape = calls.check_dense_backward_weight(dy, x)
+    shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
+    _cpu.dense_backward_weight(shape, dy, x, dweight, dbias)
+    return dweight, dbias

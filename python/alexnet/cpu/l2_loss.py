@@ -1,0 +1,23 @@
+"""L2 loss on the CPU; see `alexnet.reference.l2_loss`."""
+
+from __future__ import annotations
+
+from alexnet import _cpu, reference
+from alexnet.checks import AnyArray
+from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output
+
+
+@documented_as(reference.l2_loss)
+def l2_loss(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
+    x = as_input("l2_loss", "x", x)
+    loss = make_output("l2_loss", "out", out, (), {"x": x})
+    _cpu.l2_loss(x, loss)
+    return loss
+
+
+@documented_as(reference.l2_loss_backward)
+def l2_loss_backward(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
+    x = as_input("l2_loss_backward", "x", x)
+    dx = make_output("l2_loss_backward", "out", out, x.shape, {"x": x})
+    _cpu.l2_loss_backward(x, dx)
+    return dx

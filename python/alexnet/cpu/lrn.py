@@ -1,0 +1,44 @@
+"""Local response normalisation on the CPU; see `alexnet.reference.lrn`."""
+
+from __future__ import annotations
+
+from alexnet import _cpu, calls, reference
+from alexnet.checks import AnyArray
+from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output
+
+
+@documented_as(reference.lrn)
+def lrn(
+    x: AnyArray,
+    *,
+    depth_radius: int = 5,
+    bias: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 0.5,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    x = as_input("lrn", "x", x)
+    shape = calls.check_lrn(x, depth_radius, bias, alpha, beta)
+    y = make_output("lrn", "out", out, x.shape, {"x": x})
+    _cpu.lrn(shape, x, depth_radius, bias, alpha, beta, y)
+    return y
+
+
+@documented_as(reference.lrn_backward)
+def lrn_backward(
+    dy: AnyArray,
+    x: AnyArray,
+    *,
+    depth_radius: int = 5,
+    bias: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 0.5,
+    through_relu: bool = False,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    dy = as_input("lrn_backward", "dy", dy)
+    x = as_input("lrn_backward", "x", x)
+    shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
+    dx = make_output("lrn_backward", "out", out, x.shape, {"dy": dy, "x": x})
+    _cpu.lrn_backward(shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx)
+    return dx

@@ -1,0 +1,46 @@
+"""Max-pooling on the CPU; see `alexnet.reference.max_pool2d`."""
+
+from __future__ import annotations
+
+from alexnet import _cpu, calls, reference
+from alexnet.checks import AnyArray, Size2d
+from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output
+from alexnet.shapes import Padding
+
+
+@documented_as(reference.max_pool2d)
+def max_pool2d(
+    x: AnyArray,
+    *,
+    window: Size2d = 3,
+    stride: Size2d = 2,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    x = as_input("max_pool2d", "x", x)
+    shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
+    y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x})
+    _cpu.max_pool2d(shape, x, y)
+    return y
+
+
+@documented_as(reference.max_pool2d_backward)
+def max_pool2d_backward(
+    dy: AnyArray,
+    x: AnyArray,
+    *,
+    window: Size2d = 3,
+    stride: Size2d = 2,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    through_relu: bool = False,
+    out: AnyArray | None = None,
+) -> FloatArray:
+    operator = "max_pool2d_backward"
+    dy = as_input(operator, "dy", dy)
+    x = as_input(operator, "x", x)
+    shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
+    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
+    _cpu.max_pool2d_backward(shape, dy, x, through_relu, dx)
+    return dx

@@ -1,0 +1,25 @@
+"""ReLU on the CPU; see `alexnet.reference.relu`."""
+
+from __future__ import annotations
+
+from alexnet import _cpu, calls, reference
+from alexnet.checks import AnyArray
+from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output
+
+
+@documented_as(reference.relu)
+def relu(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
+    x = as_input("relu", "x", x)
+    y = make_output("relu", "out", out, x.shape, {"x": x}, may_be="x")
+    _cpu.relu(x, y)
+    return y
+
+
+@documented_as(reference.relu_backward)
+def relu_backward(dy: AnyArray, y: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
+    dy = as_input("relu_backward", "dy", dy)
+    y = as_input("relu_backward", "y", y)
+    calls.check_relu_backward(dy, y)
+    dx = make_output("relu_backward", "out", out, dy.shape, {"dy": dy, "y": y}, may_be="dy")
+    _cpu.relu_backward(dy, y, dx)
+    return dx

@@ -1,0 +1,45 @@
+"""Softmax cross-entropy on the CPU; see `alexnet.reference.softmax_cross_entropy`."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet import _cpu, calls, reference
+from alexnet.checks import AnyArray, check_integer_array
+from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output
+
+
+@documented_as(reference.softmax_cross_entropy)
+def softmax_cross_entropy(
+    logits: AnyArray, labels: AnyArray, *, out: AnyArray | None = None
+) -> FloatArray:
+    operator = "softmax_cross_entropy"
+    logits = as_input(operator, "logits", logits)
+    indices = _labels(operator, logits, labels)
+    loss = make_output(operator, "out", out, (), {"logits": logits, "labels": labels})
+    batch, classes = logits.shape
+    _cpu.softmax_cross_entropy(batch, classes, logits, indices, loss)
+    return loss
+
+
+@documented_as(reference.softmax_cross_entropy_backward)
+def softmax_cross_entropy_backward(
+    logits: AnyArray, labels: AnyArray, *, out: AnyArray | None = None
+) -> FloatArray:
+    operator = "softmax_cross_entropy_backward"
+    logits = as_input(operator, "logits", logits)
+    indices = _labels(operator, logits, labels)
+    dlogits = make_output(operator, "out", out, logits.shape, {"logits": logits, "labels": labels})
+    batch, classes = logits.shape
+    _cpu.softmax_cross_entropy_backward(batch, classes, logits, indices, dlogits)
+    return dlogits
+
+
+def _labels(operator: str, logits: FloatArray, labels: object) -> npt.NDArray[np.int64]:
+    """`labels` as C-contiguous int64, each of them a class."""
+    integers = check_integer_array(operator, "labels", labels)
+    batch, classes = calls.check_softmax_cross_entropy(operator, logits, integers)
+    if batch:
+        calls.check_label_range(operator, int(integers.min()), int(integers.max()), classes)
+    return np.ascontiguousarray(integers, dtype=np.int64)
