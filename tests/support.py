@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 import alexnet
-from alexnet.tolerance import product_bound
+from alexnet import tolerance
 
 # ALEXNET_ISA narrows a run to one instruction set; otherwise every one of this machine is tested.
 ISAS = (os.environ["ALEXNET_ISA"],) if os.environ.get("ALEXNET_ISA") else alexnet.available_isas()
@@ -33,25 +33,13 @@ SENTINEL = np.float32(-123456.789)
 
 
 def relative_error(actual: npt.ArrayLike, expected: npt.ArrayLike) -> float:
-    """L2 norm of the difference over that of `expected`; NaN anywhere gives NaN or infinity.
-
-    Compare as ``error <= bound``, which NaN fails.
-    """
-    actual = np.asarray(actual, np.float64)
-    expected = np.asarray(expected, np.float64)
-    assert actual.shape == expected.shape, (actual.shape, expected.shape)
-    if actual.size == 0:
-        return 0.0
-    norm = float(np.linalg.norm(expected.ravel()))
-    difference = float(np.linalg.norm((actual - expected).ravel()))
-    if norm == 0.0:
-        return 0.0 if difference == 0.0 else float("inf")
-    return difference / norm
+    """`alexnet.tolerance.relative_error` of anything that NumPy makes an array of."""
+    return tolerance.relative_error(np.asarray(actual), np.asarray(expected))
 
 
 def largest_product_error(depth: int) -> float:
     """Bound of the relative L2 error of sums of `depth` products."""
-    return min(LARGEST_PRODUCT_ERROR, product_bound(depth))
+    return min(LARGEST_PRODUCT_ERROR, tolerance.product_bound(depth))
 
 
 def random_array(seed: int, *shape: int, scale: float = 1.0) -> npt.NDArray[np.float32]:
