@@ -31,11 +31,50 @@ def batch_norm(
     activation: str | None = None,
     out: FloatArray | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return y, mean and variance; gamma, beta, mean and variance are (channels,).
+    """Batch normalisation, with ReLU fused.
 
-    Without `mean` and `variance` those of the batch are computed, used and returned (training);
-    an empty batch has zeros. With both, those are used and returned (inference). `activation`
-    "relu" is applied to y.
+        y = gamma * (x - mean) / sqrt(variance + epsilon) + beta      for each channel
+
+    Arrays are float32 (the reference: float64 too, and new results are float64), the inputs with
+    any strides.
+
+    Parameters
+    ----------
+    x : array (batch, ..., channels)
+        Two axes or more. Only the batch may be 0.
+    gamma, beta : array (channels,)
+        Scale and shift.
+    mean, variance : array (channels,), optional
+        Both None: training, with the statistics of x over all axes but the last. Both given:
+        inference, with these.
+    epsilon : float
+        Greater than 0.
+    activation : None or "relu"
+        Applied to y.
+    out : array of x's shape, optional
+        For y: float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input.
+        Filled and returned; a new array where it is None.
+
+    Returns
+    -------
+    y : array of x's shape
+    mean, variance : array (channels,)
+        Those that were used; 0 in training on an empty batch. `batch_norm_backward` takes them.
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit; only one of `mean` and `variance` is given; `epsilon`, `activation` or
+        `out` is not as said above.
+
+    Notes
+    -----
+    Ioffe and Szegedy 2015, algorithm 1. The variance is the biased one, divided by the n numbers of
+    a channel. Running averages for inference are the caller's to keep; the paper multiplies their
+    variance by n / (n - 1).
     """
     operator = "batch_norm"
     values = as_float64(operator, "x", x)
@@ -71,17 +110,52 @@ def batch_norm_backward(
     training: bool = True,
     out: tuple[FloatArray | None, FloatArray | None, FloatArray | None] | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Gradients dx, dgamma and dbeta, given dy at the output of the affine map.
+    """Gradients of `batch_norm` with respect to x, gamma and beta.
 
-    `mean` and `variance` are those that the forward call returned. In training they depend on x:
-    with z = (x - mean) / sqrt(variance + epsilon),
-
-        dgamma = sum(dy * z)     dbeta = sum(dy)
+        z = (x - mean) / sqrt(variance + epsilon)
+        dgamma = sum(dy * z)     dbeta = sum(dy)      over all axes but the last, n numbers
         dx = gamma / sqrt(variance + epsilon) * (dy - dbeta / n - z * dgamma / n)
 
-    With training=False they are constants and the last two terms are absent. The mask of a fused
-    ReLU is the caller's to apply, with `relu_backward`. `out` is (dx, dgamma, dbeta), None for an
-    array to allocate.
+    Arrays are float32 (the reference: float64 too, and new results are float64), the inputs with
+    any strides.
+
+    Parameters
+    ----------
+    dy : array of x's shape
+        Gradient at the output of the affine map: the mask of a fused ReLU is the caller's to apply,
+        with `relu_backward`.
+    x : array (batch, ..., channels)
+        Input of the forward call.
+    gamma : array (channels,)
+    mean, variance : array (channels,)
+        Those that the forward call returned.
+    epsilon : float
+        That of the forward call.
+    training : bool
+        True: mean and variance are those of x and depend on it. False: they are constants, and the
+        last two terms of dx are absent.
+    out : tuple (dx, dgamma, dbeta), optional
+        Each None, or an array of the shape below: float32 (the reference: float64 too),
+        C-contiguous, writeable, overlapping neither an input nor another of them. Filled and
+        returned; a new array for each None.
+
+    Returns
+    -------
+    dx : array of x's shape
+    dgamma, dbeta : array (channels,)
+        0 for an empty batch.
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit, `epsilon` is not greater than 0, or `out` is not as said above.
+
+    Notes
+    -----
+    Ioffe and Szegedy 2015, section 3, the gradients through the statistics collected in one term.
     """
     operator = "batch_norm_backward"
     gradient = as_float64(operator, "dy", dy)

@@ -32,7 +32,13 @@ from alexnet.shapes import Conv2dShape, Padding
 
 
 def conv2d_algorithms() -> tuple[str, ...]:
-    """Names that `algorithm` takes beside "auto"."""
+    """Names that the `algorithm` of the convolutions takes beside "auto".
+
+    Returns
+    -------
+    tuple of str
+        ("naive", "im2col", "direct", "winograd"); the Notes of `conv2d` say what sets them apart.
+    """
     return CONV2D_ALGORITHMS
 
 
@@ -48,11 +54,59 @@ def conv2d(
     algorithm: str = "auto",
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Convolve x (batch, height, width, in) with weight (kernel_h, kernel_w, in / groups, out).
+    """2-D convolution (a cross-correlation: the kernel is not flipped), with bias and ReLU fused.
 
-    bias (out,) is added and `activation` "relu" applied to the sum. Returns y (batch, out_height,
-    out_width, out) with out_height = floor((height + top + bottom - kernel_h) / stride_h) + 1.
-    `algorithm` is "auto" or one of `conv2d_algorithms()`; the reference has one for all names.
+        y[n, i, j, k] = bias[k] + sum over (r, s, c) of
+                  x[n, i * stride_h + r - top, j * stride_w + s - left, c] * weight[r, s, c, k]
+
+    with x zero outside the image. Arrays are float32 (the reference: float64 too, and new results
+    are float64), the inputs with any strides.
+
+    Parameters
+    ----------
+    x : array (batch, height, width, in)
+        Image, NHWC. Only the batch may be 0.
+    weight : array (kernel_h, kernel_w, in / groups, out)
+        Kernel, HWIO.
+    bias : array (out,), optional
+    stride : int or (height, width)
+        At least 1; may exceed the kernel.
+    padding : "same", "valid", int or ((top, bottom), (left, right))
+        Zeros around the image. "same" is TensorFlow's: along an axis, max(0, (ceil(in / stride) -
+        1) * stride + kernel - in) pixels in total, half of them before and the odd one after, which
+        gives ceil(in / stride) outputs. "valid" is 0.
+    groups : int
+        Divides in and out: run g of the channels of y sees run g of the channels of x only.
+    activation : None or "relu"
+        Applied to the sum with the bias.
+    algorithm : str
+        "auto" or one of `conv2d_algorithms()`.
+    out : array of y's shape, optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    y : array (batch, out_height, out_width, out)
+        out_height = floor((height + top + bottom - kernel_h) / stride_h) + 1; the width likewise.
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit or the kernel exceeds the padded image; a parameter is out of range; `out`
+        is not as said above; `algorithm` is unknown or cannot serve this shape (the text says why).
+
+    Notes
+    -----
+    "naive", "im2col" and "direct" have a relative L2 error of 1e-7 to 5e-7. "winograd" (Lavin and
+    Gray, arXiv 1509.09308) has 2e-6 to 5e-6, and spreads NaN and infinity over a whole tile, up to
+    6x6 outputs: ask for "direct" where that matters. It serves equal strides, and kernels that span
+    2 to 6 strides each way; with a stride, one group only. "auto" decides by the shape alone:
+    "winograd" where a count of operations promises it to be faster (cpp/cpu/winograd.cpp), else
+    "direct". The reference computes every choice the same way and refuses none.
     """
     image = as_float64("conv2d", "x", x)
     kernel = as_float64("conv2d", "weight", weight)
@@ -83,7 +137,49 @@ def conv2d_backward_input(
     algorithm: str = "auto",
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Gradient dx of shape `input_shape`, given dy (batch, out_height, out_width, out)."""
+    """Gradient of `conv2d` with respect to x.
+
+        dx[n, h, w, c] = sum of dy[n, i, j, k] * weight[r, s, c, k] over all (i, j, k, r, s) with
+                         i * stride_h + r - top = h and j * stride_w + s - left = w
+
+    (k runs over the group of c.) Arrays are float32 (the reference: float64 too, and new results
+    are float64), the inputs with any strides.
+
+    Parameters
+    ----------
+    dy : array (batch, out_height, out_width, out)
+        Gradient at the output, before bias and activation: the mask of a fused ReLU is the caller's
+        to apply, with `relu_backward`.
+    weight : array (kernel_h, kernel_w, in / groups, out)
+    input_shape : tuple or list of 4 ints
+        (batch, height, width, in) of x; with a stride, the shape of dy does not determine it.
+    stride, padding, groups
+        Those of the forward call; see `conv2d`.
+    algorithm : str
+        "auto" or one of `conv2d_algorithms()`; see the Notes.
+    out : array of shape `input_shape`, optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    dx : array of shape `input_shape`
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit each other and the parameters; a parameter is out of range; `out` is not
+        as said above; `algorithm` is unknown or cannot serve this shape (the text says why).
+
+    Notes
+    -----
+    The chain rule on the formula of `conv2d`; choice and errors of the algorithms are as there.
+    "winograd" serves stride 1 only here, padding at the top and left smaller than the kernel, and
+    kernels of 2 to 6 each way; NaN and infinity in dy spread over a tile of dx.
+    """
     operator = "conv2d_backward_input"
     gradient = as_float64(operator, "dy", dy)
     kernel = as_float64(operator, "weight", weight)
@@ -110,10 +206,50 @@ def conv2d_backward_weight(
     algorithm: str = "auto",
     out: tuple[FloatArray | None, FloatArray | None] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Gradients dweight (kernel_h, kernel_w, in / groups, out) and dbias (out,).
+    """Gradients of `conv2d` with respect to weight and bias.
 
-    dbias is the sum of dy over batch, height and width. `out` is a pair (dweight, dbias); None
-    stands for an array to allocate.
+        dweight[r, s, c, k] = sum over (n, i, j) of
+                  x[n, i * stride_h + r - top, j * stride_w + s - left, c] * dy[n, i, j, k]
+        dbias[k] = sum over (n, i, j) of dy[n, i, j, k]
+
+    with x zero outside the image; both are sums over the batch, and 0 for an empty one. Arrays are
+    float32 (the reference: float64 too, and new results are float64), the inputs with any strides.
+
+    Parameters
+    ----------
+    dy : array (batch, out_height, out_width, out)
+        Gradient at the output, before bias and activation: the mask of a fused ReLU is the caller's
+        to apply, with `relu_backward`.
+    x : array (batch, height, width, in)
+        Input of the forward call.
+    kernel_size : int or (height, width)
+    stride, padding, groups
+        Those of the forward call; see `conv2d`.
+    algorithm : str
+        "auto" or one of `conv2d_algorithms()`; see the Notes of `conv2d`.
+    out : tuple (dweight, dbias), optional
+        Each None, or an array of the shape below: float32 (the reference: float64 too),
+        C-contiguous, writeable, overlapping neither an input nor the other. Filled and returned; a
+        new array for each None.
+
+    Returns
+    -------
+    dweight : array (kernel_h, kernel_w, in / groups, out)
+    dbias : array (out,)
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit each other and the parameters; a parameter is out of range; `out` is not
+        as said above; `algorithm` is unknown or cannot serve this shape (the text says why).
+
+    Notes
+    -----
+    The chain rule on the formula of `conv2d`; choice, limits and errors of the algorithms are as
+    there. With "winograd", NaN and infinity may spread over all taps of their channels.
     """
     operator = "conv2d_backward_weight"
     gradient = as_float64(operator, "dy", dy)

@@ -25,7 +25,40 @@ def dense(
     activation: str | None = None,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Multiply x (batch, in) by weight (in, out), add bias (out,), apply `activation` "relu"."""
+    """Dense (fully connected) layer, y = x @ weight + bias, with ReLU fused.
+
+    Arrays are float32 (the reference: float64 too, and new results are float64), the inputs with
+    any strides.
+
+    Parameters
+    ----------
+    x : array (batch, in)
+        Only the batch may be 0.
+    weight : array (in, out)
+    bias : array (out,), optional
+    activation : None or "relu"
+        Applied to the sum with the bias.
+    out : array (batch, out), optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    y : array (batch, out)
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit, an extent other than the batch is 0, `activation` is unknown, or `out` is
+        not as said above.
+
+    Notes
+    -----
+    The weight is laid out (in, out) as in TensorFlow; PyTorch's (out, in) is its transpose.
+    """
     matrix = as_float64("dense", "x", x)
     kernel = as_float64("dense", "weight", weight)
     offset = None if bias is None else as_float64("dense", "bias", bias)
@@ -43,7 +76,37 @@ def dense(
 def dense_backward_input(
     dy: FloatArray, weight: FloatArray, *, out: FloatArray | None = None
 ) -> FloatArray:
-    """Gradient dx (batch, in), given dy (batch, out) and weight (in, out)."""
+    """Gradient of `dense` with respect to x, dx = dy @ weight.T.
+
+    Arrays are float32 (the reference: float64 too, and new results are float64), the inputs with
+    any strides.
+
+    Parameters
+    ----------
+    dy : array (batch, out)
+        Gradient at the output, before bias and activation: the mask of a fused ReLU is the caller's
+        to apply, with `relu_backward`.
+    weight : array (in, out)
+    out : array (batch, in), optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    dx : array (batch, in)
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit, an extent other than the batch is 0, or `out` is not as said above.
+
+    Notes
+    -----
+    The chain rule on y = x @ weight + bias.
+    """
     operator = "dense_backward_input"
     gradient = as_float64(operator, "dy", dy)
     kernel = as_float64(operator, "weight", weight)
@@ -58,9 +121,39 @@ def dense_backward_weight(
     *,
     out: tuple[FloatArray | None, FloatArray | None] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Gradients dweight (in, out) and dbias (out,), given dy (batch, out) and x (batch, in).
+    """Gradients of `dense`: dweight = x.T @ dy, and dbias, the sum of dy over the batch.
 
-    `out` is a pair (dweight, dbias); None stands for an array to allocate.
+    Both are 0 for an empty batch. Arrays are float32 (the reference: float64 too, and new results
+    are float64), the inputs with any strides.
+
+    Parameters
+    ----------
+    dy : array (batch, out)
+        Gradient at the output, before bias and activation: the mask of a fused ReLU is the caller's
+        to apply, with `relu_backward`.
+    x : array (batch, in)
+        Input of the forward call.
+    out : tuple (dweight, dbias), optional
+        Each None, or an array of the shape below: float32 (the reference: float64 too),
+        C-contiguous, writeable, overlapping neither an input nor the other. Filled and returned; a
+        new array for each None.
+
+    Returns
+    -------
+    dweight : array (in, out)
+    dbias : array (out,)
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit, an extent other than the batch is 0, or `out` is not as said above.
+
+    Notes
+    -----
+    The chain rule on y = x @ weight + bias.
     """
     operator = "dense_backward_weight"
     gradient = as_float64(operator, "dy", dy)

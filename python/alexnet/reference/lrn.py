@@ -24,7 +24,50 @@ def lrn(
     beta: float = 0.5,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Normalise x (batch, ..., channels). Integer depth_radius >= 0; bias > 0, all finite."""
+    """Local response normalisation across channels.
+
+        y[..., c] = x[..., c] / s[..., c] ** beta
+        s[..., c] = bias + alpha * sum of x[..., c'] ** 2 over the channels |c' - c| <= depth_radius
+
+    Arrays are float32 (the reference: float64 too, and new results are float64), the inputs with
+    any strides.
+
+    Parameters
+    ----------
+    x : array (batch, ..., channels)
+        Two axes or more. Only the batch may be 0.
+    depth_radius : int
+        At least 0: a window of 2 * depth_radius + 1 channels, cut off at the first and last
+        channel.
+    bias : float
+        Greater than 0.
+    alpha, beta : float
+        Finite.
+    out : array of x's shape, optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    y : array of x's shape
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        x has fewer than two axes or an empty one beside the batch; a parameter is out of range or
+        not finite; `out` is not as said above.
+
+    Notes
+    -----
+    Krizhevsky et al. 2012, section 3.3, in the form of ``tf.nn.local_response_normalization``,
+    whose defaults these are: alpha multiplies the sum. The paper does the same and has bias 2,
+    depth_radius 2 (a window of 5), alpha 1e-4, beta 0.75. Caffe, PyTorch and ONNX take the size of
+    the window and divide alpha by it: for their (size, alpha), pass depth_radius = (size - 1) / 2
+    and alpha / size.
+    """
     values = as_float64("lrn", "x", x)
     calls.check_lrn(x, depth_radius, bias, alpha, beta)
     check_result("lrn", out, x.shape, {"x": x})
@@ -43,13 +86,47 @@ def lrn_backward(
     through_relu: bool = False,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Gradient dx, given dy and the input x of the forward call; s is computed again.
+    """Gradient of `lrn` with respect to x.
 
-    x_c reaches y_c directly and every y_c' of its window through s_c':
-    dx_c = dy_c * s_c ** -beta - 2 * alpha * beta * x_c * sum of dy_c' * x_c' * s_c' ** (-beta - 1).
+        dx[c] = dy[c] * s[c] ** -beta
+                - 2 * alpha * beta * x[c] * sum of dy[c'] * x[c'] * s[c'] ** (-beta - 1)
 
-    through_relu: x is a ReLU's output, and the gradient at that ReLU's input is wanted: dx_c is 0
-    where x_c is not positive, as `relu_backward` has it.
+    for every pixel, over |c' - c| <= depth_radius, with s of `lrn`, computed again from x. Arrays
+    are float32 (the reference: float64 too, and new results are float64), the inputs with any
+    strides.
+
+    Parameters
+    ----------
+    dy : array of x's shape
+        Gradient at the output.
+    x : array (batch, ..., channels)
+        Input of the forward call.
+    depth_radius, bias, alpha, beta
+        Those of the forward call; see `lrn`, also for their conversion from other frameworks.
+    through_relu : bool
+        x is the output of a ReLU, and the gradient at that ReLU's input is wanted: dx is 0 where x
+        is not positive, as from a `relu_backward` afterwards, in the same pass over memory.
+    out : array of x's shape, optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    dx : array of x's shape
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes differ or are not those of `lrn`; a parameter is out of range or not finite; `out` is
+        not as said above.
+
+    Notes
+    -----
+    The chain rule on Krizhevsky et al. 2012, section 3.3: x[c] reaches y[c] directly, and every
+    y[c'] of its window through s[c'].
     """
     gradient = as_float64("lrn_backward", "dy", dy)
     values = as_float64("lrn_backward", "x", x)

@@ -26,10 +26,47 @@ def max_pool2d(
     ceil_mode: bool = False,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Maxima of the windows of x (batch, height, width, channels).
+    """2-D max pooling.
 
-    Returns (batch, out_height, out_width, channels); `shapes.pool2d_shape` has the rule, also that
-    of `ceil_mode`. Pads must be smaller than the window.
+        y[n, i, j, c] = max over (r, s) of x[n, i * stride_h + r - top, j * stride_w + s - left, c]
+
+    over the pixels of the window that lie in the image: padding never wins. Arrays are float32 (the
+    reference: float64 too, and new results are float64), the inputs with any strides.
+
+    Parameters
+    ----------
+    x : array (batch, height, width, channels)
+        NHWC. Only the batch may be 0.
+    window : int or (height, width)
+    stride : int or (height, width)
+        At least 1; may exceed the window.
+    padding : "same", "valid", int or ((top, bottom), (left, right))
+        As in `conv2d`; every pad less than the window.
+    ceil_mode : bool
+        Round the number of outputs up instead of down; see the Notes.
+    out : array of y's shape, optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    y : array (batch, out_height, out_width, channels)
+        out_height = floor((height + top + bottom - window_h) / stride_h) + 1; the width likewise.
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        x does not have four axes; the window exceeds the padded image; a pad is not less than the
+        window; a parameter is out of range; `out` is not as said above.
+
+    Notes
+    -----
+    NaN wins over every number, as in ``np.max``. With `ceil_mode` the quotient is rounded up, so
+    that a last window may reach beyond the padded image; one that would start beyond the image and
+    its leading padding is dropped. This is the rule of PyTorch and Caffe. "same" is TensorFlow's.
     """
     image = as_float64("max_pool2d", "x", x)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
@@ -51,10 +88,46 @@ def max_pool2d_backward(
     through_relu: bool = False,
     out: FloatArray | None = None,
 ) -> FloatArray:
-    """Gradient dx, given dy (batch, out_height, out_width, channels) and the input x.
+    """Gradient of `max_pool2d` with respect to x.
 
-    through_relu: x is a ReLU's output, and the gradient at that ReLU's input is wanted: dx is 0
-    where x is not positive, as `relu_backward` has it.
+        dx[n, h, w, c] = sum of dy[n, i, j, c] over the windows (i, j) whose maximum is at (h, w)
+
+    Of equal maxima the first in row-major order takes the gradient; of a window with NaN, the first
+    NaN. Arrays are float32 (the reference: float64 too, and new results are float64), the inputs
+    with any strides.
+
+    Parameters
+    ----------
+    dy : array (batch, out_height, out_width, channels)
+        Gradient at the output.
+    x : array (batch, height, width, channels)
+        Input of the forward call: the places of the maxima are found again, not stored.
+    window, stride, padding, ceil_mode
+        Those of the forward call; see `max_pool2d`.
+    through_relu : bool
+        x is the output of a ReLU, and the gradient at that ReLU's input is wanted: dx is 0 where x
+        is not positive, as from a `relu_backward` afterwards, in the same pass over memory.
+    out : array of x's shape, optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    dx : array (batch, height, width, channels)
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes do not fit each other and the parameters; a parameter is out of range; `out` is not
+        as said above.
+
+    Notes
+    -----
+    The maximum has no derivative where two elements tie; the first one is a convention, and padding
+    never takes part.
     """
     operator = "max_pool2d_backward"
     gradient = as_float64(operator, "dy", dy)

@@ -18,15 +18,46 @@ def sgd_update(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
 ) -> None:
-    """Step of SGD with momentum and L2 weight decay; changes `parameter` and `velocity`.
+    """One step of gradient descent with momentum and L2 weight decay, in place.
 
         velocity = momentum * velocity + gradient + weight_decay * parameter
         parameter = parameter - learning_rate * velocity
 
-    This is PyTorch's form of Sutskever et al. 2013. The update of Krizhevsky et al. 2012,
-    v = momentum * v - learning_rate * (gradient + weight_decay * w), w = w + v, is the same as
-    long as the learning rate stands still, with v = -learning_rate * velocity; when the rate
-    changes, theirs carries the old steps on unchanged and this one rescales them.
+    Arrays are float32 (the reference: float64 too, computed in float64).
+
+    Parameters
+    ----------
+    parameter, velocity : array of any shape
+        Changed: the same shape, C-contiguous, writeable, no memory shared with another argument.
+        The velocity starts at zero.
+    gradient : array of the parameter's shape
+        Any strides.
+    learning_rate : float
+        At least 0.
+    momentum : float
+        0 <= momentum < 1.
+    weight_decay : float
+        At least 0.
+
+    Returns
+    -------
+    None
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes differ; a number is out of range or not finite; an array that is changed is not
+        C-contiguous, is read-only or overlaps another.
+
+    Notes
+    -----
+    The form of ``torch.optim.SGD``, after Sutskever et al. 2013. Krizhevsky et al. 2012, section 5,
+    has v = momentum * v - learning_rate * (gradient + weight_decay * w), w = w + v, which is the
+    same with v = -learning_rate * velocity while the learning rate stands still; when it changes,
+    theirs carries the old steps on unchanged and this one rescales them.
     """
     operator = "sgd_update"
     old = as_float64(operator, "parameter", parameter)
@@ -54,15 +85,51 @@ def adam_update(
     epsilon: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> None:
-    """Step number `step` >= 1 of Adam (Kingma and Ba 2015, algorithm 1).
+    """One step of Adam, in place.
 
-    Changes `parameter`, `first_moment` and `second_moment`; the moments start at zero. With
-    g = gradient + weight_decay * parameter (L2, not decoupled),
-
+        g = gradient + weight_decay * parameter
         first_moment = beta1 * first_moment + (1 - beta1) * g
         second_moment = beta2 * second_moment + (1 - beta2) * g ** 2
-        parameter -= learning_rate * (first_moment / (1 - beta1 ** step))
-                     / (sqrt(second_moment / (1 - beta2 ** step)) + epsilon)
+        parameter = parameter - learning_rate * (first_moment / (1 - beta1 ** step))
+                                / (sqrt(second_moment / (1 - beta2 ** step)) + epsilon)
+
+    Arrays are float32 (the reference: float64 too, computed in float64).
+
+    Parameters
+    ----------
+    parameter, first_moment, second_moment : array of any shape
+        Changed: the same shape, C-contiguous, writeable, no memory shared with another argument.
+        The moments start at zero.
+    gradient : array of the parameter's shape
+        Any strides.
+    step : int
+        Number of this step, counted from 1: it corrects the bias of moments that started at zero.
+    learning_rate : float
+        At least 0.
+    beta1, beta2 : float
+        Decay of the moments, each 0 <= beta < 1.
+    epsilon : float
+        Greater than 0.
+    weight_decay : float
+        At least 0. An L2 term in the gradient, not the decoupled decay of AdamW.
+
+    Returns
+    -------
+    None
+
+    Raises
+    ------
+    TypeError
+        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
+        the wrong type.
+    ValueError
+        Shapes differ; a number is out of range or not finite; an array that is changed is not
+        C-contiguous, is read-only or overlaps another.
+
+    Notes
+    -----
+    Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1, with its
+    defaults. epsilon is added after the correction of the bias, to the square root.
     """
     operator = "adam_update"
     old = as_float64(operator, "parameter", parameter)

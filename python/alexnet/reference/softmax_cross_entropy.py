@@ -22,9 +22,40 @@ Labels = npt.NDArray[np.integer]
 def softmax_cross_entropy(
     logits: FloatArray, labels: Labels, *, out: FloatArray | None = None
 ) -> FloatArray:
-    """Mean loss, an array without axes, of logits (batch, classes) and labels (batch,).
+    """Cross-entropy of the softmax with integer labels, in nats, mean over the batch.
 
-    Labels are integers of any width from 0 to classes - 1. The loss of an empty batch is 0.
+        loss = mean over rows z of (log(sum over j of exp(z[j])) - z[label])
+
+    Logits are float32 (the reference: float64 too, and a new result is float64); inputs may have
+    any strides.
+
+    Parameters
+    ----------
+    logits : array (batch, classes)
+        Only the batch may be 0.
+    labels : array (batch,)
+        Integers of any width, signed or not, from 0 to classes - 1.
+    out : array without axes, optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    loss : array without axes
+        0 for an empty batch.
+
+    Raises
+    ------
+    TypeError
+        `logits`, `labels` or `out` is no `numpy.ndarray`, or its dtype or byte order is another.
+    ValueError
+        Shapes do not fit, a label is out of range, or `out` is not as said above.
+
+    Notes
+    -----
+    The definition of ``tf.nn.sparse_softmax_cross_entropy_with_logits``, averaged. The maximum of a
+    row is subtracted before exponentials are taken: they cannot overflow, and their sum is at least
+    1.
     """
     operator = "softmax_cross_entropy"
     values = as_float64(operator, "logits", logits)
@@ -38,7 +69,39 @@ def softmax_cross_entropy(
 def softmax_cross_entropy_backward(
     logits: FloatArray, labels: Labels, *, out: FloatArray | None = None
 ) -> FloatArray:
-    """Gradient dlogits (batch, classes) of the mean loss."""
+    """Gradient of `softmax_cross_entropy` with respect to the logits.
+
+        dlogits = (softmax(logits) - onehot(labels)) / batch
+
+    Logits are float32 (the reference: float64 too, and a new result is float64); inputs may have
+    any strides.
+
+    Parameters
+    ----------
+    logits : array (batch, classes)
+        Those of the forward call.
+    labels : array (batch,)
+        Integers of any width, signed or not, from 0 to classes - 1.
+    out : array (batch, classes), optional
+        float32 (the reference: float64 too), C-contiguous, writeable; overlaps no input. Filled and
+        returned; a new array where it is None.
+
+    Returns
+    -------
+    dlogits : array (batch, classes)
+        Divided by the batch, as the loss is a mean; softmax takes exponentials as the loss does.
+
+    Raises
+    ------
+    TypeError
+        `logits`, `labels` or `out` is no `numpy.ndarray`, or its dtype or byte order is another.
+    ValueError
+        Shapes do not fit, a label is out of range, or `out` is not as said above.
+
+    Notes
+    -----
+    The derivative of log(sum over j of exp(z[j])) - z[label].
+    """
     operator = "softmax_cross_entropy_backward"
     values = as_float64(operator, "logits", logits)
     rows = _check_labels(operator, logits, labels)
