@@ -41,7 +41,7 @@ enum class ConvAlgorithm { kNaive, kIm2col, kDirect, kWinograd };
 enum class ConvDirection { kForward, kBackwardInput, kBackwardWeight };
 
 // What algorithm="auto" stands for: winograd where it can serve the shape and its count of
-// operations promises to be faster (conv2d_winograd.cpp), else direct.
+// operations promises to be faster (winograd.cpp), else direct.
 ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction);
 
 // Why an algorithm can't serve a shape; null where it can.
