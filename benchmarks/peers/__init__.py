@@ -14,10 +14,7 @@ __all__ = ["OURS", "PEERS", "Job", "Peer", "PeerMissingError", "load"]
 OURS = "alexnet"
 PEERS = {
     OURS: ("peers.alexnet", "pip install ."),
-    "torch": (
-        "peers.torch",
-        'pip install ".[peers]" --extra-index-url https://download.pytorch.org/whl/cpu',
-    ),
+    "torch": ("peers.torch", 'pip install ".[peers]"'),
 }
 
 
