@@ -8,15 +8,11 @@
 namespace alexnet::cpu {
 
 void column_sums(size_t rows, size_t columns, const float* x, float* sums) {
-    constexpr size_t kChunk = 256;  // rows; error grows with kChunk + chunks instead of rows
+    constexpr size_t kChunk = 256;  // rows: enough work to deal out
     const KernelTable& k = kernels();
     const size_t chunks = ceil_div(rows, kChunk);
-    if (chunks <= 1) {
-        k.sum_rows(rows, columns, x, columns, sums);
-        return;
-    }
     const size_t stride = padded(columns);
-    float* partial = scratch(Slot::kPartialSums, chunks * stride);
+    double* partial = scratch_doubles(Slot::kPartialSums, chunks * stride);
     const size_t grain = std::max<size_t>(1, (size_t{1} << 16) / (kChunk * columns));
     parallel_for(chunks, grain, [&](size_t begin, size_t end) {
         for (size_t c = begin; c < end; ++c) {
@@ -25,7 +21,11 @@ void column_sums(size_t rows, size_t columns, const float* x, float* sums) {
                        partial + c * stride);
         }
     });
-    k.sum_rows(chunks, columns, partial, stride, sums);
+    for (size_t j = 0; j < columns; ++j) {
+        double sum = 0.0;
+        for (size_t c = 0; c < chunks; ++c) sum += partial[c * stride + j];
+        sums[j] = static_cast<float>(sum);
+    }
 }
 
 }  // namespace alexnet::cpu

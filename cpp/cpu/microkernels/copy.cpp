@@ -25,22 +25,17 @@ void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float*
 
 void stream_fence() { fence(); }
 
-// y[j] = x[0][j] + x[1][j] + ..., in the order of the rows.
-void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y) {
-    size_t j = 0;
-    for (; j + 4 * kLanes <= columns; j += 4 * kLanes) {
-        Vec sum[4] = {zero(), zero(), zero(), zero()};
+// y[j] = x[0][j] + x[1][j] + ..., in the order of the rows, in double: what cancels in the sum
+// takes no digits with it. y has room for whole vectors.
+void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, double* y) {
+    for (size_t j = 0; j < columns; j += kLanes) {
+        const size_t n = columns - j;
+        Wide sum = broadcast_wide(0.0);
         for (size_t r = 0; r < rows; ++r) {
-            const float* row = x + r * x_row + j;
-            for (size_t v = 0; v < 4; ++v) sum[v] = add(sum[v], load(row + v * kLanes));
+            const float* p = x + r * x_row + j;
+            sum = add(sum, widen(n >= kLanes ? load(p) : load_tail(p, n)));
         }
-        for (size_t v = 0; v < 4; ++v) store(y + j + v * kLanes, sum[v]);
-    }
-    for (; j < columns; j += kLanes) {
-        const size_t n = columns - j < kLanes ? columns - j : kLanes;
-        Vec sum = zero();
-        for (size_t r = 0; r < rows; ++r) sum = add(sum, load_tail(x + r * x_row + j, n));
-        store_tail(y + j, sum, n);
+        store_wide(y + j, sum);
     }
 }
 

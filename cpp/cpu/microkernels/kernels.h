@@ -100,7 +100,7 @@ struct KernelTable {
     void (*copy_rows)(size_t rows, size_t columns, const float* x, size_t x_row, float* y,
                       size_t y_row);
     void (*stream_fence)();  // orders streaming stores before what follows
-    void (*sum_rows)(size_t rows, size_t columns, const float* x, size_t x_row, float* y);
+    void (*sum_rows)(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
 
     // relu.cpp
     void (*relu)(size_t n, const float* x, float* y);
@@ -153,7 +153,7 @@ struct KernelTable {
     float (*largest)(size_t n, const float* z);
     double (*sum_exp)(size_t n, double shift, const float* z, float* exponentials);
 
-    // winograd.cpp: points <= kWinogradPoints, values <= 6
+    // winograd.cpp: 2 <= points <= kWinogradPoints, values <= 6
     WinogradStep (*winograd_step)(WinogradMatrix matrix, size_t points, size_t values);
 };
 

@@ -12,7 +12,7 @@ void add_weighted_rows(size_t rows, size_t columns, const float* x, const float*
 void copy(size_t n, const float* x, float* y);
 void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
 void stream_fence();
-void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y);
+void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
 void relu(size_t n, const float* x, float* y);
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
 void batch_norm_sums(size_t pixels, size_t channels, size_t stride, const float* dy, const float* x,

@@ -274,6 +274,8 @@ static WinogradStep with_points(WinogradMatrix matrix, size_t values) {
 
 WinogradStep winograd_step(WinogradMatrix matrix, size_t points, size_t values) {
     switch (points) {
+        case 2:
+            return with_points<2>(matrix, values);
         case 3:
             return with_points<3>(matrix, values);
         case 4:
