@@ -89,6 +89,8 @@ SPECIAL = [
     Case((2, 6, 6, 8), (6, 6), 12, padding="valid", groups=2),
     Case((2, 6, 6, 8), (6, 6), 12, padding=((0, 0), (0, 1))),
     Case((1, 8, 8, 4), (7, 8), 12, padding="valid", stride=3),
+    Case((3, 1, 7, 4), (2, 3), 6),  # one row of outputs, and fewer points than any other tile
+    Case((2, 2, 2, 5), (2, 2), 7, padding="valid"),
     Case((1, 3, 3, 700), (3, 3), 6),  # longer than one chain of 2048 products
     Case((1, 2, 2, 2500), (1, 1), 6),
     Case((1, 50, 47, 2), (3, 3), 4),  # and so for the weight gradient
