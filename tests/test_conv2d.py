@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -124,7 +125,11 @@ def convolutions(draw: st.DrawFn) -> Case:
         padding=draw(st.one_of(st.just("same"), st.just(pads))),
         groups=groups,
     )
-    assume(case.shape.macs <= 3_000_000)
+    shape = case.shape
+    assume(shape.macs <= 3_000_000)
+    # Few sums may all cancel to nearly nothing, and then have no small relative error.
+    for result in (shape.input_shape, shape.output_shape, shape.weight_shape):
+        assume(case.x[0] == 0 or math.prod(result) >= 50)
     return case
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import alexnet
@@ -124,6 +124,9 @@ def test_against_the_reference(size: Size) -> None:
 )
 @given(size=st.tuples(st.integers(0, 70), st.integers(1, 600), st.integers(1, 600)))
 def test_drawn_sizes(size: Size) -> None:
+    batch, inputs, outputs = size
+    # Few sums may all cancel to nearly nothing, and then have no small relative error.
+    assume(batch == 0 or min(batch * inputs, batch * outputs, inputs * outputs) >= 50)
     check_all(draw(size))
 
 
