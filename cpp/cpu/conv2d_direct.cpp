@@ -149,7 +149,7 @@ class Worker {
         for (size_t b = 0; b < blocks.size(); ++b) {
             const bool last = b + 1 == blocks.size();
             const GemmEpilogue epilogue{b > 0, last && c_.bias ? c_.bias + channel : nullptr,
-                                        last && c_.relu, false};
+                                        last && c_.relu};
             for (size_t n = images.begin; n < images.end; ++n) {
                 for (size_t r = rows.begin; r < rows.end; ++r) {
                     const size_t row = grid.first_row + r * grid.row_step - source_row_;

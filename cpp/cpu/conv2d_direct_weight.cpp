@@ -95,8 +95,7 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
         const size_t column = panel * k.gemm_nr;
         multiply_panel(k, product, {&segment, 1, begin},
                        packed + ((n * s.groups + tile.group) * p.panels + panel) * p.panel_size,
-                       column, std::min(k.gemm_nr, s.group_out() - column),
-                       {!first, nullptr, false, false});
+                       column, std::min(k.gemm_nr, s.group_out() - column), {!first});
     }
 }
 

@@ -93,7 +93,7 @@ void multiply(const KernelTable& k, const Product& product, const DepthBlocks& d
         for (const DepthBlocks::Block& block : depth.blocks()) {
             const bool last = &block == &depth.blocks().back();
             const GemmEpilogue epilogue{block.begin > 0, last && bias ? bias + first : nullptr,
-                                        last && relu, false};
+                                        last && relu};
             multiply_panel(k, product, block, packed + first * total_depth, first, n, epilogue);
         }
     }
@@ -174,7 +174,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
                     s.out_channels};
                 for (const DepthBlocks::Block& block : depth.blocks()) {
                     multiply_panel(k, product, block, panel, first, count,
-                                   {n > 0 || block.begin > 0, nullptr, false, false});
+                                   {n > 0 || block.begin > 0});
                 }
             });
         }

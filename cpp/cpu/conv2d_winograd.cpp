@@ -10,7 +10,8 @@
 // Cost: 2 · in · out · Tiling::products() FLOP an image: for 13 × 13 outputs of a 3 × 3 window 361
 // instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225. The spectra of the weights
 // are (points / window)² times the weights, so few tiles do not pay (conv2d.cpp decides).
-// Threads: tasks own images, a few at a time so that spectra stay in the caches.
+// Threads: with many images, tasks own some of them, so few that their spectra stay in the caches;
+// with few, tasks own output channels and transform their weights on the way.
 // Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; the products are summed as in
 // microkernels/gemm.cpp. The same bits for every partition.
 
@@ -24,124 +25,99 @@
 namespace alexnet::cpu::winograd {
 namespace {
 
-constexpr size_t kRowsATask = 64;        // of the products: they share one pass over the weights
-constexpr size_t kTaskFloats = 4 << 20;  // of the spectra of a task that is more than one image
+constexpr size_t kRowsATask = 64;          // of the products: they share one pass over the weights
+constexpr size_t kTaskFloats = 4 << 20;    // of the spectra of a task that is more than one image
+constexpr size_t kChannelsAhead = 4;       // of the weights, to fetch
+constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
 
-// The spectra of the weights, in packed panels: [group][frequency][panel][channel][gemm_nr].
-struct WeightSpectra {
-    WeightSpectra(const KernelTable& k, const Conv2dShape& s, const Problem& p)
-        : panel(p.group_in * k.gemm_nr),
-          frequency(panel_count(k, s.group_out()) * panel),
-          group(p.tiling.frequencies() * frequency) {}
-    size_t panel, frequency, group;  // floats from one to the next
+// A matrix for each frequency: floats from row to row, and from matrix to matrix.
+struct Spectra {
+    size_t row, frequency;
 };
 
-void transform_weights(const KernelTable& k, const Conv2dShape& s, const Problem& p,
-                       const float* weight, const float* zeros, const WeightSpectra& size,
-                       float* spectra, int threads) {
-    const Transform transform = weight_transform(k, p.tiling);
-    const size_t panels = panel_count(k, s.group_out());
-    parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t) {
-        const size_t group = task / p.group_in, channel = task % p.group_in;
-        const float* in[kPlaces];
-        weight_places(s, p, weight, zeros, group, channel, in);
-        float* out[kPlaces];
-        for (size_t f = 0; f < p.tiling.frequencies(); ++f) {
-            out[f] = spectra + group * size.group + f * size.frequency + channel * k.gemm_nr;
-        }
-        for (size_t panel = 0; panel < panels; ++panel) {
-            for (size_t j = 0; j < k.gemm_nr; j += k.lanes) {
-                // Columns beyond the last are transformed too, from no lanes at all: zeros.
-                const size_t column = std::min(panel * k.gemm_nr + j, s.group_out());
-                const size_t n = std::min(k.lanes, s.group_out() - column);
-                transform(in, column, n, out, panel * size.panel + j, k.lanes);
-            }
-        }
-    });
+Spectra spectra_size(size_t rows, size_t channels) {
+    return {spectrum_row(channels), rows * spectrum_row(channels) + kSpectrumGap};
 }
 
-// One thread's part of a convolution: some images of one group at a time.
-class Worker {
+// A convolution and its transforms, for the tiles and channels that the caller names.
+class Layer {
   public:
-    Worker(const KernelTable& k, const Conv2dShape& s, const Problem& p, size_t images)
-        : k_(k),
-          s_(s),
-          p_(p),
-          in_row_(spectrum_row(p.group_in)),
-          out_row_(spectrum_row(s.group_out())),
-          in_frequency_(images * p.tiling.tiles() * in_row_ + kSpectrumGap),
-          out_frequency_(images * p.tiling.tiles() * out_row_ + kSpectrumGap) {}
+    Layer(const KernelTable& k, const Conv2dShape& s)
+        : k_(k), s_(s), p_(s), panels_(panel_count(k, s.group_out())) {}
 
-    // Floats of working memory for one thread.
-    size_t memory() const {
-        return p_.tiling.frequencies() * (in_frequency_ + out_frequency_) +
-               Source::frame_size(s_, p_);
-    }
+    const Problem& problem() const { return p_; }
+    size_t panels() const { return panels_; }
 
-    void run(Range images, const float* x, const float* spectra, const WeightSpectra& size,
-             const float* bias, bool relu, const float* zeros, float* memory, float* y) const {
-        float* in = memory;
-        float* out = in + p_.tiling.frequencies() * in_frequency_;
-        Source source(k_, s_, p_, out + p_.tiling.frequencies() * out_frequency_, zeros);
-        for (size_t group = 0; group < s_.groups; ++group) {
-            for (size_t n = images.begin; n < images.end; ++n) {
-                source.set_image(x + s_.input_pixel(n, 0, 0));
-                transform_input(source, group, n - images.begin, in);
+    // Spectra of some channels of the weights, in packed panels: [frequency][panel][channel][nr].
+    void transform_weights(const float* weight, const float* zeros, size_t group, Range channels,
+                           Range panels, float* spectra, size_t panel_size,
+                           size_t frequency_size) const {
+        Transform transform = weight_transform(k_, p_.tiling);
+        // A few panels of a channel are followed by those of the next.
+        if (panels.size() < panels_) transform.ahead = kChannelsAhead * s_.out_channels;
+        for (size_t channel = channels.begin; channel < channels.end; ++channel) {
+            const float* in[kPlaces];
+            weight_places(s_, p_, weight, zeros, group, channel, in);
+            float* out[kPlaces];
+            for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
+                out[f] = spectra + f * frequency_size + (channel - channels.begin) * k_.gemm_nr;
             }
-            multiply(images.size(), in, spectra + group * size.group, size, out);
-            const float* group_bias = bias ? bias + group * s_.group_out() : nullptr;
-            for (size_t n = images.begin; n < images.end; ++n) {
-                transform_output(n - images.begin, out, group_bias, relu,
-                                 y + s_.output_pixel(n, 0, 0) + group * s_.group_out());
+            for (size_t panel = panels.begin; panel < panels.end; ++panel) {
+                for (size_t j = 0; j < k_.gemm_nr; j += k_.lanes) {
+                    // Columns beyond the last are transformed too, from no lanes at all: zeros.
+                    const size_t column = std::min(panel * k_.gemm_nr + j, s_.group_out());
+                    const size_t n = std::min(k_.lanes, s_.group_out() - column);
+                    transform(in, column, n, out, (panel - panels.begin) * panel_size + j,
+                              k_.lanes);
+                }
             }
         }
     }
 
-  private:
-    void transform_input(const Source& source, size_t group, size_t n, float* in) const {
+    // Spectra of the tiles in row p of the n-th image of a matrix.
+    void transform_input(Source& source, size_t group, size_t n, size_t p, Spectra size,
+                         float* in) const {
         const float* pixels[kPlaces];
         float* places[kPlaces];
-        for (size_t p = 0; p < p_.tiling.vertical.tiles; ++p) {
-            for (size_t q = 0; q < p_.tiling.horizontal.tiles; ++q) {
-                source.places(p, q, group, pixels);
-                spectrum_places(p_.tiling, n, p, q, in, in_row_, in_frequency_, places);
-                const Transform transform = input_transform(k_, p_.tiling, p, q);
-                for (size_t c = 0; c < p_.group_in; c += k_.lanes) {
-                    const size_t lanes = std::min(k_.lanes, p_.group_in - c);
-                    transform(pixels, c, lanes, places, c, lanes);
-                }
+        source.set_tile_row(p);
+        for (size_t q = 0; q < p_.tiling.horizontal.tiles; ++q) {
+            source.places(p, q, group, pixels);
+            spectrum_places(p_.tiling, n, p, q, in, size.row, size.frequency, places);
+            const Transform transform = input_transform(k_, p_.tiling, p, q);
+            for (size_t c = 0; c < p_.group_in; c += k_.lanes) {
+                const size_t lanes = std::min(k_.lanes, p_.group_in - c);
+                transform(pixels, c, lanes, places, c, lanes);
             }
         }
     }
 
-    void multiply(size_t images, const float* in, const float* weights, const WeightSpectra& size,
-                  float* out) const {
-        const DepthBlocks depth({{0, p_.group_in}});
-        for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
-            const Product product{images * p_.tiling.rows(f),
-                                  in + f * in_frequency_,
-                                  in_row_,
-                                  1,
-                                  out + f * out_frequency_,
-                                  out_row_};
-            for (size_t first = 0; first < s_.group_out(); first += k_.gemm_nr) {
-                const float* panel = weights + f * size.frequency + first * p_.group_in;
-                const size_t columns = std::min(k_.gemm_nr, s_.group_out() - first);
-                for (const DepthBlocks::Block& block : depth.blocks()) {
-                    multiply_panel(k_, product, block, panel, first, columns,
-                                   {block.begin > 0, nullptr, false, false});
-                }
-            }
+    // Products of `images` images with one panel of the weights at frequency f; the channels of
+    // `in` and `panel` are those of the same range, not the first of a sum if `resume`.
+    void multiply(size_t f, size_t images, const DepthBlocks& depth, const float* in,
+                  Spectra in_size, const float* panel, size_t columns, bool resume, float* out,
+                  Spectra out_size) const {
+        const Product product{images * p_.tiling.rows(f),
+                              in + f * in_size.frequency,
+                              in_size.row,
+                              1,
+                              out + f * out_size.frequency,
+                              out_size.row};
+        for (const DepthBlocks::Block& block : depth.blocks()) {
+            GemmEpilogue epilogue{block.begin > 0};
+            epilogue.resume = resume;
+            multiply_panel(k_, product, block, panel, 0, columns, epilogue);
         }
     }
 
-    void transform_output(size_t n, float* out, const float* bias, bool relu, float* y) const {
+    // Outputs of an image from the n-th one's products, which are those of `columns`.
+    void transform_output(size_t n, float* out, Spectra size, Range columns, const float* bias,
+                          bool relu, float* y) const {
         const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
         float* places[kPlaces];
         float* pixels[kPlaces];
         for (size_t p = 0; p < vertical.tiles; ++p) {
             for (size_t q = 0; q < horizontal.tiles; ++q) {
-                spectrum_places(p_.tiling, n, p, q, out, out_row_, out_frequency_, places);
+                spectrum_places(p_.tiling, n, p, q, out, size.row, size.frequency, places);
                 for (size_t i = 0; i < vertical.size(p); ++i) {
                     for (size_t j = 0; j < horizontal.size(q); ++j) {
                         pixels[i * horizontal.size(q) + j] =
@@ -149,19 +125,22 @@ class Worker {
                     }
                 }
                 const Transform transform = output_transform(k_, p_.tiling, p, q);
-                for (size_t o = 0; o < s_.group_out(); o += k_.lanes) {
-                    const size_t lanes = std::min(k_.lanes, s_.group_out() - o);
-                    transform(places, o, lanes, pixels, o, lanes, bias, relu);
+                for (size_t o = columns.begin; o < columns.end; o += k_.lanes) {
+                    const size_t lanes = std::min(k_.lanes, columns.end - o);
+                    transform(places, o - columns.begin, lanes, pixels, o, lanes, bias, relu);
                 }
             }
         }
     }
 
+  private:
     const KernelTable& k_;
     const Conv2dShape& s_;
-    const Problem& p_;
-    size_t in_row_, out_row_, in_frequency_, out_frequency_;
+    const Problem p_;
+    size_t panels_;
 };
+
+// --- many images: the spectra of all weights first, then tasks own images -----------------------
 
 // Images a task: enough rows of the products for one pass over the weights, and tasks for all.
 size_t images_a_task(const Conv2dShape& s, const Problem& p, size_t threads) {
@@ -171,29 +150,134 @@ size_t images_a_task(const Conv2dShape& s, const Problem& p, size_t threads) {
     return std::max<size_t>(1, std::min({wanted, fitting, ceil_div(s.batch, threads)}));
 }
 
+void forward_by_images(const Layer& layer, const Conv2dShape& s, const float* x,
+                       const float* weight, const float* bias, bool relu, const float* zeros,
+                       float* y) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const Problem& p = layer.problem();
+    const size_t frequencies = p.tiling.frequencies();
+    const size_t panel_size = p.group_in * k.gemm_nr;
+    const size_t weight_size = layer.panels() * panel_size + kSpectrumGap;  // of a frequency
+    const size_t group_size = frequencies * weight_size;
+    float* weights = scratch(Slot::kSpectra, s.groups * group_size);
+    parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t) {
+        const size_t group = task / p.group_in, channel = task % p.group_in;
+        layer.transform_weights(weight, zeros, group, {channel, channel + 1}, {0, layer.panels()},
+                                weights + group * group_size + channel * k.gemm_nr, panel_size,
+                                weight_size);
+    });
+
+    const size_t images = images_a_task(s, p, static_cast<size_t>(threads));
+    const size_t rows = images * p.tiling.tiles();
+    const Spectra in_size = spectra_size(rows, p.group_in);
+    const Spectra out_size = spectra_size(rows, s.group_out());
+    const size_t in_floats = frequencies * in_size.frequency;
+    const size_t out_floats = frequencies * out_size.frequency;
+    const size_t memory_size = padded(in_floats + out_floats + Source::frame_size(s, p));
+    float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
+    const DepthBlocks depth({{0, p.group_in}});
+    parallel_tasks(threads, ceil_div(s.batch, images), [&](size_t task, size_t thread) {
+        const Range range{task * images, std::min((task + 1) * images, s.batch)};
+        float* in = memory + thread * memory_size;
+        float* out = in + in_floats;
+        Source source(k, s, p, out + out_floats, zeros);
+        for (size_t group = 0; group < s.groups; ++group) {
+            for (size_t n = range.begin; n < range.end; ++n) {
+                source.set_image(x + s.input_pixel(n, 0, 0));
+                for (size_t row = 0; row < p.tiling.vertical.tiles; ++row) {
+                    layer.transform_input(source, group, n - range.begin, row, in_size, in);
+                }
+            }
+            const size_t channel = group * s.group_out();
+            for (size_t f = 0; f < frequencies; ++f) {
+                const float* panel = weights + group * group_size + f * weight_size;
+                for (size_t first = 0; first < s.group_out(); first += k.gemm_nr) {
+                    layer.multiply(f, range.size(), depth, in, in_size, panel,
+                                   std::min(k.gemm_nr, s.group_out() - first), false, out + first,
+                                   out_size);
+                    panel += panel_size;
+                }
+            }
+            for (size_t n = range.begin; n < range.end; ++n) {
+                layer.transform_output(n - range.begin, out, out_size, {0, s.group_out()},
+                                       bias ? bias + channel : nullptr, relu,
+                                       y + s.output_pixel(n, 0, 0) + channel);
+            }
+        }
+    });
+}
+
+// --- few images: the spectra of all inputs first, then tasks own panels of output channels -------
+
+void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
+                       const float* weight, const float* bias, bool relu, const float* zeros,
+                       float* y) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const Problem& p = layer.problem();
+    const size_t frequencies = p.tiling.frequencies(), tile_rows = p.tiling.vertical.tiles;
+    const size_t rows = s.batch * p.tiling.tiles();
+    const Spectra in_size = spectra_size(rows, p.group_in);
+    const Spectra out_size{k.gemm_nr, rows * k.gemm_nr + kSpectrumGap};
+    float* in = scratch(Slot::kSpectra, s.groups * frequencies * in_size.frequency);
+
+    // The weights' spectra of a panel are used at once, some input channels at a time.
+    const size_t chunks = ceil_div(frequencies * p.group_in * k.gemm_nr, kPanelFloats);
+    const size_t weight_size =  // of a frequency
+        ceil_div(p.group_in, chunks) * k.gemm_nr + kSpectrumGap;
+    const size_t weight_floats = padded(frequencies * weight_size);
+    const size_t out_floats = padded(frequencies * out_size.frequency);
+    const size_t memory_size =
+        std::max(weight_floats + out_floats, padded(Source::frame_size(s, p)));
+    float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
+
+    parallel_tasks(threads, s.groups * s.batch * tile_rows, [&](size_t task, size_t thread) {
+        const size_t row = task % tile_rows, n = task / tile_rows % s.batch;
+        const size_t group = task / tile_rows / s.batch;
+        Source source(k, s, p, memory + thread * memory_size, zeros);
+        source.set_image(x + s.input_pixel(n, 0, 0));
+        layer.transform_input(source, group, n, row, in_size,
+                              in + group * frequencies * in_size.frequency);
+    });
+    parallel_tasks(threads, s.groups * layer.panels(), [&](size_t task, size_t thread) {
+        const size_t group = task / layer.panels(), panel = task % layer.panels();
+        const size_t first = panel * k.gemm_nr;
+        const size_t columns = std::min(k.gemm_nr, s.group_out() - first);
+        const size_t channel = group * s.group_out();
+        float* weights = memory + thread * memory_size;
+        float* out = weights + weight_floats;
+        for (size_t chunk = 0; chunk < chunks; ++chunk) {
+            const Range channels = part(p.group_in, chunks, chunk);
+            layer.transform_weights(weight, zeros, group, channels, {panel, panel + 1}, weights, 0,
+                                    weight_size);
+            const DepthBlocks depth({{0, channels.size()}});
+            for (size_t f = 0; f < frequencies; ++f) {
+                layer.multiply(f, s.batch, depth,
+                               in + group * frequencies * in_size.frequency + channels.begin,
+                               in_size, weights + f * weight_size, columns, chunk > 0, out,
+                               out_size);
+            }
+        }
+        for (size_t n = 0; n < s.batch; ++n) {
+            layer.transform_output(n, out, out_size, {first, first + columns},
+                                   bias ? bias + channel : nullptr, relu,
+                                   y + s.output_pixel(n, 0, 0) + channel);
+        }
+    });
+}
+
 }  // namespace
 
 void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
              bool relu, float* y) {
-    const KernelTable& k = kernels();
-    const int threads = num_threads();
-    const Problem p(s);
-    const WeightSpectra size(k, s, p);
-    float* spectra = scratch(Slot::kSpectra, s.groups * size.group);
-    const size_t zeros_size = std::max(p.group_in, s.out_channels);
+    const Layer layer(kernels(), s);
+    const size_t zeros_size = std::max(layer.problem().group_in, s.out_channels);
     float* zeros = scratch(Slot::kPartialSums, zeros_size);
     std::fill_n(zeros, zeros_size, 0.0f);
-    transform_weights(k, s, p, weight, zeros, size, spectra, threads);
-
-    const size_t images = images_a_task(s, p, static_cast<size_t>(threads));
-    const Worker worker(k, s, p, images);
-    const size_t memory_size = padded(worker.memory());
-    float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
-    parallel_tasks(threads, ceil_div(s.batch, images), [&](size_t task, size_t thread) {
-        const size_t first = task * images;
-        worker.run({first, std::min(first + images, s.batch)}, x, spectra, size, bias, relu, zeros,
-                   memory + thread * memory_size, y);
-    });
+    const Problem& p = layer.problem();
+    const bool few = few_images(s.batch, p.tiling, p.group_in);
+    (few ? forward_by_panels : forward_by_images)(layer, s, x, weight, bias, relu, zeros, y);
 }
 
 namespace {

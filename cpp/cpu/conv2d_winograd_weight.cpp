@@ -42,13 +42,14 @@ class WeightGradient {
     }
     size_t sums_size() const { return p_.tiling.frequencies() * sum_frequency_; }
 
-    void transform_image(const Source& source, size_t n, size_t group, const float* dy,
+    void transform_image(Source& source, size_t n, size_t group, const float* dy,
                          float* spectra) const {
         const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
         float* out_spectra = spectra + p_.tiling.frequencies() * in_frequency_;
         const float* pixels[kPlaces];
         float* places[kPlaces];
         for (size_t p = 0; p < vertical.tiles; ++p) {
+            source.set_tile_row(p);
             for (size_t q = 0; q < horizontal.tiles; ++q) {
                 source.places(p, q, group, pixels);
                 spectrum_places(p_.tiling, n, p, q, spectra, in_row_, in_frequency_, places);
@@ -87,7 +88,7 @@ class WeightGradient {
             for (const DepthBlocks::Block& block : depth.blocks()) {
                 multiply_panel(k_, product, block, panels + column * tiles_, column,
                                std::min(k_.gemm_nr, s_.group_out() - column),
-                               {!first || block.begin > 0, nullptr, false, false});
+                               {!first || block.begin > 0});
             }
         }
     }

@@ -159,8 +159,7 @@ void dense_backward_input(const DenseShape& s, const float* dy, const float* wei
                 const Product product{rows.size(), block, depth + kRowGap, 1, result, panels * nr};
                 for (size_t p = 0; p < panels; ++p) {
                     multiply_panel(k, product, {&segment, 1, begin},
-                                   packed + p * nr * s.out_features, p * nr, nr,
-                                   {begin > 0, nullptr, false, false});
+                                   packed + p * nr * s.out_features, p * nr, nr, {begin > 0});
                 }
             }
             for (size_t b = 0; b < s.batch; ++b) {

@@ -8,7 +8,9 @@
 namespace alexnet::cpu {
 namespace {
 
-constexpr size_t kLargePage = size_t{2} << 20;
+constexpr size_t kSmallPage = 4096, kLargePage = size_t{2} << 20;
+// What is larger gets whole large pages: its rows would take up too many entries of the TLB.
+constexpr size_t kSmall = 64 * kSmallPage;
 
 class Buffer {
   public:
@@ -19,7 +21,7 @@ class Buffer {
         std::free(data_);
         data_ = nullptr;
         capacity_ = 0;
-        const size_t page = count * sizeof(float) >= kLargePage ? kLargePage : 4096;
+        const size_t page = count * sizeof(float) > kSmall ? kLargePage : kSmallPage;
         const size_t bytes = (count * sizeof(float) + page - 1) / page * page;
         data_ = static_cast<float*>(std::aligned_alloc(page, bytes));
         if (data_ == nullptr) throw std::bad_alloc();

@@ -1,6 +1,6 @@
 #include "winograd.h"
 
-#include <cstring>
+#include <utility>
 
 #include "conv2d.h"
 #include "scratch.h"
@@ -10,7 +10,8 @@ namespace alexnet::cpu::winograd {
 
 namespace {
 
-constexpr size_t kMostValues = 6;  // of a tile or a window: winograd_step's limit
+constexpr size_t kMostValues = 6;         // of a tile or a window: winograd_step's limit
+constexpr size_t kFewFloats = 512 << 10;  // spectra that each thread may read as a whole
 
 }  // namespace
 
@@ -44,7 +45,7 @@ void Transform::operator()(const float* const* in, size_t in_offset, size_t in_l
                            float* const* out, size_t out_offset, size_t out_lanes,
                            const float* bias, bool relu) const {
     alignas(64) float temporary[kPlaces * 16];
-    vertical.columns(horizontal.in, in, in_offset, in_lanes, temporary);
+    vertical.columns(horizontal.in, in, in_offset, in_lanes, ahead, temporary);
     horizontal.rows(vertical.out, temporary, out, out_offset, out_lanes, bias, relu);
 }
 
@@ -93,23 +94,34 @@ const char* unsupported(const Conv2dShape& s, ConvDirection direction) {
     return nullptr;
 }
 
+bool few_images(size_t batch, const Tiling& tiling, size_t channels) {
+    return batch * tiling.products() * channels <= kFewFloats && channels <= kDepthBlock;
+}
+
 // Measured costs in units of one multiply-add of the direct algorithm: products run at about 3/4 of
-// its rate; transforming a value takes about 40 units, a value of the weights about 70, once a
-// call.
+// its rate; transforming a value takes about 40 units. A value of the weights takes about 70 where
+// it goes through memory, once a call, and 14 where it is used at once.
 bool is_faster(const Conv2dShape& s, ConvDirection direction) {
+    const size_t stride = s.stride_height;
+    size_t in = s.group_in() * stride * stride, out = s.group_out();
     // With few channels the transforms outweigh the products, and tiles of the products are ragged.
-    if (std::min(s.group_in() * s.stride_height * s.stride_width, s.group_out()) < 16) return false;
-    const bool input = direction == ConvDirection::kBackwardInput;
-    const Tiling tiling(input ? s.in_height : s.out_height, input ? s.in_width : s.out_width,
-                        ceil_div(s.kernel_height, s.stride_height),
-                        ceil_div(s.kernel_width, s.stride_width));
-    const double in = static_cast<double>(s.group_in() * s.stride_height * s.stride_width);
-    const double out = static_cast<double>(s.group_out());
+    if (std::min(in, out) < 16) return false;
+    size_t height = s.out_height, width = s.out_width;
+    if (direction == ConvDirection::kBackwardInput) {
+        std::swap(in, out);
+        height = s.in_height;
+        width = s.in_width;
+    }
+    const Tiling tiling(height, width, ceil_div(s.kernel_height, stride),
+                        ceil_div(s.kernel_width, stride));
+    const bool used_at_once =
+        direction != ConvDirection::kBackwardWeight && few_images(s.batch, tiling, in);
+    const double pairs = static_cast<double>(in * out), channels = static_cast<double>(in + out);
     const double products = static_cast<double>(tiling.products() * s.batch);
-    const double direct =
-        static_cast<double>(s.batch * s.out_height * s.out_width * s.window()) * out;
-    return products * (1.3 * in * out + 40 * (in + out)) +
-               70 * static_cast<double>(tiling.frequencies()) * in * out <
+    const double direct = static_cast<double>(s.batch * s.out_height * s.out_width * s.window()) *
+                          static_cast<double>(s.group_out());
+    return products * (1.3 * pairs + 40 * channels) +
+               (used_at_once ? 14 : 70) * static_cast<double>(tiling.frequencies()) * pairs <
            direct;
 }
 
@@ -122,24 +134,26 @@ Problem::Problem(const Conv2dShape& s)
 
 size_t Source::frame_size(const Conv2dShape& s, const Problem& p) {
     if (p.stride == 1) return 0;
-    const size_t rows = s.out_height + p.window_height - 1;
+    const size_t rows = p.tiling.vertical.most_points();
     const size_t columns = s.out_width + p.window_width - 1;
     // One row of pixels with its border, beside the blocks.
     return padded(rows * columns * p.group_in) + padded(columns * p.stride * s.in_channels);
 }
 
-void Source::set_image(const float* image) {
-    image_ = image;
+void Source::set_tile_row(size_t p) {
     const size_t block = p_.stride;
     if (block == 1) return;
-    const size_t rows = s_.out_height + p_.window_height - 1;
+    first_row_ = p_.tiling.vertical.start(p);
+    const size_t rows = p_.tiling.vertical.points(p);
     const size_t columns = s_.out_width + p_.window_width - 1;
-    const Frame frame{s_.in_height, s_.in_width,  s_.in_channels, s_.pad_top,
-                      s_.pad_left,  rows * block, columns * block};
+    const Frame frame{s_.in_height,   s_.in_width, s_.in_channels,
+                      s_.pad_top,     s_.pad_left, (s_.out_height + p_.window_height - 1) * block,
+                      columns * block};
     const size_t run = block * s_.in_channels;  // of one block in one row of pixels
-    float* row = frame_ + padded(rows * columns * p_.group_in);
+    float* row = frame_ + padded(p_.tiling.vertical.most_points() * columns * p_.group_in);
     for (size_t r = 0; r < rows * block; ++r) {
-        copy_frame_rows(k_, frame, image, r, r + 1, row);
+        const size_t pixel_row = first_row_ * block + r;
+        copy_frame_rows(k_, frame, image_, pixel_row, pixel_row + 1, row);
         k_.copy_rows(columns, run, row, run,
                      frame_ + r / block * columns * p_.group_in + r % block * run, p_.group_in);
     }
@@ -153,7 +167,7 @@ void Source::places(size_t p, size_t q, size_t group, const float** places) cons
         for (size_t j = 0; j < horizontal.points(q); ++j) {
             const size_t row = vertical.start(p) + i, column = horizontal.start(q) + j;
             if (blocks) {
-                *places++ = frame_ + (row * columns + column) * p_.group_in;
+                *places++ = frame_ + ((row - first_row_) * columns + column) * p_.group_in;
                 continue;
             }
             // Unsigned: a pixel above or left of the image is beyond its size.

@@ -63,9 +63,10 @@ struct Tiling {
 void spectrum_places(const Tiling& tiling, size_t n, size_t p, size_t q, float* spectra,
                      size_t row_stride, size_t frequency_stride, float** places);
 
-// A transform of both axes.
+// A transform of both axes. What is read next lies `ahead` floats further, or a few lines on.
 struct Transform {
     WinogradStep vertical, horizontal;
+    size_t ahead = 48;
     void operator()(const float* const* in, size_t in_offset, size_t in_lanes, float* const* out,
                     size_t out_offset, size_t out_lanes, const float* bias = nullptr,
                     bool relu = false) const;
@@ -76,6 +77,11 @@ Transform output_transform(const KernelTable& k, const Tiling& t, size_t p, size
 Transform output_gradient_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q);
 Transform weight_transform(const KernelTable& k, const Tiling& t);
 Transform weight_gradient_transform(const KernelTable& k, const Tiling& t);
+
+// Whether the spectra of a batch with so many input channels are few enough that each thread reads
+// all of them: tasks are then panels of output channels instead of images. Depends on the shape
+// alone, and both ways compute the same sums.
+bool few_images(size_t batch, const Tiling& tiling, size_t channels);
 
 // A convolution that Winograd's algorithm can do, after space-to-depth where it has a stride: the
 // s × s pixels of a block become channels of one pixel, and the window shrinks by s. A window of
@@ -95,10 +101,10 @@ template <typename Float>
 void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float* elsewhere,
                    size_t group, size_t channel, Float** places) {
     const size_t c = channel % s.group_in(), pixel = channel / s.group_in();
+    const size_t pixel_row = pixel / p.stride, pixel_column = pixel % p.stride;
     for (size_t a = 0; a < p.window_height; ++a) {
         for (size_t b = 0; b < p.window_width; ++b) {
-            const size_t kh = a * p.stride + pixel / p.stride;
-            const size_t kw = b * p.stride + pixel % p.stride;
+            const size_t kh = a * p.stride + pixel_row, kw = b * p.stride + pixel_column;
             const bool inside = kh < s.kernel_height && kw < s.kernel_width;
             const size_t row = (kh * s.kernel_width + kw) * s.group_in() + c;
             *places++ = inside ? weight + row * s.out_channels + group * s.group_out() : elsewhere;
@@ -116,8 +122,10 @@ class Source {
 
     static size_t frame_size(const Conv2dShape& shape, const Problem& problem);
 
-    void set_image(const float* image);
-    // The inputs of tile (p, q), for channels of one group.
+    void set_image(const float* image) { image_ = image; }
+    // Makes the tiles in row p ready.
+    void set_tile_row(size_t p);
+    // The inputs of tile (p, q), in the row that is ready, for channels of one group.
     void places(size_t p, size_t q, size_t group, const float** places) const;
 
   private:
@@ -127,6 +135,7 @@ class Source {
     float* frame_;
     const float* zeros_;
     const float* image_ = nullptr;
+    size_t first_row_ = 0;  // of the blocks in the frame
 };
 
 }  // namespace alexnet::cpu::winograd

@@ -8,7 +8,8 @@
 // bound as long as B's panel comes from L1 or L2 and A's rows from L1.
 // Registers: 2·r accumulators, 2 for B, 1 for A: r <= 14 of 32 with AVX-512, 6 of 16 elsewhere.
 // Numerics: each element of C is one chain of FMAs in the order of k, then the sum with what C
-// holds, then the bias; the chain is the same whichever tile the element falls into.
+// holds, then the bias; the chain is the same whichever tile the element falls into, and however
+// it was interrupted and resumed.
 
 #include "kernels.h"
 #include "simd.h"
@@ -17,27 +18,90 @@ namespace alexnet::ALEXNET_ISA {
 
 extern const GemmKernel gemm_kernels[];
 
-ALEXNET_INLINE void finish_vector(Vec v, float* c, size_t first, size_t columns,
-                                  const GemmEpilogue& epilogue) {
-    const size_t n = columns - first;
-    if (n >= kLanes) {
-        if (epilogue.accumulate) v = add(load(c + first), v);
-        if (epilogue.bias) v = add(v, load(epilogue.bias + first));
-        if (epilogue.relu) v = relu(v);
-        epilogue.stream ? stream(c + first, v) : store(c + first, v);
-    } else {
-        if (epilogue.accumulate) v = add(load_tail(c + first, n), v);
-        if (epilogue.bias) v = add(v, load_tail(epilogue.bias + first, n));
-        if (epilogue.relu) v = relu(v);
-        store_tail(c + first, v, n);
+// One of the two vectors of a row of C, or of the bias. `full` says that all 2 · kLanes columns are
+// there.
+struct Part {
+    size_t offset, lanes;
+};
+
+ALEXNET_INLINE Part part(size_t j, size_t columns) {
+    const size_t offset = j * kLanes < columns ? j * kLanes : columns;
+    return {offset, columns - offset < kLanes ? columns - offset : kLanes};
+}
+
+template <bool full>
+ALEXNET_INLINE Vec load_part(const float* row, size_t j, size_t columns) {
+    const Part p = part(j, columns);
+    return full ? load(row + j * kLanes) : load_tail(row + p.offset, p.lanes);
+}
+
+// A tile of C on its way in and out, a loop a step, unrolled so that the sums stay in registers.
+template <size_t kRows, bool full>
+ALEXNET_INLINE void load_tile(const float* c, size_t c_row, size_t columns, Vec (&sum)[kRows][2]) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kRows; ++i) {
+        sum[i][0] = load_part<full>(c + i * c_row, 0, columns);
+        sum[i][1] = load_part<full>(c + i * c_row, 1, columns);
+    }
+}
+
+template <size_t kRows, bool full>
+ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
+                                const GemmEpilogue& epilogue, Vec (&sum)[kRows][2]) {
+    if (epilogue.accumulate) {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < kRows; ++i) {
+            sum[i][0] = add(load_part<full>(c + i * c_row, 0, columns), sum[i][0]);
+            sum[i][1] = add(load_part<full>(c + i * c_row, 1, columns), sum[i][1]);
+        }
+    }
+    if (epilogue.bias) {
+        const Vec bias0 = load_part<full>(epilogue.bias, 0, columns);
+        const Vec bias1 = load_part<full>(epilogue.bias, 1, columns);
+#pragma GCC unroll 16
+        for (size_t i = 0; i < kRows; ++i) {
+            sum[i][0] = add(sum[i][0], bias0);
+            sum[i][1] = add(sum[i][1], bias1);
+        }
+    }
+    if (epilogue.relu) {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < kRows; ++i) {
+            sum[i][0] = relu(sum[i][0]);
+            sum[i][1] = relu(sum[i][1]);
+        }
+    }
+    if (full && epilogue.stream) {
+#pragma GCC unroll 16
+        for (size_t i = 0; i < kRows; ++i) {
+            stream(c + i * c_row, sum[i][0]);
+            stream(c + i * c_row + kLanes, sum[i][1]);
+        }
+        return;
+    }
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+        for (size_t j = 0; j < 2; ++j) {
+            const Part p = part(j, columns);
+            float* row = c + i * c_row;
+            full ? store(row + j * kLanes, sum[i][j])
+                 : store_tail(row + p.offset, sum[i][j], p.lanes);
+        }
     }
 }
 
 template <size_t kRows>
 static void gemm_tile(const float* a, const GemmRows& rows, const float* b, float* c, size_t c_row,
                       size_t columns, const GemmEpilogue& epilogue) {
+    const bool full = columns == 2 * kLanes;
     Vec sum[kRows][2];
+#pragma GCC unroll 16
     for (size_t i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = zero();
+    if (epilogue.resume) {
+        full ? load_tile<kRows, true>(c, c_row, columns, sum)
+             : load_tile<kRows, false>(c, c_row, columns, sum);
+    }
 
     // Rows in groups of three behind one pointer each: base, base + stride, base + 2·stride are
     // addressing modes of x86, so that fourteen rows cost five registers instead of fourteen.
@@ -63,10 +127,8 @@ static void gemm_tile(const float* a, const GemmRows& rows, const float* b, floa
         }
     }
 
-    for (size_t i = 0; i < kRows; ++i, c += c_row) {
-        finish_vector(sum[i][0], c, 0, columns, epilogue);
-        if (columns > kLanes) finish_vector(sum[i][1], c, kLanes, columns, epilogue);
-    }
+    full ? finish_tile<kRows, true>(c, c_row, columns, epilogue, sum)
+         : finish_tile<kRows, false>(c, c_row, columns, epilogue, sum);
 }
 
 #if defined(ALEXNET_ISA_AVX512)

@@ -26,12 +26,13 @@ struct GemmRows {
     size_t segment_count;
 };
 
-// What happens to a tile of products on its way to memory.
+// Where the sums of a tile start, and what happens to them on their way to memory.
 struct GemmEpilogue {
-    bool accumulate;    // add to what C holds
-    const float* bias;  // one value a column, added last; null for none
-    bool relu;          // max(0, .) after the bias
-    bool stream;        // store past the caches; C must be aligned to a vector
+    bool accumulate = false;      // add to what C holds
+    const float* bias = nullptr;  // one value a column, added last; null for none
+    bool relu = false;            // max(0, .) after the bias
+    bool stream = false;          // store past the caches; C must be aligned to a vector
+    bool resume = false;  // C holds the sums over the depth so far: go on as if without a break
 };
 
 // C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The number of
@@ -72,13 +73,13 @@ enum class WinogradMatrix {
 };
 
 // One matrix applied to both axes of a grid of places, one vector of channels at each. `lanes` of
-// the channels from `offset` on are read and written; the temporary holds kWinogradPoints^2
-// vectors.
+// the channels from `offset` on are read and written; what lies `ahead` floats further is fetched
+// into L1. The temporary holds kWinogradPoints^2 vectors.
 struct WinogradStep {
     size_t out, in;  // places along the axis
     void (*columns)(size_t columns, const float* const* in, size_t offset, size_t lanes,
-                    float* temporary);
-    // bias, by channel, may be null.
+                    size_t ahead, float* temporary);
+    // bias, by channel, may be null. Bias and relu are for kGather only.
     void (*rows)(size_t rows, const float* temporary, float* const* out, size_t offset,
                  size_t lanes, const float* bias, bool relu);
 };

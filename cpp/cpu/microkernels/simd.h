@@ -7,11 +7,11 @@
 //   zero() broadcast(x) load(p) store(p, v) load_tail(p, n) store_tail(p, v, n)
 //   stream(p, v): a store past the caches;  fence(): orders streams before what follows
 //   add sub mul div  fma(a, b, c) = a·b + c  fnma(a, b, c) = c - a·b
-//   relu(x) = max(0, x), NaN stays  max_nan(a, b) = b if it is greater, or NaN and a is not; else a
-//   sqrt(x)  rsqrt(x) = x^-1/2 and rsqrt_sqrt(x) = x^-1/4, both to about 1 ulp (the latter for
-//   x = +inf, x >= the least normal number, and NaN only)
-//   select_positive(m, x) = m > 0 ? x : 0  reduce_add(v)
-//   Mask: one truth value a lane  same_bits(a, b)  select(mask, a, b) = mask ? a : b
+//   at_least(low, x) = max(low, x), a NaN in x stays  relu(x) = at_least(0, x)  max_nan(a, b) = b
+//   if it is greater, or NaN and a is not; else a sqrt(x)  rsqrt(x) = x^-1/2 and rsqrt_sqrt(x) =
+//   x^-1/4, both to about 1 ulp (the latter for x = +inf, x >= the least normal number, and NaN
+//   only) select_positive(m, x) = m > 0 ? x : 0  reduce_add(v) Mask: one truth value a lane
+//   same_bits(a, b)  select(mask, a, b) = mask ? a : b
 //
 // Over Double, kLanes / 2 doubles, beside the compiler's + - * / :
 //

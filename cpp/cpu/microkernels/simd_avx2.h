@@ -40,7 +40,8 @@ ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm256_blendv_ps(b, a, m); }
 
 // vmaxps returns its second operand when either is NaN.
-ALEXNET_INLINE Vec relu(Vec x) { return _mm256_max_ps(zero(), x); }
+ALEXNET_INLINE Vec at_least(Vec low, Vec x) { return _mm256_max_ps(low, x); }
+ALEXNET_INLINE Vec relu(Vec x) { return at_least(zero(), x); }
 ALEXNET_INLINE Vec max_nan(Vec a, Vec b) {
     const Mask a_is_number = _mm256_cmp_ps(a, a, _CMP_ORD_Q);
     return select(_mm256_and_ps(a_is_number, _mm256_cmp_ps(b, a, _CMP_NLE_UQ)), b, a);

@@ -37,7 +37,8 @@ ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm512_mask_mov_ps(b, m, a); }
 
 // vmaxps returns its second operand when either is NaN.
-ALEXNET_INLINE Vec relu(Vec x) { return _mm512_max_ps(zero(), x); }
+ALEXNET_INLINE Vec at_least(Vec low, Vec x) { return _mm512_max_ps(low, x); }
+ALEXNET_INLINE Vec relu(Vec x) { return at_least(zero(), x); }
 ALEXNET_INLINE Vec max_nan(Vec a, Vec b) {
     const Mask a_is_number = _mm512_cmp_ps_mask(a, a, _CMP_ORD_Q);
     return select(_mm512_mask_cmp_ps_mask(a_is_number, b, a, _CMP_NLE_UQ), b, a);

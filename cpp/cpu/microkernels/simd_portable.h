@@ -43,7 +43,8 @@ ALEXNET_INLINE Vec sqrt(Vec x) {
 }
 
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return (Vec)((m & (Mask)a) | (~m & (Mask)b)); }
-ALEXNET_INLINE Vec relu(Vec x) { return select(zero() > x, zero(), x); }
+ALEXNET_INLINE Vec at_least(Vec low, Vec x) { return select(low > x, low, x); }
+ALEXNET_INLINE Vec relu(Vec x) { return at_least(zero(), x); }
 ALEXNET_INLINE Vec max_nan(Vec a, Vec b) { return select((b > a) | ((b != b) & (a == a)), b, a); }
 ALEXNET_INLINE Mask same_bits(Vec a, Vec b) { return (Mask)a == (Mask)b; }
 ALEXNET_INLINE Vec select_positive(Vec m, Vec x) { return select(m > zero(), x, zero()); }

@@ -188,21 +188,19 @@ ALEXNET_INLINE void apply(const Vec* x, Vec* y) {
     }
 }
 
-// Floats ahead of a place to fetch: the channels after next, or the next place. Up to 64 places lie
-// in as many pages, more than the hardware's own prefetching follows.
-constexpr size_t kAhead = 48;
-
-// First pass: the matrix times the columns of a grid of `columns` columns of places.
-template <typename M>
-static void transform_columns(size_t columns, const float* const* in, size_t offset, size_t lanes,
-                              float* temporary) {
+// First pass: the matrix times the columns of a grid of `columns` columns of places. Up to 64
+// places lie in as many pages, more than the hardware's own prefetching follows: fetch what is read
+// next.
+template <typename M, bool full>
+ALEXNET_INLINE void transform_columns(size_t columns, const float* const* in, size_t offset,
+                                      size_t lanes, size_t ahead, float* temporary) {
     for (size_t j = 0; j < columns; ++j) {
         Vec x[M::kColumns], y[M::kRows];
 #pragma GCC unroll 8
         for (size_t k = 0; k < M::kColumns; ++k) {
             const float* p = in[k * columns + j] + offset;
-            x[k] = lanes == kLanes ? load(p) : load_tail(p, lanes);
-            __builtin_prefetch(p + kAhead);
+            x[k] = full ? load(p) : load_tail(p, lanes);
+            __builtin_prefetch(p + ahead);
         }
         apply<M>(x, y);
 #pragma GCC unroll 8
@@ -211,10 +209,9 @@ static void transform_columns(size_t columns, const float* const* in, size_t off
 }
 
 // Second pass: the rows of the grid times the matrix, and out to their places.
-template <typename M>
-static void transform_rows(size_t rows, const float* temporary, float* const* out, size_t offset,
-                           size_t lanes, const float* bias, bool rectify) {
-    const Vec b = bias ? load_tail(bias + offset, lanes) : zero();
+template <typename M, bool full>
+ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* const* out,
+                                   size_t offset, size_t lanes, Vec bias, Vec floor) {
     for (size_t i = 0; i < rows; ++i) {
         Vec x[M::kColumns], y[M::kRows];
 #pragma GCC unroll 8
@@ -222,17 +219,38 @@ static void transform_rows(size_t rows, const float* temporary, float* const* ou
         apply<M>(x, y);
 #pragma GCC unroll 8
         for (size_t j = 0; j < M::kRows; ++j) {
-            Vec v = bias ? add(y[j], b) : y[j];
-            if (rectify) v = relu(v);
+            const Vec v = M::kToPoints ? y[j] : at_least(floor, add(y[j], bias));
             float* p = out[i * M::kRows + j] + offset;
-            lanes == kLanes ? store(p, v) : store_tail(p, v, lanes);
+            full ? store(p, v) : store_tail(p, v, lanes);
         }
     }
 }
 
 template <typename M>
+static void columns_step(size_t columns, const float* const* in, size_t offset, size_t lanes,
+                         size_t ahead, float* temporary) {
+    if (lanes == kLanes) {
+        transform_columns<M, true>(columns, in, offset, lanes, ahead, temporary);
+    } else {
+        transform_columns<M, false>(columns, in, offset, lanes, ahead, temporary);
+    }
+}
+
+template <typename M>
+static void rows_step(size_t rows, const float* temporary, float* const* out, size_t offset,
+                      size_t lanes, const float* bias, bool relu) {
+    const Vec b = bias ? load_tail(bias + offset, lanes) : zero();
+    const Vec floor = relu ? zero() : broadcast(-__builtin_inff());
+    if (lanes == kLanes) {
+        transform_rows<M, true>(rows, temporary, out, offset, lanes, b, floor);
+    } else {
+        transform_rows<M, false>(rows, temporary, out, offset, lanes, b, floor);
+    }
+}
+
+template <typename M>
 static constexpr WinogradStep step() {
-    return {M::kRows, M::kColumns, transform_columns<M>, transform_rows<M>};
+    return {M::kRows, M::kColumns, columns_step<M>, rows_step<M>};
 }
 
 template <size_t n, template <size_t, size_t> class M>
