@@ -5,13 +5,15 @@
 
 One table, a line a shape and direction, and at its end those where the default is slower than
 `direct` beyond noise. Each contender runs in a process of its own, rounds interleaved, results
-compared before timing. Times are medians over the rounds.
+compared before timing. Times are medians over the rounds; with one thread they are CPU time, which
+whatever else runs does not lengthen by taking the processor away.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from fnmatch import fnmatchcase
 from statistics import quantiles
 
@@ -76,13 +78,15 @@ def main() -> int:
     missing = peers.missing(names)
     if missing:
         print("left out: torch is not installed")
+    clock = time.process_time if options.threads == 1 else time.perf_counter
     comparisons = []
     with (
         Contest([name for name in names if name not in missing], options.threads) as contest,
         Progress("comparing", len(cases)) as progress,
     ):
         for case in cases:
-            comparisons.append(contest.compare(case, options.rounds, options.seconds))
+            comparison = contest.compare(case, options.rounds, options.seconds, clock=clock)
+            comparisons.append(comparison)
             progress.advance()
     rows = [row(comparison) for comparison in comparisons]
     print_table(sys.stdout, HEADER, rows, right=range(1, 6))

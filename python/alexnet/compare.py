@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from statistics import median, quantiles
 from typing import Any, TypeAlias
 
@@ -21,7 +22,7 @@ from alexnet.peers import OURS
 from alexnet.peers.agreement import DisagreementError, largest_error
 from alexnet.peers.cases import Arrays, Case
 from alexnet.peers.rates import rates
-from alexnet.peers.worker import Worker, WorkerError
+from alexnet.peers.worker import Clock, Worker, WorkerError
 
 PAUSE = 0.05  # seconds before each turn, in which the threads of the one before go to sleep
 SECONDS = 0.1  # of a turn, at least one run
@@ -153,11 +154,11 @@ class _Contender:
         except WorkerError as error:
             self.failure = str(error)
 
-    def time(self, seconds: float) -> None:
+    def time(self, seconds: float, clock: Clock) -> None:
         """Take a turn, after the others' threads have gone to sleep."""
         time.sleep(PAUSE)
         try:
-            self.seconds.append(self.ask("time", seconds))
+            self.seconds.append(self.ask("time", seconds, clock))
         except WorkerError as error:
             self.failure = str(error)
 
@@ -187,11 +188,13 @@ class Contest:
         rounds: int,
         seconds: float = SECONDS,
         on_step: Callable[[], None] = lambda: None,
+        *,
+        clock: Clock = time.perf_counter,
     ) -> Comparison:
         """Prepare and check every contender, then time all that agree, in turn.
 
         `seconds` is about the time of a turn, at least one run. `on_step` is called once when all
-        are ready and after each round.
+        are ready and after each round. `clock` may be `time.process_time` where one thread works.
 
         Raises
         ------
@@ -210,7 +213,8 @@ class Contest:
             list(pool.map(lambda contender: contender.check(case, operands, expected), unchecked))
         on_step()
         contenders = [ours, *others]
-        peaks = self._time(contenders, rounds, seconds, on_step)
+        turn = partial(_Contender.time, seconds=seconds, clock=clock)
+        peaks = self._time(contenders, rounds, turn, on_step)
         for contender in contenders:
             if contender.worker is not None and contender.worker.alive:
                 contender.ask("release")
@@ -259,7 +263,7 @@ class Contest:
         self,
         contenders: Sequence[_Contender],
         rounds: int,
-        seconds: float,
+        turn: Callable[[_Contender], None],
         on_step: Callable[[], None],
     ) -> Peaks:
         """Run rounds of one turn each, who is first moving on; medians of the machine's peaks."""
@@ -269,7 +273,7 @@ class Contest:
             peaks.append(contenders[0].ask("peaks"))
             for contender in order:
                 if contender.failure is None:
-                    contender.time(seconds)
+                    turn(contender)
             order = [*order[1:], order[0]]
             on_step()
         return Peaks(

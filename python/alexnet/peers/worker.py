@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 from alexnet.peaks import Peaks, measure_peaks
 from alexnet.peers import OURS
@@ -29,6 +30,8 @@ PROGRAM = "import {first}; from alexnet.peers.worker import serve; serve()"
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
 SEPARATE_PEAKS_BYTES = 2**27  # of each array; past the caches, and short enough for every round
 LONG_RUN = 0.3  # seconds, from which waking threads and filling caches is no share of a run
+
+Clock: TypeAlias = Callable[[], float]
 
 
 class _Server:
@@ -59,21 +62,21 @@ class _Server:
     def release(self) -> None:
         self._job = None
 
-    def run(self) -> float:
-        """Seconds of one run."""
+    def run(self, clock: Clock = perf_counter) -> float:
+        """Seconds of one run by the clock."""
         assert self._job is not None
-        start = perf_counter()
+        start = clock()
         self._job.run()
-        self._last = perf_counter() - start
+        self._last = clock() - start
         return self._last
 
-    def time(self, seconds: float) -> float:
+    def time(self, seconds: float, clock: Clock) -> float:
         """Median seconds of a run over about `seconds`, after one that warms caches again."""
         if self._last < LONG_RUN:
             self.run()
-        durations = [self.run()]
+        durations = [self.run(clock)]
         while sum(durations) < seconds:
-            durations.append(self.run())
+            durations.append(self.run(clock))
         return median(durations)
 
     def peaks(self) -> Peaks:
