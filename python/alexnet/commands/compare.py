@@ -36,7 +36,7 @@ def add_parsers(subparsers: Any) -> None:
         "compare",
         _run,
         description="time a network beside other frameworks, each in a process of its own",
-        example="alexnet compare tf-tutorial --peers torch,tensorflow --batch-size 1,32",
+        example="alexnet compare tf-full --batch-size 1,32 --plot bars.png",
     )
     add_variant(parser)
     parser.add_argument(

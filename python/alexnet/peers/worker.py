@@ -70,7 +70,7 @@ class _Server:
         self._last = clock() - start
         return self._last
 
-    def time(self, seconds: float, clock: Clock) -> float:
+    def time(self, seconds: float, clock: Clock = perf_counter) -> float:
         """Median seconds of a run over about `seconds`, after one that warms caches again."""
         if self._last < LONG_RUN:
             self.run()
