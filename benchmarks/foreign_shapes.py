@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("cases", nargs="*", default=["*"], metavar="CASE", help="patterns of names")
     parser.add_argument("--threads", type=int, default=runtime.get_num_threads(), metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="R")
-    parser.add_argument("--seconds", type=float, default=0.05, help="of a turn")
+    parser.add_argument("--seconds", type=float, default=0.02, help="of a turn")
     parser.add_argument("--peers", choices=("torch", "none"), default="torch")
     options = parser.parse_args()
     if min(options.threads, options.rounds) < 1:

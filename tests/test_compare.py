@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from alexnet import compare as compare_module
-from alexnet import peers
+from alexnet import comparison_plot, peers
 from alexnet.benchmark import FORWARD, FORWARD_BACKWARD
 from alexnet.cli import main
 from alexnet.compare import Comparison, Contest, Timing
@@ -335,6 +336,15 @@ def test_bad_use_is_one_line(
     assert status == 2
     assert message in output.err
     assert output.err.count("\n") == 1
+
+
+def test_a_chart_has_all_contenders(tmp_path: Path) -> None:
+    file = tmp_path / "chart.svg"
+    result = comparison(alexnet=(1.0, 2.0, 3.0), torch=(5.0, 5.0, 5.0))
+    comparison_plot.draw([result, result], file)
+    texts = re.findall("<!-- (.*) -->", file.read_text())
+    assert texts.count(CASE.name) == texts.count("alexnet a") == texts.count("torch a") == 2
+    assert texts.count(" 5000.0 ms, 2.50×") == 2
 
 
 def test_a_chart_without_matplotlib_is_refused(

@@ -43,7 +43,7 @@ def draw(comparisons: Sequence[Comparison], file: Path) -> None:
             f" {timing.median * 1e3:.1f} ms, {timing.median / ours:.2f}×" for timing in timings
         ]
         axes.bar_label(bars, labels)
-        axes.margins(x=0.2)
+        axes.margins(x=0.25)
         axes.set_title(comparison.case.name)
         axes.set_xlabel("ms, less is better")
     figure.savefig(file)

@@ -6,6 +6,7 @@ memory; so whatever is compared runs apart.
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from alexnet.peers.interface import Job, Peer
 # given the one that our compiled module has loaded under the same name.
 PROGRAM = "import {first}; from alexnet.peers.worker import serve; serve()"
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu"}
-SEPARATE_PEAKS_BYTES = 2**27  # of each array; past the caches, and short enough for every round
+PEAKS_BYTES = 2**26  # of each of two arrays: past most caches, and short enough for every round
 LONG_RUN = 0.3  # seconds, from which waking threads and filling caches is no share of a run
 
 Clock: TypeAlias = Callable[[], float]
@@ -54,13 +55,15 @@ class _Server:
 
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Arrays:
         """Make a case ready, run it once, and return what it computed."""
-        self._job = None  # its memory first
+        self.release()
         self._job = self._peer.prepare(case, mode, operands)
         self._last = 0.0
         return self._job.outputs(self._job.run())
 
     def release(self) -> None:
+        """Give the job's memory back; frameworks' functions hold themselves in cycles."""
         self._job = None
+        gc.collect()
 
     def run(self, clock: Clock = perf_counter) -> float:
         """Seconds of one run by the clock."""
@@ -80,7 +83,7 @@ class _Server:
         return median(durations)
 
     def peaks(self) -> Peaks:
-        return measure_peaks(array_bytes=SEPARATE_PEAKS_BYTES)
+        return measure_peaks(array_bytes=PEAKS_BYTES)
 
     def peak_memory(self, case: Case, mode: str, runs: int) -> tuple[int, int]:
         """Bytes resident before the case, and at most during `runs` runs of it."""
