@@ -8,9 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-import torch._dynamo
-import torch._functorch.config
-import torch._inductor.config
 import torch.nn.functional as F  # noqa: N812 - as PyTorch's own documents call it
 
 from alexnet.benchmark import FORWARD
@@ -41,8 +38,6 @@ class Torch(Peer):
 
     def __init__(self, threads: int) -> None:
         torch.set_num_threads(threads)
-        torch._inductor.config.compile_threads = 1
-        torch._functorch.config.donated_buffer = False  # a layer's gradient is taken repeatedly
 
     def version(self) -> str:
         return f"PyTorch {torch.__version__}"
@@ -60,9 +55,7 @@ class Torch(Peer):
 
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
         way, _, layout = mode.partition(" ")
-        torch._dynamo.reset()
-        torch._inductor.config.freezing = way == FROZEN
-        compiled = _same if way == EAGER else partial(torch.compile, dynamic=False)
+        compiled = _same if way == EAGER else _compiler(freezing=way == FROZEN)
         tensors = {name: _tensor(name, array, layout) for name, array in operands.items()}
         if isinstance(case, NetworkCase):
             return _network_job(case, tensors, operands, compiled)
@@ -71,6 +64,18 @@ class Torch(Peer):
 
 def _same(function: Any) -> Any:
     return function
+
+
+def _compiler(freezing: bool) -> Any:
+    """Make a `torch.compile` that knows nothing of earlier cases."""
+    import torch._functorch.config  # with all of the compiler, which eager runs do without
+    import torch._inductor.config
+
+    torch.compiler.reset()
+    torch._functorch.config.donated_buffer = False  # a layer's gradient is taken repeatedly
+    torch._inductor.config.compile_threads = 1
+    torch._inductor.config.freezing = freezing
+    return partial(torch.compile, dynamic=False)
 
 
 # --- layouts --------------------------------------------------------------------------------------
