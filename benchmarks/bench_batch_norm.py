@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shapes import Case, layer_cases
+from shapes import cases_of
 
 from alexnet.layers import BatchNorm
+from alexnet.peers.cases import Case
 
-CASES = layer_cases(BatchNorm)
+CASES = cases_of(BatchNorm)
 
 
-def bench_batch_norm(case: Case, mode: str, measure: Callable[[Case, str], None]) -> None:
-    measure(case, mode)
+def bench_batch_norm(
+    case: Case, peer: str, mode: str, measure: Callable[[Case, str, str], None]
+) -> None:
+    measure(case, peer, mode)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shapes import Case, layer_cases
+from shapes import cases_of
 
 from alexnet.layers import Dense
+from alexnet.peers.cases import Case
 
-CASES = layer_cases(Dense)
+CASES = cases_of(Dense)
 
 
-def bench_dense(case: Case, mode: str, measure: Callable[[Case, str], None]) -> None:
-    measure(case, mode)
+def bench_dense(
+    case: Case, peer: str, mode: str, measure: Callable[[Case, str, str], None]
+) -> None:
+    measure(case, peer, mode)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shapes import Case, layer_cases
+from shapes import cases_of
 
 from alexnet.layers import LRN
+from alexnet.peers.cases import Case
 
-CASES = layer_cases(LRN)
+CASES = cases_of(LRN)
 
 
-def bench_lrn(case: Case, mode: str, measure: Callable[[Case, str], None]) -> None:
-    measure(case, mode)
+def bench_lrn(case: Case, peer: str, mode: str, measure: Callable[[Case, str, str], None]) -> None:
+    measure(case, peer, mode)

@@ -1,13 +1,17 @@
-"""Whole networks: forward in inference, forward and backward to every parameter."""
+"""Whole networks: inference, forward and backward to every parameter, steps of training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from shapes import Case, network_cases
+from shapes import network_cases
+
+from alexnet.peers.cases import Case
 
 CASES = network_cases()
 
 
-def bench_networks(case: Case, mode: str, measure: Callable[[Case, str], None]) -> None:
-    measure(case, mode)
+def bench_networks(
+    case: Case, peer: str, mode: str, measure: Callable[[Case, str, str], None]
+) -> None:
+    measure(case, peer, mode)

@@ -1,34 +1,49 @@
-"""One framework a pytest process: ``pytest benchmarks --provider torch`` measures PyTorch's.
+"""Every case on every framework that is installed, each in a process of its own.
 
-Every case is compared with the project's own result, from a process of its own, before it is timed.
-A group holds all that did the same work, so that tables of several runs stand side by side.
+Every case is compared with the project's own result before it is timed. A group holds all that did
+the same work.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-import peers
 import pytest
-from workers import Worker, worker
 
-if TYPE_CHECKING:
-    from shapes import Arrays, Case
+from alexnet import peers
+from alexnet.peaks import Peaks
+from alexnet.peers.agreement import largest_error
+from alexnet.peers.cases import Arrays, Case
+from alexnet.peers.rates import rates
+from alexnet.peers.worker import Worker
 
-    from alexnet.peaks import Peaks
+_workers = pytest.StashKey[dict[str, Worker]]()
+_missing = pytest.StashKey[dict[str, str]]()
 
-_peer = pytest.StashKey[peers.Peer]()
+
+class Clock:
+    """The seconds that workers have spent in runs, so that the way to them is in no figure."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+_clock = Clock()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("alexnet benchmarks")
     group.addoption(
-        "--provider",
-        choices=tuple(peers.PEERS),
-        default=peers.OURS,
-        help=f"framework that is measured (default: {peers.OURS})",
+        "--peers",
+        default="all",
+        metavar="P,...",
+        help=f"frameworks beside ours: all, none or some of {','.join(peers.FRAMEWORKS)}",
     )
     group.addoption(
         "--threads",
@@ -40,30 +55,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Before any benchmark is imported, and with it the project: a framework loads its own OpenMP.
     try:
-        config.stash[_peer] = peers.load(config.option.provider, config.option.threads)
-    except peers.PeerMissingError as error:
-        raise pytest.UsageError(str(error)) from error
+        names = [] if config.option.peers == "none" else peers.chosen(config.option.peers)
+    except ValueError as error:
+        raise pytest.UsageError(f"--peers: {error}") from error
+    missing = config.stash[_missing] = peers.missing(names)
+    installed = [peers.OURS, *(name for name in names if name not in missing)]
+    threads = config.option.threads
+    config.stash[_workers] = {name: Worker(name, threads) for name in installed}
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"provider: {config.stash[_peer].version()}, {config.option.threads} threads"
+def pytest_unconfigure(config: pytest.Config) -> None:
+    for worker in config.stash.get(_workers, {}).values():
+        worker.close()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    versions = [worker.ask("version") for worker in config.stash[_workers].values()]
+    lines = [f"measured: {', '.join(versions)}; {config.option.threads} threads"]
+    missing = config.stash[_missing]
+    return lines + ([f"not installed: {', '.join(missing)}"] if missing else [])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run every benchmark on each of its module's CASES, in each mode of the framework."""
-    peer = metafunc.config.stash[_peer]
+    """Run every benchmark on each of its module's CASES, in each mode of each framework."""
     parameters = [
-        pytest.param(case, mode, id=f"{case.name}-{mode}")
+        pytest.param(case, name, mode, id=f"{case.name}-{name}-{mode.replace(' ', '-')}")
         for case in metafunc.module.CASES
-        for mode in peer.modes(case)
+        for name, worker in metafunc.config.stash[_workers].items()
+        for mode in worker.ask("modes", case)
     ]
-    metafunc.parametrize(("case", "mode"), parameters)
+    metafunc.parametrize(("case", "peer", "mode"), parameters)
+    metafunc.definition.add_marker(pytest.mark.benchmark(timer=_clock))
 
 
 class Reference:
-    """The project in a process of its own: what results should be, and the machine's peaks."""
+    """Our own results, and the machine's peaks."""
 
     def __init__(self, ours: Worker) -> None:
         self._ours = ours
@@ -74,8 +101,7 @@ class Reference:
     def results(self, case: Case) -> tuple[Arrays, Arrays]:
         """Operands and what comes of them, kept until the next case."""
         if case != self._case:
-            operands = case.operands()
-            mode = self._ours.ask("modes", case)[0]
+            operands, mode = case.operands(), self._ours.ask("modes", case)[0]
             self._results = operands, self._ours.ask("prepare", case, mode, operands)
             self._ours.ask("release")
             self._case = case
@@ -83,31 +109,37 @@ class Reference:
 
 
 @pytest.fixture(scope="session")
-def reference(request: pytest.FixtureRequest) -> Iterator[Reference]:
-    with worker(peers.OURS, request.config.option.threads) as ours:
-        yield Reference(ours)
+def reference(request: pytest.FixtureRequest) -> Reference:
+    return Reference(request.config.stash[_workers][peers.OURS])
 
 
 @pytest.fixture
 def measure(
     benchmark: Any, reference: Reference, request: pytest.FixtureRequest
-) -> Callable[[Any, str], None]:
-    """Prepare a case, compare its results with the project's, time it, note what the time means."""
-    from agreement import largest_error
-    from rates import rates
+) -> Callable[[Case, str, str], None]:
+    """Prepare a case, compare its results with ours, time it, note what the time means."""
+    options = request.config.option
 
-    peer = request.config.stash[_peer]
-
-    def run(case: Case, mode: str) -> None:
+    def measured(case: Case, peer: str, mode: str) -> None:
         operands, expected = reference.results(case)
-        job = peer.prepare(case, mode, operands)
-        error = largest_error(case, job.outputs(job.run()), expected)
+        worker = request.config.stash[_workers][peer]
+        error = largest_error(case, worker.ask("prepare", case, mode, operands), expected)
+
+        def run() -> None:
+            _clock.seconds += worker.ask("run")
+
+        duration = worker.ask("run")
+        rounds = max(
+            int(options.benchmark_min_rounds),
+            math.ceil(float(options.benchmark_max_time) / duration),
+        )
         benchmark.group = case.name
-        benchmark(job.run)
+        benchmark.pedantic(run, rounds=rounds, warmup_rounds=1)
+        worker.ask("release")
         benchmark.extra_info |= {
-            "provider": peer.version(),
+            "framework": worker.ask("version"),
             "mode": mode,
-            "threads": request.config.option.threads,
+            "threads": options.threads,
             "relative_error": error,
             "fma_peak_gflops": reference.peaks.fma_gflops,
             "copy_peak_gbytes": reference.peaks.copy_gbs,
@@ -115,4 +147,4 @@ def measure(
         if benchmark.stats is not None:  # it is with --benchmark-disable
             benchmark.extra_info |= rates(case, benchmark.stats.stats.median, reference.peaks)
 
-    return run
+    return measured

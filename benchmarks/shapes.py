@@ -1,192 +1,110 @@
-"""What is measured, as data: every layer of the benchmarked networks, and the networks whole.
-
-A case has a name such as ``tf-tutorial/conv2/forward/b32``: network, layer (``network`` for the
-whole), direction and batch size. It knows its operands, its results and its work, and nothing of
-the framework that runs it.
-"""
+"""What is measured, as data: our networks, their layers, and convolutions unlike them."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from alexnet.benchmark import FORWARD, IMAGE_STDDEV, TARGETS, step_flops
-from alexnet.checks import Shape
+from alexnet.benchmark import FORWARD, TARGETS
 from alexnet.layer import Layer
-from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, MaxPool2d
-from alexnet.models import AlexNet, variant_named
-from alexnet.variant import Variant
-
-Arrays: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
+from alexnet.layers import Conv2d
+from alexnet.models import variant_named
+from alexnet.peers.cases import (
+    PRODUCT_DIRECTIONS,
+    TRAINING_STEP,
+    LayerCase,
+    NetworkCase,
+    layer_cases,
+)
 
 LAYER_NETWORKS = ("tf-tutorial", "tf-full", "cifar10-bn")
 BATCH_SIZES = (32, 1)  # backward with the first one only: nobody trains on single images
-
-# Operands and results of each direction, beside the layer's parameters.
-PRODUCT_DIRECTIONS = ("forward", "backward_input", "backward_weight")
-DIRECTIONS = {
-    Conv2d: PRODUCT_DIRECTIONS,
-    Dense: PRODUCT_DIRECTIONS,
-    LRN: ("forward", "backward"),
-    MaxPool2d: ("forward", "backward"),
-    BatchNorm: ("forward", "backward"),
-}
+TRAINING_BATCH_SIZES = (20, 128)
 
 
-def _weight_of(shapes: dict[str, Shape]) -> dict[str, Shape]:
-    return {name: shape for name, shape in shapes.items() if name == "weight"}
-
-
-@dataclass(frozen=True)
-class LayerCase:
-    """One layer at its own size, in one direction. `image_shape` is its input's, without batch."""
-
-    network: str
-    layer: Layer
-    image_shape: Shape
-    direction: str
-    batch_size: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.network}/{self.layer.name}/{self.direction}/b{self.batch_size}"
-
-    @property
-    def input_shape(self) -> Shape:
-        return (self.batch_size, *self.image_shape)
-
-    @property
-    def output_shape(self) -> Shape:
-        return self.layer.output_shape(self.input_shape)
-
-    @property
-    def parameter_shapes(self) -> dict[str, Shape]:
-        return self.layer.parameter_shapes(self.input_shape)
-
-    @property
-    def result_shapes(self) -> dict[str, Shape]:
-        """Shape of every array that the direction computes, by name."""
-        gradients = {f"d{name}": shape for name, shape in self.parameter_shapes.items()}
-        return {
-            "forward": {"y": self.output_shape},
-            "backward_input": {"dx": self.input_shape},
-            "backward_weight": gradients,
-            "backward": {"dx": self.input_shape, **gradients},
-        }[self.direction]
-
-    @property
-    def operand_shapes(self) -> dict[str, Shape]:
-        """Shape of every array that the direction reads, by name."""
-        x, dy = {"x": self.input_shape}, {"dy": self.output_shape}
-        return {
-            "forward": {**x, **self.parameter_shapes},
-            "backward_input": {**dy, **_weight_of(self.parameter_shapes)},
-            "backward_weight": {**dy, **x},
-            "backward": {**dy, **x, **self.parameter_shapes},
-        }[self.direction]
-
-    @property
-    def flops(self) -> int:
-        """FLOP of the products, two for each MAC; the same in each direction."""
-        return 2 * self.layer.macs(self.input_shape)
-
-    @property
-    def bytes(self) -> int:
-        """What has to be moved at least: every operand and every result once."""
-        shapes = [*self.operand_shapes.values(), *self.result_shapes.values()]
-        return 4 * sum(map(math.prod, shapes))
-
-    def operands(self) -> Arrays:
-        """Random arrays for x, dy and the parameters, the same at every call."""
-        generator = np.random.default_rng(0)
-        shapes = {"x": self.input_shape, "dy": self.output_shape, **self.parameter_shapes}
-        return {
-            name: generator.standard_normal(shape, np.float32) for name, shape in shapes.items()
-        }
-
-
-@dataclass(frozen=True)
-class NetworkCase:
-    """A whole network: forward in inference, or forward and backward to all its parameters."""
-
-    variant: Variant
-    target: str
-    batch_size: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.variant.name}/network/{self.target}/b{self.batch_size}"
-
-    @property
-    def flops(self) -> int:
-        return step_flops(self.variant, self.batch_size, self.target)
-
-    @property
-    def bytes(self) -> int:
-        """Not counted: what a network has to move depends on what stays in caches."""
-        return 0
-
-    def operands(self) -> Arrays:
-        """Images as "x", and the network's parameters and state by their full names."""
-        images = np.random.default_rng(0).standard_normal(
-            (self.batch_size, *self.variant.input_shape), np.float32
-        )
-        network = AlexNet(self.variant, seed=0)
-        state = {name: array for name, array in network.state.items() if name != "generator"}
-        return {"x": images * np.float32(IMAGE_STDDEV), **network.parameters, **state}
-
-
-Case: TypeAlias = LayerCase | NetworkCase
-
-
-def layer_cases(kind: type[Layer]) -> list[LayerCase]:
-    """All layers of one kind, convolution and dense layers without their activation.
-
-    The first layer of a network has no gradient of its input to compute.
-    """
-    cases = []
-    for network in LAYER_NETWORKS:
-        variant = variant_named(network)
-        for index, layer in enumerate(variant.layers):
-            if not isinstance(layer, kind):
-                continue
-            for batch_size in BATCH_SIZES:
-                for direction in DIRECTIONS[kind]:
-                    first_only = direction != "forward"
-                    if first_only and batch_size != BATCH_SIZES[0]:
-                        continue
-                    if index == 0 and direction == "backward_input":
-                        continue
-                    bare = (
-                        dataclasses.replace(layer, activation=None)
-                        if hasattr(layer, "activation")
-                        else layer
-                    )
-                    shape = variant.image_shapes[index]
-                    cases.append(LayerCase(network, bare, shape, direction, batch_size))
-    return cases
+def cases_of(kind: type[Layer]) -> list[LayerCase]:
+    """All layers of one kind, convolution and dense layers without their activation."""
+    return [
+        case
+        for network in LAYER_NETWORKS
+        for batch_size in BATCH_SIZES
+        for case in layer_cases(variant_named(network), batch_size)
+        if isinstance(case.layer, kind)
+        if case.direction == "forward" or batch_size == BATCH_SIZES[0]
+    ]
 
 
 def network_cases() -> list[NetworkCase]:
     """The networks that other frameworks publish times of, with LRN and without."""
     tutorial = variant_named("tf-tutorial")
     bare = dataclasses.replace(tutorial.without_lrn(), name="tf-tutorial-without-lrn")
-    others = [variant_named(name) for name in ("tf-small", "tf-full", "cifar10-bn")]
-    return [
+    cifar10 = variant_named("cifar10-bn")
+    others = (variant_named("tf-small"), variant_named("tf-full"), cifar10)
+    steps = [
         NetworkCase(variant, target, batch_size)
         for variant in (tutorial, bare, *others)
         for batch_size in BATCH_SIZES
         for target in TARGETS
         if target == FORWARD or batch_size == BATCH_SIZES[0]
     ]
+    return steps + [NetworkCase(cifar10, TRAINING_STEP, size) for size in TRAINING_BATCH_SIZES]
 
 
-def all_cases() -> list[Case]:
-    """Networks first, then layers by kind."""
-    return [*network_cases(), *(case for kind in DIRECTIONS for case in layer_cases(kind))]
+# Convolutions unlike AlexNet's: network, layer, (height, width, channels), features, kernel,
+# stride, padding, groups, batch.
+FOREIGN = (
+    ("vgg16", "conv1_1", (224, 224, 3), 64, 3, 1, 1, 1, 1),
+    ("vgg16", "conv1_2", (224, 224, 64), 64, 3, 1, 1, 1, 1),
+    ("vgg16", "conv2_1", (112, 112, 64), 128, 3, 1, 1, 1, 2),
+    ("vgg16", "conv2_2", (112, 112, 128), 128, 3, 1, 1, 1, 1),
+    ("vgg16", "conv3_1", (56, 56, 128), 256, 3, 1, 1, 1, 4),
+    ("vgg16", "conv3_2", (56, 56, 256), 256, 3, 1, 1, 1, 2),
+    ("vgg16", "conv4_1", (28, 28, 256), 512, 3, 1, 1, 1, 4),
+    ("vgg16", "conv4_2", (28, 28, 512), 512, 3, 1, 1, 1, 2),
+    ("vgg16", "conv5_1", (14, 14, 512), 512, 3, 1, 1, 1, 7),
+    ("resnet50", "conv1", (224, 224, 3), 64, 7, 2, 3, 1, 4),
+    ("resnet50", "conv2_reduce", (56, 56, 256), 64, 1, 1, 0, 1, 4),
+    ("resnet50", "conv2_middle", (56, 56, 64), 64, 3, 1, 1, 1, 7),
+    ("resnet50", "conv2_expand", (56, 56, 64), 256, 1, 1, 0, 1, 4),
+    ("resnet50", "conv3_shortcut", (56, 56, 256), 512, 1, 2, 0, 1, 4),
+    ("resnet50", "conv3_strided", (56, 56, 128), 128, 3, 2, 1, 1, 4),
+    ("resnet50", "conv3_middle", (28, 28, 128), 128, 3, 1, 1, 1, 7),
+    ("resnet50", "conv3_expand", (28, 28, 128), 512, 1, 1, 0, 1, 7),
+    ("resnet50", "conv4_shortcut", (28, 28, 512), 1024, 1, 2, 0, 1, 4),
+    ("resnet50", "conv4_strided", (28, 28, 256), 256, 3, 2, 1, 1, 4),
+    ("resnet50", "conv4_middle", (14, 14, 256), 256, 3, 1, 1, 1, 32),
+    ("resnet50", "conv5_middle", (7, 7, 512), 512, 3, 1, 1, 1, 7),
+    ("resnet50", "conv5_expand", (7, 7, 512), 2048, 1, 1, 0, 1, 7),
+    ("resnet18", "conv2", (56, 56, 64), 64, 3, 1, 1, 1, 1),
+    ("resnet18", "conv3", (28, 28, 128), 128, 3, 1, 1, 1, 1),
+    ("resnet18", "conv4", (14, 14, 256), 256, 3, 1, 1, 1, 1),
+    ("resnet18", "conv5", (7, 7, 512), 512, 3, 1, 1, 1, 1),
+    ("resnet20", "stage1", (32, 32, 16), 16, 3, 1, 1, 1, 200),
+    ("resnet20", "stage2", (16, 16, 32), 32, 3, 1, 1, 1, 200),
+    ("resnet20", "stage3", (8, 8, 64), 64, 3, 1, 1, 1, 200),
+    ("resnet20", "strided", (32, 32, 16), 32, 3, 2, 1, 1, 200),
+    ("resnext50", "grouped2", (56, 56, 128), 128, 3, 1, 1, 32, 4),
+    ("resnext50", "grouped4", (14, 14, 512), 512, 3, 1, 1, 32, 7),
+    ("mobilenet", "depthwise1", (112, 112, 32), 32, 3, 1, 1, 32, 4),
+    ("mobilenet", "depthwise2", (14, 14, 512), 512, 3, 2, 1, 512, 7),
+    ("inception", "five", (28, 28, 48), 64, 5, 1, 2, 1, 7),
+    ("inception", "row", (17, 17, 128), 128, (1, 7), 1, "same", 1, 7),
+    ("inception", "column", (17, 17, 128), 192, (7, 1), 1, "same", 1, 7),
+    ("unet", "valid", (68, 68, 64), 64, 3, 1, "valid", 1, 2),
+    ("lenet", "conv1", (28, 28, 1), 6, 5, 1, 2, 1, 200),
+    ("lenet", "conv2", (14, 14, 6), 16, 5, 1, "valid", 1, 200),
+    ("odd", "channels", (19, 23, 37), 53, 3, 1, 1, 1, 7),
+    ("odd", "wide", (5, 101, 24), 40, 3, 1, 1, 1, 7),
+    ("odd", "prime", (31, 29, 67), 71, 5, 1, 2, 1, 7),
+    ("odd", "strides", (45, 61, 17), 33, (3, 5), (2, 3), "same", 1, 7),
+    ("odd", "tiny", (3, 3, 256), 256, 3, 1, 1, 1, 200),
+    ("odd", "pixel", (1, 1, 512), 512, 3, 1, 1, 1, 7),
+)
+
+
+def foreign_cases() -> list[LayerCase]:
+    """Every convolution of FOREIGN in each direction."""
+    return [
+        LayerCase(network, Conv2d(name, *how), image_shape, direction, batch_size)
+        for network, name, image_shape, *how, batch_size in FOREIGN
+        for direction in PRODUCT_DIRECTIONS
+    ]

@@ -18,7 +18,7 @@ from alexnet.commands import describe
 from alexnet.console import Progress
 from alexnet.models import variants
 
-COMMANDS = ("info", "variants", "summary", "verify", "bench", "train")
+COMMANDS = ("info", "variants", "summary", "verify", "bench", "compare", "train")
 PROGRAM = (sys.executable, "-m", "alexnet")
 
 
@@ -38,7 +38,11 @@ def test_help_has_an_example_that_parses(
     output = capsys.readouterr().out
     example = re.search(rf"example: alexnet ({command}.*)", output)
     assert example
-    module = sys.modules[f"alexnet.commands.{command}"] if command in ("bench", "train") else None
+    module = (
+        sys.modules[f"alexnet.commands.{command}"]
+        if command in ("bench", "compare", "train")
+        else None
+    )
     if module is not None:  # what parses is not run
         monkeypatch.setattr(module, "_run", lambda _: True)
         assert status_of(example.group(1).split()) == 0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from shapes import Case
-
 from alexnet.peaks import Peaks
+from alexnet.peers.cases import Case
 
 
 def rates(case: Case, seconds: float, peaks: Peaks) -> dict[str, float]:

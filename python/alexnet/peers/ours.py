@@ -6,29 +6,31 @@ Results go to arrays that exist before, as in a network, whose buffers stay.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
-from shapes import Arrays, Case, LayerCase, NetworkCase
 
-import alexnet
-from alexnet import cpu
+from alexnet import cpu, ops, runtime
 from alexnet.benchmark import FORWARD
+from alexnet.layer import Layer
 from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, MaxPool2d
 from alexnet.models import AlexNet
-from peers.interface import Job, Peer
+from alexnet.optim import Adam
+from alexnet.peers.cases import ADAM, TRAINING_STEP, Arrays, Case, LayerCase, NetworkCase
+from alexnet.peers.interface import Job, Peer, updates
 
 
 class Alexnet(Peer):
     """Modes: the instruction set, and for convolutions the algorithm after a slash."""
 
     def __init__(self, threads: int) -> None:
-        alexnet.set_num_threads(threads)
-        self._isas = dict.fromkeys((alexnet.cpu_isa(), *alexnet.available_isas()))
+        runtime.set_num_threads(threads)
+        self._isas = dict.fromkeys((runtime.cpu_isa(), *runtime.available_isas()))
 
     def version(self) -> str:
-        return "alexnet"
+        return f"alexnet {runtime.build_info()['version']}"
 
     def modes(self, case: Case) -> tuple[str, ...]:
         isas = tuple(self._isas)
@@ -37,19 +39,19 @@ class Alexnet(Peer):
         # The naive convolution is for study; a batch takes it seconds.
         algorithms = (
             algorithm
-            for algorithm in alexnet.conv2d_algorithms()
+            for algorithm in ops.conv2d_algorithms()
             if (algorithm != "naive" or case.batch_size == 1) and _serves(algorithm, case)
         )
         return (*isas, *(f"{isas[0]}/{algorithm}" for algorithm in algorithms))
 
     def contenders(self, case: Case) -> tuple[str, ...]:
-        """The default, and the direct convolution, which does every multiplication that counts."""
+        """Take the default, and direct convolution, which does all multiplications that count."""
         modes = self.modes(case)
         return tuple(mode for mode in modes if mode == modes[0] or mode.endswith("/direct"))
 
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
         isa, _, algorithm = mode.partition("/")
-        alexnet.set_cpu_isa(isa)
+        runtime.set_cpu_isa(isa)
         if isinstance(case, NetworkCase):
             return _network_job(case, operands)
         out = {name: np.empty(shape, np.float32) for name, shape in case.result_shapes.items()}
@@ -70,7 +72,8 @@ def _serves(algorithm: str, case: LayerCase) -> bool:
 
 
 def _conv2d(case: LayerCase, operands: Arrays, out: Arrays, algorithm: str) -> Any:
-    layer = case.layer
+    layer: Any = case.layer
+    call: Callable[..., Any]
     if case.direction == "forward":
         x, weight, bias = operands["x"], operands["weight"], operands.get("bias")
         call = partial(cpu.conv2d, x, weight, bias, out=out["y"])
@@ -96,7 +99,7 @@ def _dense(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
 
 
 def _lrn(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
-    layer = case.layer
+    layer: Any = case.layer
     how = {
         "depth_radius": layer.depth_radius,
         "bias": layer.bias,
@@ -109,7 +112,7 @@ def _lrn(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
 
 
 def _max_pool2d(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
-    layer = case.layer
+    layer: Any = case.layer
     how = {
         "window": layer.window,
         "stride": layer.stride,
@@ -122,18 +125,19 @@ def _max_pool2d(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
 
 
 def _batch_norm(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+    layer: Any = case.layer
     x, gamma, beta = operands["x"], operands["gamma"], operands["beta"]
-    how = {"epsilon": case.layer.epsilon}
+    how = {"epsilon": layer.epsilon}
     if case.direction == "forward":
         return partial(cpu.batch_norm, x, gamma, beta, **how, out=out["y"])
     statistics = cpu.batch_norm(x, gamma, beta, **how)[1:]
-    results = tuple(out.values())
+    results = (out["dx"], out["dgamma"], out["dbeta"])
     return partial(
         cpu.batch_norm_backward, operands["dy"], x, gamma, *statistics, **how, out=results
     )
 
 
-_OPERATORS = {
+_OPERATORS: dict[type[Layer], Callable[[LayerCase, Arrays, Arrays, str], Callable[[], Any]]] = {
     Conv2d: _conv2d,
     Dense: _dense,
     LRN: _lrn,
@@ -150,12 +154,27 @@ def _network_job(case: NetworkCase, operands: Arrays) -> Job:
     images = operands["x"]
     if case.target == FORWARD:
         return Job(lambda: network.forward(images), lambda y: {"y": y})
+    if case.target == TRAINING_STEP:
+        return _training_job(network, images, operands)
 
     def step() -> tuple[Any, Arrays]:
         y = network.forward(images, training=True)
         return y, network.backward(y)
 
     return Job(step, lambda result: {"y": result[0], **result[1]})
+
+
+def _training_job(network: AlexNet, images: Any, operands: Arrays) -> Job:
+    labels, optimizer = operands["labels"], Adam(network, **ADAM)
+
+    def step() -> Any:
+        logits = network.forward(images, training=True)
+        loss = ops.softmax_cross_entropy(logits, labels)
+        network.backward(ops.softmax_cross_entropy_backward(logits, labels))
+        optimizer.step()
+        return np.asarray(loss)
+
+    return Job(step, lambda loss: {"loss": loss, **updates(network.parameters, operands)})
 
 
 PEER = Alexnet

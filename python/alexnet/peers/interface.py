@@ -1,27 +1,23 @@
-"""What a framework has to provide in order to be measured.
-
-Nothing here imports the project: its compiled module brings an OpenMP runtime along, and a
-framework that comes first gets its own.
-"""
+"""What a framework has to provide in order to be measured."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from shapes import Arrays, Case
+from alexnet.peers.cases import Arrays, Case
 
 
 @dataclass(frozen=True)
 class Job:
     """A case made ready: weights loaded, inputs in the framework's own layout.
 
-    `run` does the work once; its result stays in the framework. `outputs` turns such a result into
-    arrays in the project's layouts, by the names of `LayerCase.result_shapes`; for a network "y"
-    and, by their full names, the gradients of the parameters.
+    `run` does the work once, to its end; the result stays in the framework. `outputs` turns such a
+    result into arrays in the project's layouts: of a layer by the names of
+    `LayerCase.result_shapes`, of a network "y" and the gradients of the parameters by their full
+    names, of a training step "loss" and what it added to each parameter.
     """
 
     run: Callable[[], Any]
@@ -40,7 +36,7 @@ class Peer(ABC):
 
     @abstractmethod
     def modes(self, case: Case) -> tuple[str, ...]:
-        """All ways to run the case, the default one first."""
+        """All ways to run the case, the default one first; none if it cannot."""
 
     def contenders(self, case: Case) -> tuple[str, ...]:
         """Those of the modes that a comparison runs, each in a process of its own."""
@@ -49,3 +45,8 @@ class Peer(ABC):
     @abstractmethod
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
         """Make the case ready. The arrays of `operands` may be used in place, not changed."""
+
+
+def updates(after: Arrays, operands: Arrays) -> Arrays:
+    """Subtract the parameters before a training step from those after it."""
+    return {name: array - operands[name] for name, array in after.items()}

@@ -1,0 +1,185 @@
+"""`alexnet compare`: a network, or layers of it, beside other frameworks on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from alexnet import comparison_plot, peers, runtime
+from alexnet.benchmark import TARGETS
+from alexnet.commands.options import (
+    add_json,
+    add_parser,
+    add_threads,
+    add_variant,
+    described_variant,
+    environment,
+    integer,
+    say,
+    text_file,
+    write_figures,
+)
+from alexnet.compare import HEADER, SECONDS, Comparison, Contest
+from alexnet.console import Progress, print_table
+from alexnet.peers.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
+from alexnet.variant import Variant
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the command."""
+    parser = add_parser(
+        subparsers,
+        "compare",
+        _run,
+        description="time a network beside other frameworks, each in a process of its own",
+        example="alexnet compare tf-full --batch-size 1,32 --plot bars.png",
+    )
+    add_variant(parser)
+    parser.add_argument(
+        "--peers",
+        type=_peers,
+        default="all",
+        metavar="P,...",
+        help=f"frameworks: all or some of {','.join(peers.FRAMEWORKS)} (default: all)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_integers,
+        default="32",
+        metavar="N,...",
+        help="images, one comparison each (default: 32)",
+    )
+    parser.add_argument(
+        "--target",
+        type=_targets,
+        default=",".join(TARGETS),
+        metavar="T,...",
+        help=f"some of {','.join(NETWORK_TARGETS)} (default: {','.join(TARGETS)})",
+    )
+    parser.add_argument(
+        "--layers",
+        metavar="L,...",
+        help="compare these layers in each direction, not the network; * and ? allowed",
+    )
+    add_threads(parser)
+    parser.add_argument(
+        "--rounds", type=integer(1), default=9, metavar="R", help="turns of each (default: 9)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=SECONDS,
+        metavar="S",
+        help=f"time of a turn, at least one run (default: {SECONDS})",
+    )
+    add_json(parser)
+    parser.add_argument("--plot", metavar="FILE", help="draw a bar chart there, such as F.png")
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+def _peers(text: str) -> list[str]:
+    try:
+        return peers.chosen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _integers(text: str) -> list[int]:
+    return [integer(1)(part) for part in dict.fromkeys(text.split(","))]
+
+
+def _targets(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in NETWORK_TARGETS:
+            expected = ",".join(NETWORK_TARGETS)
+            raise argparse.ArgumentTypeError(f"{name!r}, expected some of {expected}")
+    return names
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number of seconds")
+    return value
+
+
+def _cases(options: argparse.Namespace, variant: Variant) -> list[Case]:
+    if options.layers is None:
+        return [
+            NetworkCase(variant, target, batch_size)
+            for target in options.target
+            for batch_size in options.batch_size
+        ]
+    patterns = options.layers.split(",")
+    cases: list[Case] = [
+        case
+        for batch_size in options.batch_size
+        for case in layer_cases(variant, batch_size)
+        if any(fnmatchcase(case.layer.name, pattern) for pattern in patterns)
+    ]
+    if not cases:
+        names = dict.fromkeys(case.layer.name for case in layer_cases(variant, 1))
+        raise ValueError(f"--layers: {options.layers!r}, expected some of {','.join(names)}")
+    return cases
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> bool:
+    if options.plot is not None:
+        comparison_plot.check(options.plot)  # before minutes of work
+    variant = described_variant(options)
+    if options.no_lrn:
+        variant = dataclasses.replace(variant, name=f"{variant.name}-without-lrn")
+    cases, missing = _cases(options, variant), peers.missing(options.peers)
+    for name, module in missing.items():
+        say(options, f'left out: {name}, no module {module}; pip install ".[peers]"')
+    installed = [name for name in options.peers if name not in missing]
+    threads = runtime.get_num_threads()
+    comparisons = []
+    steps = len(cases) * (1 + options.rounds)
+    with Contest(installed, threads) as contest, Progress("comparing", steps) as progress:
+        for case in cases:
+            comparison = contest.compare(case, options.rounds, options.seconds, progress.advance)
+            _print(options, comparison)
+            comparisons.append(comparison)
+        versions = contest.versions
+    say(options, f"{', '.join(versions.values())}; threads: {threads}, rounds: {options.rounds}")
+    figures = {
+        "variant": variant.name,
+        "environment": environment(),
+        "threads": threads,
+        "rounds": options.rounds,
+        "versions": versions,
+        "missing": list(missing),
+        "cases": [comparison.figures() for comparison in comparisons],
+    }
+    write_figures(options, figures)
+    if options.plot is not None:
+        comparison_plot.draw(comparisons, Path(options.plot))
+    return not any(comparison.failures for comparison in comparisons)
+
+
+def _print(options: argparse.Namespace, comparison: Comparison) -> None:
+    peaks = comparison.peaks
+    say(options, f"{comparison.case.name}")
+    rows = comparison.rows()
+    print_table(text_file(options), HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
+    for contender, reason in comparison.failures.items():
+        say(options, f"not counted: {contender}: {reason}")
+    best, ours = comparison.best_peer, comparison.ours
+    if best is not None:
+        times = f"{best.median * 1e3:.2f} ms / {ours.median * 1e3:.2f} ms"
+        say(options, f"best peer, {best.contender} / ours: {times} = {comparison.ratio:.2f}")
+    say(options, f"peaks: FMA {peaks.fma_gflops:.0f} GFLOP/s, copy {peaks.copy_gbs:.1f} GB/s\n")
