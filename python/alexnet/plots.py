@@ -1,0 +1,158 @@
+"""Pictures of a run, drawn with Pillow: curves of loss and accuracy, filters of a convolution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from alexnet.checks import AnyArray
+from alexnet.files import replacing
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom
+Points = Mapping[int, float]  # by step
+
+PANEL = (640, 400)  # pixels of one diagram with its axes' labels
+MARGIN = (64, 36, 20, 44)  # left, top, right, bottom, around the area of a diagram
+POINTS_DRAWN = 300  # of a curve: the means of as many runs of steps
+INK, GRID, TRAIN, TEST = "#222222", "#dddddd", "#1f77b4", "#d62728"
+FILTER_PIXELS = 44  # width of one filter at least
+
+
+def draw_curves(path: Path, train: tuple[Points, Points], test: tuple[Points, Points]) -> None:
+    """Write a PNG with loss and accuracy by step, side by side, for training and test.
+
+    Parameters
+    ----------
+    path
+        The picture; an earlier one is replaced.
+    train, test
+        Loss and accuracy by step. Finite; empty ones draw nothing.
+
+    Training is drawn as means over equal runs of steps, at most 300 of them.
+    """
+    picture = Image.new("RGB", (2 * PANEL[0], PANEL[1]), "white")
+    draw = ImageDraw.Draw(picture)
+    for column, title in enumerate(("loss", "accuracy")):
+        curves = (_averaged(train[column]), dict(test[column]))
+        left, width, height = column * PANEL[0], *PANEL
+        area = (left + MARGIN[0], MARGIN[1], left + width - MARGIN[2], height - MARGIN[3])
+        _draw_diagram(draw, area, title, curves)
+    _save(picture, path)
+
+
+def draw_filters(path: Path, weight: AnyArray) -> None:
+    """Write a PNG of a convolution's filters.
+
+    Parameters
+    ----------
+    path
+        The picture; an earlier one is replaced.
+    weight
+        (height, width, channels, filters). Three channels are red, green and blue; of any other
+        number the mean is drawn in grey. Zero is grey, and one scale serves all filters.
+
+    """
+    filters = np.moveaxis(np.asarray(weight, np.float64), -1, 0)
+    if filters.shape[-1] != 3:
+        filters = np.repeat(filters.mean(axis=-1, keepdims=True), 3, axis=-1)
+    scale = np.abs(filters).max() or 1.0
+    pixels = np.rint(127.5 * (1 + filters / scale)).astype(np.uint8)
+    count, height, width, _ = pixels.shape
+    columns = math.ceil(math.sqrt(2 * count))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, 3), 255, np.uint8)
+    for index, tile in enumerate(pixels):
+        top, left = (
+            1 + place * (size + 1)
+            for place, size in zip(divmod(index, columns), (height, width), strict=True)
+        )
+        sheet[top : top + height, left : left + width] = tile
+    factor = math.ceil(FILTER_PIXELS / width)
+    picture = Image.fromarray(sheet)
+    size = (picture.width * factor, picture.height * factor)
+    _save(picture.resize(size, Image.Resampling.NEAREST), path)
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    with replacing(path) as temporary:
+        picture.save(temporary, format="PNG")
+
+
+def _averaged(points: Points) -> dict[int, float]:
+    """Means over runs of neighbouring steps, each at the last step of its run."""
+    steps = sorted(points)
+    length = math.ceil(len(steps) / POINTS_DRAWN) or 1
+    runs = [steps[first : first + length] for first in range(0, len(steps), length)]
+    return {run[-1]: sum(points[step] for step in run) / len(run) for run in runs}
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """From numbers to pixels."""
+
+    area: Box
+    last_step: int
+    highest: float
+
+    def place(self, step: int, value: float) -> tuple[float, float]:
+        left, top, right, bottom = self.area
+        return (
+            left + (right - left) * step / self.last_step,
+            bottom - (bottom - top) * value / self.highest,
+        )
+
+
+def _draw_diagram(
+    draw: ImageDraw.ImageDraw, area: Box, title: str, curves: tuple[Points, Points]
+) -> None:
+    font = ImageFont.load_default()
+    values = [value for curve in curves for value in curve.values()]
+    step_unit = _unit(max((step for curve in curves for step in curve), default=1))
+    value_unit = 0.2 if title == "accuracy" else _unit(max(values, default=1.0))
+    step_ticks = _ticks(max((step for curve in curves for step in curve), default=1), step_unit)
+    value_ticks = _ticks(1.0 if title == "accuracy" else max(values, default=1.0), value_unit)
+    axes = _Axes(area, max(1, round(step_ticks[-1])), value_ticks[-1])
+    left, top, right, bottom = area
+    for tick in value_ticks:
+        y = axes.place(0, tick)[1]
+        draw.line((left, y, right, y), fill=GRID)
+        draw.text((left - 8, y), f"{tick:g}", fill=INK, font=font, anchor="rm")
+    for tick in step_ticks:
+        x = axes.place(round(tick), 0)[0]
+        draw.line((x, bottom, x, bottom + 4), fill=INK)
+        draw.text((x, bottom + 8), f"{tick:g}", fill=INK, font=font, anchor="mt")
+    draw.line((left, top, left, bottom, right, bottom), fill=INK)
+    draw.text((left, top - 20), title, fill=INK, font=font)
+    draw.text((right, bottom + 24), "step", fill=INK, font=font, anchor="rt")
+    for curve, colour, name, place in zip(
+        curves, (TRAIN, TEST), ("training", "test"), (120, 50), strict=True
+    ):
+        draw.text((right - place, top - 20), name, fill=colour, font=font)
+        _draw_curve(draw, axes, curve, colour, marked=name == "test")
+
+
+def _draw_curve(
+    draw: ImageDraw.ImageDraw, axes: _Axes, curve: Points, colour: str, *, marked: bool
+) -> None:
+    points = [axes.place(step, value) for step, value in sorted(curve.items())]
+    if len(points) > 1:
+        draw.line(points, fill=colour, width=2, joint="curve")
+    for x, y in points if marked or len(points) == 1 else []:
+        draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
+
+
+def _unit(highest: float) -> float:
+    """1, 2 or 5 times a power of ten that divides `highest` into 3 to 8 parts."""
+    rough = max(highest, 1e-12) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+
+
+def _ticks(highest: float, unit: float) -> list[float]:
+    """Multiples of `unit` from 0 to the first that is not below `highest`."""
+    return [number * unit for number in range(math.ceil(highest / unit - 1e-9) + 1)]
