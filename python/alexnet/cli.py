@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from alexnet import runtime
-from alexnet.commands import bench, describe, train, verify
+from alexnet.commands import bench, convert, describe, train, verify
 
-COMMANDS = (describe, verify, bench, train)
+COMMANDS = (describe, verify, bench, train, convert)
 CHECK_FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 
 
