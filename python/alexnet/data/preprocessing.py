@@ -188,10 +188,11 @@ class Preprocessing:
 
     def _empty(self, count: int) -> Pixels:
         """Make room for views; where crops reach beyond the image, it has the mean colour."""
-        pixels = np.empty((count, *self.input_shape), np.uint8)
+        height, width = self.input_size
+        rows = np.empty((count, height, width * CHANNELS), np.uint8)
         if self.padding:
-            pixels[...] = np.rint(self.mean).astype(np.uint8)
-        return pixels
+            rows[...] = np.tile(np.rint(self.mean).astype(np.uint8), width)
+        return rows.reshape(count, height, width, CHANNELS)
 
     def _slack(self, image: Pixels) -> tuple[int, int]:
         """By how many rows and columns the padded image is larger than a view of it."""
@@ -210,22 +211,26 @@ class Preprocessing:
         Whole rows at a time: NumPy is slow at loops over three channels.
         """
         count, height, width, channels = pixels.shape
-        shift = (-np.array(self.mean) if colours is None else colours - self.mean) / self.stddev
-        shift = np.tile(shift.reshape(-1, 1, channels), (1, 1, width)).astype(np.float32)
-        scale = np.tile(1 / np.array(self.stddev), width).astype(np.float32)
-        rows = pixels.reshape(count, height, width * channels) * scale
-        rows += shift
+        scale = 1 / np.array(self.stddev)
+        offset = (np.zeros((1, channels)) if colours is None else colours) - self.mean
+        rows = pixels.reshape(count, height, -1) * np.tile(scale, width).astype(np.float32)
+        rows += np.tile(offset * scale, width).astype(np.float32)[:, None, :]
         return rows.reshape(pixels.shape)
 
 
 def _crop(view: Pixels, image: Pixels, top: int, left: int, *, mirrored: bool = False) -> None:
     """Fill `view` from `image` at (top, left), which may lie outside; the rest stays as it is."""
     height, width = view.shape[:2]
+    inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
     if mirrored:
         view = view[:, ::-1]
-    inside = image[max(top, 0) : top + height, max(left, 0) : left + width]
     top, left = max(-top, 0), max(-left, 0)
-    view[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    view = view[top : top + inside.shape[0], left : left + inside.shape[1]]
+    if not mirrored:
+        view[...] = inside
+        return
+    for channel in range(CHANNELS):  # ten times as fast as pixels of three bytes in reverse
+        view[:, :, channel] = inside[:, :, channel]
 
 
 def _shortest_side(size: int) -> int:
