@@ -53,19 +53,19 @@ def read_image(path: str | Path, shortest_side: int | None = None) -> Pixels:
 
 
 def _pixels(image: Image.Image, shortest_side: int | None) -> Pixels:
-    _check_size(*image.size)
+    width, height = image.size
+    _check_size(width, height)
     if shortest_side is not None:
         image.draft(None, (shortest_side, shortest_side))
-    upright = _rgb(image)
-    if (orientation := _orientation(image)) in UPRIGHT:
-        upright = upright.transpose(UPRIGHT[orientation])
-    if shortest_side is not None:
-        width, height = upright.size
         scale = shortest_side / min(width, height)
-        size = round(width * scale), round(height * scale)
-        _check_size(*size)  # of one row and 10,000 columns, say
-        upright = upright.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(upright)
+        width, height = round(width * scale), round(height * scale)
+        _check_size(width, height)  # of one row and 10,000 columns, say
+    pixels = _rgb(image)
+    if shortest_side is not None:
+        pixels = pixels.resize((width, height), Image.Resampling.BILINEAR)
+    if (orientation := _orientation(image)) in UPRIGHT:
+        pixels = pixels.transpose(UPRIGHT[orientation])
+    return np.asarray(pixels)
 
 
 def _check_size(width: int, height: int) -> None:

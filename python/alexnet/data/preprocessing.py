@@ -213,8 +213,11 @@ class Preprocessing:
         count, height, width, channels = pixels.shape
         scale = 1 / np.array(self.stddev)
         offset = (np.zeros((1, channels)) if colours is None else colours) - self.mean
-        rows = pixels.reshape(count, height, -1) * np.tile(scale, width).astype(np.float32)
-        rows += np.tile(offset * scale, width).astype(np.float32)[:, None, :]
+        scales = np.tile(scale, width).astype(np.float32)
+        offsets = np.tile(offset * scale, width).astype(np.float32)
+        rows = pixels.reshape(count, height, width * channels).astype(np.float32)
+        rows *= scales
+        rows += offsets[:, None, :]
         return rows.reshape(pixels.shape)
 
 
