@@ -1,14 +1,14 @@
-"""Pictures of a run, drawn with Pillow: curves of loss and accuracy, filters of a convolution."""
+"""Pictures drawn with Pillow: curves of loss and accuracy, filters, confusion matrices."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from alexnet.checks import AnyArray
 from alexnet.files import replacing
@@ -21,6 +21,8 @@ MARGIN = (64, 36, 20, 44)  # left, top, right, bottom, around the area of a diag
 POINTS_DRAWN = 300  # of a curve: the means of as many runs of steps
 INK, GRID, TRAIN, TEST = "#222222", "#dddddd", "#1f77b4", "#d62728"
 FILTER_PIXELS = 44  # width of one filter at least
+NAMED_CELL, MOST_NAMES = 44, 20  # of a confusion matrix: pixels of a cell, classes with names
+CONFUSION_PIXELS = 900  # width of one with more classes
 
 
 def draw_curves(path: Path, train: tuple[Points, Points], test: tuple[Points, Points]) -> None:
@@ -78,6 +80,45 @@ def draw_filters(path: Path, weight: AnyArray) -> None:
     _save(picture.resize(size, Image.Resampling.NEAREST), path)
 
 
+def draw_confusion(path: Path, confusion: AnyArray, class_names: Sequence[str]) -> None:
+    """Write a PNG of a confusion matrix: the darker, the larger the share of the row's images.
+
+    Parameters
+    ----------
+    path
+        The picture; an earlier one is replaced.
+    confusion
+        Images of the row's class that were taken for the column's, integers (classes, classes).
+    class_names
+        As many; they, and the numbers of images, are written for up to 20 classes.
+
+    """
+    count = len(class_names)
+    written = count <= MOST_NAMES
+    cell = NAMED_CELL if written else max(1, CONFUSION_PIXELS // count)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    colours = np.rint(255 + shares[..., None] * (np.array(ImageColor.getrgb(TRAIN)) - 255))
+    matrix = Image.fromarray(colours.astype(np.uint8))
+    matrix = matrix.resize((cell * count, cell * count), Image.Resampling.NEAREST)
+    font = ImageFont.load_default()
+    margin = math.ceil(max(map(font.getlength, class_names))) + 12 if written else 12
+    picture = Image.new("RGB", (matrix.width + margin + 12, matrix.height + margin + 12), "white")
+    picture.paste(matrix, (margin, margin))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((margin, margin, margin + matrix.width, margin + matrix.height), outline=INK)
+    for row, name in enumerate(class_names if written else ()):
+        middle = margin + row * cell + cell // 2
+        draw.text((margin - 6, middle), name, fill=INK, font=font, anchor="rm")
+        label = Image.new("L", (margin, cell))
+        ImageDraw.Draw(label).text((6, cell // 2), name, fill=255, font=font, anchor="lm")
+        picture.paste(INK, (margin + row * cell, 0), label.transpose(Image.Transpose.ROTATE_90))
+        for column, images in enumerate(confusion[row].tolist()):
+            place = (margin + column * cell + cell // 2, middle)
+            fill = "white" if shares[row, column] > 0.5 else INK
+            draw.text(place, str(images), fill=fill, font=font, anchor="mm")
+    _save(picture, path)
+
+
 def _save(picture: Image.Image, path: Path) -> None:
     with replacing(path) as temporary:
         picture.save(temporary, format="PNG")
@@ -96,10 +137,10 @@ class _Axes:
     """From numbers to pixels."""
 
     area: Box
-    last_step: int
+    last_step: float
     highest: float
 
-    def place(self, step: int, value: float) -> tuple[float, float]:
+    def place(self, step: float, value: float) -> tuple[float, float]:
         left, top, right, bottom = self.area
         return (
             left + (right - left) * step / self.last_step,
@@ -111,19 +152,17 @@ def _draw_diagram(
     draw: ImageDraw.ImageDraw, area: Box, title: str, curves: tuple[Points, Points]
 ) -> None:
     font = ImageFont.load_default()
-    values = [value for curve in curves for value in curve.values()]
-    step_unit = _unit(max((step for curve in curves for step in curve), default=1))
-    value_unit = 0.2 if title == "accuracy" else _unit(max(values, default=1.0))
-    step_ticks = _ticks(max((step for curve in curves for step in curve), default=1), step_unit)
-    value_ticks = _ticks(1.0 if title == "accuracy" else max(values, default=1.0), value_unit)
-    axes = _Axes(area, max(1, round(step_ticks[-1])), value_ticks[-1])
+    step_ticks = _ticks(max((step for curve in curves for step in curve), default=1))
+    highest = max((value for curve in curves for value in curve.values()), default=1.0)
+    value_ticks = _ticks(1.0 if title == "accuracy" else highest)
+    axes = _Axes(area, step_ticks[-1], value_ticks[-1])
     left, top, right, bottom = area
     for tick in value_ticks:
         y = axes.place(0, tick)[1]
         draw.line((left, y, right, y), fill=GRID)
         draw.text((left - 8, y), f"{tick:g}", fill=INK, font=font, anchor="rm")
     for tick in step_ticks:
-        x = axes.place(round(tick), 0)[0]
+        x = axes.place(tick, 0)[0]
         draw.line((x, bottom, x, bottom + 4), fill=INK)
         draw.text((x, bottom + 8), f"{tick:g}", fill=INK, font=font, anchor="mt")
     draw.line((left, top, left, bottom, right, bottom), fill=INK)
@@ -146,13 +185,9 @@ def _draw_curve(
         draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
 
 
-def _unit(highest: float) -> float:
-    """1, 2 or 5 times a power of ten that divides `highest` into 3 to 8 parts."""
-    rough = max(highest, 1e-12) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-
-
-def _ticks(highest: float, unit: float) -> list[float]:
-    """Multiples of `unit` from 0 to the first that is not below `highest`."""
+def _ticks(highest: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, 0 first, the last not below `highest`."""
+    highest = max(highest, 1e-9)
+    power = 10.0 ** math.floor(math.log10(highest / 4))
+    unit = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.999 * highest / 4)
     return [number * unit for number in range(math.ceil(highest / unit - 1e-9) + 1)]
