@@ -33,6 +33,12 @@ def variation(**values: Any) -> Preprocessing:
     return Preprocessing.from_json({**PLAIN.to_json(), **values})
 
 
+def training_views(
+    preprocessing: Preprocessing, images: Sequence[npt.NDArray[np.uint8]], seed: int
+) -> npt.NDArray[np.float32]:
+    return preprocessing.training_views(images, preprocessing.draw(Generator(seed), len(images)))
+
+
 def numbered(height: int, width: int) -> npt.NDArray[np.uint8]:
     """Pixels that tell their row (red), column (green) and 200 (blue)."""
     pixels = np.empty((height, width, 3), np.uint8)
@@ -53,7 +59,7 @@ def image_set(images: int = 50, size: int = 32, seed: int = 0) -> ImageSet:
 
 def test_crops_are_windows_at_every_place_mirrored_or_not() -> None:
     image = numbered(10, 9)
-    views = PLAIN.training_views([image] * 2000, Generator(1))
+    views = training_views(PLAIN, [image] * 2000, 1)
     assert views.shape == (2000, 8, 6, 3)
     assert views.dtype == np.float32
     seen = {}
@@ -76,7 +82,7 @@ def test_padded_crops_have_the_mean_colour_outside() -> None:
     surroundings = np.tile(colour, (12, 10, 1))
     surroundings[2:10, 2:8] = image
     seen = set()
-    for view in padded.training_views([image] * 800, Generator(2)):
+    for view in training_views(padded, [image] * 800, 2):
         pixels = np.rint(view + np.float32(padded.mean)).astype(np.uint8)
         place = next(
             (top, left, mirrored)
@@ -94,7 +100,7 @@ def test_padded_crops_have_the_mean_colour_outside() -> None:
 
 def test_without_augmentation_training_sees_what_evaluation_sees() -> None:
     images = [numbered(10, 13), numbered(11, 8)]
-    views = variation(augment="none").training_views(images, Generator(3))
+    views = training_views(variation(augment="none"), images, 3)
     np.testing.assert_array_equal(views, PLAIN.evaluation_views(images))
 
 
@@ -108,8 +114,8 @@ def test_colour_noise_has_the_published_distribution() -> None:
     noisy = variation(augment="paper", components=turned, stddev=[2.0, 4.0, 5.0])
     still = variation(augment="standard", components=turned, stddev=[2.0, 4.0, 5.0])
     images = [numbered(8, 6)] * 5000
-    views = noisy.training_views(images, Generator(4))
-    difference = views - still.training_views(images, Generator(4))
+    views = training_views(noisy, images, 4)
+    difference = views - training_views(still, images, 4)
     np.testing.assert_allclose(  # one shift for all pixels of an image
         difference, np.broadcast_to(difference[:, :1, :1], difference.shape), atol=1e-4
     )
@@ -122,7 +128,7 @@ def test_colour_noise_has_the_published_distribution() -> None:
 def test_views_follow_from_the_seed() -> None:
     paper = variation(augment="paper")
     images = [numbered(20, 20)] * 5
-    first, again, other = (paper.training_views(images, Generator(seed)) for seed in (7, 7, 8))
+    first, again, other = (training_views(paper, images, seed) for seed in (7, 7, 8))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -161,7 +167,7 @@ def test_ten_crops_of_a_small_image_are_those_of_the_padded_one() -> None:
 
 
 def test_an_image_that_is_too_small_is_refused() -> None:
-    for views in (PLAIN.evaluation_views, lambda i: PLAIN.training_views(i, Generator(0))):
+    for views in (PLAIN.evaluation_views, lambda images: training_views(PLAIN, images, 0)):
         with pytest.raises(ValueError, match=r"image is \(7, 6, 3\), expected at least \(8, 6\)"):
             views([numbered(7, 6)])
 

@@ -104,13 +104,13 @@ def test_batches_are_the_same_bits_for_any_workers_and_from_any_step(tmp_path: P
     source = photos(tmp_path)
     fitted = Preprocessing.fit(source, (32, 32, 3), augment="paper")
     for images, preprocessing in ((source, fitted), (IMAGES, PAPER)):
-        expected = taken(images, preprocessing, 11, workers=0)
-        size = len(expected) // 11
+        expected = taken(images, preprocessing, 20, workers=0)
+        size = len(expected) // 20
         for workers in (1, 4):
-            assert taken(images, preprocessing, 11, workers=workers) == expected
-        assert taken(images, preprocessing, 4, step=7, workers=2) == expected[7 * size :]
-        batches = {expected[k * size : (k + 1) * size] for k in range(11)}
-        assert len(batches) == 11
+            assert taken(images, preprocessing, 20, workers=workers) == expected
+        assert taken(images, preprocessing, 5, step=15, workers=2) == expected[15 * size :]
+        batches = {expected[k * size : (k + 1) * size] for k in range(20)}
+        assert len(batches) == 20
 
 
 def test_seeds_give_other_orders_and_other_views() -> None:

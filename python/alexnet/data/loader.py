@@ -27,8 +27,8 @@ from alexnet.random import LARGEST_WORD_64, Generator
 
 # Streams of random numbers, beyond all that initialisation draws with the same seed.
 ORDER_STREAM = 2**63  # one for each epoch
-VIEWS_STREAM = 2**63 + 2**61  # VIEWS_STREAMS for each step
-VIEWS_STREAMS = 2
+VIEWS_STREAM = 2**63 + 2**61  # two for each block of steps
+STEPS_OF_BLOCK = 16  # drawn at once: a few numbers take as long as some hundred
 MOST_WORKERS = 8  # where nobody says how many
 
 
@@ -127,6 +127,7 @@ class TrainingBatches:
         self.source = source
         self.preprocessing = preprocessing
         self._order = lru_cache(maxsize=2)(self._order_of)
+        self._drawn = lru_cache(maxsize=2)(self._drawn_for)
         self._prefetcher = Prefetcher(self._make, step, _workers(source, workers))
 
     def __enter__(self) -> Self:
@@ -173,13 +174,19 @@ class TrainingBatches:
     def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
         return _generator(self.seed, ORDER_STREAM + epoch).permutation(len(self.source))
 
+    def _drawn_for(self, block: int) -> npt.NDArray[np.float64]:
+        """Draw what the views of a block of steps need: (steps, batch_size, ...)."""
+        generator = _generator(self.seed, VIEWS_STREAM + 2 * block)
+        drawn = self.preprocessing.draw(generator, STEPS_OF_BLOCK * self.batch_size)
+        return drawn.reshape(STEPS_OF_BLOCK, self.batch_size, -1)
+
     def _make(self, step: int) -> Batch:
         first = step % self.per_epoch * self.batch_size
         positions = self._order(step // self.per_epoch)[first : first + self.batch_size]
         side = self.preprocessing.shortest_side
         taken = [_next_readable(self.source, position, side) for position in positions.tolist()]
-        generator = _generator(self.seed, VIEWS_STREAM + VIEWS_STREAMS * step)
-        images = self.preprocessing.training_views([image for _, image in taken], generator)
+        drawn = self._drawn(step // STEPS_OF_BLOCK)[step % STEPS_OF_BLOCK]
+        images = self.preprocessing.training_views([image for _, image in taken], drawn)
         return Batch(images, self.source.labels[[position for position, _ in taken]])
 
 

@@ -145,15 +145,23 @@ class Preprocessing:
         """(height, width, channels) of the network's input."""
         return (*self.input_size, CHANNELS)
 
-    def training_views(self, images: Sequence[Pixels], generator: Generator) -> Images:
+    def draw(self, generator: Generator, images: int) -> Float64Array:
+        """Draw what `training_views` needs for each image: (images, 6), two streams.
+
+        Numbers in [0, 1) for row, column and mirroring, then normal ones for the colours.
+        """
+        places = generator.uniform((images, 3))
+        return np.hstack([places, generator.normal((images, CHANNELS), COLOUR_STDDEV)])
+
+    def training_views(self, images: Sequence[Pixels], drawn: Float64Array) -> Images:
         """One view of each image, as `augment` says: float32 (images, height, width, 3).
 
-        `generator` draws the places of the crops and the colours, two streams at most.
+        `drawn` are the numbers from `draw`, those of one image in each row.
         """
         if self.augment == "none":
             return self.evaluation_views(images)
         pixels = self._empty(len(images))
-        places = generator.uniform((len(images), 3)).tolist()
+        places = drawn[:, :3].tolist()
         for view, image, (down, right, mirror) in zip(pixels, images, places, strict=True):
             rows, columns = self._slack(image)
             top = int(down * (rows + 1)) - self.padding
@@ -161,8 +169,7 @@ class Preprocessing:
             _crop(view, image, top, left, mirrored=mirror < 0.5)
         if self.augment == "standard":
             return self._normalise(pixels)
-        noise = generator.normal((len(images), CHANNELS), COLOUR_STDDEV)
-        colours = 255 * (noise * self.eigenvalues) @ np.array(self.components)
+        colours = 255 * (drawn[:, 3:] * self.eigenvalues) @ np.array(self.components)
         return self._normalise(pixels, colours)
 
     def evaluation_views(self, images: Sequence[Pixels], *, ten_crop: bool = False) -> Images:
