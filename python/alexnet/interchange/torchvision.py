@@ -8,7 +8,6 @@ before fc6 holds no arrays, and does nothing to the 6 x 6 that images of 224 x 2
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -148,10 +147,11 @@ def read_torchvision(path: str | os.PathLike[str]) -> dict[str, AnyArray]:
     torch = _torch(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return {str(name): tensor.detach().numpy() for name, tensor in state.items()}
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # of a damaged file, PyTorch's unpickler raises anything
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: not a whole file of weights from PyTorch: {reason}") from error
+    try:
+        return {str(name): tensor.detach().numpy() for name, tensor in state.items()}
     except (AttributeError, TypeError) as error:
         raise ValueError(f"{path}: not a state_dict of float arrays: {error}") from error
 
