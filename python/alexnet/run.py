@@ -18,7 +18,8 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ class Run:
         self.preprocessing = preprocessing
         self.trainer = build_trainer(configuration, dataset, preprocessing, step)
         self.best_accuracy: float | None = None
+        self._open_files = ExitStack()
+        self._open_files.callback(self.trainer.batches.close)
 
     # --- beginning --------------------------------------------------------------------------------
 
@@ -111,9 +114,12 @@ class Run:
             dataset.train, shape, augment=configuration.augment, seed=configuration.seed
         )
         run = cls(folder, configuration, dataset, preprocessing)
-        folder.mkdir(parents=True, exist_ok=True)
-        run._open()
-        write_description(folder / CONFIG, configuration, dataset, preprocessing, environment or {})
+        with run._closed_on_error():
+            folder.mkdir(parents=True, exist_ok=True)
+            run._open()
+            write_description(
+                folder / CONFIG, configuration, dataset, preprocessing, environment or {}
+            )
         return run
 
     @classmethod
@@ -145,29 +151,44 @@ class Run:
         except ValueError as error:
             raise ValueError(f"{folder}: {error}") from error
         last = folder / LAST
-        if not last.exists():  # it was killed before it had saved anything
-            run = cls(folder, configuration, dataset, preprocessing)
-        else:
-            checkpoint = Checkpoint.read(last)
-            run = cls(folder, configuration, dataset, preprocessing, checkpoint.step)
-            try:
-                run.trainer.restore(checkpoint)
-            except ValueError as error:
-                raise ValueError(f"{last}: {error}") from error
-            run.best_accuracy = checkpoint.best_accuracy
-        run._open()
+        # It may have been killed before it had saved anything.
+        checkpoint = Checkpoint.read(last) if last.exists() else None
+        step = 0 if checkpoint is None else checkpoint.step
+        run = cls(folder, configuration, dataset, preprocessing, step)
+        with run._closed_on_error():
+            if checkpoint is not None:
+                run._restore(checkpoint)
+            run._open()
         return run
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        try:
+            self.trainer.restore(checkpoint)
+        except ValueError as error:
+            raise ValueError(f"{self.folder / LAST}: {error}") from error
+        self.best_accuracy = checkpoint.best_accuracy
 
     def _open(self) -> None:
         """Open the log and the tables as they were at the trainer's step."""
-        self._log = (self.folder / "log.txt").open("a", encoding="utf-8")
+        log = self._log = (self.folder / "log.txt").open("a", encoding="utf-8")
+        self._open_files.callback(log.close)
         try:
-            fcntl.flock(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(f"{self.folder}: another process is training there") from error
         remove_remains(self.folder)
         self.metrics = Table(self.folder / "metrics.csv", METRICS, self.trainer.steps)
+        self._open_files.callback(self.metrics.close)
         self._norms = Table(self.folder / "norms.csv", NORMS, self.trainer.steps)
+        self._open_files.callback(self._norms.close)
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     # --- running ----------------------------------------------------------------------------------
 
@@ -276,8 +297,7 @@ class Run:
 
     def close(self) -> None:
         """Close the files; another process may then continue the run."""
-        for file in (self.metrics, self._norms, self._log, self.trainer.batches):
-            file.close()
+        self._open_files.close()
 
 
 def _measures_norms(step: int) -> bool:

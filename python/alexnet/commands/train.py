@@ -105,8 +105,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     setting(
         "--warm-up",
         "warm_up",
-        "steps in which the learning rate rises (default: 0, or 30 where a unit has more than 4096 "
-        "inputs)",
+        "steps in which the learning rate rises at first",
         type=integer(0),
         metavar="N",
     )
