@@ -117,7 +117,7 @@ class Preprocessing:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             A value is missing, unknown or not what it may be; the message names it.
         """
         expected = [field.name for field in fields(cls)]
