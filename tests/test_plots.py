@@ -30,7 +30,7 @@ def rows_of(picture: np.ndarray, colour: str, panel: int) -> np.ndarray:
 def test_curves_lie_where_their_values_are(tmp_path: Path) -> None:
     path = tmp_path / "curves.png"
     steps = range(1, 2001)
-    train = ({step: 4.0 for step in steps}, {step: 0.25 for step in steps})
+    train = (dict.fromkeys(steps, 4.0), dict.fromkeys(steps, 0.25))
     plots.draw_curves(path, train, ({1000: 1.0, 2000: 1.0}, {1000: 0.75, 2000: 0.75}))
     picture = pixels(path)
     assert picture.shape == (SIZE[1], SIZE[0], 3)

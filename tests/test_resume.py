@@ -138,7 +138,7 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
     ):
         Run.resume(folder, small_runs.dataset(train=39))
     other = dataclasses.replace(small_runs.dataset(), class_names=("a", "b", "c"))
-    with pytest.raises(ValueError, match="other images: its class_names is .*'dark'"):
+    with pytest.raises(ValueError, match=r"other images: its class_names is .*'dark'"):
         Run.resume(folder, other)
     assert small_runs.folder_contents(folder) == before
 

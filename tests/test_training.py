@@ -190,13 +190,13 @@ def test_restore_takes_its_own_only() -> None:
     checkpoint = saved.checkpoint()
     with pytest.raises(ValueError, match="is of step 2, but the batches are at step 0: make them"):
         trainer().restore(checkpoint)
-    with pytest.raises(ValueError, match="trained with images 40, .* but here are images 39,"):
+    with pytest.raises(ValueError, match=r"trained with images 40, .* but here are images 39,"):
         trainer(step=2, images=39).restore(checkpoint)
-    with pytest.raises(ValueError, match="seed 1, but here are .* seed 2"):
+    with pytest.raises(ValueError, match=r"seed 1, but here are .* seed 2"):
         trainer(2, step=2).restore(checkpoint)
     with pytest.raises(ValueError, match="SGD: the state's arrays are not those"):
         trainer(optimizer=SGD, step=2).restore(checkpoint)
     network = AlexNet(SMALL.shrunk(width=2.0), seed=1)
     other = Trainer(network, Adam(network), TrainingBatches(IMAGES, PREPROCESSING, 8, 1, step=2))
-    with pytest.raises(ValueError, match="of cifar10-bn .* which differs from this network"):
+    with pytest.raises(ValueError, match=r"of cifar10-bn .* which differs from this network"):
         other.restore(checkpoint)

@@ -109,9 +109,12 @@ class Run:
         if (folder / CONFIG).exists():
             raise ValueError(f"{folder} holds a run already: continue it, or choose another folder")
         configuration = configuration.resolved()
-        shape = variant_named(configuration.variant).input_shape
+        variant = variant_named(configuration.variant).with_classes(len(dataset.class_names))
         preprocessing = Preprocessing.fit(
-            dataset.train, shape, augment=configuration.augment, seed=configuration.seed
+            dataset.train,
+            variant.input_shape,
+            augment=configuration.augment,
+            seed=configuration.seed,
         )
         run = cls(folder, configuration, dataset, preprocessing)
         with run._closed_on_error():
