@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from alexnet.files import replacing
+from alexnet.files import naming, replacing
 
 METRICS = (
     "step",
@@ -56,14 +57,16 @@ class Table:
         lines = [",".join(self._columns), *(",".join(row.values()) for row in self.rows)]
         with replacing(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8", newline="")
+        self._file = path.open("ab", buffering=0)
 
     def append(self, **values: Value) -> None:
         """Add a row and hand it to the system."""
         row = {name: _text(values.get(name)) for name in self._columns}
         self.rows.append(row)
-        self._file.write(",".join(row.values()) + "\n")
-        self._file.flush()
+        line = (",".join(row.values()) + "\n").encode()
+        with naming(self.path):
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def column(self, name: str) -> dict[int, float]:
         """Numbers of a column by their step, without the empty ones."""
@@ -71,7 +74,8 @@ class Table:
 
     def sync(self) -> None:
         """Wait until every row is on the disk."""
-        os.fsync(self._file.fileno())
+        with naming(self.path):
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; nothing can be appended any more."""
