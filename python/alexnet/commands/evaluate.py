@@ -34,7 +34,7 @@ def add_parsers(subparsers: Any) -> None:
         "evaluate",
         _run,
         description="accuracy of a trained network, and what it takes for what",
-        example="alexnet evaluate runs/cifar10-bn-1 cifar-10-batches-py --plot confusion.png",
+        example="alexnet evaluate runs/cifar10-bn-1 cifar-10-batches-py --ten-crop",
     )
     add_checkpoint(parser)
     parser.add_argument(
