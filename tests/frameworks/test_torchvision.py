@@ -1,7 +1,7 @@
 """torchvision's AlexNet, written down in PyTorch's modules, and ours on the same weights.
 
 Not among the tests that plain `pytest` collects, since it needs PyTorch:
-`pip install ".[test,peers]" && pytest tests/peers`.
+`pip install ".[test,peers]" && pytest tests/frameworks`.
 """
 
 from __future__ import annotations
