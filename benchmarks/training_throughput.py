@@ -145,7 +145,7 @@ def _options() -> argparse.Namespace:
 
 def main() -> None:
     options = _options()
-    rows: list[list[str]] = []
+    print(f"threads: {options.threads}, medians of {options.rounds} rounds", flush=True)
     figures: list[dict[str, Any]] = []
     for kind, variant, batch_size in CASES:
         data = getattr(options, kind)
@@ -156,10 +156,9 @@ def main() -> None:
             for contender in CONTENDERS[kind]
         ]
         workers = _compare(cases, options.rounds, options.seconds)
-        rows += _rows(workers)
+        print_table(sys.stdout, HEADER, _rows(workers), right=(1, 3, 4, 5, 6))
+        print(flush=True)
         figures += [{**asdict(worker.case), "rounds": worker.rounds} for worker in workers]
-    print(f"threads: {options.threads}, medians of {options.rounds} rounds")
-    print_table(sys.stdout, HEADER, rows, right=(1, 3, 4, 5, 6))
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
