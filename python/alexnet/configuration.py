@@ -45,7 +45,8 @@ class Configuration:
     weight_decay
         L2 term on weights, see `alexnet.optim`. SGD: 5e-4. Adam: 0.
     schedule, warm_up
-        See `alexnet.schedules.Schedule`.
+        See `alexnet.schedules.Schedule`. Warm-up: 20 steps where a unit has more than 4096 inputs,
+        otherwise none.
     augment
         See `alexnet.data.Preprocessing`.
     evaluate_every, checkpoint_every
@@ -63,7 +64,7 @@ class Configuration:
     momentum: float | None = None
     weight_decay: float | None = None
     schedule: str = "constant"
-    warm_up: int = 0
+    warm_up: int | None = None
     augment: str = "standard"
     evaluate_every: int | None = None
     checkpoint_every: int | None = None
@@ -84,6 +85,7 @@ class Configuration:
             "learning_rate": (1e-4 if wide else 1e-3) if adam else 0.01,
             "momentum": None if adam else 0.9,
             "weight_decay": 0.0 if adam else 5e-4,
+            "warm_up": 20 if wide else 0,
         }
         missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **missing)
@@ -140,7 +142,7 @@ def build_trainer(
         configuration.schedule,
         configuration.learning_rate,
         configuration.total_steps(batches.per_epoch),
-        configuration.warm_up,
+        configuration.warm_up or 0,
     )
     return Trainer(network, _optimizer(configuration, network), batches, schedule=schedule)
 

@@ -105,7 +105,8 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     setting(
         "--warm-up",
         "warm_up",
-        "steps in which the learning rate rises at first",
+        "steps in which the learning rate rises at first (default: 0, or 20 where a unit has more "
+        "than 4096 inputs)",
         type=integer(0),
         metavar="N",
     )
