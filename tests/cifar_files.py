@@ -49,14 +49,32 @@ def array(
     shape: Sequence[int],
     *,
     dtype: str = "u1",
+    order: str = "|",
     module: str = "numpy.core.multiarray",
     fortran: bool = False,
 ) -> bytes:
     """What Python 2 and NumPy 1 write for an array."""
+    return array_with_state(string(content), shape, dtype, order, module, fortran)
+
+
+def object_array(value: bytes) -> bytes:
+    """What they write for an array of one object and no axes."""
+    return array_with_state(list_of([value]), (), "O8", "|")
+
+
+def array_with_state(
+    content: bytes,
+    shape: Sequence[int],
+    dtype: str,
+    order: str,
+    module: str = "numpy.core.multiarray",
+    fortran: bool = False,
+) -> bytes:
     none, minus_one = pickle.NONE, integer(-1)
     kind = called(global_of("numpy", "dtype"), string(dtype), integer(0), integer(1))
-    order = (integer(3), string("|"), none, none, none, minus_one, minus_one, integer(0))
-    kind += tuple_of(order) + pickle.BUILD
+    flags = integer(63 if dtype.startswith("O") else 0)  # 63: refers to objects
+    described = (integer(3), string(order), none, none, none, minus_one, minus_one, flags)
+    kind += tuple_of(described) + pickle.BUILD
     empty = called(
         global_of(module, "_reconstruct"),
         global_of("numpy", "ndarray"),
@@ -65,7 +83,7 @@ def array(
     )
     flag = pickle.NEWTRUE if fortran else pickle.NEWFALSE
     state = (integer(1), tuple_of([integer(extent) for extent in shape]), kind, flag)
-    return empty + tuple_of([*state, string(content)]) + pickle.BUILD
+    return empty + tuple_of([*state, content]) + pickle.BUILD
 
 
 def dictionary(**entries: bytes) -> bytes:

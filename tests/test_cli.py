@@ -18,7 +18,8 @@ from alexnet.commands import describe
 from alexnet.console import Progress
 from alexnet.models import variants
 
-COMMANDS = ("info", "variants", "summary", "verify", "bench", "compare", "train")
+RUNNING = ("bench", "compare", "train", "evaluate", "predict", "convert")  # each in a module of its own
+COMMANDS = ("info", "variants", "summary", "verify", *RUNNING)
 PROGRAM = (sys.executable, "-m", "alexnet")
 
 
@@ -38,11 +39,7 @@ def test_help_has_an_example_that_parses(
     output = capsys.readouterr().out
     example = re.search(rf"example: alexnet ({command}.*)", output)
     assert example
-    module = (
-        sys.modules[f"alexnet.commands.{command}"]
-        if command in ("bench", "compare", "train")
-        else None
-    )
+    module = sys.modules[f"alexnet.commands.{command}"] if command in RUNNING else None
     if module is not None:  # what parses is not run
         monkeypatch.setattr(module, "_run", lambda _: True)
         assert status_of(example.group(1).split()) == 0
@@ -127,7 +124,8 @@ def test_figures_of_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["bench", "--target", "backward"], "argument --target: invalid choice: 'backward'"),
         (["verify", "--isa", "mmx"], "argument --isa: invalid choice: 'mmx'"),
         (["train"], "the following arguments are required: DATA"),
-        (["train", "/nonexistent"], "/nonexistent is not a CIFAR-10 directory"),
+        (["train", "/nonexistent"], "/nonexistent does not exist"),
+        (["convert", "/nonexistent", "x", "--to", "onnx"], "argument --to: invalid choice: 'onnx'"),
         (["info", "--json", "/nonexistent/figures.json"], "/nonexistent/figures.json"),
     ],
 )

@@ -32,8 +32,8 @@ class ArrayKind:
         return np.zeros(shape, self.dtype)
 
     def from_host(self, values: AnyArray) -> Array:
-        """Copy `values`: floating numbers in this kind's dtype, integers as they are."""
-        return values.astype(self.dtype if values.dtype.kind == "f" else values.dtype)
+        """`values` as an array of this kind, floating numbers in its dtype; a copy if need be."""
+        return values.astype(self.dtype if values.dtype.kind == "f" else values.dtype, copy=False)
 
     def to_host(self, array: Array) -> AnyArray:
         """`array` as a NumPy array, without a copy where it is one."""

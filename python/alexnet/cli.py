@@ -1,6 +1,7 @@
 """The command `alexnet`: parses, calls, and turns what goes wrong into one line and a status.
 
-Exit status: 0; 1 where a check failed or a training diverged; 2 on bad use; 130 after Ctrl-C.
+Exit status: 0; 1 where a check failed, a training diverged or an image could not be read; 2 on bad
+use; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -12,9 +13,18 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from alexnet import runtime
-from alexnet.commands import bench, compare, describe, train, verify
+from alexnet.commands import (
+    bench,
+    compare,
+    convert,
+    describe,
+    evaluate,
+    predict,
+    train,
+    verify,
+)
 
-COMMANDS = (describe, verify, bench, compare, train)
+COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
 CHECK_FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 
 
@@ -51,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="alexnet",
-        description="AlexNet on hand-written CPU kernels: verify, benchmark, train.",
+        description="AlexNet on hand-written CPU kernels: verify, benchmark, train, use.",
         epilog="example: alexnet bench tf-tutorial --batch-size 32 --steps 100",
     )
     version = runtime.build_info()["version"]

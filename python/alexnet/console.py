@@ -58,7 +58,7 @@ class Progress:
     timed between two calls.
     """
 
-    def __init__(self, title: str, total: int) -> None:
+    def __init__(self, title: str, total: int, *, done: int = 0) -> None:
         console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
@@ -73,7 +73,7 @@ class Progress:
             transient=True,
             redirect_stdout=sys.stdout.isatty(),
         )
-        self._task = self._bar.add_task(title, total=total)
+        self._task = self._bar.add_task(title, total=total, completed=done)
         self._terminal = console.is_terminal
         self._next_drawing = time.monotonic() + PATIENCE
 

@@ -136,6 +136,18 @@ class Network:
         return MappingProxyType({**self._layer_state, "generator": generator})
 
     @property
+    def activations(self) -> Mapping[str, Array]:
+        """Output of every layer in the last forward, by the layer's name; empty before it.
+
+        In the network's own memory, overwritten by the next forward: read them only. Dropout works
+        in place, so the layer before it shows what dropout left.
+        """
+        outputs = zip(self.layers, self._contexts, strict=True)
+        return MappingProxyType(
+            {layer.name: context.y for layer, context in outputs if context.y is not None}
+        )
+
+    @property
     def num_parameters(self) -> int:
         """Trainable numbers."""
         return self.variant.num_parameters

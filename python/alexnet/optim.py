@@ -1,20 +1,25 @@
 """Optimizers over the parameters of a network, updated in place by the operators.
 
 Weight decay acts on arrays named "weight" only: biases and batch norm's gamma and beta have none,
-as in cuda-convnet's and Caffe's AlexNet.
+as in cuda-convnet's and Caffe's AlexNet. It is an L2 term, `weight_decay` times the weight added to
+the gradient, in both rules. Under SGD that shrinks a weight by the factor 1 - learning_rate *
+weight_decay a step. Adam divides it by the size of the gradient along with the rest, so that a
+weight with a small gradient shrinks by up to `learning_rate` itself: the default there is none.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from alexnet.arrays import Array, array_kind
 from alexnet.checks import AnyArray
 from alexnet.network import Network
+
+Observer: TypeAlias = Callable[[str, Array, Array, Array], None]
 
 
 class Optimizer(ABC):
@@ -39,14 +44,21 @@ class Optimizer(ABC):
             for name, parameter in network.parameters.items()
         }
 
-    def step(self) -> None:
-        """Update every parameter by the gradients of the network's last backward."""
+    def step(self, observer: Observer | None = None) -> None:
+        """Update every parameter by the gradients of the network's last backward.
+
+        `observer`, if given, is called after each update with the name of the parameter, a copy of
+        it from before, its gradient, and the parameter itself.
+        """
         self.steps += 1
         gradients = self._network.gradients
         for name, parameter in self._network.parameters.items():
             slots = [self._slots[f"{slot}.{name}"] for slot in self.slots]
             decay = self.weight_decay if name.endswith(".weight") else 0.0
+            before = None if observer is None else parameter.copy()
             self._update(parameter, gradients[name], slots, decay)
+            if observer is not None:
+                observer(name, before, gradients[name], parameter)
 
     @abstractmethod
     def _update(

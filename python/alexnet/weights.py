@@ -7,7 +7,6 @@ when it is whole: it is written beside it, synced, and renamed.
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from alexnet.checks import AnyArray
+from alexnet.files import replacing
 from alexnet.variant import Variant
 
 VARIANT_KEY = "alexnet.variant"
@@ -30,26 +30,11 @@ def write_tensors(
     OSError
         It could not be written, for want of space or permission; an earlier file is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        save_file(dict(tensors), temporary, dict(metadata))
-        _sync(temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(dict(tensors), temporary, dict(metadata))
     except SafetensorError as error:
         raise OSError(f"{path}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Wait until the file's contents, or the folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dict[str, str]]:
@@ -73,13 +58,32 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dic
         raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
 
 
-def write(path: str | os.PathLike[str], variant: Variant, tensors: Mapping[str, AnyArray]) -> None:
-    """Write a network's arrays, by full name, with the description of its variant."""
-    write_tensors(path, tensors, {"format": "np", VARIANT_KEY: variant.to_json()})
+def write(
+    path: str | os.PathLike[str],
+    variant: Variant,
+    tensors: Mapping[str, AnyArray],
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a network's arrays, by full name, with the description of its variant.
+
+    `metadata` is further text for the file's metadata.
+    """
+    described = {"format": "np", VARIANT_KEY: variant.to_json(), **(metadata or {})}
+    write_tensors(path, tensors, described)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Variant, dict[str, AnyArray]]:
-    """Read the variant and the arrays that `write` wrote; every parameter is there, of its shape.
+    """Read the variant and the arrays that `write` wrote; see `read_described`."""
+    variant, tensors, _ = read_described(path)
+    return variant, tensors
+
+
+def read_described(
+    path: str | os.PathLike[str],
+) -> tuple[Variant, dict[str, AnyArray], dict[str, str]]:
+    """Read the variant, the arrays and the metadata that `write` wrote.
+
+    Every parameter is there, of its shape.
 
     Raises
     ------
@@ -104,4 +108,4 @@ def read(path: str | os.PathLike[str]) -> tuple[Variant, dict[str, AnyArray]]:
                 f"{path}: {name} has shape {tensors[name].shape}, "
                 f"but {variant.name} expects {shape}"
             )
-    return variant, tensors
+    return variant, tensors, metadata

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import sys
 from collections.abc import Callable
@@ -12,13 +13,14 @@ from typing import Any, TextIO
 import numpy as np
 
 from alexnet import runtime
-from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS
+from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, check_number
 from alexnet.console import write_json
 from alexnet.models import VARIANTS, variant_named
 from alexnet.variant import Variant
 
 Run = Callable[[argparse.Namespace], bool]
 DEFAULT_VARIANT = "tf-tutorial"
+DEVICES = ("auto", "cpu", "cuda")
 LARGEST_SEED = 2**64 - 1
 
 
@@ -44,6 +46,23 @@ def integer(low: int, high: int = LARGEST_SIZE) -> Callable[[str], int]:
         if not low <= value <= high:
             raise argparse.ArgumentTypeError(f"{text!r}, expected an integer from {low} to {high}")
         return value
+
+    return parse
+
+
+def number(
+    *, low: float = -math.inf, above: float = -math.inf, below: float = math.inf
+) -> Callable[[str], float]:
+    """Argument type: a finite number with low <= number, above < number < below."""
+
+    def parse(text: str) -> float:
+        try:
+            return check_number("option", "value", float(text), low=low, above=above, below=below)
+        except ValueError as error:
+            bounds = {">=": low, ">": above, "<": below}
+            limits = [f"{sign} {bound:g}" for sign, bound in bounds.items() if math.isfinite(bound)]
+            expected = f"a finite number {' and '.join(limits)}"
+            raise argparse.ArgumentTypeError(f"{text!r}, expected {expected}") from error
 
     return parse
 
@@ -98,6 +117,25 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         type=parse,
         metavar="N",
         help="threads of the kernels (default: the processors that the process may use)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device D: where the network runs, checked as soon as it is parsed."""
+
+    def parse(text: str) -> str:
+        if text not in DEVICES:
+            raise argparse.ArgumentTypeError(f"{text!r}, expected one of {', '.join(DEVICES)}")
+        if text == "cuda" and not runtime.has_cuda():
+            raise argparse.ArgumentTypeError("'cuda': this version has no CUDA module, use cpu")
+        return text
+
+    parser.add_argument(
+        "--device",
+        type=parse,
+        default="auto",
+        metavar="D",
+        help=f"{', '.join(DEVICES)}; auto is cuda where there is one (default: auto)",
     )
 
 

@@ -1,143 +1,251 @@
-"""Labelled images in memory, their normalisation, and the order in which a network sees them."""
+"""The batches that a network sees, made ahead of time in threads.
+
+A batch follows from the seed and its number alone, whatever the threads do. A photo that cannot be
+read is left out of an evaluation; in training the next one that can be read takes its place, so
+that every step sees as many images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import LARGEST_SIZE, Shape, check_int
-from alexnet.random import Generator
+from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, Shape, check_int
+from alexnet.data.preprocessing import Images, Preprocessing
+from alexnet.data.sources import ImageSource, Labels, Pixels, UnreadableImageError
+from alexnet.random import LARGEST_WORD_64, Generator
 
-Pixels: TypeAlias = npt.NDArray[np.uint8]
-Labels: TypeAlias = npt.NDArray[np.int64]
-Images: TypeAlias = npt.NDArray[np.float32]
-
-FIRST_ORDER_STREAM = 2**63  # beyond every stream that initialisation draws with the same seed
-CHUNK = 1000  # images whose pixels are in float64 at a time
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """Images and their classes: pixels (images, height, width, channels), labels (images,)."""
-
-    pixels: Pixels
-    labels: Labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def image_shape(self) -> Shape:
-        """(height, width, channels)."""
-        return self.pixels.shape[1:]
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Pixels in 0 .. 255 to (pixel - mean) / stddev, for each channel; mean, stddev (channels,)."""
-
-    mean: npt.NDArray[np.float32]
-    stddev: npt.NDArray[np.float32]
-
-    @classmethod
-    def of(cls, images: ImageSet) -> Normalisation:
-        """Give every channel of `images` mean 0 and standard deviation 1.
-
-        Raises
-        ------
-        ValueError
-            There are no images, or a channel has the same value everywhere.
-        """
-        channels = images.image_shape[-1]
-        total, squares = np.zeros(channels), np.zeros(channels)
-        for first in range(0, len(images), CHUNK):
-            values = images.pixels[first : first + CHUNK].reshape(-1, channels).astype(np.float64)
-            total += np.ones(len(values)) @ values
-            squares += np.einsum("pc,pc->c", values, values)
-        count = images.pixels.size // channels
-        if count == 0:
-            raise ValueError("normalisation: the image set is empty")
-        mean = total / count
-        variance = squares / count - mean**2  # of integers below 256: float64 loses nothing here
-        if not (variance > 0).all():
-            raise ValueError("normalisation: a channel has the same value in every image")
-        return cls(mean.astype(np.float32), np.sqrt(variance).astype(np.float32))
-
-    def __call__(self, pixels: Pixels) -> Images:
-        """Normalise pixels, to float32."""
-        return (pixels - self.mean) / self.stddev
+# Streams of random numbers, beyond all that initialisation draws with the same seed.
+ORDER_STREAM = 2**63  # one for each epoch
+VIEWS_STREAM = 2**63 + 2**61  # two for each block of steps
+STEPS_OF_BLOCK = 16  # drawn at once: a few numbers take as long as some hundred
+MOST_WORKERS = 8  # where nobody says how many
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised images (batch, height, width, channels) and their classes (batch,)."""
+    """Images as the network takes them: float32 (batch, height, width, 3), labels int64 (batch,).
+
+    With ten crops, the ten views of an image follow one another: images are (10 * batch, ...).
+    """
 
     images: Images
     labels: Labels
 
 
-def _batch(images: ImageSet, normalise: Normalisation, rows: npt.NDArray[np.int64]) -> Batch:
-    return Batch(normalise(images.pixels[rows]), images.labels[rows])
+class Prefetcher:
+    """make(0), make(1), ... or from another `start`, made ahead of time by `workers` threads.
+
+    With no workers, `next` makes them itself. What `make` raises comes out of `next`.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], start: int, workers: int) -> None:
+        self.waited = 0.0
+        self._make = make
+        self._number = start
+        self._pending: deque[Future[Batch]] = deque()
+        self._threads = None
+        if workers:
+            self._threads = ThreadPoolExecutor(workers, thread_name_prefix="alexnet-data")
+            for ahead in range(workers + 1):
+                self._pending.append(self._threads.submit(make, start + ahead))
+
+    def next(self) -> Batch:
+        """Take the next batch; `waited` counts the seconds that it is not there."""
+        begin = time.perf_counter()
+        if self._threads is None:
+            batch = self._make(self._number)
+        else:
+            batch = self._pending.popleft().result()
+            number = self._number + 1 + len(self._pending)
+            self._pending.append(self._threads.submit(self._make, number))
+        self._number += 1
+        self.waited += time.perf_counter() - begin
+        return batch
+
+    def close(self) -> None:
+        """Let the threads finish what they have begun, and end them."""
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
 
 
-def ordered_batches(images: ImageSet, normalise: Normalisation, batch_size: int) -> Iterator[Batch]:
-    """Every image once, in order; the last batch may be smaller."""
-    batch_size = check_int("ordered_batches", "batch_size", batch_size, 1, LARGEST_SIZE)
-    for first in range(0, len(images), batch_size):
-        rows = np.arange(first, min(first + batch_size, len(images)))
-        yield _batch(images, normalise, rows)
-
-
-class ShuffledBatches:
+class TrainingBatches:
     """Endless batches for training, each epoch in a random order of its own.
 
-    The order follows from the seed and the number of the epoch alone, so `step`, the number of
-    batches taken, is all that a run needs to continue where it stopped. Images left over at the
+    Batch `step` follows from `seed` and `step` alone: a run continues where it stopped with the
+    number of the steps taken, bit for bit and with any number of workers. Images left over at the
     end of an epoch are not used in that epoch: every step sees `batch_size` images.
+
+    Parameters
+    ----------
+    source, preprocessing
+        The images, and how they are made the network's input.
+    batch_size, seed
+        Images in a batch; seed of their order, crops and colours.
+    step
+        Number of the first batch, from 0.
+    workers
+        Threads that make batches ahead of time; 0 makes them in `next`. None: 0 for images in
+        memory, whose batches take a millisecond, otherwise as many as there are processors, at
+        most 8.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A number is not what it may be; `batch_size` is larger than the set.
     """
 
     def __init__(
-        self, images: ImageSet, normalise: Normalisation, batch_size: int, seed: int = 0
+        self,
+        source: ImageSource,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        step: int = 0,
+        workers: int | None = None,
     ) -> None:
         self.batch_size = check_int("training", "batch_size", batch_size, 1, LARGEST_SIZE)
-        if batch_size > len(images):
+        if batch_size > len(source):
             raise ValueError(
-                f"training: batch_size is {batch_size}, expected at most the {len(images)} images "
+                f"training: batch_size is {batch_size}, expected at most the {len(source)} images "
                 "of the training set"
             )
-        self.per_epoch = len(images) // batch_size
-        self.step = 0
-        self._images = images
-        self._normalise = normalise
-        self._generator = Generator(seed)
-        self._ordered_epoch = -1
+        self.seed = check_int("training", "seed", seed, 0, LARGEST_WORD_64)
+        self.step = check_int("training", "step", step, 0, LARGEST_SIZE)
+        self.per_epoch = len(source) // batch_size
+        self.source = source
+        self.preprocessing = preprocessing
+        self._order = lru_cache(maxsize=2)(self._order_of)
+        self._drawn = lru_cache(maxsize=2)(self._drawn_for)
+        self._prefetcher = Prefetcher(self._make, step, _workers(source, workers))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads; there are no more batches after it."""
+        self._prefetcher.close()
 
     @property
     def image_shape(self) -> Shape:
-        """(height, width, channels)."""
-        return self._images.image_shape
+        """(height, width, channels) of the images in a batch."""
+        return self.preprocessing.input_shape
 
     @property
     def highest_label(self) -> int:
         """Largest number of a class that occurs."""
-        return int(self._images.labels.max())
+        return int(self.source.labels.max())
 
     @property
     def epoch(self) -> int:
         """Number of the epoch that the next batch belongs to, from 0."""
         return self.step // self.per_epoch
 
+    @property
+    def waited(self) -> float:
+        """Seconds that `next` has taken, in total: the network waits for them."""
+        return self._prefetcher.waited
+
     def next(self) -> Batch:
         """Take batch number `step` and move on to the following one."""
-        if self.epoch != self._ordered_epoch:
-            seed = self._generator.seed
-            self._generator.state = {"seed": seed, "offset": FIRST_ORDER_STREAM + self.epoch}
-            self._order = self._generator.permutation(len(self._images))
-            self._ordered_epoch = self.epoch
-        first = self.step % self.per_epoch * self.batch_size
+        batch = self._prefetcher.next()
         self.step += 1
-        return _batch(self._images, self._normalise, self._order[first : first + self.batch_size])
+        return batch
+
+    def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
+        return _generator(self.seed, ORDER_STREAM + epoch).permutation(len(self.source))
+
+    def _drawn_for(self, block: int) -> npt.NDArray[np.float64]:
+        """Draw what the views of a block of steps need: (steps, batch_size, ...)."""
+        generator = _generator(self.seed, VIEWS_STREAM + 2 * block)
+        drawn = self.preprocessing.draw(generator, STEPS_OF_BLOCK * self.batch_size)
+        return drawn.reshape(STEPS_OF_BLOCK, self.batch_size, -1)
+
+    def _make(self, step: int) -> Batch:
+        first = step % self.per_epoch * self.batch_size
+        positions = self._order(step // self.per_epoch)[first : first + self.batch_size]
+        side = self.preprocessing.shortest_side
+        taken = [_next_readable(self.source, position, side) for position in positions.tolist()]
+        drawn = self._drawn(step // STEPS_OF_BLOCK)[step % STEPS_OF_BLOCK]
+        images = self.preprocessing.training_views([image for _, image in taken], drawn)
+        return Batch(images, self.source.labels[[position for position, _ in taken]])
+
+
+def ordered_batches(
+    source: ImageSource,
+    preprocessing: Preprocessing,
+    batch_size: int,
+    *,
+    ten_crop: bool = False,
+    workers: int | None = None,
+) -> Iterator[Batch]:
+    """Every image that can be read once, in order, as evaluation sees it.
+
+    A batch comes from `batch_size` images of `source`; the last has those that are left, and one
+    with a file that cannot be read is smaller. `workers` as in `TrainingBatches`.
+    """
+    batch_size = check_int("ordered_batches", "batch_size", batch_size, 1, LARGEST_SIZE)
+
+    def make(number: int) -> Batch:
+        images, positions = [], []
+        first = number * batch_size
+        for position in range(first, min(first + batch_size, len(source))):
+            try:
+                images.append(source.read(position, preprocessing.shortest_side))
+            except UnreadableImageError:
+                continue
+            positions.append(position)
+        views = preprocessing.evaluation_views(images, ten_crop=ten_crop)
+        return Batch(views, source.labels[positions])
+
+    prefetcher = Prefetcher(make, 0, _workers(source, workers))
+    try:
+        for _ in range(0, len(source), batch_size):
+            batch = prefetcher.next()
+            if len(batch.labels):
+                yield batch
+    finally:
+        prefetcher.close()
+
+
+def _workers(source: ImageSource, workers: int | None) -> int:
+    if workers is not None:
+        return check_int("data", "workers", workers, 0, LARGEST_THREADS)
+    in_memory = source.image_shape is not None
+    return 0 if in_memory else min(os.cpu_count() or 1, MOST_WORKERS)
+
+
+def _generator(seed: int, stream: int) -> Generator:
+    generator = Generator(seed)
+    generator.state = {"seed": seed, "offset": stream}
+    return generator
+
+
+def _next_readable(source: ImageSource, position: int, shortest_side: int) -> tuple[int, Pixels]:
+    """Image at `position`, or the next one that can be read, and its own position."""
+    for ahead in range(len(source)):
+        candidate = (position + ahead) % len(source)
+        try:
+            return candidate, source.read(candidate, shortest_side)
+        except UnreadableImageError:
+            continue
+    raise UnreadableImageError("training: no image can be read any more")

@@ -1,0 +1,179 @@
+"""Checkpoints: a network, and all that its training needs to go on as if it had never stopped.
+
+A checkpoint is one safetensors file, so it is whole or not there:
+
+- tensors: the network's parameters and state by full name ("conv1.weight", "bn2.running_mean",
+  "generator"), and the optimizer's as "optimizer.first_moment.conv1.weight";
+- metadata "alexnet.variant": the description of the network, as in a file of `Network.save`;
+- metadata "alexnet.checkpoint": JSON with the fields of `Checkpoint` that are no arrays.
+
+Reading one runs no code from it. `load_model` takes from it what prediction needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alexnet import weights
+from alexnet.checks import AnyArray
+from alexnet.data import Preprocessing
+from alexnet.models import AlexNet
+from alexnet.network import Network
+from alexnet.variant import Variant
+
+KEY = "alexnet.checkpoint"
+VERSION = 1
+OPTIMIZER = "optimizer."
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training run is after some step.
+
+    Attributes
+    ----------
+    variant
+        Description of the network.
+    network
+        Arrays of the network, as `Network.tensors` gives them.
+    optimizer
+        Arrays of the optimizer, as `Optimizer.state_dict` gives them; empty in a checkpoint that
+        is for evaluation only.
+    step
+        Steps taken. It is the position in the data as well: batch n follows from n and `data`.
+    data
+        What the batches follow from: {"images", "batch_size", "seed"}.
+    class_names
+        Names of the classes in the order of the outputs; None where nobody gave them.
+    preprocessing
+        From pixels to the network's input; None where nobody gave it.
+    best_accuracy
+        Highest test accuracy so far; None before the first evaluation.
+
+    """
+
+    variant: Variant
+    network: Mapping[str, AnyArray]
+    optimizer: Mapping[str, AnyArray] = field(default_factory=dict)
+    step: int = 0
+    data: Mapping[str, int] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    best_accuracy: float | None = None
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file; an earlier one is replaced when this is whole and on the disk.
+
+        Raises
+        ------
+        OSError
+            It could not be written, for want of space or permission; an earlier file is untouched.
+        """
+        optimizer = {OPTIMIZER + name: array for name, array in self.optimizer.items()}
+        described = {
+            "version": VERSION,
+            "step": self.step,
+            "data": dict(self.data),
+            "class_names": self.class_names,
+            "preprocessing": self.preprocessing and self.preprocessing.to_json(),
+            "best_accuracy": self.best_accuracy,
+        }
+        weights.write(
+            path, self.variant, {**self.network, **optimizer}, {KEY: json.dumps(described)}
+        )
+
+    @staticmethod
+    def read(path: str | os.PathLike[str]) -> Checkpoint:
+        """Read what `write` wrote, or a file of `Network.save`, which has the network only.
+
+        Raises
+        ------
+        ValueError
+            The file is cut short, foreign, or of a later version.
+        OSError
+            It cannot be opened.
+        """
+        variant, tensors, metadata = weights.read_described(path)
+        network, optimizer = {}, {}
+        for name, array in tensors.items():
+            if name.startswith(OPTIMIZER):
+                optimizer[name.removeprefix(OPTIMIZER)] = array
+            else:
+                network[name] = array
+        try:
+            details = _details(metadata[KEY]) if KEY in metadata else {}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}: not a checkpoint of this version: {error}") from error
+        return Checkpoint(variant, network, optimizer, **details)
+
+
+def _details(text: str) -> dict[str, Any]:
+    """Fields of a checkpoint that are no arrays."""
+    described = json.loads(text)
+    if described["version"] != VERSION:
+        raise ValueError(f"its version is {described['version']!r}, expected {VERSION}")
+    names, accuracy = described["class_names"], described["best_accuracy"]
+    preprocessing = described["preprocessing"]
+    return {
+        "step": int(described["step"]),
+        "data": {key: int(value) for key, value in described["data"].items()},
+        "class_names": None if names is None else tuple(map(str, names)),
+        "preprocessing": preprocessing and Preprocessing.from_json(preprocessing),
+        "best_accuracy": None if accuracy is None else float(accuracy),
+    }
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network that can classify, and how to prepare images for it.
+
+    `class_names` and `preprocessing` are None for a file that holds the network alone.
+    """
+
+    network: Network
+    class_names: tuple[str, ...] | None
+    preprocessing: Preprocessing | None
+    step: int
+
+
+def load_model(path: str | os.PathLike[str]) -> TrainedModel:
+    """Read a trained network.
+
+    Parameters
+    ----------
+    path
+        A checkpoint, a run's folder (its best checkpoint, or the last one where none was
+        evaluated), or a file of `Network.save`.
+
+    Raises
+    ------
+    ValueError
+        The file is cut short or foreign, its arrays do not fit its description, or the folder
+        holds no checkpoint.
+    OSError
+        It cannot be opened.
+
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = _checkpoint_in(path)
+    checkpoint = Checkpoint.read(path)
+    network = AlexNet(checkpoint.variant, seed=None)
+    try:
+        network.assign(checkpoint.network)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return TrainedModel(network, checkpoint.class_names, checkpoint.preprocessing, checkpoint.step)
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    for name in (BEST, LAST):
+        if (folder / name).exists():
+            return folder / name
+    raise ValueError(f"{folder}: holds neither {BEST} nor {LAST}: no run's folder")

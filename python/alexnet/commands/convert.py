@@ -1,0 +1,41 @@
+"""`alexnet convert SOURCE TARGET`: torchvision's and Caffe's weights to ours, and back."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from alexnet.commands.options import add_parser
+from alexnet.interchange import FORMATS, convert
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the command."""
+    parser = add_parser(
+        subparsers,
+        "convert",
+        _run,
+        description="weights of torchvision's and Caffe's AlexNet to ours, and back",
+        example="alexnet convert bvlc_alexnet.npy net.safetensors",
+    )
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="file of ours, torchvision's (.safetensors, or .pth where PyTorch is installed) or "
+        "Caffe's (.npy), told by its content; or a run's folder",
+    )
+    parser.add_argument("target", metavar="TARGET", help="file to write")
+    parser.add_argument(
+        "--to",
+        choices=FORMATS,
+        help="format of TARGET (default: by its name caffe for .npy and torchvision for .pth; "
+        "otherwise alexnet for a foreign SOURCE, and torchvision for one of ours)",
+    )
+
+
+def _run(options: argparse.Namespace) -> bool:
+    done = convert(options.source, options.target, options.to)
+    network = done.model.network
+    print(f"{options.source} ({done.source_format}) -> {options.target} ({done.target_format})")
+    print(f"{network.num_parameters:,} parameters, {network.output_shape[0]} classes")
+    return True

@@ -1,0 +1,156 @@
+"""`alexnet evaluate CHECKPOINT DATA`: accuracy, and what is taken for what."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from alexnet.checkpoint import TrainedModel, load_model
+from alexnet.commands.options import (
+    add_batch_size,
+    add_json,
+    add_parser,
+    add_threads,
+    environment,
+    say,
+    text_file,
+    write_figures,
+)
+from alexnet.commands.predict import add_checkpoint, add_ten_crop
+from alexnet.console import Progress, print_table
+from alexnet.data import Dataset, ImageSource, Preprocessing, open_dataset
+from alexnet.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
+from alexnet.plots import draw_confusion
+
+WIDEST_TABLE = 20  # classes of a confusion matrix that is shown as text
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add the command."""
+    parser = add_parser(
+        subparsers,
+        "evaluate",
+        _run,
+        description="accuracy of a trained network, and what it takes for what",
+        example="alexnet evaluate runs/cifar10-bn-1 cifar-10-batches-py --ten-crop",
+    )
+    add_checkpoint(parser)
+    parser.add_argument(
+        "data", metavar="DATA", help="CIFAR-10 directory, or folder with train/CLASS/*.jpg and test"
+    )
+    parser.add_argument(
+        "--split", choices=("test", "train"), default="test", help="images (default: test)"
+    )
+    add_ten_crop(parser)
+    add_batch_size(parser, BATCH_SIZE)
+    parser.add_argument("--plot", metavar="FILE", help="draw the confusion matrix there, as PNG")
+    add_threads(parser)
+    add_json(parser)
+
+
+def _run(options: argparse.Namespace) -> bool:
+    model, dataset = load_model(options.checkpoint), open_dataset(options.data)
+    _check_classes(options, model, dataset)
+    images = dataset.test if options.split == "test" else dataset.train
+    if images is None:
+        raise ValueError(f"{options.data} has no test images; --split train takes the others")
+    size = images_per_batch(options.batch_size, ten_crop=options.ten_crop)
+    with Progress("evaluating", math.ceil(len(images) / size)) as progress:
+        result = evaluate(
+            model.network,
+            images,
+            _preprocessing(options, model, dataset),
+            batch_size=options.batch_size,
+            ten_crop=options.ten_crop,
+            on_batch=progress.advance,
+        )
+    _show(options, result, images, dataset.class_names)
+    if options.plot is not None:
+        draw_confusion(Path(options.plot), result.confusion, dataset.class_names)
+    write_figures(options, _figures(options, result, images, dataset.class_names))
+    return True
+
+
+def _check_classes(options: argparse.Namespace, model: TrainedModel, dataset: Dataset) -> None:
+    """ValueError unless the outputs of the network are the classes of the images."""
+    outputs = model.network.output_shape
+    if outputs != (len(dataset.class_names),):
+        raise ValueError(
+            f"{options.data} has {len(dataset.class_names)} classes, but the output of "
+            f"{options.checkpoint} is {outputs}"
+        )
+    if model.class_names not in (None, dataset.class_names):
+        raise ValueError(
+            f"{options.data} has the classes {_listed(dataset.class_names)}, but "
+            f"{options.checkpoint} was trained on {_listed(model.class_names or ())}"
+        )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names):.100}"
+
+
+def _preprocessing(
+    options: argparse.Namespace, model: TrainedModel, dataset: Dataset
+) -> Preprocessing:
+    if model.preprocessing is not None:
+        return model.preprocessing
+    say(
+        options, f"{options.checkpoint} has no mean and deviation: those of {options.data} are used"
+    )
+    return Preprocessing.fit(dataset.train, model.network.input_shape)
+
+
+def _show(
+    options: argparse.Namespace, result: Evaluation, images: ImageSource, names: tuple[str, ...]
+) -> None:
+    file = text_file(options)
+    cells = zip(names, result.counts, result.precision, result.recall, strict=True)
+    rows = [
+        (name, str(count), _percent(precision), _percent(recall))
+        for name, count, precision, recall in cells
+    ]
+    print_table(file, ("class", "images", "precision", "recall"), rows, right=(1, 2, 3))
+    say(options)
+    if len(names) <= WIDEST_TABLE:
+        say(options, "Taken for (columns) by class (rows):")
+        matrix = [(name, *map(str, row)) for name, row in zip(names, result.confusion, strict=True)]
+        print_table(file, ("", *names), matrix, right=range(1, len(names) + 1))
+        say(options)
+    top5 = f", top-5 accuracy: {result.top5_accuracy:.4f}" if len(names) > TOP else ""
+    say(options, f"Loss: {result.loss:.4f}, accuracy: {result.accuracy:.4f}{top5}")
+    skipped = f", {len(images.skipped)} skipped" if images.skipped else ""
+    say(options, f"{result.images} images{skipped}")
+
+
+def _percent(share: float) -> str:
+    return "-" if math.isnan(share) else f"{share:.1%}"
+
+
+def _figures(
+    options: argparse.Namespace, result: Evaluation, images: ImageSource, names: tuple[str, ...]
+) -> dict[str, Any]:
+    cells = zip(names, result.counts, result.precision, result.recall, strict=True)
+    return {
+        "checkpoint": options.checkpoint,
+        "split": options.split,
+        "ten_crop": options.ten_crop,
+        "environment": environment(),
+        "images": result.images,
+        "skipped": {str(path): reason for path, reason in images.skipped.items()},
+        "loss": result.loss,
+        "accuracy": result.accuracy,
+        "top5_accuracy": result.top5_accuracy,
+        "classes": [
+            {
+                "name": name,
+                "images": int(count),
+                "precision": None if math.isnan(precision) else float(precision),
+                "recall": None if math.isnan(recall) else float(recall),
+            }
+            for name, count, precision, recall in cells
+        ],
+        "confusion": result.confusion.tolist(),
+    }

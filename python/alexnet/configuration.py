@@ -1,0 +1,222 @@
+"""The settings of a training run, and the trainer that they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet.data import Dataset, Preprocessing, TrainingBatches
+from alexnet.files import replacing
+from alexnet.models import AlexNet, variant_named
+from alexnet.optim import SGD, Adam, Optimizer
+from alexnet.schedules import Schedule
+from alexnet.training import Trainer
+from alexnet.variant import Variant
+
+VERSION = 1
+WIDE = 4096  # inputs of one unit; see docs/training.md, "Stuck at 0.6931"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How a network is trained: all that decides its parameters, besides the images.
+
+    What is None is filled in by `resolved`, depending on the network and the optimizer.
+
+    Attributes
+    ----------
+    variant
+        Name of the network.
+    epochs, steps
+        Length of the run: passes over the images, or batches if `steps` is not None.
+    batch_size, seed
+        Images in a batch; seed of all random numbers.
+    optimizer
+        "adam" or "sgd".
+    learning_rate
+        The highest one. Adam: 1e-3, or 1e-4 where a unit has more than 4096 inputs. SGD: 0.01.
+    momentum
+        Of SGD: 0.9.
+    weight_decay
+        L2 term on weights, see `alexnet.optim`. SGD: 5e-4. Adam: 0.
+    schedule, warm_up
+        See `alexnet.schedules.Schedule`. Warm-up: 20 steps where a unit has more than 4096 inputs,
+        otherwise none.
+    augment
+        See `alexnet.data.Preprocessing`.
+    evaluate_every, checkpoint_every
+        Steps; None: at the end of each epoch only.
+
+    """
+
+    variant: str = "cifar10-bn"
+    epochs: int = 10
+    steps: int | None = None
+    batch_size: int = 32
+    seed: int = 1
+    optimizer: str = "adam"
+    learning_rate: float | None = None
+    momentum: float | None = None
+    weight_decay: float | None = None
+    schedule: str = "constant"
+    warm_up: int | None = None
+    augment: str = "standard"
+    evaluate_every: int | None = None
+    checkpoint_every: int | None = None
+
+    def resolved(self) -> Configuration:
+        """Fill in what depends on other settings.
+
+        Raises
+        ------
+        ValueError
+            A momentum is given for Adam, or there is no such variant.
+        """
+        if self.optimizer == "adam" and self.momentum is not None:
+            raise ValueError(f"training: momentum is {self.momentum}, but adam has none: use sgd")
+        wide = _most_inputs(variant_named(self.variant)) > WIDE
+        adam = self.optimizer == "adam"
+        defaults: dict[str, Any] = {
+            "learning_rate": (1e-4 if wide else 1e-3) if adam else 0.01,
+            "momentum": None if adam else 0.9,
+            "weight_decay": 0.0 if adam else 5e-4,
+            "warm_up": 20 if wide else 0,
+        }
+        missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)
+
+    @staticmethod
+    def from_plain(values: Mapping[str, Any]) -> Configuration:
+        """Undo `dataclasses.asdict`; ValueError for anything else."""
+        names = {field.name for field in dataclasses.fields(Configuration)}
+        if values.keys() != names:
+            different = ", ".join(sorted(values.keys() ^ names))
+            raise ValueError(f"the settings of a run differ in {different}")
+        return Configuration(**values)
+
+    def continued(self, given: Mapping[str, Any]) -> Configuration:
+        """Take the length of the run, "epochs" or "steps", from `given`.
+
+        Raises
+        ------
+        ValueError
+            Another setting in `given` is not as it is here.
+        """
+        length = {name: value for name, value in given.items() if name in ("epochs", "steps")}
+        for name, value in given.items():
+            before = getattr(self, name)
+            if name not in length and value != before:
+                raise ValueError(f"the run has {name} {before}, and cannot go on with {value}")
+        return dataclasses.replace(self, **({"steps": None} | length if length else {}))
+
+    def total_steps(self, per_epoch: int) -> int:
+        """Length of the run in steps, of which an epoch has `per_epoch`."""
+        return self.steps or self.epochs * per_epoch
+
+
+def build_trainer(
+    configuration: Configuration, dataset: Dataset, preprocessing: Preprocessing, step: int = 0
+) -> Trainer:
+    """Make network, optimizer, schedule and batches as `configuration`, resolved, says.
+
+    `step` is the number of the first batch.
+
+    Raises
+    ------
+    ValueError
+        The images do not fit the network, or a batch is larger than the training set.
+    """
+    batches = TrainingBatches(
+        dataset.train, preprocessing, configuration.batch_size, configuration.seed, step=step
+    )
+    network = AlexNet(
+        configuration.variant, seed=configuration.seed, num_classes=len(dataset.class_names)
+    )
+    assert configuration.learning_rate is not None
+    schedule = Schedule(
+        configuration.schedule,
+        configuration.learning_rate,
+        configuration.total_steps(batches.per_epoch),
+        configuration.warm_up or 0,
+    )
+    return Trainer(network, _optimizer(configuration, network), batches, schedule=schedule)
+
+
+def _optimizer(configuration: Configuration, network: AlexNet) -> Optimizer:
+    settings: dict[str, Any] = {
+        "learning_rate": configuration.learning_rate,
+        "weight_decay": configuration.weight_decay,
+    }
+    if configuration.momentum is None:
+        return Adam(network, **settings)
+    return SGD(network, **settings, momentum=configuration.momentum)
+
+
+def _most_inputs(variant: Variant) -> int:
+    """Count the inputs of one unit in the layer where it has the most."""
+    shapes = variant.parameter_shapes().values()
+    return max(math.prod(shape[:-1]) for shape in shapes if len(shape) > 1)
+
+
+# --- what a run's folder says about it ------------------------------------------------------------
+
+
+def write_description(
+    path: Path,
+    configuration: Configuration,
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    environment: Mapping[str, Any],
+) -> None:
+    """Write the settings of a run, and what it is tied to in its data, as JSON."""
+    description = {
+        "version": VERSION,
+        "configuration": dataclasses.asdict(configuration),
+        "data": _described(dataset),
+        "preprocessing": preprocessing.to_json(),
+        "environment": dict(environment),
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def read_description(path: Path, dataset: Dataset) -> tuple[Configuration, Preprocessing]:
+    """Read what `write_description` wrote.
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or the run is of other images than those of `dataset`.
+    OSError
+        It cannot be read.
+    """
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        if description["version"] != VERSION:
+            raise ValueError(f"its version is {description['version']!r}, expected {VERSION}")
+        configuration = Configuration.from_plain(description["configuration"])
+        preprocessing = Preprocessing.from_json(description["preprocessing"])
+        data = dict(description["data"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: not the description of a run: {error}") from error
+    for name, value in _described(dataset).items():
+        if data.get(name) != value:
+            raise ValueError(
+                f"{path}: the run is of other images: its {name} is {data.get(name)!r:.200}, but "
+                f"here it is {value!r:.200}"
+            )
+    return configuration, preprocessing
+
+
+def _described(dataset: Dataset) -> dict[str, Any]:
+    """Describe what a run is tied to in its data."""
+    return {
+        "class_names": list(dataset.class_names),
+        "training_images": len(dataset.train),
+        "test_images": 0 if dataset.test is None else len(dataset.test),
+    }

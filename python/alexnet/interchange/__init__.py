@@ -1,0 +1,142 @@
+"""Weights from and for other programs: torchvision's AlexNet, Caffe's bvlc_alexnet.
+
+    convert("alexnet-owt-7be5be79.safetensors", "net.safetensors")   # torchvision's, to ours
+    convert("net.safetensors", "bvlc_alexnet.npy")                   # ours, to Caffe's
+
+`from_torchvision`, `to_torchvision`, `from_caffe` and `to_caffe` do the same without files.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alexnet import weights
+from alexnet.checkpoint import Checkpoint, TrainedModel, load_model
+from alexnet.interchange import caffe, torchvision
+from alexnet.interchange.caffe import from_caffe, read_caffe, to_caffe, write_caffe
+from alexnet.interchange.torchvision import (
+    from_torchvision,
+    read_torchvision,
+    to_torchvision,
+    write_torchvision,
+)
+
+__all__ = [
+    "FORMATS",
+    "Conversion",
+    "convert",
+    "from_caffe",
+    "from_torchvision",
+    "read_caffe",
+    "read_torchvision",
+    "to_caffe",
+    "to_torchvision",
+    "write_caffe",
+    "write_torchvision",
+]
+
+OURS = "alexnet"
+FORMATS = (OURS, torchvision.VARIANT, caffe.VARIANT)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert` did: the formats that it read and wrote, and the model."""
+
+    source_format: str
+    target_format: str
+    model: TrainedModel
+
+
+def convert(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], to: str | None = None
+) -> Conversion:
+    """Write the network in `source` to `target` in another format, bit for bit the same weights.
+
+    Parameters
+    ----------
+    source
+        A file of any of `FORMATS`, told by its content, or the folder of a training run.
+    target
+        The file to write; an earlier one is replaced when the new one is whole.
+    to
+        One of `FORMATS`. If None, .npy is Caffe's, .pth and .pt are torchvision's, and any other
+        name is ours for a foreign source and torchvision's for one of ours.
+
+    A file of ours that was foreign says how images are prepared for such weights; one that goes to
+    a foreign format loses how they were prepared, the names of the classes, and all that is for
+    training.
+
+    Raises
+    ------
+    ValueError
+        The source is damaged or of no format known here, the network's layers are not those of the
+        target's format, or PyTorch is needed and not installed.
+    OSError
+        A file cannot be read or written.
+
+    """
+    if to is not None and to not in FORMATS:
+        raise ValueError(f"convert: to is {to!r}, expected one of {', '.join(FORMATS)}")
+    source, target = Path(source), Path(target)
+    source_format = format_of(source)
+    to = to or _format_by_name(target, source_format)
+    model = _read(source, source_format)
+    _write(target, to, model)
+    return Conversion(source_format, to, model)
+
+
+def format_of(source: Path) -> str:
+    """Which of `FORMATS` a file or a run's folder is in, by its content.
+
+    A file that is of none of them may be taken for any; reading it says what is wrong with it.
+    """
+    if source.is_dir():
+        return OURS
+    with source.open("rb") as file:
+        start = file.read(len(caffe.START))
+    if start == caffe.START:
+        return caffe.VARIANT
+    if start[:2] in torchvision.TORCH_STARTS:
+        return torchvision.VARIANT
+    return OURS if weights.VARIANT_KEY in weights.read_tensors(source)[1] else torchvision.VARIANT
+
+
+def _format_by_name(target: Path, source_format: str) -> str:
+    if target.suffix == ".npy":
+        return caffe.VARIANT
+    if target.suffix in torchvision.TORCH_SUFFIXES or source_format == OURS:
+        return torchvision.VARIANT
+    return OURS
+
+
+def _read(source: Path, source_format: str) -> TrainedModel:
+    if source_format == OURS:
+        return load_model(source)
+    is_caffe = source_format == caffe.VARIANT
+    arrays: Any = read_caffe(source) if is_caffe else read_torchvision(source)
+    try:
+        network = from_caffe(arrays) if is_caffe else from_torchvision(arrays)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    preprocessing = caffe.PREPROCESSING if is_caffe else torchvision.PREPROCESSING
+    return TrainedModel(network, None, preprocessing, step=0)
+
+
+def _write(target: Path, target_format: str, model: TrainedModel) -> None:
+    network = model.network
+    if target_format == caffe.VARIANT:
+        write_caffe(target, to_caffe(network))
+    elif target_format == torchvision.VARIANT:
+        write_torchvision(target, to_torchvision(network))
+    else:
+        Checkpoint(
+            network.variant,
+            network.tensors(),
+            step=model.step,
+            class_names=model.class_names,
+            preprocessing=model.preprocessing,
+        ).write(target)

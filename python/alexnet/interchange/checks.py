@@ -1,0 +1,77 @@
+"""What reading any foreign layout takes: arrays checked by their names and shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from alexnet.checks import AnyArray, Shape
+from alexnet.layer import Layer
+from alexnet.layers import Conv2d, Dense
+from alexnet.models import AlexNet
+from alexnet.network import Network
+from alexnet.variant import Variant
+
+
+def checked(
+    layout: str, arrays: Mapping[str, AnyArray], shapes: Mapping[str, Shape]
+) -> dict[str, AnyArray]:
+    """Give the arrays, in the order of `shapes`, if those are their names and shapes.
+
+    Raises
+    ------
+    ValueError
+        An array is missing, unknown, of another shape, or of a dtype that float32 cannot hold.
+    """
+    if arrays.keys() != shapes.keys():
+        missing = ", ".join(sorted(shapes.keys() - arrays.keys())) or "nothing"
+        unknown = ", ".join(sorted(arrays.keys() - shapes.keys())) or "nothing"
+        raise ValueError(
+            f"not {layout}'s AlexNet: arrays lack {missing:.200}, and have {unknown:.200} too many"
+        )
+    for name, shape in shapes.items():
+        array = arrays[name]
+        if array.shape != shape:
+            raise ValueError(
+                f"not {layout}'s AlexNet: {name} has shape {array.shape}, expected {shape}"
+            )
+        if not np.can_cast(array.dtype, np.float32, "safe"):
+            raise ValueError(
+                f"{layout}'s AlexNet: {name} has dtype {array.dtype}, expected float32"
+            )
+    return {name: arrays[name] for name in shapes}
+
+
+def network_with(variant: Variant, parameters: Mapping[str, AnyArray]) -> AlexNet:
+    """Build the network of `variant` with these parameters."""
+    network = AlexNet(variant, seed=None)
+    network.assign({**network.tensors(), **parameters})
+    return network
+
+
+def check_layers(network: Network, variant: Variant) -> None:
+    """Check that the network computes what `variant` does, with whatever numbers of features.
+
+    Raises
+    ------
+    ValueError
+        It has other layers; the message names the first.
+    """
+    own, expected = network.layers, variant.layers
+    for layer, wanted in zip(own, expected, strict=False):
+        if _without_features(layer) != _without_features(wanted):
+            raise ValueError(
+                f"{network.variant.name} does not fit {variant.name}'s layout: {layer.name} is "
+                f"{layer}, expected {wanted}"
+            )
+    if len(own) != len(expected):
+        raise ValueError(
+            f"{network.variant.name} does not fit {variant.name}'s layout: it has {len(own)} "
+            f"layers, expected {len(expected)}"
+        )
+
+
+def _without_features(layer: Layer) -> Layer:
+    return dataclasses.replace(layer, features=1) if isinstance(layer, Conv2d | Dense) else layer

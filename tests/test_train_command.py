@@ -1,0 +1,197 @@
+"""The command `alexnet train`."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cifar_files as files
+import small_runs
+from alexnet.checkpoint import BEST, LAST
+from alexnet.cli import main
+from alexnet.commands.train import _postponed_interrupt
+from alexnet.models import VARIANTS
+
+RUN_FOLDER = {
+    *(BEST, LAST, "config.json", "conv1.png", "curves.png"),
+    *("log.txt", "metrics.csv", "norms.csv"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _small_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(VARIANTS, small_runs.NAME, small_runs.SMALL)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    return str(files.write_directory(tmp_path / "cifar"))
+
+
+def status_of(arguments: list[str]) -> int | str | None:
+    try:
+        return main(arguments)
+    except SystemExit as stop:
+        return stop.code
+
+
+def test_lines_figures_and_folder(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", data, "--batch-size", "20", "--json", "figures.json"]
+    assert main([*command, "--epochs", "2", "--optimizer", "sgd", "--lr", "0.01"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Training cifar10-bn in runs/cifar10-bn-1, step 0 of 6"
+    figures = json.loads(Path("figures.json").read_text())
+    loss = figures["losses"][0]
+    assert lines[1].startswith(f"Epoch [1/2], Iter [1/3] Loss: {loss:.4f} Accuracy: ")
+    assert lines[4].startswith("Test loss: ")
+    assert lines[7].startswith("Epoch [2/2], Iter [3/3] Loss: ")
+    test = figures["test"]
+    assert lines[8] == f"Test loss: {test['loss']:.4f}, accuracy: {test['accuracy']:.4f}, 12 images"
+    assert lines[9].startswith("Trained 6 steps in ")
+    assert lines[9].endswith("% of a step waiting for data")
+    assert len(lines) == 10
+    assert figures["steps"] == len(figures["losses"]) == 6
+    assert (figures["momentum"], figures["weight_decay"]) == (0.9, 5e-4)
+
+    folder = tmp_path / "runs" / "cifar10-bn-1"
+    assert {entry.name for entry in folder.iterdir()} == RUN_FOLDER
+    log = (folder / "log.txt").read_text().splitlines()
+    assert [line.split(" ", 2)[2] for line in log] == [lines[n] for n in (0, 4, 8, 9)]
+    norms = (folder / "norms.csv").read_text().splitlines()
+    assert norms[0] == "step,parameter,weight_norm,gradient_norm,update_norm"
+    assert norms[1].startswith("1,conv1.weight,")
+    assert {int(row.split(",")[0]) for row in norms[1:]} == {1, 2, 4}
+
+    assert main([*command, "--steps", "2", "--log-interval", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Training cifar10-bn in runs/cifar10-bn-2, step 0 of 2"
+    assert lines[1].startswith("Epoch [1/1], Iter [2/3] Loss")
+
+
+def test_a_terminal_sees_a_live_line(
+    data: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
+    monkeypatch.setattr("alexnet.console.PATIENCE", 0.0)
+    assert main(["train", data, "--steps", "2", "--batch-size", "20"]) == 0
+    output, error = capsys.readouterr()
+    assert "Iter [" not in output
+    assert "Epoch [1/1] Loss: " in error
+    assert "images/s" in error
+
+
+def test_resume_goes_on_with_the_settings_of_the_run(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["--batch-size", "20", "--augment", "none", "--output", "run"]
+    assert main(["train", data, *start, "--steps", "2"]) == 0
+    assert main(["train", data, "--resume", "run", "--steps", "5", "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    figures = json.loads(captured.out[captured.out.index("{") :])
+    assert (figures["batch_size"], figures["augment"], figures["steps"]) == (20, "none", 5)
+    assert "Training cifar10-bn in run, step 2 of 5" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variant", "tf-tutorial"], "the network has no classifier"),
+        (["--variant", "torchvision"], r"images are (32, 32, 3), but the network takes (224, 224"),
+        (["--batch-size", "61"], "batch_size is 61, expected at most the 60 images"),
+        (["--lr", "0"], "argument --lr: '0', expected a finite number > 0"),
+        (["--lr", "nan"], "argument --lr: 'nan', expected a finite number > 0"),
+        (["--momentum", "1"], "--momentum: '1', expected a finite number >= 0 and < 1"),
+        (["--momentum", "0.9"], "momentum is 0.9, but adam has none: use sgd"),
+        (["--weight-decay", "-1"], "argument --weight-decay: '-1', expected a finite number >= 0"),
+        (["--schedule", "linear"], "argument --schedule: invalid choice: 'linear'"),
+        (["--augment", "some"], "argument --augment: invalid choice: 'some'"),
+        (["--device", "cuda"], "argument --device: 'cuda': this version has no CUDA module"),
+        (["--device", "tpu"], "argument --device: 'tpu', expected one of auto, cpu, cuda"),
+        (["--steps", "0"], "argument --steps: '0', expected an integer from 1"),
+        (["--steps", "1", "--epochs", "1"], "not allowed with argument"),
+        (["--output", "a", "--resume", "a"], "not allowed with argument"),
+        (["--resume", "nowhere"], "nowhere: holds no run"),
+        (["--output", "cifar/batches.meta"], "File exists: 'cifar/batches.meta'"),
+    ],
+)
+def test_bad_use_is_one_line_and_status_2(
+    arguments: list[str], message: str, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(["train", data, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_folder_with_a_run_is_not_overwritten(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", data, "--batch-size", "20", "--steps", "1", "--output", "run"]
+    assert main(command) == 0
+    before = small_runs.folder_contents(Path("run"))
+    assert main(command) == 2
+    assert "run holds a run already" in capsys.readouterr().err
+    assert main(["train", data, "--resume", "run", "--batch-size", "10"]) == 2
+    assert "the run has batch_size 20, and cannot go on with 10" in capsys.readouterr().err
+    assert small_runs.folder_contents(Path("run")) == before
+
+
+def test_divergence_has_status_1_and_leaves_the_checkpoint(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["--batch-size", "20", "--optimizer", "sgd", "--lr", "1e20", "--checkpoint-every", "1"]
+    assert main(["train", data, *start, "--output", "run"]) == 1
+    error = capsys.readouterr().err
+    assert "the loss of step 2 is nan: layer conv" in error
+    assert "is the first whose output is not finite; try a learning rate below 1e+20" in error
+    assert error.count("\n") == 1
+    assert "stopped: training: the loss of step 2" in Path("run/log.txt").read_text()
+    contents = small_runs.folder_contents(Path("run"))
+    assert '"step": 1,' in str(contents[LAST])
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [(40_000, f"run/{LAST}: cannot be written"), (100, "File too large: '{run}/metrics.csv'")],
+)
+def test_a_full_disk_is_one_error_and_leaves_the_checkpoint(
+    limit: int, message: str, data: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    assert main(["train", data, "--batch-size", "20", "--steps", "1", "--output", "run"]) == 0
+    before = Path("run", LAST).read_bytes()
+    command = [sys.executable, str(Path(small_runs.__file__)), "train", data]
+    result = subprocess.run(
+        [*command, "--resume", str(tmp_path / "run"), "--steps", "3"],
+        cwd=request.config.rootpath,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ALEXNET_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert message.format(run=tmp_path / "run") in result.stderr
+    assert Path("run", LAST).read_bytes() == before
+    assert {entry.name for entry in Path("run").iterdir()} == RUN_FOLDER
+    assert main(["train", data, "--resume", "run", "--steps", "3"]) == 0
+
+
+def test_the_second_interrupt_is_not_postponed() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with _postponed_interrupt() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
