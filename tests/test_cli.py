@@ -18,7 +18,14 @@ from alexnet.commands import describe
 from alexnet.console import Progress
 from alexnet.models import variants
 
-RUNNING = ("bench", "compare", "train", "evaluate", "predict", "convert")  # each in a module of its own
+RUNNING = (
+    "bench",
+    "compare",
+    "train",
+    "evaluate",
+    "predict",
+    "convert",
+)  # each in a module of its own
 COMMANDS = ("info", "variants", "summary", "verify", *RUNNING)
 PROGRAM = (sys.executable, "-m", "alexnet")
 
