@@ -9,6 +9,8 @@
 
 #include <cstddef>
 
+#include "alexnet/cuda_stream.h"
+
 namespace alexnet {
 
 struct LrnParameters {
@@ -26,6 +28,17 @@ void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameter
                   const float* x, bool through_relu, float* dx);
 
 }  // namespace cpu
+
+namespace cuda {
+
+constexpr size_t kMostLrnChannels = 16384;  // three arrays of a pixel fit into shared memory
+
+void lrn(size_t pixels, size_t channels, const LrnParameters& parameters, const float* x, float* y,
+         Stream stream);
+void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameters, const float* dy,
+                  const float* x, bool through_relu, float* dx, Stream stream);
+
+}  // namespace cuda
 }  // namespace alexnet
 
 #endif  // ALEXNET_LRN_H_
