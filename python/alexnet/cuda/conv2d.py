@@ -1,0 +1,86 @@
+"""Convolution on a CUDA device; see `alexnet.reference.conv2d`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from alexnet import _cuda, calls, reference
+from alexnet.checks import CONV2D_ALGORITHMS, Size2d
+from alexnet.cuda._arrays import DeviceArray, as_input, make_output, make_outputs
+from alexnet.documentation import documented_as
+from alexnet.shapes import Padding
+
+
+@documented_as(reference.conv2d_algorithms)
+def conv2d_algorithms() -> tuple[str, ...]:
+    return CONV2D_ALGORITHMS
+
+
+@documented_as(reference.conv2d)
+def conv2d(
+    x: DeviceArray,
+    weight: DeviceArray,
+    bias: DeviceArray | None = None,
+    *,
+    stride: Size2d = 1,
+    padding: Padding = "same",
+    groups: int = 1,
+    activation: str | None = None,
+    algorithm: str = "auto",
+    out: DeviceArray | None = None,
+) -> DeviceArray:
+    x = as_input("conv2d", "x", x)
+    weight = as_input("conv2d", "weight", weight)
+    bias = None if bias is None else as_input("conv2d", "bias", bias)
+    shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
+    inputs = {"x": x, "weight": weight, "bias": bias}
+    y = make_output("conv2d", "out", out, shape.output_shape, inputs)
+    _cuda.conv2d(shape, x, weight, bias, activation == "relu", algorithm, y)
+    return y
+
+
+@documented_as(reference.conv2d_backward_input)
+def conv2d_backward_input(
+    dy: DeviceArray,
+    weight: DeviceArray,
+    input_shape: Sequence[int],
+    *,
+    stride: Size2d = 1,
+    padding: Padding = "same",
+    groups: int = 1,
+    algorithm: str = "auto",
+    out: DeviceArray | None = None,
+) -> DeviceArray:
+    operator = "conv2d_backward_input"
+    dy = as_input(operator, "dy", dy)
+    weight = as_input(operator, "weight", weight)
+    shape = calls.check_conv2d_backward_input(
+        dy, weight, input_shape, stride, padding, groups, algorithm
+    )
+    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    _cuda.conv2d_backward_input(shape, dy, weight, algorithm, dx)
+    return dx
+
+
+@documented_as(reference.conv2d_backward_weight)
+def conv2d_backward_weight(
+    dy: DeviceArray,
+    x: DeviceArray,
+    kernel_size: Size2d,
+    *,
+    stride: Size2d = 1,
+    padding: Padding = "same",
+    groups: int = 1,
+    algorithm: str = "auto",
+    out: tuple[DeviceArray | None, DeviceArray | None] | None = None,
+) -> tuple[DeviceArray, DeviceArray]:
+    operator = "conv2d_backward_weight"
+    dy = as_input(operator, "dy", dy)
+    x = as_input(operator, "x", x)
+    shape = calls.check_conv2d_backward_weight(
+        dy, x, kernel_size, stride, padding, groups, algorithm
+    )
+    shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
+    _cuda.conv2d_backward_weight(shape, dy, x, algorithm, dweight, dbias)
+    return dweight, dbias

@@ -1,0 +1,56 @@
+"""Dense layer on a CUDA device; see `alexnet.reference.dense`."""
+
+from __future__ import annotations
+
+from alexnet import _cuda, calls, reference
+from alexnet.cuda._arrays import DeviceArray, as_input, make_output, make_outputs
+from alexnet.documentation import documented_as
+
+
+@documented_as(reference.dense)
+def dense(
+    x: DeviceArray,
+    weight: DeviceArray,
+    bias: DeviceArray | None = None,
+    *,
+    activation: str | None = None,
+    out: DeviceArray | None = None,
+) -> DeviceArray:
+    x = as_input("dense", "x", x)
+    weight = as_input("dense", "weight", weight)
+    bias = None if bias is None else as_input("dense", "bias", bias)
+    shape = calls.check_dense(x, weight, bias, activation)
+    inputs = {"x": x, "weight": weight, "bias": bias}
+    y = make_output("dense", "out", out, shape.output_shape, inputs)
+    _cuda.dense(shape, x, weight, bias, activation == "relu", y)
+    return y
+
+
+@documented_as(reference.dense_backward_input)
+def dense_backward_input(
+    dy: DeviceArray, weight: DeviceArray, *, out: DeviceArray | None = None
+) -> DeviceArray:
+    operator = "dense_backward_input"
+    dy = as_input(operator, "dy", dy)
+    weight = as_input(operator, "weight", weight)
+    shape = calls.check_dense_backward_input(dy, weight)
+    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    _cuda.dense_backward_input(shape, dy, weight, dx)
+    return dx
+
+
+@documented_as(reference.dense_backward_weight)
+def dense_backward_weight(
+    dy: DeviceArray,
+    x: DeviceArray,
+    *,
+    out: tuple[DeviceArray | None, DeviceArray | None] | None = None,
+) -> tuple[DeviceArray, DeviceArray]:
+    operator = "dense_backward_weight"
+    dy = as_input(operator, "dy", dy)
+    x = as_input(operator, "x", x)
+    shape = calls.check_dense_backward_weight(dy, x)
+    shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
+    _cuda.dense_backward_weight(shape, dy, x, dweight, dbias)
+    return dweight, dbias
