@@ -3,6 +3,8 @@
 
 #include <pybind11/stl.h>
 
+#include "alexnet/conv2d.h"
+#include "alexnet/dense.h"
 #include "alexnet/lrn.h"
 #include "alexnet/relu.h"
 #include "device_arrays.h"
@@ -11,6 +13,111 @@ namespace alexnet {
 namespace {
 
 using Array = py::object;  // a cupy.ndarray
+
+// alexnet.shapes.Conv2dShape
+Conv2dShape conv2d_shape(const py::object& s) {
+    return {extent(s, "batch"),         extent(s, "in_height"),     extent(s, "in_width"),
+            extent(s, "in_channels"),   extent(s, "out_height"),    extent(s, "out_width"),
+            extent(s, "out_channels"),  extent(s, "kernel_height"), extent(s, "kernel_width"),
+            extent(s, "stride_height"), extent(s, "stride_width"),  extent(s, "pad_top"),
+            extent(s, "pad_left"),      extent(s, "groups")};
+}
+
+// alexnet.shapes.DenseShape
+DenseShape dense_shape(const py::object& s) {
+    return {extent(s, "batch"), extent(s, "in_features"), extent(s, "out_features")};
+}
+
+Precision precision_of(bool tf32) { return tf32 ? Precision::kTf32 : Precision::kFloat32; }
+
+// `bytes` of device memory, as the launcher's namesake asks for; None where that is nothing.
+void* workspace_of(const Array& array, size_t bytes) {
+    if (bytes == 0) return nullptr;
+    return device_array<uint8_t>(array, "workspace", bytes);
+}
+
+void define_conv2d(py::module_& m) {
+    m.def("conv2d_workspace",
+          [](const py::object& shape) { return cuda::conv2d_workspace(conv2d_shape(shape)); });
+    m.def("conv2d",
+          [](const py::object& shape, const Array& x, const Array& weight, const Array& bias,
+             bool relu, bool tf32, const Array& y, const Array& workspace, uintptr_t stream) {
+              const Conv2dShape s = conv2d_shape(shape);
+              cuda::conv2d(s, device_array(x, "x", s.input_size()),
+                           device_array(weight, "weight", s.weight_size()),
+                           optional_device_array(bias, "bias", s.out_channels), relu,
+                           precision_of(tf32), device_array(y, "y", s.output_size()),
+                           workspace_of(workspace, cuda::conv2d_workspace(s)), stream_of(stream));
+          });
+    m.def("conv2d_backward_input_workspace", [](const py::object& shape) {
+        return cuda::conv2d_backward_input_workspace(conv2d_shape(shape));
+    });
+    m.def("conv2d_backward_input", [](const py::object& shape, const Array& dy, const Array& weight,
+                                      bool tf32, const Array& dx, const Array& workspace,
+                                      uintptr_t stream) {
+        const Conv2dShape s = conv2d_shape(shape);
+        cuda::conv2d_backward_input(
+            s, device_array(dy, "dy", s.output_size()),
+            device_array(weight, "weight", s.weight_size()), precision_of(tf32),
+            device_array(dx, "dx", s.input_size()),
+            workspace_of(workspace, cuda::conv2d_backward_input_workspace(s)), stream_of(stream));
+    });
+    m.def("conv2d_backward_weight_workspace", [](const py::object& shape) {
+        return cuda::conv2d_backward_weight_workspace(conv2d_shape(shape));
+    });
+    m.def("conv2d_backward_weight", [](const py::object& shape, const Array& dy, const Array& x,
+                                       bool tf32, const Array& dweight, const Array& dbias,
+                                       const Array& workspace, uintptr_t stream) {
+        const Conv2dShape s = conv2d_shape(shape);
+        cuda::conv2d_backward_weight(
+            s, device_array(dy, "dy", s.output_size()), device_array(x, "x", s.input_size()),
+            precision_of(tf32), device_array(dweight, "dweight", s.weight_size()),
+            device_array(dbias, "dbias", s.out_channels),
+            workspace_of(workspace, cuda::conv2d_backward_weight_workspace(s)), stream_of(stream));
+    });
+}
+
+void define_dense(py::module_& m) {
+    m.def("dense_workspace",
+          [](const py::object& shape) { return cuda::dense_workspace(dense_shape(shape)); });
+    m.def("dense",
+          [](const py::object& shape, const Array& x, const Array& weight, const Array& bias,
+             bool relu, bool tf32, const Array& y, const Array& workspace, uintptr_t stream) {
+              const DenseShape s = dense_shape(shape);
+              cuda::dense(s, device_array(x, "x", s.batch * s.in_features),
+                          device_array(weight, "weight", s.in_features * s.out_features),
+                          optional_device_array(bias, "bias", s.out_features), relu,
+                          precision_of(tf32), device_array(y, "y", s.batch * s.out_features),
+                          workspace_of(workspace, cuda::dense_workspace(s)), stream_of(stream));
+          });
+    m.def("dense_backward_input_workspace", [](const py::object& shape) {
+        return cuda::dense_backward_input_workspace(dense_shape(shape));
+    });
+    m.def("dense_backward_input", [](const py::object& shape, const Array& dy, const Array& weight,
+                                     bool tf32, const Array& dx, const Array& workspace,
+                                     uintptr_t stream) {
+        const DenseShape s = dense_shape(shape);
+        cuda::dense_backward_input(
+            s, device_array(dy, "dy", s.batch * s.out_features),
+            device_array(weight, "weight", s.in_features * s.out_features), precision_of(tf32),
+            device_array(dx, "dx", s.batch * s.in_features),
+            workspace_of(workspace, cuda::dense_backward_input_workspace(s)), stream_of(stream));
+    });
+    m.def("dense_backward_weight_workspace", [](const py::object& shape) {
+        return cuda::dense_backward_weight_workspace(dense_shape(shape));
+    });
+    m.def("dense_backward_weight", [](const py::object& shape, const Array& dy, const Array& x,
+                                      bool tf32, const Array& dweight, const Array& dbias,
+                                      const Array& workspace, uintptr_t stream) {
+        const DenseShape s = dense_shape(shape);
+        cuda::dense_backward_weight(
+            s, device_array(dy, "dy", s.batch * s.out_features),
+            device_array(x, "x", s.batch * s.in_features), precision_of(tf32),
+            device_array(dweight, "dweight", s.in_features * s.out_features),
+            device_array(dbias, "dbias", s.out_features),
+            workspace_of(workspace, cuda::dense_backward_weight_workspace(s)), stream_of(stream));
+    });
+}
 
 void define_lrn(py::module_& m) {
     m.attr("most_lrn_channels") = cuda::kMostLrnChannels;
@@ -37,12 +144,11 @@ void define_relu(py::module_& m) {
         const size_t n = size_of(x);
         cuda::relu(n, device_array(x, "x", n), device_array(y, "y", n), stream_of(stream));
     });
-    m.def("relu_backward",
-          [](const Array& dy, const Array& y, const Array& dx, uintptr_t stream) {
-              const size_t n = size_of(dy);
-              cuda::relu_backward(n, device_array(dy, "dy", n), device_array(y, "y", n),
-                                  device_array(dx, "dx", n), stream_of(stream));
-          });
+    m.def("relu_backward", [](const Array& dy, const Array& y, const Array& dx, uintptr_t stream) {
+        const size_t n = size_of(dy);
+        cuda::relu_backward(n, device_array(dy, "dy", n), device_array(y, "y", n),
+                            device_array(dx, "dx", n), stream_of(stream));
+    });
 }
 
 }  // namespace
@@ -50,6 +156,8 @@ void define_relu(py::module_& m) {
 
 PYBIND11_MODULE(_cuda, m) {
     m.doc() = "CUDA kernels of alexnet; use alexnet.cuda, which checks its arguments.";
+    alexnet::define_conv2d(m);
+    alexnet::define_dense(m);
     alexnet::define_lrn(m);
     alexnet::define_relu(m);
 }

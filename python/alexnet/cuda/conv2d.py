@@ -5,15 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from alexnet import _cuda, calls, reference
-from alexnet.checks import CONV2D_ALGORITHMS, Size2d
-from alexnet.cuda._arrays import DeviceArray, as_input, make_output, make_outputs
+from alexnet.checks import Size2d
+from alexnet.cuda._arrays import (
+    DeviceArray,
+    as_input,
+    make_output,
+    make_outputs,
+    make_workspace,
+    stream,
+)
+from alexnet.cuda._precision import is_tf32
 from alexnet.documentation import documented_as
 from alexnet.shapes import Padding
 
 
-@documented_as(reference.conv2d_algorithms)
 def conv2d_algorithms() -> tuple[str, ...]:
-    return CONV2D_ALGORITHMS
+    """Names that the `algorithm` of the convolutions takes beside "auto".
+
+    Returns
+    -------
+    tuple of str
+        ("direct",): an implicit matrix product, which is what "auto" stands for.
+    """
+    return ("direct",)
+
+
+def _check_algorithm(operator: str, algorithm: str) -> None:
+    if algorithm not in ("auto", *conv2d_algorithms()):
+        raise ValueError(
+            f"{operator}: algorithm {algorithm!r} has no CUDA kernel; use 'auto' or 'direct'"
+        )
 
 
 @documented_as(reference.conv2d)
@@ -27,15 +48,19 @@ def conv2d(
     groups: int = 1,
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "float32",
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     x = as_input("conv2d", "x", x)
     weight = as_input("conv2d", "weight", weight)
     bias = None if bias is None else as_input("conv2d", "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
+    _check_algorithm("conv2d", algorithm)
+    tf32 = is_tf32("conv2d", precision)
     inputs = {"x": x, "weight": weight, "bias": bias}
     y = make_output("conv2d", "out", out, shape.output_shape, inputs)
-    _cuda.conv2d(shape, x, weight, bias, activation == "relu", algorithm, y)
+    workspace = make_workspace(_cuda.conv2d_workspace(shape))
+    _cuda.conv2d(shape, x, weight, bias, activation == "relu", tf32, y, workspace, stream())
     return y
 
 
@@ -49,6 +74,7 @@ def conv2d_backward_input(
     padding: Padding = "same",
     groups: int = 1,
     algorithm: str = "auto",
+    precision: str = "float32",
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "conv2d_backward_input"
@@ -57,8 +83,11 @@ def conv2d_backward_input(
     shape = calls.check_conv2d_backward_input(
         dy, weight, input_shape, stride, padding, groups, algorithm
     )
+    _check_algorithm(operator, algorithm)
+    tf32 = is_tf32(operator, precision)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
-    _cuda.conv2d_backward_input(shape, dy, weight, algorithm, dx)
+    workspace = make_workspace(_cuda.conv2d_backward_input_workspace(shape))
+    _cuda.conv2d_backward_input(shape, dy, weight, tf32, dx, workspace, stream())
     return dx
 
 
@@ -72,6 +101,7 @@ def conv2d_backward_weight(
     padding: Padding = "same",
     groups: int = 1,
     algorithm: str = "auto",
+    precision: str = "float32",
     out: tuple[DeviceArray | None, DeviceArray | None] | None = None,
 ) -> tuple[DeviceArray, DeviceArray]:
     operator = "conv2d_backward_weight"
@@ -80,7 +110,10 @@ def conv2d_backward_weight(
     shape = calls.check_conv2d_backward_weight(
         dy, x, kernel_size, stride, padding, groups, algorithm
     )
+    _check_algorithm(operator, algorithm)
+    tf32 = is_tf32(operator, precision)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
     dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
-    _cuda.conv2d_backward_weight(shape, dy, x, algorithm, dweight, dbias)
+    workspace = make_workspace(_cuda.conv2d_backward_weight_workspace(shape))
+    _cuda.conv2d_backward_weight(shape, dy, x, tf32, dweight, dbias, workspace, stream())
     return dweight, dbias

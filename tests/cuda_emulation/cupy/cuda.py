@@ -17,6 +17,8 @@ class MemoryPointer:
 class Device:
     """A device by number, or the current one; `with` makes it the current one."""
 
+    compute_capability = "80"
+
     def __init__(self, number: int | None = None) -> None:
         self.id = _current if number is None else number
 
