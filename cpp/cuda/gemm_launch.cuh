@@ -25,6 +25,7 @@ enum class Layer { kDense, kConvolution };
 
 constexpr size_t kTargetBlocks = 264;
 constexpr size_t kLeastSplitDepth = 256;
+constexpr size_t kMostSplits = 128;
 constexpr size_t kFewRows = 64;
 
 inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -39,7 +40,8 @@ inline Blocking blocking(Layer layer, size_t m, size_t n, size_t depth, size_t g
     Blocking result = {few ? 32u : 128u, narrow ? 64u : 128u, 1};
     const size_t tiles = ceil_div(m, result.rows) * ceil_div(n, result.columns) * groups;
     const size_t wanted = ceil_div(kTargetBlocks, std::max<size_t>(1, tiles));
-    result.splits = std::clamp<size_t>(depth / kLeastSplitDepth, 1, wanted);
+    const size_t most = std::min(wanted, kMostSplits);
+    result.splits = std::clamp<size_t>(depth / kLeastSplitDepth, 1, most);
     return result;
 }
 

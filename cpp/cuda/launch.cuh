@@ -41,7 +41,7 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
 }
 
-// --- one thread an element, or a few ------------------------------------------------------------
+// --- shapes of grids and blocks -----------------------------------------------------------------
 
 constexpr unsigned kBlockThreads = 256;
 
@@ -50,6 +50,12 @@ constexpr unsigned kBlockThreads = 256;
 inline unsigned blocks_for(size_t threads, unsigned most = 0x7fffffff) {
     const size_t blocks = (threads + kBlockThreads - 1) / kBlockThreads;
     return static_cast<unsigned>(std::min<size_t>(blocks, most));
+}
+
+// A block whose threadIdx.x runs over channels, in whole warps, and threadIdx.y over pixels.
+inline dim3 channel_block(size_t channels) {
+    const size_t across = std::min<size_t>((channels + 31) / 32 * 32, kBlockThreads);
+    return dim3(static_cast<unsigned>(across), static_cast<unsigned>(kBlockThreads / across));
 }
 
 }  // namespace alexnet::cuda

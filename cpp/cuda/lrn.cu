@@ -101,7 +101,7 @@ __global__ void backward(size_t pixels, int tile_rows, int channels, int radius,
     });
 }
 
-// Threads and tiles for `arrays` arrays of the tile in shared memory.
+// Tiles, and threads for them, with `arrays` arrays of a tile in shared memory.
 struct Plan {
     int tile_rows;
     unsigned blocks;
@@ -110,11 +110,9 @@ struct Plan {
 
     Plan(size_t pixels, size_t channels, size_t arrays)
         : tile_rows(static_cast<int>(std::max<size_t>(kTile / channels, 1))),
-          blocks(static_cast<unsigned>((pixels + tile_rows - 1) / tile_rows)) {
-        const size_t across = std::min<size_t>((channels + kWarp - 1) / kWarp * kWarp, kBlockThreads);
-        block = dim3(static_cast<unsigned>(across), static_cast<unsigned>(kBlockThreads / across));
-        shared_bytes = arrays * tile_rows * channels * sizeof(float);
-    }
+          blocks(static_cast<unsigned>((pixels + tile_rows - 1) / tile_rows)),
+          block(channel_block(channels)),
+          shared_bytes(arrays * tile_rows * channels * sizeof(float)) {}
 };
 
 int clamped_radius(const LrnParameters& k, size_t channels) {

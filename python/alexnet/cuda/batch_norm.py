@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+import cupy
 
 from alexnet import _cuda, calls, reference
-from alexnet.cuda._arrays import DeviceArray, as_input, make_output, make_outputs
+from alexnet.cuda._arrays import (
+    DeviceArray,
+    as_input,
+    make_output,
+    make_outputs,
+    make_workspace,
+    stream,
+)
 from alexnet.documentation import documented_as
 
 
@@ -32,10 +39,15 @@ def batch_norm(
     y = make_output(operator, "out", out, x.shape, inputs)
     relu = activation == "relu"
     if mean is None or variance is None:
-        mean, variance = np.empty_like(gamma), np.empty_like(gamma)
-        _cuda.batch_norm_training(shape, x, gamma, beta, epsilon, relu, y, mean, variance)
+        mean, variance = cupy.empty_like(gamma), cupy.empty_like(gamma)
+        workspace = make_workspace(_cuda.batch_norm_workspace(shape))
+        _cuda.batch_norm_training(
+            shape, x, gamma, beta, epsilon, relu, y, mean, variance, workspace, stream()
+        )
     else:
-        _cuda.batch_norm_inference(shape, x, gamma, beta, mean, variance, epsilon, relu, y)
+        _cuda.batch_norm_inference(
+            shape, x, gamma, beta, mean, variance, epsilon, relu, y, stream()
+        )
     return y, mean, variance
 
 
@@ -61,7 +73,20 @@ def batch_norm_backward(
     shapes = {"dx": x.shape, "dgamma": gamma.shape, "dbeta": gamma.shape}
     inputs = {"dy": dy, "x": x, "gamma": gamma, "mean": mean, "variance": variance}
     dx, dgamma, dbeta = make_outputs(operator, out, shapes, inputs)
+    workspace = make_workspace(_cuda.batch_norm_workspace(shape))
     _cuda.batch_norm_backward(
-        shape, dy, x, gamma, mean, variance, epsilon, training, dx, dgamma, dbeta
+        shape,
+        dy,
+        x,
+        gamma,
+        mean,
+        variance,
+        epsilon,
+        training,
+        dx,
+        dgamma,
+        dbeta,
+        workspace,
+        stream(),
     )
     return dx, dgamma, dbeta

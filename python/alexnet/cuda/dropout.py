@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alexnet import _cuda, calls, reference
-from alexnet.cuda._arrays import DeviceArray, as_input, make_output
+from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
 from alexnet.documentation import documented_as
 
 
@@ -38,5 +38,5 @@ def _dropout(
     x = as_input(operator, argument, array)
     threshold = calls.check_dropout(operator, rate, seed, offset)
     y = make_output(operator, "out", out, x.shape, {argument: x}, may_be=argument)
-    _cuda.dropout(x, seed, offset, threshold, 1 / (1 - float(rate)), y)
+    _cuda.dropout(x, seed, offset, threshold, 1 / (1 - float(rate)), y, stream())
     return y

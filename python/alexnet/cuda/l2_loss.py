@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alexnet import _cuda, reference
-from alexnet.cuda._arrays import DeviceArray, as_input, make_output
+from alexnet.cuda._arrays import DeviceArray, as_input, make_output, make_workspace, stream
 from alexnet.documentation import documented_as
 
 
@@ -11,7 +11,7 @@ from alexnet.documentation import documented_as
 def l2_loss(x: DeviceArray, *, out: DeviceArray | None = None) -> DeviceArray:
     x = as_input("l2_loss", "x", x)
     loss = make_output("l2_loss", "out", out, (), {"x": x})
-    _cuda.l2_loss(x, loss)
+    _cuda.l2_loss(x, loss, make_workspace(_cuda.l2_loss_workspace(x.size)), stream())
     return loss
 
 
@@ -19,5 +19,5 @@ def l2_loss(x: DeviceArray, *, out: DeviceArray | None = None) -> DeviceArray:
 def l2_loss_backward(x: DeviceArray, *, out: DeviceArray | None = None) -> DeviceArray:
     x = as_input("l2_loss_backward", "x", x)
     dx = make_output("l2_loss_backward", "out", out, x.shape, {"x": x})
-    _cuda.l2_loss_backward(x, dx)
+    _cuda.l2_loss_backward(x, dx, stream())
     return dx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alexnet import _cuda, calls, reference
 from alexnet.checks import Size2d
-from alexnet.cuda._arrays import DeviceArray, as_input, make_output
+from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
 from alexnet.documentation import documented_as
 from alexnet.shapes import Padding
 
@@ -22,7 +22,7 @@ def max_pool2d(
     x = as_input("max_pool2d", "x", x)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
     y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x})
-    _cuda.max_pool2d(shape, x, y)
+    _cuda.max_pool2d(shape, x, y, stream())
     return y
 
 
@@ -43,5 +43,5 @@ def max_pool2d_backward(
     x = as_input(operator, "x", x)
     shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
-    _cuda.max_pool2d_backward(shape, dy, x, through_relu, dx)
+    _cuda.max_pool2d_backward(shape, dy, x, through_relu, dx, stream())
     return dx

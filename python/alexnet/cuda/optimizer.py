@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from alexnet import _cuda, calls, reference
-from alexnet.checks import check_array, check_separate, check_writeable
-from alexnet.cuda._arrays import DeviceArray, as_input, documented_as
+from alexnet.cuda._arrays import DeviceArray, as_input, as_state, check_in_place, stream
 from alexnet.documentation import documented_as
 
 
@@ -21,11 +18,12 @@ def sgd_update(
     weight_decay: float = 0.0,
 ) -> None:
     operator = "sgd_update"
-    state = {"parameter": parameter, "velocity": velocity}
-    slope = _update_arguments(operator, state, gradient)
-    calls.check_sgd_update(parameter, gradient, velocity, learning_rate, momentum, weight_decay)
-    _check_in_place(operator, state, gradient)
-    _cuda.sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay)
+    state = as_state(operator, {"parameter": parameter, "velocity": velocity})
+    slope = as_input(operator, "gradient", gradient)
+    parameter, velocity = state.values()
+    calls.check_sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay)
+    check_in_place(operator, state, slope)
+    _cuda.sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay, stream())
 
 
 @documented_as(reference.adam_update)
@@ -43,52 +41,15 @@ def adam_update(
     weight_decay: float = 0.0,
 ) -> None:
     operator = "adam_update"
-    state = {
+    given = {
         "parameter": parameter,
         "first_moment": first_moment,
         "second_moment": second_moment,
     }
-    slope = _update_arguments(operator, state, gradient)
-    calls.check_adam_update(
-        parameter,
-        gradient,
-        first_moment,
-        second_moment,
-        step,
-        learning_rate,
-        beta1,
-        beta2,
-        epsilon,
-        weight_decay,
-    )
-    _check_in_place(operator, state, gradient)
-    _cuda.adam_update(
-        parameter,
-        slope,
-        first_moment,
-        second_moment,
-        step,
-        learning_rate,
-        beta1,
-        beta2,
-        epsilon,
-        weight_decay,
-    )
-
-
-def _update_arguments(
-    operator: str, state: Mapping[str, DeviceArray], gradient: DeviceArray
-) -> DeviceArray:
-    """Check kinds and dtypes; return the gradient, C-contiguous."""
-    for name, array in state.items():
-        check_array(operator, name, array)
-    return as_input(operator, "gradient", gradient)
-
-
-def _check_in_place(operator: str, state: Mapping[str, DeviceArray], gradient: DeviceArray) -> None:
-    """Check that the arrays of `state` can be written to and that none shares memory."""
-    others = {"gradient": gradient}
-    for name, array in state.items():
-        check_writeable(operator, name, array)
-        check_separate(operator, name, array, others)
-        others[name] = array
+    state = as_state(operator, given)
+    slope = as_input(operator, "gradient", gradient)
+    parameter, first_moment, second_moment = state.values()
+    rates = (learning_rate, beta1, beta2, epsilon, weight_decay)
+    calls.check_adam_update(parameter, slope, first_moment, second_moment, step, *rates)
+    check_in_place(operator, state, slope)
+    _cuda.adam_update(parameter, slope, first_moment, second_moment, step, *rates, stream())
