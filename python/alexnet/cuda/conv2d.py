@@ -14,8 +14,7 @@ from alexnet.cuda._arrays import (
     make_workspace,
     stream,
 )
-from alexnet.cuda._precision import is_tf32
-from alexnet.documentation import documented_as
+from alexnet.cuda._precision import documented_with_precision, is_tf32
 from alexnet.shapes import Padding
 
 
@@ -37,7 +36,7 @@ def _check_algorithm(operator: str, algorithm: str) -> None:
         )
 
 
-@documented_as(reference.conv2d)
+@documented_with_precision(reference.conv2d)
 def conv2d(
     x: DeviceArray,
     weight: DeviceArray,
@@ -64,7 +63,7 @@ def conv2d(
     return y
 
 
-@documented_as(reference.conv2d_backward_input)
+@documented_with_precision(reference.conv2d_backward_input)
 def conv2d_backward_input(
     dy: DeviceArray,
     weight: DeviceArray,
@@ -91,7 +90,7 @@ def conv2d_backward_input(
     return dx
 
 
-@documented_as(reference.conv2d_backward_weight)
+@documented_with_precision(reference.conv2d_backward_weight)
 def conv2d_backward_weight(
     dy: DeviceArray,
     x: DeviceArray,

@@ -11,11 +11,10 @@ from alexnet.cuda._arrays import (
     make_workspace,
     stream,
 )
-from alexnet.cuda._precision import is_tf32
-from alexnet.documentation import documented_as
+from alexnet.cuda._precision import documented_with_precision, is_tf32
 
 
-@documented_as(reference.dense)
+@documented_with_precision(reference.dense)
 def dense(
     x: DeviceArray,
     weight: DeviceArray,
@@ -37,7 +36,7 @@ def dense(
     return y
 
 
-@documented_as(reference.dense_backward_input)
+@documented_with_precision(reference.dense_backward_input)
 def dense_backward_input(
     dy: DeviceArray,
     weight: DeviceArray,
@@ -56,7 +55,7 @@ def dense_backward_input(
     return dx
 
 
-@documented_as(reference.dense_backward_weight)
+@documented_with_precision(reference.dense_backward_weight)
 def dense_backward_weight(
     dy: DeviceArray,
     x: DeviceArray,
