@@ -88,6 +88,7 @@ __global__ void __launch_bounds__(kBlockThreads) forward(Pool p, const float* x,
             const float* line = x + ((image * p.in_height + h) * p.in_width) * p.channels + c;
             for (int w = columns.first; w < columns.end; ++w) {
                 const auto v = Values<width>::load(line + size_t(w) * p.channels);
+#pragma unroll
                 for (int i = 0; i < width; ++i) {
                     if (replaces(v.at[i], best.at[i])) best.at[i] = v.at[i];
                 }
@@ -130,6 +131,7 @@ __global__ void __launch_bounds__(kBlockThreads)
                         if (i == h && j == w) continue;
                         const bool before = i < h || (i == h && j < w);
                         const auto other = Values<width>::load(image_x + pixel(i, j));
+#pragma unroll
                         for (int k = 0; k < width; ++k) {
                             const bool loses = before ? !replaces(own.at[k], other.at[k])
                                                       : replaces(other.at[k], own.at[k]);

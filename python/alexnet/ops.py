@@ -48,6 +48,25 @@ def implementation_of(operator: str, argument: str, array: object) -> ModuleType
     )
 
 
+def implementation_on(device: str) -> ModuleType:
+    """Find the module whose operators run on `device`, "cpu" or "cuda".
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    NotImplementedError
+        It is "cuda", and `alexnet.cuda` can't be used; the text says why.
+    """
+    if device == "cpu":
+        return cpu
+    if device != "cuda":
+        raise ValueError(f"device is {device!r}, expected 'cpu' or 'cuda'")
+    if obstacle := cuda_obstacle():
+        raise NotImplementedError(f"device is 'cuda', but {obstacle}")
+    return import_module("alexnet.cuda")
+
+
 def is_on_device(array: object) -> bool:
     """Whether `array` is CuPy's, or another that shows its memory on a CUDA device."""
     if hasattr(array, "__cuda_array_interface__"):

@@ -6,6 +6,7 @@ import argparse
 import platform
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,6 +16,7 @@ from alexnet import runtime
 from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS
 from alexnet.console import write_json
 from alexnet.models import VARIANTS, variant_named
+from alexnet.ops import implementation_on
 from alexnet.variant import Variant
 
 Run = Callable[[argparse.Namespace], bool]
@@ -85,6 +87,25 @@ def add_seed(parser: argparse.ArgumentParser, default: int) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device cpu|cuda, refused where there is no such device."""
+
+    def parse(text: str) -> str:
+        try:
+            implementation_on(text)
+        except (ValueError, NotImplementedError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    parser.add_argument(
+        "--device",
+        type=parse,
+        default="cpu",
+        metavar="{cpu,cuda}",
+        help="where the kernels run (default: cpu)",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """--threads N, applied as soon as it is parsed."""
 
@@ -142,7 +163,17 @@ def environment() -> dict[str, Any]:
         "threads": runtime.get_num_threads(),
         "numpy": np.__version__,
         "processor": _processor(),
+        "gpu": gpu_name(),
     }
+
+
+def gpu_name() -> str | None:
+    """Name of the current CUDA device; None where `alexnet.cuda` can't be used."""
+    if not runtime.has_cuda():
+        return None
+    cuda = import_module("cupy").cuda
+    name: bytes = cuda.runtime.getDeviceProperties(cuda.Device().id)["name"]
+    return name.decode()
 
 
 def _processor() -> str:
