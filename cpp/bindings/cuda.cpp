@@ -164,12 +164,12 @@ Pool2dShape pool2d_shape(const py::object& s) {
 }
 
 void define_max_pool2d(py::module_& m) {
-    m.def("max_pool2d", [](const py::object& shape, const Array& x, const Array& y,
-                           uintptr_t stream) {
-        const Pool2dShape s = pool2d_shape(shape);
-        cuda::max_pool2d(s, device_array(x, "x", s.input_size()),
-                         device_array(y, "y", s.output_size()), stream_of(stream));
-    });
+    m.def("max_pool2d",
+          [](const py::object& shape, const Array& x, const Array& y, uintptr_t stream) {
+              const Pool2dShape s = pool2d_shape(shape);
+              cuda::max_pool2d(s, device_array(x, "x", s.input_size()),
+                               device_array(y, "y", s.output_size()), stream_of(stream));
+          });
     m.def("max_pool2d_backward", [](const py::object& shape, const Array& dy, const Array& x,
                                     bool through_relu, const Array& dx, uintptr_t stream) {
         const Pool2dShape s = pool2d_shape(shape);
@@ -188,47 +188,44 @@ void define_batch_norm(py::module_& m) {
     m.def("batch_norm_workspace", [](const py::object& shape) {
         return cuda::batch_norm_workspace(batch_norm_shape(shape));
     });
-    m.def("batch_norm_inference",
-          [](const py::object& shape, const Array& x, const Array& gamma, const Array& beta,
-             const Array& mean, const Array& variance, double epsilon, bool relu, const Array& y,
-             uintptr_t stream) {
-              const BatchNormShape s = batch_norm_shape(shape);
-              const size_t size = s.pixels * s.channels;
-              cuda::batch_norm_inference(s, device_array(x, "x", size),
-                                         device_array(gamma, "gamma", s.channels),
-                                         device_array(beta, "beta", s.channels),
-                                         device_array(mean, "mean", s.channels),
-                                         device_array(variance, "variance", s.channels), epsilon,
-                                         relu, device_array(y, "y", size), stream_of(stream));
-          });
-    m.def("batch_norm_training",
-          [](const py::object& shape, const Array& x, const Array& gamma, const Array& beta,
-             double epsilon, bool relu, const Array& y, const Array& mean, const Array& variance,
-             const Array& workspace, uintptr_t stream) {
-              const BatchNormShape s = batch_norm_shape(shape);
-              const size_t size = s.pixels * s.channels;
-              cuda::batch_norm_training(
-                  s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
-                  device_array(beta, "beta", s.channels), epsilon, relu,
-                  device_array(y, "y", size), device_array(mean, "mean", s.channels),
-                  device_array(variance, "variance", s.channels),
-                  workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
-          });
-    m.def("batch_norm_backward",
-          [](const py::object& shape, const Array& dy, const Array& x, const Array& gamma,
-             const Array& mean, const Array& variance, double epsilon, bool training,
-             const Array& dx, const Array& dgamma, const Array& dbeta, const Array& workspace,
-             uintptr_t stream) {
-              const BatchNormShape s = batch_norm_shape(shape);
-              const size_t size = s.pixels * s.channels;
-              cuda::batch_norm_backward(
-                  s, device_array(dy, "dy", size), device_array(x, "x", size),
-                  device_array(gamma, "gamma", s.channels), device_array(mean, "mean", s.channels),
-                  device_array(variance, "variance", s.channels), epsilon, training,
-                  device_array(dx, "dx", size), device_array(dgamma, "dgamma", s.channels),
-                  device_array(dbeta, "dbeta", s.channels),
-                  workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
-          });
+    m.def("batch_norm_inference", [](const py::object& shape, const Array& x, const Array& gamma,
+                                     const Array& beta, const Array& mean, const Array& variance,
+                                     double epsilon, bool relu, const Array& y, uintptr_t stream) {
+        const BatchNormShape s = batch_norm_shape(shape);
+        const size_t size = s.pixels * s.channels;
+        cuda::batch_norm_inference(
+            s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
+            device_array(beta, "beta", s.channels), device_array(mean, "mean", s.channels),
+            device_array(variance, "variance", s.channels), epsilon, relu,
+            device_array(y, "y", size), stream_of(stream));
+    });
+    m.def("batch_norm_training", [](const py::object& shape, const Array& x, const Array& gamma,
+                                    const Array& beta, double epsilon, bool relu, const Array& y,
+                                    const Array& mean, const Array& variance,
+                                    const Array& workspace, uintptr_t stream) {
+        const BatchNormShape s = batch_norm_shape(shape);
+        const size_t size = s.pixels * s.channels;
+        cuda::batch_norm_training(
+            s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
+            device_array(beta, "beta", s.channels), epsilon, relu, device_array(y, "y", size),
+            device_array(mean, "mean", s.channels), device_array(variance, "variance", s.channels),
+            workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
+    });
+    m.def(
+        "batch_norm_backward",
+        [](const py::object& shape, const Array& dy, const Array& x, const Array& gamma,
+           const Array& mean, const Array& variance, double epsilon, bool training, const Array& dx,
+           const Array& dgamma, const Array& dbeta, const Array& workspace, uintptr_t stream) {
+            const BatchNormShape s = batch_norm_shape(shape);
+            const size_t size = s.pixels * s.channels;
+            cuda::batch_norm_backward(
+                s, device_array(dy, "dy", size), device_array(x, "x", size),
+                device_array(gamma, "gamma", s.channels), device_array(mean, "mean", s.channels),
+                device_array(variance, "variance", s.channels), epsilon, training,
+                device_array(dx, "dx", size), device_array(dgamma, "dgamma", s.channels),
+                device_array(dbeta, "dbeta", s.channels),
+                workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
+        });
 }
 
 void define_dropout(py::module_& m) {
@@ -264,8 +261,7 @@ void define_losses(py::module_& m) {
           [](const Array& x, const Array& loss, const Array& workspace, uintptr_t stream) {
               const size_t n = size_of(x);
               cuda::l2_loss(n, device_array(x, "x", n), device_array(loss, "loss", 1),
-                            workspace_of(workspace, cuda::l2_loss_workspace(n)),
-                            stream_of(stream));
+                            workspace_of(workspace, cuda::l2_loss_workspace(n)), stream_of(stream));
           });
     m.def("l2_loss_backward", [](const Array& x, const Array& dx, uintptr_t stream) {
         const size_t n = size_of(x);
@@ -275,26 +271,25 @@ void define_losses(py::module_& m) {
 }
 
 void define_optimizer(py::module_& m) {
-    m.def("sgd_update", [](const Array& parameter, const Array& gradient, const Array& velocity,
-                           double learning_rate, double momentum, double weight_decay,
-                           uintptr_t stream) {
-        const size_t n = size_of(parameter);
-        cuda::sgd_update(n, device_array(parameter, "parameter", n),
-                         device_array(gradient, "gradient", n),
-                         device_array(velocity, "velocity", n), learning_rate, momentum,
-                         weight_decay, stream_of(stream));
-    });
+    m.def("sgd_update",
+          [](const Array& parameter, const Array& gradient, const Array& velocity,
+             double learning_rate, double momentum, double weight_decay, uintptr_t stream) {
+              const size_t n = size_of(parameter);
+              cuda::sgd_update(n, device_array(parameter, "parameter", n),
+                               device_array(gradient, "gradient", n),
+                               device_array(velocity, "velocity", n), learning_rate, momentum,
+                               weight_decay, stream_of(stream));
+          });
     m.def("adam_update",
           [](const Array& parameter, const Array& gradient, const Array& first_moment,
              const Array& second_moment, int64_t step, double learning_rate, double beta1,
              double beta2, double epsilon, double weight_decay, uintptr_t stream) {
               const size_t n = size_of(parameter);
-              cuda::adam_update(n, device_array(parameter, "parameter", n),
-                                device_array(gradient, "gradient", n),
-                                device_array(first_moment, "first_moment", n),
-                                device_array(second_moment, "second_moment", n),
-                                {step, learning_rate, beta1, beta2, epsilon, weight_decay},
-                                stream_of(stream));
+              cuda::adam_update(
+                  n, device_array(parameter, "parameter", n), device_array(gradient, "gradient", n),
+                  device_array(first_moment, "first_moment", n),
+                  device_array(second_moment, "second_moment", n),
+                  {step, learning_rate, beta1, beta2, epsilon, weight_decay}, stream_of(stream));
           });
 }
 

@@ -1,20 +1,23 @@
 // Batch normalisation of x (pixels, channels), and its gradient.
-//   y = (x - mean)·scale + shift, then max(0, y) if asked,  scale = gamma / sqrt(variance + epsilon)
-//   dx = scale·(dy - (constant + slope·(x - mean)))     with the sums Σ dy and Σ dy·(x - mean)
+//   y = (x - mean)·scale + shift, then max(0, y) if asked,  scale = gamma / sqrt(variance +
+//   epsilon) dx = scale·(dy - (constant + slope·(x - mean)))     with the sums Σ dy and Σ dy·(x -
+//   mean)
 //
 // Three kernels: sums over the pixels of a block, two for each channel; then one thread a channel
 //   adds the blocks' sums in order and works out the coefficients; then one pass that writes. Where
 //   mean and variance are given, only the last.
 // Threads: threadIdx.x runs over channels, threadIdx.y over pixels, so that a warp reads 128
 //   neighbouring bytes; a thread keeps the coefficients of its channel.
-// Cost: sums 3 FLOP and 4 bytes an element (backward 3 and 8), the last pass 3 and 8 (backward 5 and
+// Cost: sums 3 FLOP and 4 bytes an element (backward 3 and 8), the last pass 3 and 8 (backward 5
+// and
 //   12): memory-bound where the device's double units are not far slower than its float ones.
-// Numerics: everything between loading a float and storing one is in double, as on the CPU. Sums are
+// Numerics: everything between loading a float and storing one is in double, as on the CPU. Sums
+// are
 //   taken of x - x', x' being the channel's first pixel: the mean square of that is at most
-//   1 + pixels times the variance, which bounds what cancels in it. Blocks depend on the shape alone.
+//   1 + pixels times the variance, which bounds what cancels in it. Blocks depend on the shape
+//   alone.
 
 #include "alexnet/batch_norm.h"
-
 #include "device.cuh"
 #include "launch.cuh"
 
@@ -39,8 +42,7 @@ enum Coefficient { kMean, kScale, kConstant, kSlope, kCoefficients };
 struct Workspace {
     double *sums, *coefficients;
     Workspace(const BatchNormShape& s, void* memory)
-        : sums(static_cast<double*>(memory)),
-          coefficients(sums + 2 * sum_blocks(s) * s.channels) {}
+        : sums(static_cast<double*>(memory)), coefficients(sums + 2 * sum_blocks(s) * s.channels) {}
 };
 
 __device__ double center_of(float first) { return isfinite(first) ? first : 0.0; }
@@ -136,8 +138,7 @@ struct Normalize {
 struct Propagate {
     const float *dy, *x;
     bool training;
-    __device__ float of(size_t i, double mean, double scale, double constant,
-                        double slope) const {
+    __device__ float of(size_t i, double mean, double scale, double constant, double slope) const {
         // Without the terms of training, x must not matter: it may be infinite.
         const double through = training ? fma(x[i] - mean, slope, constant) : 0.0;
         return static_cast<float>(scale * (dy[i] - through));
@@ -190,9 +191,8 @@ void launch_sums(const char* name, const BatchNormShape& s, const float* dy, con
                  const float* mean, double* sums, Stream stream) {
     const dim3 grid(static_cast<unsigned>((s.channels + kWarp - 1) / kWarp),
                     static_cast<unsigned>(sum_blocks(s)));
-    launch(name, block_sums, grid, dim3(kWarp, kSumRows),
-           2 * kWarp * kSumRows * sizeof(double), stream, s.pixels, s.channels,
-           sum_pixels(s.pixels), dy, x, mean, sums);
+    launch(name, block_sums, grid, dim3(kWarp, kSumRows), 2 * kWarp * kSumRows * sizeof(double),
+           stream, s.pixels, s.channels, sum_pixels(s.pixels), dy, x, mean, sums);
 }
 
 }  // namespace

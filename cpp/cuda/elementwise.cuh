@@ -68,10 +68,11 @@ template <class Function, class... Arrays>
 void launch_elementwise(const char* name, size_t n, Stream stream, Function function,
                         Arrays... arrays) {
     const bool vectors = (is_aligned16(arrays.data) && ...);
-    launch(name, vectors ? elementwise<true, Function, Arrays...>
-                         : elementwise<false, Function, Arrays...>,
-           blocks_for(vectors ? (n + 3) / 4 : n, kMostBlocks), kBlockThreads, 0, stream, n,
-           function, arrays...);
+    launch(
+        name,
+        vectors ? elementwise<true, Function, Arrays...> : elementwise<false, Function, Arrays...>,
+        blocks_for(vectors ? (n + 3) / 4 : n, kMostBlocks), kBlockThreads, 0, stream, n, function,
+        arrays...);
 }
 
 }  // namespace alexnet::cuda

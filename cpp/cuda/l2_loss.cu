@@ -6,7 +6,6 @@
 //   one rounding of the result.
 
 #include "alexnet/l2_loss.h"
-
 #include "elementwise.cuh"
 #include "reduce.cuh"
 

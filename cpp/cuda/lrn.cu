@@ -6,8 +6,8 @@
 // Kept for backward: nothing; s is computed from x again.
 //
 // Blocks: each owns a tile of neighbouring pixels, all channels of them, and keeps in shared memory
-//   what has neighbours: squares, and backward also `shared`, and `direct` until its use. Each array
-//   passes global memory once.
+//   what has neighbours: squares, and backward also `shared`, and `direct` until its use. Each
+//   array passes global memory once.
 // Threads: threadIdx.x runs over channels, threadIdx.y over the tile's pixels; a warp reads and
 //   writes 128 neighbouring bytes, and in shared memory one bank a lane.
 // Cost: about 4·radius + 30 instructions an element forward and twice that backward, against 8 and
@@ -16,7 +16,6 @@
 //   s^-1/2 from rsqrtf (2 ulp), any other beta powf. Nothing depends on the tiles.
 
 #include "alexnet/lrn.h"
-
 #include "device.cuh"
 #include "launch.cuh"
 
@@ -124,7 +123,7 @@ int clamped_radius(const LrnParameters& k, size_t channels) {
 void lrn(size_t pixels, size_t channels, const LrnParameters& k, const float* x, float* y,
          Stream stream) {
     const Plan plan(pixels, channels, 1);
-    const auto kernel = k.beta == 0.75f ? forward<ThreeQuarters>
+    const auto kernel = k.beta == 0.75f  ? forward<ThreeQuarters>
                         : k.beta == 0.5f ? forward<Half>
                                          : forward<Any>;
     launch("lrn", kernel, plan.blocks, plan.block, plan.shared_bytes, stream, pixels,
@@ -134,7 +133,7 @@ void lrn(size_t pixels, size_t channels, const LrnParameters& k, const float* x,
 void lrn_backward(size_t pixels, size_t channels, const LrnParameters& k, const float* dy,
                   const float* x, bool through_relu, float* dx, Stream stream) {
     const Plan plan(pixels, channels, 3);
-    const auto kernel = k.beta == 0.75f ? backward<ThreeQuarters>
+    const auto kernel = k.beta == 0.75f  ? backward<ThreeQuarters>
                         : k.beta == 0.5f ? backward<Half>
                                          : backward<Any>;
     launch("lrn_backward", kernel, plan.blocks, plan.block, plan.shared_bytes, stream, pixels,

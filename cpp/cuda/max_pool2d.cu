@@ -4,16 +4,17 @@
 // Kept for backward: nothing; an element's windows are searched again, to tell whether it is their
 //   maximum. So each element of dx has one owner, who adds in the order of the windows.
 //
-// Threads: each owns four neighbouring channels of a pixel (of y; backward of dx) where their number
+// Threads: each owns four neighbouring channels of a pixel (of y; backward of dx) where their
+// number
 //   is a multiple of four and arrays are aligned to 16 bytes, else one. blockIdx.x and threadIdx.x
 //   run over a row's columns and channels, blockIdx.y over the rows of all images.
-// Cost: a comparison for each pixel of a window; backward as many for each window that an element is
-//   in, 20 with windows of 3 x 3 at stride 2. x comes from memory once, and to the threads around it
-//   from the caches. Forward is memory-bound, backward about even on H100.
+// Cost: a comparison for each pixel of a window; backward as many for each window that an element
+// is
+//   in, 20 with windows of 3 x 3 at stride 2. x comes from memory once, and to the threads around
+//   it from the caches. Forward is memory-bound, backward about even on H100.
 // Numerics: values are copied, never computed.
 
 #include "alexnet/max_pool2d.h"
-
 #include "device.cuh"
 #include "launch.cuh"
 
@@ -139,8 +140,8 @@ __global__ void __launch_bounds__(kBlockThreads)
                         }
                     }
                 }
-                const auto gradient = Values<width>::load(
-                    image_dy + (size_t(oh) * p.out_width + ow) * p.channels);
+                const auto gradient =
+                    Values<width>::load(image_dy + (size_t(oh) * p.out_width + ow) * p.channels);
                 for (int k = 0; k < width; ++k) {
                     if (first_maximum[k]) sum.at[k] += gradient.at[k];
                 }
@@ -179,8 +180,8 @@ void max_pool2d(const Pool2dShape& shape, const float* x, float* y, Stream strea
 void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float* x,
                          bool through_relu, float* dx, Stream stream) {
     const Pool p = on_device(shape, shape.in_height);
-    const bool vectors = shape.channels % 4 == 0 && is_aligned16(dy) && is_aligned16(x) &&
-                         is_aligned16(dx);
+    const bool vectors =
+        shape.channels % 4 == 0 && is_aligned16(dy) && is_aligned16(x) && is_aligned16(dx);
     launch("max_pool2d_backward", vectors ? backward<4> : backward<1>,
            grid(p, shape.in_width, vectors ? 4 : 1), kBlockThreads, 0, stream, p, dy, x,
            through_relu, dx);

@@ -11,11 +11,10 @@
 //   memory-bound. Threads: as elementwise.cuh deals elements out.
 // Numerics: the roundings of cpp/cpu/microkernels/optimizer.cpp, in the same order.
 
-#include "alexnet/optimizer.h"
-
 #include <cfloat>
 #include <cmath>
 
+#include "alexnet/optimizer.h"
 #include "elementwise.cuh"
 
 namespace alexnet::cuda {
@@ -53,8 +52,7 @@ void adam_update(size_t n, float* parameter, const float* gradient, float* first
                  float* second_moment, const AdamOptions& options, Stream stream) {
     const auto count = static_cast<double>(options.step);
     AdamStep step;
-    step.rate =
-        static_cast<float>(options.learning_rate / (1 - std::pow(options.beta1, count)));
+    step.rate = static_cast<float>(options.learning_rate / (1 - std::pow(options.beta1, count)));
     step.root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, count)));
     // An epsilon that a float cannot hold must not become 0: 0 / 0 would be NaN.
     step.epsilon = std::max(static_cast<float>(options.epsilon), FLT_MIN);

@@ -12,8 +12,8 @@ __global__ void scaled_sum(size_t n, const double* terms, double scale, float* r
 
 }  // namespace
 
-void launch_scaled_sum(const char* name, size_t n, const double* terms, double scale,
-                       float* result, Stream stream) {
+void launch_scaled_sum(const char* name, size_t n, const double* terms, double scale, float* result,
+                       Stream stream) {
     launch(name, scaled_sum, 1, kBlockThreads, kBlockWarps * sizeof(double), stream, n, terms,
            scale, result);
 }

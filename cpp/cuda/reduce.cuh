@@ -22,8 +22,8 @@ __device__ inline double block_sum(double value, double* shared) {
 }
 
 // *result = scale · Σ terms[i], i < n, by one block.
-void launch_scaled_sum(const char* name, size_t n, const double* terms, double scale,
-                       float* result, Stream stream);
+void launch_scaled_sum(const char* name, size_t n, const double* terms, double scale, float* result,
+                       Stream stream);
 
 }  // namespace alexnet::cuda
 

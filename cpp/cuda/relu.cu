@@ -5,7 +5,6 @@
 // Numerics: exact. relu keeps NaN as NumPy's maximum does; where y is NaN the gradient is 0.
 
 #include "alexnet/relu.h"
-
 #include "elementwise.cuh"
 
 namespace alexnet::cuda {

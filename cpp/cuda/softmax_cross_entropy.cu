@@ -3,17 +3,18 @@
 // With m the largest logit of a row, e_j = exp(z_j - m), and `others` the sum of e_j over all
 // classes but the label's:
 //   loss    = log1p(others + (e_label - 1)) + (m - z_label)
-//   dlogits = e_j / (others + e_label) / batch, and -others / (others + e_label) / batch at the label
+//   dlogits = e_j / (others + e_label) / batch, and -others / (others + e_label) / batch at the
+//   label
 // Neither subtracts nearly equal numbers; see cpp/cpu/softmax_cross_entropy.cpp.
 //
 // Warps: each owns a row, its lanes every 32nd class. The losses of the rows are then added by one
 //   block. Cost: an exponential in double and 4 bytes a class (12 with the gradient): of no weight
 //   beside the dense layer that makes the logits.
-// Numerics: in double until the one rounding of a result. NaN anywhere in a row, or +infinity, makes
+// Numerics: in double until the one rounding of a result. NaN anywhere in a row, or +infinity,
+// makes
 //   its results NaN, as in NumPy.
 
 #include "alexnet/softmax_cross_entropy.h"
-
 #include "reduce.cuh"
 
 namespace alexnet::cuda {
@@ -46,9 +47,7 @@ __device__ Row sum_row(size_t classes, const float* z, size_t label, int lane) {
     return row;
 }
 
-__device__ size_t row_of_warp() {
-    return (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarp;
-}
+__device__ size_t row_of_warp() { return (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarp; }
 
 __global__ void losses_of_rows(size_t batch, size_t classes, const float* logits,
                                const int64_t* labels, double* losses) {
@@ -78,8 +77,8 @@ __global__ void gradients_of_rows(size_t batch, size_t classes, const float* log
 
 size_t softmax_cross_entropy_workspace(size_t batch) { return batch * sizeof(double); }
 
-void softmax_cross_entropy(size_t batch, size_t classes, const float* logits,
-                           const int64_t* labels, float* loss, void* workspace, Stream stream) {
+void softmax_cross_entropy(size_t batch, size_t classes, const float* logits, const int64_t* labels,
+                           float* loss, void* workspace, Stream stream) {
     const auto losses = static_cast<double*>(workspace);
     launch("softmax_cross_entropy", losses_of_rows, blocks_for(batch * kWarp), kBlockThreads, 0,
            stream, batch, classes, logits, labels, losses);

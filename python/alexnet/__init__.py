@@ -1,8 +1,8 @@
 """AlexNet on hand-written kernels: the operators, forward and backward, and the network on them.
 
 The operators are here (`alexnet.conv2d`, ...), where the kind of array decides which kernels run,
-in `alexnet.cpu`, in `alexnet.cuda`, and as an oracle in NumPy in `alexnet.reference`, under the same names and with
-the same signatures. `alexnet.AlexNet(variant)` composes them.
+in `alexnet.cpu`, in `alexnet.cuda`, and as an oracle in NumPy in `alexnet.reference`, under the
+same names and with the same signatures. `alexnet.AlexNet(variant)` composes them.
 """
 
 from importlib import import_module

@@ -43,17 +43,18 @@ class ArrayKind:
 
     def to_host(self, array: Array) -> AnyArray:
         """`array` as a NumPy array, without a copy where it is one."""
-        values: AnyArray = array if self.module is np else self.module.asnumpy(array)
+        values: AnyArray = array if isinstance(array, np.ndarray) else self.module.asnumpy(array)
         return values
 
     def timed(self, work: Callable[[], Array]) -> tuple[Array, float]:
-        """What `work` returns, and its seconds: by the clock, or on a device by events around it.
+        """Do `work`; return its result, and its seconds: by the clock, or on a device by events.
 
-        With the device waited for before and after.
+        The device is waited for before and after.
         """
         if self.module is np:
             start = perf_counter()
-            return work(), perf_counter() - start
+            result = work()
+            return result, perf_counter() - start
         cuda = self.module.cuda
         begin, end = cuda.Event(), cuda.Event()
         cuda.Device().synchronize()

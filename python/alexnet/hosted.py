@@ -57,7 +57,7 @@ def _hosted(operator: Callable[..., Any], name: str, kind: ArrayKind) -> Callabl
 
 
 def _delivered(kind: ArrayKind, result: Array, out: Any) -> Array:
-    """`result` on the host, in `out` where it is given."""
+    """Bring `result` to the host, into `out` where that is given."""
     if out is None:
         return kind.to_host(result)
     out[...] = kind.to_host(result)

@@ -98,8 +98,8 @@ class Comparison:
     """Operators that are compared with the reference whenever they are called.
 
     `kernels` are those of the CPU, for several instruction sets, or of a device, hosted, for the
-    one "cuda". `operators` is a module of all of them. It takes float32 arrays and returns the reference's
-    results as float32; what the comparisons found is in `checks`.
+    one "cuda". `operators` is a module of all of them. It takes float32 arrays and returns the
+    reference's results as float32; what the comparisons found is in `checks`.
     """
 
     def __init__(self, isas: Sequence[str], kernels: ModuleType = cpu) -> None:

@@ -1,5 +1,5 @@
-// CUDA on the host, as far as the kernels of cpp/cuda use it: keywords, vector types, intrinsics and
-// the part of the runtime that launches. emulation.h says how blocks are run.
+// CUDA on the host, as far as the kernels of cpp/cuda use it: keywords, vector types, intrinsics
+// and the part of the runtime that launches. emulation.h says how blocks are run.
 
 #ifndef ALEXNET_CUDA_EMULATION_CUDA_RUNTIME_H_
 #define ALEXNET_CUDA_EMULATION_CUDA_RUNTIME_H_
@@ -82,8 +82,8 @@ inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 inline unsigned max(unsigned a, unsigned b) { return a < b ? b : a; }
 inline size_t min(size_t a, size_t b) { return a < b ? a : b; }
 inline size_t max(size_t a, size_t b) { return a < b ? b : a; }
-using std::isnan;
 using std::isfinite;
+using std::isnan;
 
 // --- runtime -------------------------------------------------------------------------------------
 

@@ -175,8 +175,8 @@ class Block {
         if (result.empty() && at_barrier == fibers_.size()) {
             for (Fiber& fiber : fibers_) {
                 if (!same(fiber.place, fibers_[0].place)) {
-                    fault_ = "threads of a block wait at different barriers: " +
-                             text(fiber.place) + " and " + text(fibers_[0].place);
+                    fault_ = "threads of a block wait at different barriers: " + text(fiber.place) +
+                             " and " + text(fibers_[0].place);
                 }
                 result.push_back(&fiber);
             }

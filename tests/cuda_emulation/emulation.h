@@ -9,9 +9,9 @@
 //   - something is written just outside of the block's shared memory,
 //   - an asynchronous copy is not aligned.
 // Shared memory is filled with NaN before each block, and the target of an asynchronous copy until
-// a wait performs it. Arrays in global memory are the tests' own: guard their bounds there, or build
-// with the address sanitizer, which knows the fibers' stacks and the end of shared memory as well.
-// Races on global memory and between the accesses of one fiber's step are not found.
+// a wait performs it. Arrays in global memory are the tests' own: guard their bounds there, or
+// build with the address sanitizer, which knows the fibers' stacks and the end of shared memory as
+// well. Races on global memory and between the accesses of one fiber's step are not found.
 
 #ifndef ALEXNET_CUDA_EMULATION_H_
 #define ALEXNET_CUDA_EMULATION_H_
@@ -58,8 +58,8 @@ void* shared_memory();
 void wait_for_block(Place place);
 void wait_for_warp(unsigned mask, Place place);
 
-// Deposit `size` bytes, wait for the lanes of `mask`, and give all lanes' deposits, kLaneBytes apart.
-// They stay until the warp's next wait.
+// Deposit `size` bytes, wait for the lanes of `mask`, and give all lanes' deposits, kLaneBytes
+// apart. They stay until the warp's next wait.
 constexpr size_t kLaneBytes = 48;
 const unsigned char* deposit(unsigned mask, const void* value, size_t size, Place place);
 

@@ -1,7 +1,7 @@
-// Small kernels, each sound or with one planted fault, to show that the emulation finds such faults.
-// All read x and write y, 64 floats each, with one block of 64 threads; y is expected to be x in
-// reverse, but for `fragment`, which gives the product of the 8 x 8 matrix x with itself, below it
-// with itself again.
+// Small kernels, each sound or with one planted fault, to show that the emulation finds such
+// faults. All read x and write y, 64 floats each, with one block of 64 threads; y is expected to be
+// x in reverse, but for `fragment`, which gives the product of the 8 x 8 matrix x with itself,
+// below it with itself again.
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>

@@ -19,7 +19,7 @@ def build(folder: Path = BUILD, *options: str) -> Path:
     configure += [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={_pybind11()}"]
     for command in (configure, ["cmake", "--build", str(folder)]):
         subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return next(folder.glob("_cuda*.so"))
+    return next(folder.glob("_cuda.*.so"))
 
 
 def _pybind11() -> str:
@@ -44,3 +44,7 @@ def path() -> Path:
     """`ALEXNET_EMULATED_CUDA`, else a fresh build."""
     given = os.environ.get("ALEXNET_EMULATED_CUDA")
     return Path(given) if given else build()
+
+
+if __name__ == "__main__":  # python -m cuda_emulation.load FOLDER [CMake options]
+    print(build(Path(sys.argv[1]), *sys.argv[2:]))

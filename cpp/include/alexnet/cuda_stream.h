@@ -1,4 +1,5 @@
-// The caller's stream, as the CUDA runtime's cudaStream_t, for declarations that need no CUDA header.
+// The caller's stream, as the CUDA runtime's cudaStream_t, for declarations that need no CUDA
+// header.
 
 #ifndef ALEXNET_CUDA_STREAM_H_
 #define ALEXNET_CUDA_STREAM_H_

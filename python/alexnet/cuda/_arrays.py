@@ -88,9 +88,7 @@ def as_state(operator: str, arrays: Mapping[str, object]) -> dict[str, DeviceArr
     }
 
 
-def check_in_place(
-    operator: str, state: Mapping[str, DeviceArray], gradient: DeviceArray
-) -> None:
+def check_in_place(operator: str, state: Mapping[str, DeviceArray], gradient: DeviceArray) -> None:
     """Check that the arrays of `state` can be written to and that none shares memory."""
     others = {"gradient": gradient}
     for argument, array in state.items():
@@ -134,5 +132,5 @@ def make_workspace(size: int) -> DeviceArray | None:
 
 
 def stream() -> int:
-    """The caller's current stream."""
+    """Give the address of the caller's current stream."""
     return int(cupy.cuda.get_current_stream().ptr)

@@ -44,9 +44,7 @@ def lrn_backward(
     shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
     _check_channels(operator, shape)
     dx = make_output(operator, "out", out, x.shape, {"dy": dy, "x": x})
-    _cuda.lrn_backward(
-        shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx, stream()
-    )
+    _cuda.lrn_backward(shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx, stream())
     return dx
 
 

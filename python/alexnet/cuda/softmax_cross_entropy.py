@@ -45,9 +45,7 @@ def softmax_cross_entropy_backward(
     return dlogits
 
 
-def _labels(
-    operator: str, logits: DeviceArray, labels: DeviceArray | AnyArray
-) -> DeviceArray:
+def _labels(operator: str, logits: DeviceArray, labels: DeviceArray | AnyArray) -> DeviceArray:
     """`labels` on the device, C-contiguous int64, each of them a class.
 
     NumPy's are checked where they are; those of the device have to be waited for.

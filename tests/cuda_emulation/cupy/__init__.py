@@ -6,6 +6,7 @@ would with CuPy. There are two devices, so that arrays can be on the wrong one.
 
 from __future__ import annotations
 
+import ctypes
 import operator
 from typing import Any
 
@@ -123,7 +124,7 @@ for _name in ("iadd", "isub", "imul"):
 
 def empty(shape: Any, dtype: Any = float64) -> ndarray:
     values = np.empty(shape, dtype)
-    values.view(np.uint8).reshape(-1)[...] = 0xFF if values.ndim else 0  # NaN: to be written
+    ctypes.memset(values.ctypes.data, 0xFF, values.nbytes)  # NaN: to be written
     return ndarray(values)
 
 

@@ -23,7 +23,7 @@ class Device:
         self.id = _current if number is None else number
 
     def __enter__(self) -> Device:
-        global _current  # noqa: PLW0603
+        global _current
         self._before, _current = _current, self.id
         return self
 
@@ -33,7 +33,7 @@ class Device:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        global _current  # noqa: PLW0603
+        global _current
         _current = self._before
 
     def synchronize(self) -> None:
