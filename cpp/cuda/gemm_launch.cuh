@@ -1,13 +1,15 @@
 // Which tile and how many splits a product gets, and its launches.
 //
 // Tiles: 128 × 128, but for convolutions 128 × 64 where that leaves fewer columns empty, and for
-// dense
-//   layers 32 × 128 up to 64 rows, where the weights come through memory once. Operands that can't
-//   be copied 16 bytes at a time (runs of neighbours that are no multiple of 4 floats, or data that
-//   are not aligned) take 128 × 64, and float32 unless it is A of a convolution: three channels.
-// Splits: as many as bring the blocks to kTargetBlocks, two for each multiprocessor of an H100,
-// none
-//   of less than kLeastSplitDepth. Both rules look at the shape alone.
+//   dense layers 32 × 128 up to 64 rows, where the weights come through memory once. Operands that
+//   can't be copied 16 bytes at a time (runs of neighbours that are no multiple of 4 floats, or
+//   data that are not aligned) take 128 × 64, and float32 unless it is A of a convolution alone:
+//   images of three channels.
+// Splits: the fewest of at least 256 depths with which an H100's 132 multiprocessors all have 256
+//   threads or more, and at most a fifth of the last round of blocks is empty; where there is no
+//   such number, as many as the depth allows, up to 128. For 86 tiles of 128 × 128, conv4 of
+//   tf-tutorial at batch 32: 3. Both rules look at the shape alone, so that every device has the
+//   same bits.
 
 #ifndef ALEXNET_CUDA_GEMM_LAUNCH_CUH_
 #define ALEXNET_CUDA_GEMM_LAUNCH_CUH_
@@ -23,7 +25,8 @@ namespace alexnet::cuda {
 
 enum class Layer { kDense, kConvolution };
 
-constexpr size_t kTargetBlocks = 264;
+constexpr size_t kMultiprocessors = 132;
+constexpr size_t kEnoughThreads = 256;  // on each of them
 constexpr size_t kLeastSplitDepth = 256;
 constexpr size_t kMostSplits = 128;
 constexpr size_t kFewRows = 64;
@@ -34,15 +37,24 @@ struct Blocking {
     size_t rows, columns, splits;
 };
 
+inline size_t split_count(size_t tiles, size_t threads, size_t depth) {
+    const size_t most = std::clamp<size_t>(depth / kLeastSplitDepth, 1, kMostSplits);
+    for (size_t splits = 1; splits < most; ++splits) {
+        const size_t blocks = tiles * splits;
+        const size_t places = ceil_div(blocks, kMultiprocessors) * kMultiprocessors;
+        const bool enough = blocks * threads >= kMultiprocessors * kEnoughThreads;
+        if (enough && blocks * 5 >= places * 4) return splits;
+    }
+    return most;
+}
+
 inline Blocking blocking(Layer layer, size_t m, size_t n, size_t depth, size_t groups) {
     const bool few = layer == Layer::kDense && m <= kFewRows;
     const bool narrow = layer == Layer::kConvolution && ceil_div(n, 64) % 2 == 1;
-    Blocking result = {few ? 32u : 128u, narrow ? 64u : 128u, 1};
-    const size_t tiles = ceil_div(m, result.rows) * ceil_div(n, result.columns) * groups;
-    const size_t wanted = ceil_div(kTargetBlocks, std::max<size_t>(1, tiles));
-    const size_t most = std::min(wanted, kMostSplits);
-    result.splits = std::clamp<size_t>(depth / kLeastSplitDepth, 1, most);
-    return result;
+    const size_t rows = few ? 32 : 128, columns = narrow ? 64 : 128;
+    const size_t tiles = ceil_div(m, rows) * ceil_div(n, columns) * groups;
+    const size_t threads = rows * columns / 64;
+    return {rows, columns, split_count(tiles, threads, depth)};
 }
 
 // Bytes that run_product wants as its workspace.

@@ -11,10 +11,9 @@
 //
 // Convolutions are products without any im2col buffer, since `at` finds the pixel under the kernel:
 //
-//   y  (pixels of y, out)  = windows of x (pixels of y, taps · in) · weight (taps · in, out)
-//   dx (pixels of x, in)   = windows of dy (pixels of x, taps · out) · weight (taps · out, in)
-//   dw (taps · in, out)    = windows of x, transposed (taps · in, pixels of y) · dy (pixels of y,
-//   out)
+//   y (pixels of y, out) = windows of x (pixels of y, taps · in) · weight (taps · in, out)
+//   dx (pixels of x, in) = windows of dy (pixels of x, taps · out) · weight (taps · out, in)
+//   dweight (taps · in, out) = windows of x (taps · in, pixels of y) · dy (pixels of y, out)
 //
 // Indices fit 31 bits (gemm_index in gemm_launch.cuh sees to it); addresses have 64.
 

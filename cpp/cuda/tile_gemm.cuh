@@ -12,11 +12,11 @@
 //   that pass no register, 16 bytes where rows allow it (width 4), else 4 bytes (width 1). What
 //   lies outside of the operand is filled with zeros. One barrier a step: behind it the stage that
 //   arrived is visible to all, and the one that was multiplied last is free to be filled.
-// Cost of a block and step: 2 · 16 · kRows · kColumns FLOP for 64 · (kRows + kColumns) bytes, from
-// L2
-//   mostly: 32 FLOP a byte with 128 × 128, 21 with 128 × 64, 13 with 32 × 128 (for few rows, where
-//   B comes through memory once). Shared memory to registers: 16 bytes for 32 FMAs of a thread.
-//   Bound: the FMA units in float32; in tf32 shared memory and tensor cores about evenly.
+// Cost of a block and step: 2 · 16 · kRows · kColumns FLOP for 64 · (kRows + kColumns) bytes,
+//   mostly from L2: 32 FLOP a byte with 128 × 128, 21 with 128 × 64, 13 with 32 × 128 (for few
+//   rows, where B comes through memory once). A thread reads 16 bytes of shared memory for 16 FMAs
+//   in float32; a warp of tf32 reads 3 KiB for 16 mma. Bound: FMA units; tensor cores and shared
+//   memory about evenly.
 // Numerics: products are added to a sum of at most kChain terms in order of depth; such sums, and
 //   then those of the splits (sum_splits), are added in order. The split depends on the shape
 //   alone, and no two threads add to one element: the same input gives the same bits. float32 is
@@ -155,17 +155,16 @@ struct TileGemm {
     using Fragment = std::conditional_t<precision == Precision::kTf32,
                                         Tf32Fragment<A::kDepthContiguous, B::kDepthContiguous>,
                                         Float32Fragment<A::kDepthContiguous, B::kDepthContiguous>>;
-    // Registers for 512 threads on a multiprocessor; one that copies single floats keeps track of
-    // more rows, and gets as many as for 384.
-    static constexpr int kBlocks = (a_width == 1 ? 384 : 512) / T::kThreads;
+    // Registers for 512 threads on a multiprocessor, 128 each. Threads that copy single floats, or
+    // of the small tile all of B, keep track of more places: those for 384, 168 each.
+    static constexpr int kBlocks = (a_width == 1 || T::kRows == 32 ? 384 : 512) / T::kThreads;
     static constexpr int kStageFloats = CopyA::kFloats + CopyB::kFloats;
     static constexpr int kSharedFloats = std::max(kStages * kStageFloats, T::kRows* T::kColumns);
 };
 
 // Write a warp's part of C, from `row` and `column` on: added to what is there unless it is the
-// `first` chain, with bias and ReLU if it is the `last`. It goes through `tile`, the warp's own 32
-// × 64 floats of shared memory, so that lanes then stand as 2 × 16 and write 256 neighbouring
-// bytes.
+// `first` chain, with bias and ReLU if it is the `last`. It goes through `tile`, the warp's own
+// 32 × 64 floats of shared memory, so that lanes then stand as 2 × 16 and write rows of 256 bytes.
 template <class Fragment, class P>
 __device__ void store(const P& p, Fragment& fragment, float* tile, uint32_t row, uint32_t column,
                       int lane, bool first, bool last) {
