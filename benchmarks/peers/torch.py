@@ -30,8 +30,9 @@ MEMORY_FORMATS = {
 class Torch(Peer):
     """Forward under inference_mode, gradients by autograd."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, device: str = "cpu") -> None:
         torch.set_num_threads(threads)
+        self._device = device
 
     def version(self) -> str:
         return f"PyTorch {torch.__version__}, eager"
@@ -41,7 +42,9 @@ class Torch(Peer):
         return ("nchw",) if is_dense else tuple(MEMORY_FORMATS)
 
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
-        tensors = {name: _tensor(name, array, mode) for name, array in operands.items()}
+        tensors = {
+            name: _tensor(name, array, mode).to(self._device) for name, array in operands.items()
+        }
         if isinstance(case, NetworkCase):
             return _network_job(case, tensors)
         function = _FUNCTIONS[type(case.layer)](case.layer, case.input_shape)
@@ -70,7 +73,7 @@ def _tensor(name: str, array: np.ndarray, mode: str) -> torch.Tensor:
 
 def _array(name: str, tensor: torch.Tensor) -> np.ndarray:
     """Undo `_tensor`."""
-    tensor = tensor.detach()
+    tensor = tensor.detach().cpu()
     if tensor.ndim == 4:
         return tensor.permute((2, 3, 1, 0) if _is_weight(name) else (0, 2, 3, 1)).numpy()
     return (tensor.t() if _is_weight(name) else tensor).numpy()
