@@ -24,7 +24,7 @@
 namespace alexnet::cuda {
 namespace {
 
-constexpr size_t kMostSumBlocks = 512;  // along the pixels
+constexpr size_t kMostSumBlocks = 128;  // along the pixels
 constexpr size_t kFewestPixels = 64;    // of one of them
 constexpr int kSumRows = 8;             // threads along the pixels
 

@@ -22,16 +22,7 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
-struct alignas(16) uint4 {
-    unsigned x, y, z, w;
-};
-struct alignas(16) double2 {
-    double x, y;
-};
-inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-inline double2 make_double2(double x, double y) { return {x, y}; }
 
 // --- of the thread that runs ---------------------------------------------------------------------
 
@@ -48,34 +39,10 @@ T __shfl_xor_sync(unsigned mask, T value, int distance, const char* file = __bui
                   int line = __builtin_LINE()) {
     return emulation::exchange(mask, value, emulation::lane() ^ distance, {file, line});
 }
-template <typename T>
-T __shfl_down_sync(unsigned mask, T value, int distance, const char* file = __builtin_FILE(),
-                   int line = __builtin_LINE()) {
-    const int source = emulation::lane() + distance;
-    return emulation::exchange(mask, value, source < 32 ? source : emulation::lane(), {file, line});
-}
-template <typename T>
-T __shfl_up_sync(unsigned mask, T value, int distance, const char* file = __builtin_FILE(),
-                 int line = __builtin_LINE()) {
-    const int source = emulation::lane() - distance;
-    return emulation::exchange(mask, value, source >= 0 ? source : emulation::lane(), {file, line});
-}
-template <typename T>
-T __shfl_sync(unsigned mask, T value, int source, const char* file = __builtin_FILE(),
-              int line = __builtin_LINE()) {
-    return emulation::exchange(mask, value, source % 32, {file, line});
-}
 
 inline uint32_t __float_as_uint(float x) { return emulation::bits_as<uint32_t>(x); }
 inline float __uint_as_float(uint32_t x) { return emulation::bits_as<float>(x); }
-inline uint32_t __umulhi(uint32_t a, uint32_t b) {
-    return static_cast<uint32_t>(uint64_t{a} * b >> 32);
-}
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
-template <typename T>
-T __ldg(const T* p) {
-    return *p;
-}
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a < b ? b : a; }
 inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
@@ -83,7 +50,6 @@ inline unsigned max(unsigned a, unsigned b) { return a < b ? b : a; }
 inline size_t min(size_t a, size_t b) { return a < b ? a : b; }
 inline size_t max(size_t a, size_t b) { return a < b ? b : a; }
 using std::isfinite;
-using std::isnan;
 
 // --- runtime -------------------------------------------------------------------------------------
 

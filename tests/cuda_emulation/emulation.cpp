@@ -9,6 +9,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -269,13 +270,16 @@ bool run(const Launch& launch, const std::function<void()>& body) {
     blockDim = launch.block;
     gridDim = launch.grid;
     fault.clear();
-    for (unsigned z = 0; z < launch.grid.z && fault.empty(); ++z) {
-        for (unsigned y = 0; y < launch.grid.y && fault.empty(); ++y) {
-            for (unsigned x = 0; x < launch.grid.x && fault.empty(); ++x) {
-                blockIdx = {x, y, z};
-                fault = block.run();
-            }
-        }
+    std::vector<size_t> order(size_t{launch.grid.x} * launch.grid.y * launch.grid.z);
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::shuffle(order.begin(), order.end(), generator);
+    for (const size_t number : order) {
+        const size_t line = number / launch.grid.x;
+        blockIdx = {static_cast<unsigned>(number % launch.grid.x),
+                    static_cast<unsigned>(line % launch.grid.y),
+                    static_cast<unsigned>(line / launch.grid.y)};
+        fault = block.run();
+        if (!fault.empty()) break;
     }
     running = nullptr;
     return fault.empty();

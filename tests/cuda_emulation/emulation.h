@@ -1,9 +1,10 @@
 // How a kernel is run on the host: blocks one after the other, the threads of a block as fibers.
 //
 // A fiber runs until it ends or waits: at a barrier of the block, or for the lanes of its warp in a
-// shuffle, a vote or an mma. Which of the fibers that can run is next is drawn from a seeded
-// generator, so that what a kernel may not rely on (that a lower thread was earlier) does not hold,
-// and a missing barrier shows in the result. Beyond that a launch fails, with a message, if
+// shuffle or an mma. Which block is next, and which of the fibers that can run, is drawn from a
+// seeded generator, so that what a kernel may not rely on (that a lower thread was earlier) does
+// not hold, and a missing barrier shows in the result. Beyond that a launch fails, with a message,
+// if
 //   - threads of a block wait at different barriers, or some have ended while others wait,
 //   - the lanes of a shuffle's mask do not all come to it,
 //   - something is written just outside of the block's shared memory,

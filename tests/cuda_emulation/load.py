@@ -30,6 +30,8 @@ def _pybind11() -> str:
 
 def load(module: Path) -> ModuleType:
     """Import the emulated module as `alexnet._cuda`, and its `cupy`."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
+        del sys.modules[name]  # CuPy itself, where it is installed without a device
     sys.path.insert(0, str(HERE))
     specification = importlib.util.spec_from_file_location("alexnet._cuda", module)
     assert specification is not None

@@ -31,7 +31,8 @@ void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameter
 
 namespace cuda {
 
-constexpr size_t kMostLrnChannels = 16384;  // three arrays of a pixel fit into shared memory
+// Three arrays of a pixel fit into the 48 KiB of shared memory that every device has.
+constexpr size_t kMostLrnChannels = 4096;
 
 void lrn(size_t pixels, size_t channels, const LrnParameters& parameters, const float* x, float* y,
          Stream stream);

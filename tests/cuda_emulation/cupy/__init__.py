@@ -41,6 +41,12 @@ class ndarray:  # noqa: N801 - CuPy's name
     flags = property(lambda self: _Flags(self._values))
     T = property(lambda self: self._view(self._values.T))
 
+    def __dlpack__(self, **how: Any) -> Any:
+        return self._values.__dlpack__(**how)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (2, self.device.id)
+
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return {**self._values.__array_interface__, "version": 3}
@@ -150,7 +156,15 @@ def _over_interface(interface: dict[str, Any]) -> np.ndarray:
 
 
 def from_dlpack(array: Any) -> ndarray:
-    return ndarray(np.from_dlpack(array), array)
+    class OnHost:
+        """NumPy takes nothing that says it lies on a CUDA device."""
+
+        __dlpack__ = staticmethod(array.__dlpack__)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (1, 0)
+
+    return ndarray(np.from_dlpack(OnHost()), array)
 
 
 def ascontiguousarray(array: ndarray, dtype: Any = None) -> ndarray:
