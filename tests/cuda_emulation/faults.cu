@@ -152,6 +152,11 @@ const std::map<std::string, std::pair<Kernel, Kernel>> kernels = {
 
 PYBIND11_MODULE(_cuda_faults, m) {
     m.doc() = "Kernels with planted faults.";
+#ifdef __SANITIZE_ADDRESS__
+    m.attr("sanitized") = true;
+#else
+    m.attr("sanitized") = false;
+#endif
     m.def("set_seed", &emulation::set_seed);
     m.def("run", [](const std::string& name, bool faulty, const py::array_t<float>& x,
                     py::array_t<float> y) {
