@@ -11,6 +11,8 @@ import alexnet
 from alexnet import SGD, Adam, AlexNet
 from alexnet.benchmark import FORWARD, FORWARD_BACKWARD, Benchmark
 from alexnet.cli import main
+from alexnet.commands import bench, verify
+from alexnet.commands.options import gpu_name
 from alexnet.hosted import hosted
 from alexnet.network import Network
 from alexnet.verify import CUDA, Comparison, NetworkVerification
@@ -87,6 +89,19 @@ def test_benchmark(precision: str) -> None:
         assert benchmark.time(target, 1, 0).minimum > 0
     layers = benchmark.time_layers(FORWARD_BACKWARD, 1)
     assert all(layer.seconds >= 0 for layer in layers)
+
+
+def test_bench_and_verify_run_on_the_device(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = small_variant("cifar10-bn")
+    for command in (bench, verify):
+        monkeypatch.setattr(command, "described_variant", lambda _: small)
+    steps = ["--steps", "1", "--burn-in", "0", "--batch-size", "1"]
+    assert main(["bench", "--device", "cuda", *steps, "--per-layer"]) == 0
+    assert f"batch 1, {gpu_name()}, float32\n" in capsys.readouterr().out
+    assert main(["verify", "--device", "cuda", "--batch-size", "1"]) == 0
+    assert " 0 over their bound" in capsys.readouterr().out
 
 
 def test_commands_say_what_device_they_have(capsys: pytest.CaptureFixture[str]) -> None:

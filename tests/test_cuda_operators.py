@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from alexnet.random import Generator
 from alexnet.verify import CUDA, Comparison
 from cuda_device import GuardedOnDevice, cuda, on_device
 from support import random_array, relative_error
+from test_messages import VALUE_ERRORS, Call
 
 import cupy  # isort: skip - the emulation's, where cuda_device has found no other
 
@@ -228,6 +230,20 @@ def test_labels_of_the_host_and_of_the_device() -> None:
         assert float(loss) == pytest.approx(float(expected), rel=1e-6)
         with pytest.raises(ValueError, match=r"^softmax_cross_entropy_backward: labels has the va"):
             cuda.softmax_cross_entropy_backward(on_device(logits[:, :6]), given)
+
+
+OF_MEMORY = ("overlaps", "strides", "read-only")  # tested below, with arrays of the device
+MESSAGES = [
+    (call, message)
+    for call, message in VALUE_ERRORS
+    if "out" not in call.kwargs and not any(word in message for word in OF_MEMORY)
+]
+
+
+@pytest.mark.parametrize(("call", "message"), MESSAGES)
+def test_messages_are_those_of_the_other_implementations(call: Call, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        call(on_host)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
