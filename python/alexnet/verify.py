@@ -159,9 +159,13 @@ def _ways(
     shape = getattr(calls, f"check_{operator}")(**arguments)
     direction = operator.removeprefix("conv2d").removeprefix("_") or "forward"
     ways = {}
-    for name in ("auto", *kernels.conv2d_algorithms()):
+    algorithms = kernels.conv2d_algorithms()
+    for name in ("auto", *algorithms):
         if name != "naive" or shape.macs < NAIVE_MACS:
-            chosen = _cpu.conv2d_choice(shape, direction) if name == "auto" else name
+            chosen = name
+            if name == "auto":  # of one algorithm there is no choice
+                several = len(algorithms) > 1
+                chosen = _cpu.conv2d_choice(shape, direction) if several else algorithms[0]
             ways[name] = bounds(operator, arguments | {"algorithm": chosen})
     return ways
 

@@ -14,11 +14,13 @@ BUILD = HERE.parent.parent / "build" / "cuda_emulation"
 
 
 def build(folder: Path = BUILD, *options: str) -> Path:
-    """Compile what has changed; the module's path. CalledProcessError if it does not compile."""
+    """Compile what has changed; the module's path. RuntimeError if it does not compile."""
     configure = ["cmake", "-S", str(HERE), "-B", str(folder), "-G", "Ninja", *options]
     configure += [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={_pybind11()}"]
     for command in (configure, ["cmake", "--build", str(folder)]):
-        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{run.stdout}{run.stderr}")
     return next(folder.glob("_cuda.*.so"))
 
 
