@@ -146,8 +146,8 @@ def test_an_empty_batch(precision: str) -> None:
 
 
 def test_a_split_longer_than_a_chain() -> None:
-    # 128 splits of 2064 products: sums of 2048, to which the last 16 are added in memory.
-    size = (4, 128 * 2064, 16)
+    # 96 splits of 2064 products: sums of 2048, to which the last 16 are added in memory.
+    size = (32, 96 * 2064, 32)
     data = draw(size)
     arrays = (on_device(array) for array in (data.x, data.weight, data.bias))
     y = cuda.dense(*arrays).get()
@@ -190,7 +190,10 @@ def test_tf32_rounds_both_operands() -> None:
     exact, bounds = expected(dataclasses.replace(data, **rounded)), depths(size)
     for name in ("y", "dx", "dweight"):
         assert relative_error(found[name], expected(data)[name]) >= LEAST_TF32_ERROR
-        assert relative_error(found[name], exact[name]) <= largest_error(bounds[name], "float32")
+        # Tensor cores may cut off, instead of round, where they add eight products to a sum.
+        cut_off = bounds[name] / 8 * 2.0**-23
+        bound = largest_error(bounds[name], "float32") + cut_off
+        assert relative_error(found[name], exact[name]) <= bound
 
 
 @pytest.mark.parametrize("precision", ["float16", "", None, 32])

@@ -7,7 +7,7 @@
 //   images of three channels.
 // Splits: the fewest of at least 256 depths with which an H100's 132 multiprocessors all have 256
 //   threads or more, and at most a fifth of the last round of blocks is empty; where there is no
-//   such number, as many as the depth allows, up to 128. For 86 tiles of 128 × 128, conv4 of
+//   such number, as many as the depth allows, up to 96. For 86 tiles of 128 × 128, conv4 of
 //   tf-tutorial at batch 32: 3. Both rules look at the shape alone, so that every device has the
 //   same bits.
 
@@ -28,7 +28,7 @@ enum class Layer { kDense, kConvolution };
 constexpr size_t kMultiprocessors = 132;
 constexpr size_t kEnoughThreads = 256;  // on each of them
 constexpr size_t kLeastSplitDepth = 256;
-constexpr size_t kMostSplits = 128;
+constexpr size_t kMostSplits = 96;
 constexpr size_t kFewRows = 64;
 
 inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
