@@ -170,6 +170,21 @@ def test_what_cuda_lacks_is_said_where_it_is_asked_for(
     assert f"CUDA             none: {reason}" in capsys.readouterr().out
 
 
+def test_cuda_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_driver() -> int:
+        raise RuntimeError("no driver")
+
+    counts = {
+        "no CUDA device is visible": lambda: 0,
+        "no CUDA device can be used: no driver": no_driver,
+    }
+    monkeypatch.setattr(runtime, "find_spec", lambda _: object())
+    for reason, count in counts.items():
+        cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=count))
+        monkeypatch.setattr(runtime, "import_module", lambda _, c=cuda: SimpleNamespace(cuda=c))
+        assert alexnet.cuda_obstacle() == reason
+
+
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^device is 'gpu', expected 'cpu' or 'cuda'$"):
         alexnet.AlexNet("cifar10-bn", device="gpu")

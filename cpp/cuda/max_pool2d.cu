@@ -29,26 +29,12 @@ struct Pool {
     size_t rows;  // of all images together, of what the threads own
 };
 
+// Neighbouring channels, read and written at once.
 template <int width>
-struct Values {
+struct alignas(width * sizeof(float)) Values {
     float at[width];
-    __device__ static Values load(const float* p) {
-        Values v;
-        if constexpr (width == 4) {
-            const float4 q = *reinterpret_cast<const float4*>(p);
-            v = {{q.x, q.y, q.z, q.w}};
-        } else {
-            v.at[0] = *p;
-        }
-        return v;
-    }
-    __device__ void store(float* p) const {
-        if constexpr (width == 4) {
-            *reinterpret_cast<float4*>(p) = make_float4(at[0], at[1], at[2], at[3]);
-        } else {
-            *p = at[0];
-        }
-    }
+    static __device__ Values load(const float* p) { return *reinterpret_cast<const Values*>(p); }
+    __device__ void store(float* p) const { *reinterpret_cast<Values*>(p) = *this; }
 };
 
 // Whether `later` takes the place of `best`: NaN is greater than every number, and among equals the

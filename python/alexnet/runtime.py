@@ -101,9 +101,8 @@ def cuda_obstacle() -> str | None:
             'CuPy is not installed; pip install "alexnet[cuda12]" or "alexnet[cuda13]", by the '
             "version of CUDA that the driver has"
         )
-    runtime = import_module("cupy").cuda.runtime
     try:
-        devices = runtime.getDeviceCount()
-    except (runtime.CUDARuntimeError, ImportError) as error:
+        devices = import_module("cupy").cuda.runtime.getDeviceCount()
+    except (RuntimeError, ImportError) as error:  # CuPy's own errors are RuntimeErrors
         return f"no CUDA device can be used: {error}"
     return None if devices else "no CUDA device is visible"
