@@ -157,9 +157,9 @@ class Network:
         Parameters
         ----------
         x
-            Images (batch, height, width, channels), float32; on a device its own arrays, or NumPy's,
-            which are copied there. Never written to; kept, and read again by `backward`, until the
-            next forward, so leave it unchanged until then.
+            Images (batch, height, width, channels), float32; on a device its own arrays, or
+            NumPy's, which are copied there. Never written to; kept, and read again by `backward`,
+            until the next forward, so leave it unchanged until then.
         training
             Dropout drops and batch norm uses the batch's statistics.
         observer
