@@ -10,7 +10,7 @@ import pytest
 
 import alexnet
 from alexnet import cpu, odd_shapes, reference
-from alexnet.hosted import hosted
+from alexnet.hosted import CHANGED_IN_PLACE, hosted
 from alexnet.random import Generator
 from alexnet.verify import CUDA, Comparison
 from cuda_device import GuardedOnDevice, cuda, on_device
@@ -35,6 +35,16 @@ def test_odd_shapes_within_the_bounds_of_verify(operator: str) -> None:
         getattr(comparison.operators, call.operator)(*call.arguments, **call.options)
     assert len(comparison.checks) >= len(calls) > 0
     assert [check for check in comparison.checks if not check.passed] == []
+
+
+@pytest.mark.parametrize("operator", sorted({*OTHERS} - {*CHANGED_IN_PLACE}))
+def test_same_bits_on_every_run(operator: str) -> None:
+    """The emulation runs blocks and threads in another order each time."""
+    for call in CALLS:
+        if call.operator == operator:
+            runs = [getattr(on_host, operator)(*call.arguments, **call.options) for _ in range(3)]
+            for run in runs[1:]:
+                np.testing.assert_equal(run, runs[0])
 
 
 # --- layout: vectors of four where memory is aligned, else single elements ------------------------
