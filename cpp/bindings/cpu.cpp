@@ -241,7 +241,7 @@ void define_relu(py::module_& m) {
 }
 
 // alexnet.shapes.ChannelsShape
-cpu::BatchNormShape batch_norm_shape(const py::object& s) {
+BatchNormShape batch_norm_shape(const py::object& s) {
     return {extent(s, "pixels"), extent(s, "channels")};
 }
 
@@ -250,7 +250,7 @@ void define_batch_norm(py::module_& m) {
           [](const py::object& shape, const py::array& x, const py::array& gamma,
              const py::array& beta, const py::array& mean, const py::array& variance,
              double epsilon, bool relu, py::array y) {
-              const cpu::BatchNormShape s = batch_norm_shape(shape);
+              const BatchNormShape s = batch_norm_shape(shape);
               const float* px = input(x, "x", s.pixels * s.channels);
               const float* pgamma = input(gamma, "gamma", s.channels);
               const float* pbeta = input(beta, "beta", s.channels);
@@ -263,7 +263,7 @@ void define_batch_norm(py::module_& m) {
     m.def("batch_norm_training", [](const py::object& shape, const py::array& x,
                                     const py::array& gamma, const py::array& beta, double epsilon,
                                     bool relu, py::array y, py::array mean, py::array variance) {
-        const cpu::BatchNormShape s = batch_norm_shape(shape);
+        const BatchNormShape s = batch_norm_shape(shape);
         const float* px = input(x, "x", s.pixels * s.channels);
         const float* pgamma = input(gamma, "gamma", s.channels);
         const float* pbeta = input(beta, "beta", s.channels);
@@ -277,7 +277,7 @@ void define_batch_norm(py::module_& m) {
           [](const py::object& shape, const py::array& dy, const py::array& x,
              const py::array& gamma, const py::array& mean, const py::array& variance,
              double epsilon, bool training, py::array dx, py::array dgamma, py::array dbeta) {
-              const cpu::BatchNormShape s = batch_norm_shape(shape);
+              const BatchNormShape s = batch_norm_shape(shape);
               const float* pdy = input(dy, "dy", s.pixels * s.channels);
               const float* px = input(x, "x", s.pixels * s.channels);
               const float* pgamma = input(gamma, "gamma", s.channels);

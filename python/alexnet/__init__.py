@@ -1,9 +1,12 @@
 """AlexNet on hand-written kernels: the operators, forward and backward, and the network on them.
 
 The operators are here (`alexnet.conv2d`, ...), where the kind of array decides which kernels run,
-in `alexnet.cpu`, and as an oracle in NumPy in `alexnet.reference`, under the same names and with
-the same signatures. `alexnet.AlexNet(variant)` composes them.
+in `alexnet.cpu`, in `alexnet.cuda`, and as an oracle in NumPy in `alexnet.reference`, under the
+same names and with the same signatures. `alexnet.AlexNet(variant)` composes them.
 """
+
+from importlib import import_module
+from typing import Any
 
 from alexnet import cpu, reference
 from alexnet.models import AlexNet, load, variants
@@ -38,6 +41,7 @@ from alexnet.runtime import (
     available_isas,
     build_info,
     cpu_isa,
+    cuda_obstacle,
     get_num_threads,
     has_cuda,
     set_cpu_isa,
@@ -62,6 +66,7 @@ __all__ = [
     "conv2d_backward_weight",
     "cpu",
     "cpu_isa",
+    "cuda_obstacle",
     "dense",
     "dense_backward_input",
     "dense_backward_weight",
@@ -86,3 +91,10 @@ __all__ = [
     "softmax_cross_entropy_backward",
     "variants",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`alexnet.cuda` on its first use: it needs CuPy and a device, which nothing else does."""
+    if name == "cuda":
+        return import_module("alexnet.cuda")
+    raise AttributeError(f"module 'alexnet' has no attribute {name!r}")

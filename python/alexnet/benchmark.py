@@ -10,18 +10,21 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from alexnet.checks import LARGEST_SIZE, AnyArray, check_int
+from alexnet.arrays import array_kind
+from alexnet.checks import LARGEST_SIZE, check_int
 from alexnet.network import Network
+from alexnet.ops import implementation_on
 from alexnet.random import Generator
 from alexnet.variant import Variant
 
 FORWARD, FORWARD_BACKWARD = "forward", "forward-backward"
 TARGETS = (FORWARD, FORWARD_BACKWARD)
+PRECISIONS = ("float32", "tf32")
 IMAGE_STDDEV = 0.1
 
 StepObserver: TypeAlias = Callable[[int, float], None]
@@ -159,12 +162,26 @@ def _bytes(variant: Variant, batch_size: int, direction: str) -> list[int]:
 class Benchmark:
     """One network and one batch of random images, to be run again and again."""
 
-    def __init__(self, variant: Variant, batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        device: str = "cpu",
+        precision: str = "float32",
+    ) -> None:
         self.batch_size = check_int("bench", "batch_size", batch_size, 1, LARGEST_SIZE)
-        self.network = Network(variant, seed=seed)
+        implementation = implementation_on(device)
+        if precision == "tf32":
+            if device == "cpu":
+                raise ValueError("bench: precision is 'tf32', which only device 'cuda' has")
+            implementation = import_module("alexnet.cuda.tf32")
+        self.network = Network(variant, seed=seed, implementation=implementation)
+        self._arrays = array_kind(implementation)
         shape = (batch_size, *variant.input_shape)
         images = Generator(seed).normal(shape, IMAGE_STDDEV)
-        self._images: AnyArray = images.astype(np.float32)
+        self._images = self._arrays.from_host(images)
 
     def _step(self, target: str, **observer: Any) -> None:
         training = target == FORWARD_BACKWARD
@@ -184,9 +201,7 @@ class Benchmark:
         burn_in = check_int("bench", "burn_in", burn_in, 0, LARGEST_SIZE)
         durations = []
         for step in range(-burn_in, steps):
-            start = perf_counter()
-            self._step(target)
-            duration = perf_counter() - start
+            _, duration = self._arrays.timed(lambda: self._step(target))
             if step >= 0:
                 durations.append(duration)
             on_step(step, duration)

@@ -20,6 +20,7 @@ AnyArray: TypeAlias = npt.NDArray[np.generic]
 
 CONV2D_ALGORITHMS = ("naive", "im2col", "direct", "winograd")
 LARGEST_THREADS = 4096
+DLPACK_CUDA = 2  # device type in DLPack's numbering
 LARGEST_SIZE = 2**31 - 1  # of one extent, stride or pad: keeps index arithmetic within 64 bits
 
 
@@ -136,53 +137,83 @@ def check_extents(operator: str, argument: str, shape: Sequence[int], first: int
         )
 
 
-# --- NumPy arrays ---------------------------------------------------------------------------------
+# --- arrays, by the kind that an implementation works on ---------------------------------------
+
+
+class ArrayAccess:
+    """What the checks below ask of NumPy arrays; `alexnet.cuda` has the same for CuPy's."""
+
+    def check_type(self, operator: str, argument: str, array: object, expected: str) -> AnyArray:
+        """`array` if it is of the kind; `expected` names the dtypes."""
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"{operator}: {argument} is of type {type_name(array)}, expected a numpy.ndarray "
+                f"of {expected}"
+            )
+        return array
+
+    def overlap(self, array: AnyArray, other: AnyArray) -> bool:
+        """Whether two arrays may share memory."""
+        return np.may_share_memory(array, other)
+
+    def address(self, array: AnyArray) -> int:
+        """Where the first element lies."""
+        return array.ctypes.data
+
+    def is_writeable(self, array: AnyArray) -> bool:
+        """Whether the array is not read-only."""
+        return array.flags.writeable
+
+
+NUMPY = ArrayAccess()
+
+
+def type_name(array: object) -> str:
+    """Name of an object's type, with its module but for builtins."""
+    return f"{type(array).__module__}.{type(array).__qualname__}".removeprefix("builtins.")
 
 
 def check_array(
-    operator: str, argument: str, array: object, dtypes: Sequence[str] = ("float32",)
+    operator: str,
+    argument: str,
+    array: object,
+    dtypes: Sequence[str] = ("float32",),
+    access: ArrayAccess = NUMPY,
 ) -> AnyArray:
-    """`array` if it is a NumPy array of one of `dtypes`, in the machine's byte order."""
+    """`array` if it is of the kind and of one of `dtypes`, in the machine's byte order."""
     expected = " or ".join(dtypes)
-    numpy_array = _check_numpy(operator, argument, array, expected)
-    if not any(numpy_array.dtype == np.dtype(name) for name in dtypes):
+    checked = access.check_type(operator, argument, array, expected)
+    if not any(checked.dtype == np.dtype(name) for name in dtypes):
+        raise TypeError(f"{operator}: {argument} has dtype {_name(checked)}, expected {expected}")
+    return checked
+
+
+def check_integer_array(
+    operator: str, argument: str, array: object, access: ArrayAccess = NUMPY
+) -> AnyArray:
+    """`array` if it is of integers of any width, signed or not (bool is none)."""
+    checked = access.check_type(operator, argument, array, "an integer dtype")
+    if checked.dtype.kind not in "iu" or not checked.dtype.isnative:
         raise TypeError(
-            f"{operator}: {argument} has dtype {_name(numpy_array)}, expected {expected}"
+            f"{operator}: {argument} has dtype {_name(checked)}, expected an integer dtype"
         )
-    return numpy_array
-
-
-def check_integer_array(operator: str, argument: str, array: object) -> AnyArray:
-    """`array` if it is a NumPy array of integers of any width, signed or not (bool is none)."""
-    numpy_array = _check_numpy(operator, argument, array, "an integer dtype")
-    if numpy_array.dtype.kind not in "iu" or not numpy_array.dtype.isnative:
-        raise TypeError(
-            f"{operator}: {argument} has dtype {_name(numpy_array)}, expected an integer dtype"
-        )
-    return numpy_array
-
-
-def _check_numpy(operator: str, argument: str, array: object, expected: str) -> AnyArray:
-    if not isinstance(array, np.ndarray):
-        kind = f"{type(array).__module__}.{type(array).__qualname__}".removeprefix("builtins.")
-        raise TypeError(
-            f"{operator}: {argument} is of type {kind}, expected a numpy.ndarray of {expected}"
-        )
-    return array
+    return checked
 
 
 def _name(array: AnyArray) -> str:
     return array.dtype.name + ("" if array.dtype.isnative else " in foreign byte order")
 
 
-def check_writeable(operator: str, argument: str, array: AnyArray) -> None:
+def check_writeable(
+    operator: str, argument: str, array: AnyArray, access: ArrayAccess = NUMPY
+) -> None:
     """`array` can be written to directly: C-contiguous and not read-only."""
     if not array.flags.c_contiguous:
         raise ValueError(
             f"{operator}: {argument} has strides {array.strides} for shape {array.shape}, "
             "expected a C-contiguous array"
         )
-    if not array.flags.writeable:
+    if not access.is_writeable(array):
         raise ValueError(f"{operator}: {argument} is read-only, expected a writeable array")
 
 
@@ -193,6 +224,7 @@ def check_separate(
     others: Mapping[str, AnyArray | None],
     *,
     may_be: str | None = None,
+    access: ArrayAccess = NUMPY,
 ) -> None:
     """`array` shares no memory with `others` (by argument name; None: not given).
 
@@ -200,10 +232,10 @@ def check_separate(
     place. A partial overlap is an error there too.
     """
     for name, other in others.items():
-        if other is None or not np.may_share_memory(array, other):
+        if other is None or not access.overlap(array, other):
             continue
         same_layout = other.flags.c_contiguous and other.dtype == array.dtype
-        same_memory = same_layout and other.ctypes.data == array.ctypes.data
+        same_memory = same_layout and access.address(other) == access.address(array)
         if not (name == may_be and same_memory and other.shape == array.shape):
             raise ValueError(f"{operator}: {argument} overlaps {name}, expected separate memory")
 
@@ -217,12 +249,13 @@ def check_out(
     *,
     dtypes: Sequence[str] = ("float32",),
     may_be: str | None = None,
+    access: ArrayAccess = NUMPY,
 ) -> AnyArray:
     """`out` if it can take a result of `shape` while `inputs` are read; see `check_separate`."""
-    array = check_array(operator, argument, out, dtypes)
+    array = check_array(operator, argument, out, dtypes, access)
     check_shape(operator, argument, array, shape)
-    check_writeable(operator, argument, array)
-    check_separate(operator, argument, array, inputs, may_be=may_be)
+    check_writeable(operator, argument, array, access)
+    check_separate(operator, argument, array, inputs, may_be=may_be, access=access)
     return array
 
 
@@ -245,6 +278,7 @@ def check_outs(
     inputs: Mapping[str, AnyArray | None],
     *,
     dtypes: Sequence[str] = ("float32",),
+    access: ArrayAccess = NUMPY,
 ) -> list[AnyArray | None]:
     """`check_out` for each entry of an `out` tuple: a result of each of `shapes`, by name.
 
@@ -258,7 +292,9 @@ def check_outs(
             checked.append(None)
             continue
         argument = f"out[{position}] ({name})"
-        array = check_out(operator, argument, entry, shape, separate_from, dtypes=dtypes)
+        array = check_out(
+            operator, argument, entry, shape, separate_from, dtypes=dtypes, access=access
+        )
         separate_from[argument] = array
         checked.append(array)
     return checked

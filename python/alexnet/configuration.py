@@ -120,11 +120,15 @@ class Configuration:
 
 
 def build_trainer(
-    configuration: Configuration, dataset: Dataset, preprocessing: Preprocessing, step: int = 0
+    configuration: Configuration,
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    step: int = 0,
+    device: str = "cpu",
 ) -> Trainer:
     """Make network, optimizer, schedule and batches as `configuration`, resolved, says.
 
-    `step` is the number of the first batch.
+    `step` is the number of the first batch, `device` where the network runs: "cpu" or "cuda".
 
     Raises
     ------
@@ -135,7 +139,10 @@ def build_trainer(
         dataset.train, preprocessing, configuration.batch_size, configuration.seed, step=step
     )
     network = AlexNet(
-        configuration.variant, seed=configuration.seed, num_classes=len(dataset.class_names)
+        configuration.variant,
+        seed=configuration.seed,
+        device=device,
+        num_classes=len(dataset.class_names),
     )
     assert configuration.learning_rate is not None
     schedule = Schedule(

@@ -298,9 +298,12 @@ class AlexNet(Network):
     num_classes
         Classes of the last layer; the variant's own if None. ValueError for a variant that ends in
         feature maps.
+    device
+        Where its arrays lie and its operators run: "cpu" (NumPy arrays) or "cuda" (CuPy arrays on
+        the current device; see `alexnet.cuda`).
     implementation
-        The module whose operators run it: `alexnet.ops` unless given. With `alexnet.reference`
-        every array is float64.
+        The module whose operators run it, instead of the device's. With `alexnet.reference` every
+        array is float64.
 
     """
 
@@ -311,6 +314,7 @@ class AlexNet(Network):
         seed: int | None = 0,
         lrn: bool = True,
         num_classes: int | None = None,
+        device: str = "cpu",
         implementation: ModuleType | None = None,
     ) -> None:
         described = variant if isinstance(variant, Variant) else variant_named(variant)
@@ -318,13 +322,19 @@ class AlexNet(Network):
             described = described.without_lrn()
         if num_classes is not None:
             described = described.with_classes(num_classes)
-        super().__init__(described, seed=seed, implementation=implementation)
+        super().__init__(described, seed=seed, device=device, implementation=implementation)
 
 
-def load(path: str | os.PathLike[str], *, implementation: ModuleType | None = None) -> AlexNet:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    implementation: ModuleType | None = None,
+) -> AlexNet:
     """Read the network that `Network.save` wrote, with its parameters and state.
 
-    Reading runs no code from the file.
+    `device` and `implementation` are those of `AlexNet`, whatever wrote the file. Reading runs no
+    code from it.
 
     Raises
     ------
@@ -334,7 +344,7 @@ def load(path: str | os.PathLike[str], *, implementation: ModuleType | None = No
         It cannot be opened.
     """
     variant, tensors = weights.read(path)
-    network = AlexNet(variant, seed=None, implementation=implementation)
+    network = AlexNet(variant, seed=None, device=device, implementation=implementation)
     try:
         network.assign(tensors)
     except ValueError as error:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from time import perf_counter
 from types import MappingProxyType, ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -35,9 +34,12 @@ class Network:
     seed
         Of the network's generator, in [0, 2**64): it draws the initial parameters, then the
         dropout masks. None leaves the parameters zero, to be assigned.
+    device
+        Where its arrays lie and its operators run: "cpu" (NumPy arrays) or "cuda" (CuPy arrays on
+        the current device; see `alexnet.cuda`).
     implementation
-        The module whose operators run it: `alexnet.ops` (chosen by array type, float32) unless
-        given. `alexnet.reference` makes every array float64.
+        The module whose operators run it, instead of the device's. `alexnet.reference` makes every
+        array float64.
 
     Activations and their gradients live in buffers that are made in the first `forward` of the
     largest batch size, those for gradients in the first `backward`; after that a step allocates
@@ -49,10 +51,11 @@ class Network:
         variant: Variant,
         *,
         seed: int | None = 0,
+        device: str = "cpu",
         implementation: ModuleType | None = None,
     ) -> None:
         self.variant = variant
-        self._operators = ops if implementation is None else implementation
+        self._operators = implementation or ops.implementation_on(device)
         self._arrays = array_kind(self._operators)
         self._generator = Generator(0 if seed is None else seed)
         self._contexts = [self._make_context(index, seed) for index in range(len(self.layers))]
@@ -166,8 +169,9 @@ class Network:
         Parameters
         ----------
         x
-            Images (batch, height, width, channels), float32. Never written to; kept, and read
-            again by `backward`, until the next forward, so leave it unchanged until then.
+            Images (batch, height, width, channels), float32; on a device its own arrays, or
+            NumPy's, which are copied there. Never written to; kept, and read again by `backward`,
+            until the next forward, so leave it unchanged until then.
         training
             Dropout drops and batch norm uses the batch's statistics.
         observer
@@ -192,11 +196,9 @@ class Network:
         outputs = self._buffers.outputs(x.shape[0])
         y = x
         for layer, context, out in zip(self.layers, self._contexts, outputs, strict=True):
-            start = perf_counter()
             context.training, context.x = training, y
-            context.y = y = layer.forward(context, y, out)
-            if observer is not None:
-                observer(layer.name, "forward", perf_counter() - start)
+            y = self._run(layer, "forward", observer, context, y, out)
+            context.y = y
         self._batch_size = x.shape[0]
         return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
 
@@ -248,21 +250,29 @@ class Network:
         last = 0 if input_gradient else self._first_trained_layer()
         dx: Array = None
         for index in range(len(self.layers) - 1, last - 1, -1):
-            start = perf_counter()
             if index > last:
                 dx = activation_gradients[index - 1]
             else:
                 dx = self._buffers.input_gradient(self._batch_size) if input_gradient else None
             context = self._contexts[index]
             context.dy_buffer = activation_gradients[index]
-            dy = self.layers[index].backward(context, dy, dx)
-            if observer is not None:
-                observer(self.layers[index].name, "backward", perf_counter() - start)
+            dy = self._run(self.layers[index], "backward", observer, context, dy, dx)
         if input_gradient:
             if dy is not dx:  # a first layer that only makes views
                 dx[...] = dy
             gradients["input"] = dx
         return gradients
+
+    def _run(
+        self, layer: Layer, direction: str, observer: Observer | None, *arguments: Any
+    ) -> Array:
+        """Take one layer's step, under the observer's eyes if there is one."""
+        step = getattr(layer, direction)
+        if observer is None:
+            return step(*arguments)
+        result, seconds = self._arrays.timed(lambda: step(*arguments))
+        observer(layer.name, direction, seconds)
+        return result
 
     def _first_trained_layer(self) -> int:
         trained = (index for index, context in enumerate(self._contexts) if context.parameters)

@@ -1,6 +1,6 @@
 """The operators, on the implementation that fits the array they are given.
 
-A NumPy array goes to `alexnet.cpu`, a CuPy array to the CUDA kernels. The signatures and
+A NumPy array goes to `alexnet.cpu`, one on a CUDA device to `alexnet.cuda`. The signatures and
 docstrings are those of `alexnet.reference`.
 """
 
@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from alexnet import cpu, reference
+from alexnet.checks import DLPACK_CUDA, type_name
+from alexnet.runtime import cuda_obstacle
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,17 +31,48 @@ def implementation_of(operator: str, argument: str, array: object) -> ModuleType
     TypeError
         The array is of no kind that an implementation works on.
     NotImplementedError
-        It is a CuPy array, and this build has no CUDA kernels.
+        It is on a CUDA device, and `alexnet.cuda` can't be used; the text says why.
     """
     if isinstance(array, np.ndarray):
         return cpu
-    kind = f"{type(array).__module__}.{type(array).__qualname__}".removeprefix("builtins.")
-    if kind.startswith("cupy."):
-        raise NotImplementedError(
-            f"{operator}: {argument} is a CuPy array, but this version of alexnet has no CUDA "
-            f"kernels; pass a NumPy array (cupy.asnumpy({argument}))"
-        )
-    raise TypeError(f"{operator}: {argument} is of type {kind}, expected a numpy.ndarray")
+    if is_on_device(array):
+        obstacle = cuda_obstacle()
+        if obstacle:
+            raise NotImplementedError(
+                f"{operator}: {argument} is on a CUDA device, but {obstacle}; or pass a NumPy array"
+            )
+        return import_module("alexnet.cuda")
+    raise TypeError(
+        f"{operator}: {argument} is of type {type_name(array)}, expected a numpy.ndarray, or an "
+        "array on a CUDA device"
+    )
+
+
+def implementation_on(device: str) -> ModuleType:
+    """Find the module whose operators run on `device`, "cpu" or "cuda".
+
+    Raises
+    ------
+    ValueError
+        It is neither.
+    NotImplementedError
+        It is "cuda", and `alexnet.cuda` can't be used; the text says why.
+    """
+    if device == "cpu":
+        return cpu
+    if device != "cuda":
+        raise ValueError(f"device is {device!r}, expected 'cpu' or 'cuda'")
+    if obstacle := cuda_obstacle():
+        raise NotImplementedError(f"device is 'cuda', but {obstacle}")
+    return import_module("alexnet.cuda")
+
+
+def is_on_device(array: object) -> bool:
+    """Whether `array` is CuPy's, or another that shows its memory on a CUDA device."""
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    device_of = getattr(array, "__dlpack_device__", None)
+    return device_of is not None and device_of()[0] == DLPACK_CUDA
 
 
 def _dispatched(namesake: Callable[P, R]) -> Callable[P, R]:

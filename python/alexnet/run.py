@@ -74,12 +74,13 @@ class Run:
         dataset: Dataset,
         preprocessing: Preprocessing,
         step: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.folder = folder
         self.configuration = configuration
         self.dataset = dataset
         self.preprocessing = preprocessing
-        self.trainer = build_trainer(configuration, dataset, preprocessing, step)
+        self.trainer = build_trainer(configuration, dataset, preprocessing, step, device)
         self.best_accuracy: float | None = None
         self._open_files = ExitStack()
         self._open_files.callback(self.trainer.batches.close)
@@ -93,10 +94,13 @@ class Run:
         configuration: Configuration,
         dataset: Dataset,
         environment: Mapping[str, Any] | None = None,
+        *,
+        device: str = "cpu",
     ) -> Run:
         """Begin a run in `folder`, which is made if it is missing.
 
-        `environment` is recorded in config.json.
+        `environment` is recorded in config.json; `device`, "cpu" or "cuda", is where the network
+        runs, and may be another after a resume.
 
         Raises
         ------
@@ -116,7 +120,7 @@ class Run:
             augment=configuration.augment,
             seed=configuration.seed,
         )
-        run = cls(folder, configuration, dataset, preprocessing)
+        run = cls(folder, configuration, dataset, preprocessing, device=device)
         with run._closed_on_error():
             folder.mkdir(parents=True, exist_ok=True)
             run._open()
@@ -131,6 +135,8 @@ class Run:
         folder: str | os.PathLike[str],
         dataset: Dataset,
         given: Mapping[str, Any] | None = None,
+        *,
+        device: str = "cpu",
     ) -> Run:
         """Go on with the run in `folder` from its last checkpoint.
 
@@ -157,7 +163,7 @@ class Run:
         # It may have been killed before it had saved anything.
         checkpoint = Checkpoint.read(last) if last.exists() else None
         step = 0 if checkpoint is None else checkpoint.step
-        run = cls(folder, configuration, dataset, preprocessing, step)
+        run = cls(folder, configuration, dataset, preprocessing, step, device)
         with run._closed_on_error():
             if checkpoint is not None:
                 run._restore(checkpoint)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from alexnet import _cpu
@@ -12,6 +14,7 @@ __all__ = [
     "available_isas",
     "build_info",
     "cpu_isa",
+    "cuda_obstacle",
     "get_num_threads",
     "has_cuda",
     "set_cpu_isa",
@@ -25,7 +28,7 @@ def build_info() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         **_cpu.build_info(),
-        "cuda": has_cuda(),
+        "cuda": find_spec("alexnet._cuda") is not None,
     }
 
 
@@ -79,5 +82,27 @@ def set_num_threads(threads: int) -> None:
 
 
 def has_cuda() -> bool:
-    """Whether this build has the CUDA kernels. This version has none."""
-    return False
+    """Whether `alexnet.cuda` can be used: CUDA kernels in this build, CuPy, and a device."""
+    return cuda_obstacle() is None
+
+
+def cuda_obstacle() -> str | None:
+    """Why `alexnet.cuda` can't be used, and how to change that; None if it can.
+
+    Only where there are kernels and CuPy is anything of CUDA loaded to find out.
+    """
+    if find_spec("alexnet._cuda") is None:
+        return (
+            "this build of alexnet has no CUDA kernels; to get them, install the CUDA toolkit "
+            "(nvcc, version 12 or 13) and install alexnet again from its sources"
+        )
+    if find_spec("cupy") is None:
+        return (
+            'CuPy is not installed; pip install "alexnet[cuda12]" or "alexnet[cuda13]", by the '
+            "version of CUDA that the driver has"
+        )
+    try:
+        devices = import_module("cupy").cuda.runtime.getDeviceCount()
+    except (RuntimeError, ImportError) as error:  # CuPy's own errors are RuntimeErrors
+        return f"no CUDA device can be used: {error}"
+    return None if devices else "no CUDA device is visible"

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from types import ModuleType
 
 import numpy as np
 
@@ -119,24 +120,26 @@ class Trainer:
         start, waited = perf_counter(), self.batches.waited
         batch = self.batches.next()
         images = self._arrays.from_host(batch.images)
-        labels = self._arrays.from_host(batch.labels)
         if self.schedule is not None:
             self.optimizer.learning_rate = self.schedule(self.steps)
         operators = self.network.implementation
         logits = self.network.forward(images, training=True)
-        loss = float(operators.softmax_cross_entropy(logits, labels))
+        loss = float(operators.softmax_cross_entropy(logits, batch.labels))
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"training: the loss of step {self.steps + 1} is {loss}: "
                 f"{self._first_not_finite() or 'fed by the images themselves'}; {self._hint()}"
             )
-        accuracy = float((logits.argmax(axis=1) == labels).mean())
-        self.network.backward(operators.softmax_cross_entropy_backward(logits, labels))
+        choices = self._arrays.to_host(logits.argmax(axis=1))
+        accuracy = float((choices == batch.labels).mean())
+        self.network.backward(operators.softmax_cross_entropy_backward(logits, batch.labels))
         norms: dict[str, Norms] | None = {} if measure_norms else None
         if norms is None:
             self.optimizer.step()
         else:
-            self.optimizer.step(lambda name, *arrays: norms.update({name: _norms(*arrays)}))
+            self.optimizer.step(
+                lambda name, *arrays: norms.update({name: _norms(operators, *arrays)})
+            )
         return StepResult(
             step=self.steps,
             loss=loss,
@@ -268,14 +271,10 @@ def _finite(array: Array) -> bool:
     return math.isfinite(array.max()) and math.isfinite(array.min())
 
 
-def _norms(weight: Array, gradient: Array, updated: Array) -> Norms:
+def _norms(operators: ModuleType, weight: Array, gradient: Array, updated: Array) -> Norms:
     with np.errstate(all="ignore"):  # of a run that diverges
-        return Norms(*map(_norm, (weight, gradient, updated - weight)))
-
-
-def _norm(array: Array) -> float:
-    flat = array.reshape(-1)
-    return math.sqrt(float(flat @ flat))
+        squares = (operators.l2_loss(array) for array in (weight, gradient, updated - weight))
+        return Norms(*(math.sqrt(2 * float(half)) for half in squares))
 
 
 def _listed(data: Mapping[str, int]) -> str:

@@ -42,17 +42,14 @@ import numpy as np
 from alexnet import _cpu, calls, cpu, odd_shapes, reference
 from alexnet.arrays import Array
 from alexnet.checks import LARGEST_SIZE, check_int
+from alexnet.hosted import CHANGED_IN_PLACE, OPERATORS
 from alexnet.network import Network
 from alexnet.random import Generator
 from alexnet.runtime import cpu_isa, set_cpu_isa
 from alexnet.tolerance import ROUNDING, bounds, relative_error
 from alexnet.variant import Variant
 
-OPERATORS = tuple(name for name in reference.__all__ if name != "conv2d_algorithms")
-CHANGED_IN_PLACE = {
-    "sgd_update": ("parameter", "velocity"),
-    "adam_update": ("parameter", "first_moment", "second_moment"),
-}
+CUDA = "cuda"  # stands where the name of an instruction set stands on the CPU
 NAIVE_MACS = 10**7  # beyond it the naive convolution would take most of the time
 BIAS_STDDEV = 0.1
 
@@ -85,7 +82,10 @@ class Check:
 
 @contextmanager
 def using_isa(name: str) -> Iterator[None]:
-    """Use the kernels of another instruction set for a while."""
+    """Use the kernels of another instruction set of the CPU for a while."""
+    if name == CUDA:
+        yield
+        return
     before = cpu_isa()
     set_cpu_isa(name)
     try:
@@ -97,8 +97,9 @@ def using_isa(name: str) -> Iterator[None]:
 class Comparison:
     """Operators that are compared with the reference whenever they are called.
 
-    `operators` is a module of all of them. It takes float32 arrays and returns the reference's
-    results as float32; what the comparisons found is in `checks`.
+    `kernels` are those of the CPU, for several instruction sets, or of a device, hosted, for the
+    one "cuda". `operators` is a module of all of them. It takes float32 arrays and returns the
+    reference's results as float32; what the comparisons found is in `checks`.
     """
 
     def __init__(self, isas: Sequence[str], kernels: ModuleType = cpu) -> None:
@@ -126,7 +127,7 @@ class Comparison:
     def _compare(
         self, operator: str, arguments: dict[str, Any], outs: tuple[Array, ...]
     ) -> dict[str, Array]:
-        ways = _ways(operator, arguments)
+        ways = _ways(operator, arguments, self._kernels)
         results = tuple(next(iter(ways.values())))
         unwanted = {name for name, out in zip(results, outs, strict=False) if out is None}
         expected = _run(reference, operator, arguments, results)
@@ -149,16 +150,22 @@ class Comparison:
         return expected
 
 
-def _ways(operator: str, arguments: dict[str, Any]) -> dict[str, dict[str, float]]:
+def _ways(
+    operator: str, arguments: dict[str, Any], kernels: ModuleType
+) -> dict[str, dict[str, float]]:
     """Algorithms to compute the call by, with their bounds; one without a name if no choice."""
     if "algorithm" not in arguments:
         return {"": bounds(operator, arguments)}
     shape = getattr(calls, f"check_{operator}")(**arguments)
     direction = operator.removeprefix("conv2d").removeprefix("_") or "forward"
     ways = {}
-    for name in ("auto", *reference.conv2d_algorithms()):
+    algorithms = kernels.conv2d_algorithms()
+    for name in ("auto", *algorithms):
         if name != "naive" or shape.macs < NAIVE_MACS:
-            chosen = _cpu.conv2d_choice(shape, direction) if name == "auto" else name
+            chosen = name
+            if name == "auto":  # of one algorithm there is no choice
+                several = len(algorithms) > 1
+                chosen = _cpu.conv2d_choice(shape, direction) if several else algorithms[0]
             ways[name] = bounds(operator, arguments | {"algorithm": chosen})
     return ways
 

@@ -5,13 +5,17 @@
 
 #include <cstddef>
 
-namespace alexnet::cpu {
+#include "alexnet/cuda_stream.h"
+
+namespace alexnet {
 
 // An array (..., channels) seen as a matrix.
 struct BatchNormShape {
     size_t pixels;  // may be 0
     size_t channels;
 };
+
+namespace cpu {
 
 // y = gamma * (x - mean) / sqrt(variance + epsilon) + beta for each channel, then max(0, y) if
 // `relu`. gamma, beta, mean and variance have `channels` elements. y overlaps nothing.
@@ -34,6 +38,24 @@ void batch_norm_backward(const BatchNormShape& shape, const float* dy, const flo
                          const float* gamma, const float* mean, const float* variance,
                          double epsilon, bool training, float* dx, float* dgamma, float* dbeta);
 
-}  // namespace alexnet::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+// `workspace` is device memory of batch_norm_workspace bytes, aligned to 8.
+size_t batch_norm_workspace(const BatchNormShape& shape);
+void batch_norm_inference(const BatchNormShape& shape, const float* x, const float* gamma,
+                          const float* beta, const float* mean, const float* variance,
+                          double epsilon, bool relu, float* y, Stream stream);
+void batch_norm_training(const BatchNormShape& shape, const float* x, const float* gamma,
+                         const float* beta, double epsilon, bool relu, float* y, float* mean,
+                         float* variance, void* workspace, Stream stream);
+void batch_norm_backward(const BatchNormShape& shape, const float* dy, const float* x,
+                         const float* gamma, const float* mean, const float* variance,
+                         double epsilon, bool training, float* dx, float* dgamma, float* dbeta,
+                         void* workspace, Stream stream);
+
+}  // namespace cuda
+}  // namespace alexnet
 
 #endif  // ALEXNET_BATCH_NORM_H_

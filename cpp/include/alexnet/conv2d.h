@@ -11,6 +11,9 @@
 
 #include <cstddef>
 
+#include "alexnet/cuda_stream.h"
+#include "alexnet/precision.h"
+
 namespace alexnet {
 
 struct Conv2dShape {
@@ -60,6 +63,26 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
                             ConvAlgorithm algorithm, float* dweight, float* dbias);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// The same on the device, as implicit matrix products. `workspace` is device memory, aligned to 16
+// bytes, of as many bytes as the function's namesake says; several calls on one stream may share
+// it.
+size_t conv2d_workspace(const Conv2dShape& shape);
+void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
+            bool relu, Precision precision, float* y, void* workspace, Stream stream);
+
+size_t conv2d_backward_input_workspace(const Conv2dShape& shape);
+void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,
+                           Precision precision, float* dx, void* workspace, Stream stream);
+
+size_t conv2d_backward_weight_workspace(const Conv2dShape& shape);
+void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const float* x,
+                            Precision precision, float* dweight, float* dbias, void* workspace,
+                            Stream stream);
+
+}  // namespace cuda
 }  // namespace alexnet
 
 #endif  // ALEXNET_CONV2D_H_

@@ -5,6 +5,9 @@
 
 #include <cstddef>
 
+#include "alexnet/cuda_stream.h"
+#include "alexnet/precision.h"
+
 namespace alexnet {
 
 struct DenseShape {
@@ -25,6 +28,25 @@ void dense_backward_weight(const DenseShape& shape, const float* dy, const float
                            float* dbias);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// The same on the device. `workspace` is device memory, aligned to 16 bytes, of as many bytes as
+// the function's namesake says; several calls on one stream may share it.
+size_t dense_workspace(const DenseShape& shape);
+void dense(const DenseShape& shape, const float* x, const float* weight, const float* bias,
+           bool relu, Precision precision, float* y, void* workspace, Stream stream);
+
+size_t dense_backward_input_workspace(const DenseShape& shape);
+void dense_backward_input(const DenseShape& shape, const float* dy, const float* weight,
+                          Precision precision, float* dx, void* workspace, Stream stream);
+
+size_t dense_backward_weight_workspace(const DenseShape& shape);
+void dense_backward_weight(const DenseShape& shape, const float* dy, const float* x,
+                           Precision precision, float* dweight, float* dbias, void* workspace,
+                           Stream stream);
+
+}  // namespace cuda
 }  // namespace alexnet
 
 #endif  // ALEXNET_DENSE_H_

@@ -6,13 +6,24 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace alexnet::cpu {
+#include "alexnet/cuda_stream.h"
+
+namespace alexnet {
+namespace cpu {
 
 // y[i] = scale * x[i] where word i of the stream (seed, offset) is at least `threshold`, else 0,
 // i < n. threshold <= 2^32. y may be x. The gradient is the same function of dy.
 void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale,
              const float* x, float* y);
 
-}  // namespace alexnet::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale,
+             const float* x, float* y, Stream stream);
+
+}  // namespace cuda
+}  // namespace alexnet
 
 #endif  // ALEXNET_DROPOUT_H_

@@ -5,7 +5,10 @@
 
 #include <cstddef>
 
-namespace alexnet::cpu {
+#include "alexnet/cuda_stream.h"
+
+namespace alexnet {
+namespace cpu {
 
 // Σ x[i]² / 2, i < n.
 float l2_loss(size_t n, const float* x);
@@ -13,6 +16,16 @@ float l2_loss(size_t n, const float* x);
 // dx = x. They do not overlap.
 void l2_loss_backward(size_t n, const float* x, float* dx);
 
-}  // namespace alexnet::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+// The loss goes to *loss; `workspace` is device memory of l2_loss_workspace bytes.
+size_t l2_loss_workspace(size_t n);
+void l2_loss(size_t n, const float* x, float* loss, void* workspace, Stream stream);
+void l2_loss_backward(size_t n, const float* x, float* dx, Stream stream);
+
+}  // namespace cuda
+}  // namespace alexnet
 
 #endif  // ALEXNET_L2_LOSS_H_

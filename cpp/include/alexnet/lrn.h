@@ -9,6 +9,8 @@
 
 #include <cstddef>
 
+#include "alexnet/cuda_stream.h"
+
 namespace alexnet {
 
 struct LrnParameters {
@@ -26,6 +28,18 @@ void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameter
                   const float* x, bool through_relu, float* dx);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// Three arrays of a pixel fit into the 48 KiB of shared memory that every device has.
+constexpr size_t kMostLrnChannels = 4096;
+
+void lrn(size_t pixels, size_t channels, const LrnParameters& parameters, const float* x, float* y,
+         Stream stream);
+void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameters, const float* dy,
+                  const float* x, bool through_relu, float* dx, Stream stream);
+
+}  // namespace cuda
 }  // namespace alexnet
 
 #endif  // ALEXNET_LRN_H_

@@ -11,6 +11,8 @@
 
 #include <cstddef>
 
+#include "alexnet/cuda_stream.h"
+
 namespace alexnet {
 
 struct Pool2dShape {
@@ -34,6 +36,14 @@ void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float*
                          bool through_relu, float* dx);
 
 }  // namespace cpu
+
+namespace cuda {
+
+void max_pool2d(const Pool2dShape& shape, const float* x, float* y, Stream stream);
+void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float* x,
+                         bool through_relu, float* dx, Stream stream);
+
+}  // namespace cuda
 }  // namespace alexnet
 
 #endif  // ALEXNET_MAX_POOL2D_H_

@@ -6,19 +6,23 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace alexnet::cpu {
+#include "alexnet/cuda_stream.h"
 
-// velocity = momentum * velocity + gradient + weight_decay * parameter
-// parameter -= learning_rate * velocity
-// on n elements of three arrays that do not overlap.
-void sgd_update(size_t n, float* parameter, const float* gradient, float* velocity,
-                double learning_rate, double momentum, double weight_decay);
+namespace alexnet {
 
 // Hyperparameters of Adam as Kingma and Ba name them; step counts from 1.
 struct AdamOptions {
     int64_t step;
     double learning_rate, beta1, beta2, epsilon, weight_decay;
 };
+
+namespace cpu {
+
+// velocity = momentum * velocity + gradient + weight_decay * parameter
+// parameter -= learning_rate * velocity
+// on n elements of three arrays that do not overlap.
+void sgd_update(size_t n, float* parameter, const float* gradient, float* velocity,
+                double learning_rate, double momentum, double weight_decay);
 
 // With g = gradient + weight_decay * parameter:
 // first_moment = beta1 * first_moment + (1 - beta1) * g
@@ -29,6 +33,16 @@ struct AdamOptions {
 void adam_update(size_t n, float* parameter, const float* gradient, float* first_moment,
                  float* second_moment, const AdamOptions& options);
 
-}  // namespace alexnet::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+void sgd_update(size_t n, float* parameter, const float* gradient, float* velocity,
+                double learning_rate, double momentum, double weight_decay, Stream stream);
+void adam_update(size_t n, float* parameter, const float* gradient, float* first_moment,
+                 float* second_moment, const AdamOptions& options, Stream stream);
+
+}  // namespace cuda
+}  // namespace alexnet
 
 #endif  // ALEXNET_OPTIMIZER_H_

@@ -5,7 +5,10 @@
 
 #include <cstddef>
 
-namespace alexnet::cpu {
+#include "alexnet/cuda_stream.h"
+
+namespace alexnet {
+namespace cpu {
 
 // y[i] = max(0, x[i]), i < n. y may be x.
 void relu(size_t n, const float* x, float* y);
@@ -13,6 +16,14 @@ void relu(size_t n, const float* x, float* y);
 // dx[i] = dy[i] where y[i] > 0, else 0. dx may be dy.
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
 
-}  // namespace alexnet::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+void relu(size_t n, const float* x, float* y, Stream stream);
+void relu_backward(size_t n, const float* dy, const float* y, float* dx, Stream stream);
+
+}  // namespace cuda
+}  // namespace alexnet
 
 #endif  // ALEXNET_RELU_H_

@@ -6,7 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace alexnet::cpu {
+#include "alexnet/cuda_stream.h"
+
+namespace alexnet {
+namespace cpu {
 
 // Mean over the rows of logits (batch, classes) of log(Σ_j exp(z_j)) - z_label; 0 for an empty
 // batch. 0 <= labels[i] < classes, classes >= 1.
@@ -17,6 +20,18 @@ float softmax_cross_entropy(size_t batch, size_t classes, const float* logits,
 void softmax_cross_entropy_backward(size_t batch, size_t classes, const float* logits,
                                     const int64_t* labels, float* dlogits);
 
-}  // namespace alexnet::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+// The loss goes to *loss; `workspace` is device memory of softmax_cross_entropy_workspace bytes.
+size_t softmax_cross_entropy_workspace(size_t batch);
+void softmax_cross_entropy(size_t batch, size_t classes, const float* logits, const int64_t* labels,
+                           float* loss, void* workspace, Stream stream);
+void softmax_cross_entropy_backward(size_t batch, size_t classes, const float* logits,
+                                    const int64_t* labels, float* dlogits, Stream stream);
+
+}  // namespace cuda
+}  // namespace alexnet
 
 #endif  // ALEXNET_SOFTMAX_CROSS_ENTROPY_H_

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from alexnet.benchmark import TARGETS, Benchmark, LayerTiming, Timing
+from alexnet.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
 from alexnet.commands.options import (
     add_batch_size,
+    add_device,
     add_json,
     add_parser,
     add_seed,
@@ -55,6 +56,13 @@ def add_parsers(subparsers: Any) -> None:
         help="what is timed (default: both)",
     )
     parser.add_argument("--per-layer", action="store_true", help="also the time of each layer")
+    add_device(parser, "cpu")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help="of the products, tf32 on a CUDA device only (default: float32)",
+    )
     add_threads(parser)
     add_seed(parser, 0)
     add_json(parser)
@@ -64,9 +72,18 @@ def _run(options: argparse.Namespace) -> bool:
     variant = described_variant(options)
     machine = environment()
     threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
-    say(options, f"{variant.name}, batch {options.batch_size}, {machine['isa']}, {threads}")
+    where = f"{machine['isa']}, {threads}"
+    if options.device == "cuda":
+        where = f"{machine['gpu']}, {options.precision}"
+    say(options, f"{variant.name}, batch {options.batch_size}, {where}")
     _print_shapes(options, variant)
-    benchmark = Benchmark(variant, options.batch_size, options.seed)
+    benchmark = Benchmark(
+        variant,
+        options.batch_size,
+        options.seed,
+        device=options.device,
+        precision=options.precision,
+    )
     targets = TARGETS if options.target == "both" else (options.target,)
     timings = [_timed(options, benchmark, target) for target in targets]
     for timing in timings:
@@ -83,6 +100,8 @@ def _run(options: argparse.Namespace) -> bool:
         "batch_size": options.batch_size,
         "burn_in": options.burn_in,
         "seed": options.seed,
+        "device": options.device,
+        "precision": options.precision,
         "environment": machine,
         "targets": {timing.target: timing.figures() for timing in timings},
         "layers": [layer.figures() for layer in layers],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from alexnet import runtime
 from alexnet.commands.options import (
     add_batch_size,
     add_json,
@@ -64,7 +65,7 @@ def _run_info(options: argparse.Namespace) -> bool:
         "threads": threads,
         "compiler": figures["compiler"],
         "sanitizers": "yes" if figures["sanitizers"] else "no",
-        "CUDA": "yes" if figures["cuda"] else "none: this version has no CUDA kernels",
+        "CUDA": figures["gpu"] or f"none: {runtime.cuda_obstacle()}",
         "Python": figures["python"],
         "NumPy": figures["numpy"],
         "processor": figures["processor"],

@@ -7,6 +7,7 @@ import math
 import platform
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,11 +17,11 @@ from alexnet import runtime
 from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, check_number
 from alexnet.console import write_json
 from alexnet.models import VARIANTS, variant_named
+from alexnet.ops import implementation_on
 from alexnet.variant import Variant
 
 Run = Callable[[argparse.Namespace], bool]
 DEFAULT_VARIANT = "tf-tutorial"
-DEVICES = ("auto", "cpu", "cuda")
 LARGEST_SEED = 2**64 - 1
 
 
@@ -104,6 +105,27 @@ def add_seed(parser: argparse.ArgumentParser, default: int) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser, default: str) -> None:
+    """--device auto|cpu|cuda, which becomes cpu or cuda; refused where there is no such device."""
+
+    def parse(text: str) -> str:
+        if text == "auto":
+            return "cuda" if runtime.has_cuda() else "cpu"
+        try:
+            implementation_on(text)
+        except (ValueError, NotImplementedError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    parser.add_argument(
+        "--device",
+        type=parse,
+        default=default,
+        metavar="{auto,cpu,cuda}",
+        help=f"where the kernels run; auto is cuda where there is one (default: {default})",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """--threads N, applied as soon as it is parsed."""
 
@@ -117,25 +139,6 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
         type=parse,
         metavar="N",
         help="threads of the kernels (default: the processors that the process may use)",
-    )
-
-
-def add_device(parser: argparse.ArgumentParser) -> None:
-    """--device D: where the network runs, checked as soon as it is parsed."""
-
-    def parse(text: str) -> str:
-        if text not in DEVICES:
-            raise argparse.ArgumentTypeError(f"{text!r}, expected one of {', '.join(DEVICES)}")
-        if text == "cuda" and not runtime.has_cuda():
-            raise argparse.ArgumentTypeError("'cuda': this version has no CUDA module, use cpu")
-        return text
-
-    parser.add_argument(
-        "--device",
-        type=parse,
-        default="auto",
-        metavar="D",
-        help=f"{', '.join(DEVICES)}; auto is cuda where there is one (default: auto)",
     )
 
 
@@ -180,7 +183,17 @@ def environment() -> dict[str, Any]:
         "threads": runtime.get_num_threads(),
         "numpy": np.__version__,
         "processor": _processor(),
+        "gpu": gpu_name(),
     }
+
+
+def gpu_name() -> str | None:
+    """Name of the current CUDA device; None where `alexnet.cuda` can't be used."""
+    if not runtime.has_cuda():
+        return None
+    cuda = import_module("cupy").cuda
+    name: bytes = cuda.runtime.getDeviceProperties(cuda.Device().id)["name"]
+    return name.decode()
 
 
 def _processor() -> str:

@@ -65,7 +65,7 @@ def add_parsers(subparsers: Any) -> None:
         metavar="N",
         help="steps from one line to the next, off a terminal (default: 1)",
     )
-    add_device(parser)
+    add_device(parser, "auto")
     add_threads(parser)
     add_json(parser)
 
@@ -147,13 +147,14 @@ def _opened(options: argparse.Namespace, dataset: Dataset) -> Run:
     given = {name: getattr(options, name) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     if options.resume is not None:
-        return Run.resume(options.resume, dataset, given)
+        return Run.resume(options.resume, dataset, given, device=options.device)
     folder = options.output or next(
         folder
         for number in itertools.count(1)
         if not (folder := RUNS / f"{given.get('variant', DEFAULTS.variant)}-{number}").exists()
     )
-    return Run.start(folder, Configuration(**given), dataset, environment())
+    configuration = Configuration(**given)
+    return Run.start(folder, configuration, dataset, environment(), device=options.device)
 
 
 @contextmanager

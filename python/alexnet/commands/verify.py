@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
-from alexnet import odd_shapes, runtime
+from alexnet import cpu, odd_shapes, runtime
 from alexnet.commands.options import (
     add_batch_size,
+    add_device,
     add_json,
     add_parser,
     add_seed,
@@ -21,8 +23,10 @@ from alexnet.commands.options import (
     write_figures,
 )
 from alexnet.console import Progress, print_table
+from alexnet.hosted import hosted
+from alexnet.ops import implementation_on
 from alexnet.random import Generator
-from alexnet.verify import Check, Comparison, NetworkVerification, verify_operators
+from alexnet.verify import CUDA, Check, Comparison, NetworkVerification, verify_operators
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -42,6 +46,7 @@ def add_parsers(subparsers: Any) -> None:
         action="append",
         help="instruction set, may be given again (default: all that run here)",
     )
+    add_device(parser, "cpu")
     add_threads(parser)
     add_seed(parser, 0)
     add_json(parser)
@@ -49,8 +54,8 @@ def add_parsers(subparsers: Any) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     variant = described_variant(options)
-    isas = tuple(dict.fromkeys(options.isa or runtime.available_isas()))
-    operators, layers = Comparison(isas), Comparison(isas)
+    isas, kernels = _kernels(options)
+    operators, layers = Comparison(isas, kernels), Comparison(isas, kernels)
     calls = sum(1 for _ in odd_shapes.calls(Generator(options.seed)))
     steps = 2 * len(variant.layers)
     with Progress("odd shapes", calls + steps + len(isas)) as progress:
@@ -61,7 +66,7 @@ def _run(options: argparse.Namespace) -> bool:
         layer_checks = network.layers(progress.advance)
         whole = []
         for isa in isas:
-            whole += network.whole(isa, layer_checks)
+            whole += network.whole(isa, layer_checks, kernels)
             progress.advance(f"network {isa}")
 
     shapes = variant.shapes(options.batch_size)[0]
@@ -88,6 +93,15 @@ def _run(options: argparse.Namespace) -> bool:
     }
     write_figures(options, figures)
     return not failed
+
+
+def _kernels(options: argparse.Namespace) -> tuple[tuple[str, ...], ModuleType]:
+    """Instruction sets, or "cuda" in their place, and the operators that are compared."""
+    if options.device == "cpu":
+        return tuple(dict.fromkeys(options.isa or runtime.available_isas())), cpu
+    if options.isa:
+        raise ValueError("--isa names instruction sets of the CPU, but --device is cuda")
+    return (CUDA,), hosted(implementation_on(options.device))
 
 
 def _print_checks(

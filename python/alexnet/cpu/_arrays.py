@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import ParamSpec, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from alexnet.checks import AnyArray, Shape, check_array, check_out, check_outs
 
-P = ParamSpec("P")
-R = TypeVar("R")
 FloatArray: TypeAlias = npt.NDArray[np.float32]
-
-
-def documented_as(namesake: Callable[..., object]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Give a function the docstring of the reference operator that it implements."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        function.__doc__ = namesake.__doc__
-        return function
-
-    return decorate
 
 
 def as_input(operator: str, argument: str, array: object) -> FloatArray:

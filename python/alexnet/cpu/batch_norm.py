@@ -6,7 +6,8 @@ import numpy as np
 
 from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray
-from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output, make_outputs
+from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
+from alexnet.documentation import documented_as
 
 
 @documented_as(reference.batch_norm)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from alexnet import _cpu, calls, reference
 from alexnet.checks import CONV2D_ALGORITHMS, AnyArray, Size2d
-from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output, make_outputs
+from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
+from alexnet.documentation import documented_as
 from alexnet.shapes import Padding
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray
-from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output
+from alexnet.cpu._arrays import FloatArray, as_input, make_output
+from alexnet.documentation import documented_as
 
 
 @documented_as(reference.lrn)

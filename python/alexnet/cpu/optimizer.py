@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray, check_array, check_separate, check_writeable
-from alexnet.cpu._arrays import FloatArray, as_input, documented_as
+from alexnet.cpu._arrays import FloatArray, as_input
+from alexnet.documentation import documented_as
 
 
 @documented_as(reference.sgd_update)

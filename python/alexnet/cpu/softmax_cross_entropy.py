@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray, check_integer_array
-from alexnet.cpu._arrays import FloatArray, as_input, documented_as, make_output
+from alexnet.cpu._arrays import FloatArray, as_input, make_output
+from alexnet.documentation import documented_as
 
 
 @documented_as(reference.softmax_cross_entropy)

@@ -36,8 +36,9 @@ class Torch(Peer):
     torch.compile, "frozen" the same with the weights as constants, which it may lay out anew.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, device: str = "cpu") -> None:
         torch.set_num_threads(threads)
+        self._device = device
 
     def version(self) -> str:
         return f"PyTorch {torch.__version__}"
@@ -56,7 +57,9 @@ class Torch(Peer):
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
         way, _, layout = mode.partition(" ")
         compiled = _same if way == EAGER else _compiler(freezing=way == FROZEN)
-        tensors = {name: _tensor(name, array, layout) for name, array in operands.items()}
+        tensors = {
+            name: _tensor(name, array, layout).to(self._device) for name, array in operands.items()
+        }
         if isinstance(case, NetworkCase):
             return _network_job(case, tensors, operands, compiled)
         return _layer_job(case, tensors, compiled)
@@ -92,7 +95,7 @@ def _tensor(name: str, array: AnyArray, layout: str) -> Tensor:
 
 def _array(name: str, tensor: Tensor) -> AnyArray:
     """Undo `_tensor`."""
-    array: AnyArray = tensor.detach().numpy()
+    array: AnyArray = tensor.detach().cpu().numpy()
     if array.ndim == 4:
         return array.transpose((2, 3, 1, 0) if _is_weight(name) else (0, 2, 3, 1))
     return array.T if _is_weight(name) else array
@@ -268,7 +271,7 @@ def _network_job(
 
     def outputs(loss: Tensor) -> Arrays:
         after = _arrays(names, tuple(parameters))
-        return {"loss": loss.detach().numpy(), **updates(after, operands)}
+        return {"loss": loss.detach().cpu().numpy(), **updates(after, operands)}
 
     return Job(training_step, outputs)
 

@@ -1,0 +1,102 @@
+// Gradient of a convolution with respect to its input, as implicit matrix products.
+//
+//   dx[n,ih,iw,c] = sum of dy[n,oh,ow,o] · weight[kh,kw,c,o] over all o, and all (oh, ow, kh, kw)
+//   with
+//                   oh·stride_h + kh = ih + top and ow·stride_w + kw = iw + left
+//
+// Along an axis, with a stride, an input at i meets only the taps k ≡ i + pad (mod stride). So dx
+// is cut into phases, the inputs i ≡ phase (mod stride): in one of them all meet the same taps, and
+// neighbours, `stride` apart, meet neighbours of dy. Each phase is a product of its own: rows of C
+// are its pixels, columns the input channels of a group, and the depth runs over its taps, from the
+// last output backwards, and the output channels of the group. Stride 1 has one phase, all of dx.
+// A phase without taps has depth 0, which writes its zeros.
+//
+// Cost: 2 · outputs · window FLOP (taps beyond the border of dy count: they are multiplied as
+// zeros);
+//   dy, weight and dx once through memory. Bound: arithmetic.
+// Numerics: where a tap lies beyond the border, a weight that is not finite gives NaN (0 · weight).
+
+#include "conv2d_windows.cuh"
+
+namespace alexnet::cuda {
+namespace {
+
+// One phase along one axis.
+struct Phase {
+    size_t first, stride;    // inputs first, first + stride, …
+    size_t inputs;           // how many
+    size_t first_tap, taps;  // taps first_tap, first_tap + stride, …
+    size_t output;           // that the first input meets with the first tap
+
+    Phase(size_t phase, size_t stride, size_t pad, size_t size, size_t kernel)
+        : first(phase),
+          stride(stride),
+          inputs(ceil_div(size - phase, stride)),
+          first_tap((phase + pad) % stride),
+          taps(first_tap < kernel ? ceil_div(kernel - first_tap, stride) : 0),
+          output((phase + pad) / stride) {}
+};
+
+struct PhaseProduct {
+    Phase h, w;
+    size_t m, depth;
+
+    PhaseProduct(const Conv2dShape& s, size_t phase_h, size_t phase_w)
+        : h(phase_h, s.stride_height, s.pad_top, s.in_height, s.kernel_height),
+          w(phase_w, s.stride_width, s.pad_left, s.in_width, s.kernel_width),
+          m(s.batch * h.inputs * w.inputs),
+          depth(h.taps * w.taps * s.group_out()) {}
+};
+
+template <class Use>
+void for_each_phase(const Conv2dShape& s, Use use) {
+    for (size_t h = 0; h < std::min(s.stride_height, s.in_height); ++h) {
+        for (size_t w = 0; w < std::min(s.stride_width, s.in_width); ++w) {
+            use(PhaseProduct(s, h, w));
+        }
+    }
+}
+
+}  // namespace
+
+size_t conv2d_backward_input_workspace(const Conv2dShape& s) {
+    size_t bytes = 0;  // the phases run one after the other
+    for_each_phase(s, [&](const PhaseProduct& phase) {
+        bytes = std::max(bytes, product_workspace(Layer::kConvolution, phase.m, s.group_in(),
+                                                  phase.depth, s.groups));
+    });
+    return bytes;
+}
+
+void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* weight,
+                           Precision precision, float* dx, void* workspace, Stream stream) {
+    if (s.batch == 0) return;
+    gemm_index(s.batch * s.out_height * s.out_width);
+    gemm_index(s.in_height + s.pad_top);
+    gemm_index(s.in_width + s.pad_left);
+    const bool vectors = has_vectors(dy, s.group_out()) && has_vectors(weight, s.group_out());
+    const size_t pixel = s.group_in() * s.out_channels;  // of weight
+    for_each_phase(s, [&](const PhaseProduct& phase) {
+        const auto& [h, w, m, depth] = phase;
+        const Divisor taps_across(std::max<size_t>(1, w.taps)), tap_channels(s.group_out());
+        const size_t first_tap = depth > 0 ? h.first_tap * s.kernel_width + w.first_tap : 0;
+        const Product<WindowRows, PhaseWeights, PhaseRows> p{
+            {{dy, coordinate(s.out_height), coordinate(s.out_width), s.out_channels,
+              Divisor(h.inputs), Divisor(w.inputs), 1, 1, coordinate(h.output),
+              coordinate(w.output), -1, taps_across, tap_channels}},
+            {weight + first_tap * pixel, s.out_channels, h.stride * s.kernel_width * pixel,
+             w.stride * pixel, taps_across, tap_channels},
+            {s.in_height, s.in_width, s.in_channels, Divisor(h.inputs), Divisor(w.inputs), h.stride,
+             w.stride, h.first, w.first},
+            gemm_index(m),
+            gemm_index(s.group_in()),
+            gemm_index(depth),
+            dx,
+            nullptr,
+            false};
+        run_product<Layer::kConvolution>(p, s.groups, precision, vectors, vectors, workspace,
+                                         stream);
+    });
+}
+
+}  // namespace alexnet::cuda

@@ -1,0 +1,79 @@
+// Dense layer and its gradients as tile products (tile_gemm.cuh).
+//
+//   y[b,o]  = act(bias[o] + sum over i of x[b,i] · weight[i,o])
+//   dx[b,i] = sum over o of dy[b,o] · weight[i,o]
+//   dweight[i,o] = sum over b of x[b,i] · dy[b,o]         dbias[o] = sum over b of dy[b,o]
+//
+// Cost, each: 2 · batch · in · out FLOP and 4 · in · out bytes for the weights, once: batch / 2
+// FLOP a byte. An H100 does 60 / 3.35 = 18 FLOP of float32 in the time of a byte: memory is the
+// bound up to a batch of 36. Splits (gemm_launch.cuh) bring small batches to all multiprocessors.
+
+#include "alexnet/dense.h"
+#include "column_sums.cuh"
+#include "gemm_launch.cuh"
+
+namespace alexnet::cuda {
+
+size_t dense_workspace(const DenseShape& s) {
+    return product_workspace(Layer::kDense, s.batch, s.out_features, s.in_features, 1);
+}
+
+void dense(const DenseShape& s, const float* x, const float* weight, const float* bias, bool relu,
+           Precision precision, float* y, void* workspace, Stream stream) {
+    if (s.batch == 0) return;
+    Product<MatrixOperand<true>, MatrixOperand<false>, MatrixRows> p{{x, s.in_features, 0},
+                                                                     {weight, s.out_features, 0},
+                                                                     {s.out_features},
+                                                                     gemm_index(s.batch),
+                                                                     gemm_index(s.out_features),
+                                                                     gemm_index(s.in_features),
+                                                                     y,
+                                                                     bias,
+                                                                     relu};
+    run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
+                               has_vectors(weight, s.out_features), workspace, stream);
+}
+
+size_t dense_backward_input_workspace(const DenseShape& s) {
+    return product_workspace(Layer::kDense, s.batch, s.in_features, s.out_features, 1);
+}
+
+void dense_backward_input(const DenseShape& s, const float* dy, const float* weight,
+                          Precision precision, float* dx, void* workspace, Stream stream) {
+    if (s.batch == 0) return;
+    Product<MatrixOperand<true>, MatrixOperand<true>, MatrixRows> p{{dy, s.out_features, 0},
+                                                                    {weight, s.out_features, 0},
+                                                                    {s.in_features},
+                                                                    gemm_index(s.batch),
+                                                                    gemm_index(s.in_features),
+                                                                    gemm_index(s.out_features),
+                                                                    dx,
+                                                                    nullptr,
+                                                                    false};
+    run_product<Layer::kDense>(p, 1, precision, has_vectors(dy, s.out_features),
+                               has_vectors(weight, s.out_features), workspace, stream);
+}
+
+size_t dense_backward_weight_workspace(const DenseShape& s) {
+    return std::max(product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1),
+                    column_sums_workspace(s.batch, s.out_features));
+}
+
+void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
+                           Precision precision, float* dweight, float* dbias, void* workspace,
+                           Stream stream) {
+    column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
+    Product<MatrixOperand<false>, MatrixOperand<false>, MatrixRows> p{{x, s.in_features, 0},
+                                                                      {dy, s.out_features, 0},
+                                                                      {s.out_features},
+                                                                      gemm_index(s.in_features),
+                                                                      gemm_index(s.out_features),
+                                                                      gemm_index(s.batch),
+                                                                      dweight,
+                                                                      nullptr,
+                                                                      false};
+    run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
+                               has_vectors(dy, s.out_features), workspace, stream);
+}
+
+}  // namespace alexnet::cuda

@@ -1,0 +1,127 @@
+// What kernels use of the device beyond plain C++. All of it stands here, so that the emulation
+// (tests/cuda_emulation) can provide the same functions on the host.
+//
+// Shared memory is always dynamic: its size is an argument of the launch, which lets the emulation
+// guard its bounds and fill it with NaN before each block.
+
+#ifndef ALEXNET_CUDA_DEVICE_CUH_
+#define ALEXNET_CUDA_DEVICE_CUH_
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#ifdef ALEXNET_CUDA_EMULATION
+#include "device_emulation.h"
+#else
+
+namespace alexnet::cuda {
+
+// The block's shared memory, aligned to 16 bytes.
+template <typename T>
+__device__ __forceinline__ T* dynamic_shared() {
+    extern __shared__ __align__(16) unsigned char dynamic_shared_memory[];
+    return reinterpret_cast<T*>(dynamic_shared_memory);
+}
+
+// --- asynchronous copies from global to shared memory (Ampere on; before, plain copies) ----------
+//
+// Of `valid` false the target becomes zero and the source, which has to be an address of global
+// memory all the same, is not read. Copies since the last commit form a group; wait<n> returns when
+// all groups but the last n have arrived for this thread, others need a barrier after it.
+
+__device__ __forceinline__ unsigned shared_address(const void* pointer) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
+}
+
+// 16 bytes, both sides aligned to as many.
+__device__ __forceinline__ void cp_async16(float* shared, const float* global, bool valid) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(valid ? 16 : 0)
+                 : "memory");
+#else
+    *reinterpret_cast<float4*>(shared) =
+        valid ? *reinterpret_cast<const float4*>(global) : make_float4(0, 0, 0, 0);
+#endif
+}
+
+__device__ __forceinline__ void cp_async4(float* shared, const float* global, bool valid) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(valid ? 4 : 0)
+                 : "memory");
+#else
+    *shared = valid ? *global : 0.0f;
+#endif
+}
+
+__device__ __forceinline__ void cp_async_commit() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;\n" ::: "memory");
+#endif
+}
+
+template <int n>
+__device__ __forceinline__ void cp_async_wait() {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;\n" ::"n"(n) : "memory");
+#endif
+}
+
+// --- tensor cores --------------------------------------------------------------------------------
+
+// The bits of x rounded to 10 bits of mantissa, ties away from zero.
+__device__ __forceinline__ uint32_t to_tf32(float x) {
+    uint32_t bits = __float_as_uint(x);
+#if __CUDA_ARCH__ >= 800
+    asm("cvt.rna.tf32.f32 %0, %1;\n" : "=r"(bits) : "f"(x));
+#endif
+    return bits;
+}
+
+// d += a · b of 16 × 8 by 8 × 8, together by the lanes of a warp (Ampere and newer). With
+// q = lane / 4 and c = lane % 4 a lane holds
+//   a: (q, c), (q + 8, c), (q, c + 4), (q + 8, c + 4)      b: (c, q), (c + 4, q)
+//   d: (q, 2c), (q, 2c + 1), (q + 8, 2c), (q + 8, 2c + 1)
+__device__ __forceinline__ void mma_tf32(float (&d)[4], const uint32_t (&a)[4],
+                                         const uint32_t (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};\n"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    __trap();  // the launcher refuses tf32 on older devices
+#endif
+}
+
+}  // namespace alexnet::cuda
+
+#endif  // ALEXNET_CUDA_EMULATION
+
+namespace alexnet::cuda {
+
+__host__ __device__ inline bool is_aligned16(const void* pointer) {
+    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+}
+
+// --- warps ---------------------------------------------------------------------------------------
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffff;
+
+// Sum over the lanes of a warp, in every lane, by a fixed tree.
+template <typename T>
+__device__ __forceinline__ T warp_sum(T value) {
+#pragma unroll
+    for (int distance = kWarp / 2; distance > 0; distance /= 2) {
+        value += __shfl_xor_sync(kAllLanes, value, distance);
+    }
+    return value;
+}
+
+}  // namespace alexnet::cuda
+
+#endif  // ALEXNET_CUDA_DEVICE_CUH_

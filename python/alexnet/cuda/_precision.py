@@ -1,0 +1,48 @@
+"""The arithmetic that the products of convolutions and dense layers are asked to use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import cupy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PRECISIONS = ("float32", "tf32")
+FIRST_WITH_TF32 = 80  # compute capability: Ampere
+
+PARAMETER = """\
+    precision : "float32" or "tf32"
+        "float32": fused multiply-adds, exact but for the last rounding of each. "tf32": the tensor
+        cores of Ampere and newer devices, which round both operands to 10 bits of mantissa, for a
+        relative L2 error of 3e-4; runs of channels or features that are no multiple of 4 stay with
+        float32, but for the channels of x in a convolution.
+"""
+
+
+def documented_with_precision(
+    namesake: Callable[..., object],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a function the docstring of the reference operator, with `precision` before `out`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        before, out, after = (namesake.__doc__ or "").partition("    out : ")
+        function.__doc__ = before + PARAMETER + out + after
+        return function
+
+    return decorate
+
+
+def is_tf32(operator: str, precision: str) -> bool:
+    """Check `precision`, and that the current device has it; whether it is "tf32"."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"{operator}: precision is {precision!r}, expected one of {PRECISIONS}")
+    capability = cupy.cuda.Device().compute_capability
+    if precision == "tf32" and int(capability) < FIRST_WITH_TF32:
+        raise ValueError(
+            f"{operator}: precision is 'tf32', which the current device, of compute capability "
+            f"{capability}, does not have; use 'float32'"
+        )
+    return precision == "tf32"

@@ -1,0 +1,42 @@
+"""Dropout on a CUDA device; see `alexnet.reference.dropout`."""
+
+from __future__ import annotations
+
+from alexnet import _cuda, calls, reference
+from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
+from alexnet.documentation import documented_as
+
+
+@documented_as(reference.dropout)
+def dropout(
+    x: DeviceArray,
+    *,
+    rate: float = 0.5,
+    seed: int = 0,
+    offset: int = 0,
+    out: DeviceArray | None = None,
+) -> DeviceArray:
+    return _dropout("dropout", "x", x, rate, seed, offset, out)
+
+
+@documented_as(reference.dropout_backward)
+def dropout_backward(
+    dy: DeviceArray,
+    *,
+    rate: float = 0.5,
+    seed: int = 0,
+    offset: int = 0,
+    out: DeviceArray | None = None,
+) -> DeviceArray:
+    return _dropout("dropout_backward", "dy", dy, rate, seed, offset, out)
+
+
+def _dropout(
+    operator: str, argument: str, array: object, rate: float, seed: int, offset: int, out: object
+) -> DeviceArray:
+    """Mask and scale `array`: what dropout does to x and its gradient to dy."""
+    x = as_input(operator, argument, array)
+    threshold = calls.check_dropout(operator, rate, seed, offset)
+    y = make_output(operator, "out", out, x.shape, {argument: x}, may_be=argument)
+    _cuda.dropout(x, seed, offset, threshold, 1 / (1 - float(rate)), y, stream())
+    return y

@@ -1,0 +1,47 @@
+"""Max-pooling on a CUDA device; see `alexnet.reference.max_pool2d`."""
+
+from __future__ import annotations
+
+from alexnet import _cuda, calls, reference
+from alexnet.checks import Size2d
+from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
+from alexnet.documentation import documented_as
+from alexnet.shapes import Padding
+
+
+@documented_as(reference.max_pool2d)
+def max_pool2d(
+    x: DeviceArray,
+    *,
+    window: Size2d = 3,
+    stride: Size2d = 2,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    out: DeviceArray | None = None,
+) -> DeviceArray:
+    x = as_input("max_pool2d", "x", x)
+    shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
+    y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x})
+    _cuda.max_pool2d(shape, x, y, stream())
+    return y
+
+
+@documented_as(reference.max_pool2d_backward)
+def max_pool2d_backward(
+    dy: DeviceArray,
+    x: DeviceArray,
+    *,
+    window: Size2d = 3,
+    stride: Size2d = 2,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    through_relu: bool = False,
+    out: DeviceArray | None = None,
+) -> DeviceArray:
+    operator = "max_pool2d_backward"
+    dy = as_input(operator, "dy", dy)
+    x = as_input(operator, "x", x)
+    shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
+    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
+    _cuda.max_pool2d_backward(shape, dy, x, through_relu, dx, stream())
+    return dx

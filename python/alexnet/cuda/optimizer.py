@@ -1,0 +1,55 @@
+"""SGD and Adam updates on a CUDA device; see `alexnet.reference.optimizer`."""
+
+from __future__ import annotations
+
+from alexnet import _cuda, calls, reference
+from alexnet.cuda._arrays import DeviceArray, as_input, as_state, check_in_place, stream
+from alexnet.documentation import documented_as
+
+
+@documented_as(reference.sgd_update)
+def sgd_update(
+    parameter: DeviceArray,
+    gradient: DeviceArray,
+    velocity: DeviceArray,
+    *,
+    learning_rate: float,
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> None:
+    operator = "sgd_update"
+    state = as_state(operator, {"parameter": parameter, "velocity": velocity})
+    slope = as_input(operator, "gradient", gradient)
+    parameter, velocity = state.values()
+    calls.check_sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay)
+    check_in_place(operator, state, slope)
+    _cuda.sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay, stream())
+
+
+@documented_as(reference.adam_update)
+def adam_update(
+    parameter: DeviceArray,
+    gradient: DeviceArray,
+    first_moment: DeviceArray,
+    second_moment: DeviceArray,
+    *,
+    step: int,
+    learning_rate: float = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> None:
+    operator = "adam_update"
+    given = {
+        "parameter": parameter,
+        "first_moment": first_moment,
+        "second_moment": second_moment,
+    }
+    state = as_state(operator, given)
+    slope = as_input(operator, "gradient", gradient)
+    parameter, first_moment, second_moment = state.values()
+    rates = (learning_rate, beta1, beta2, epsilon, weight_decay)
+    calls.check_adam_update(parameter, slope, first_moment, second_moment, step, *rates)
+    check_in_place(operator, state, slope)
+    _cuda.adam_update(parameter, slope, first_moment, second_moment, step, *rates, stream())

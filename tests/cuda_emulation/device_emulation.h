@@ -1,0 +1,60 @@
+// Host versions of what cpp/cuda/device.cuh does in PTX.
+
+#ifndef ALEXNET_CUDA_EMULATION_DEVICE_EMULATION_H_
+#define ALEXNET_CUDA_EMULATION_DEVICE_EMULATION_H_
+
+#include <cuda_runtime.h>
+
+namespace alexnet::cuda {
+
+template <typename T>
+T* dynamic_shared() {
+    return static_cast<T*>(emulation::shared_memory());
+}
+
+inline void cp_async16(float* shared, const float* global, bool valid) {
+    emulation::start_copy(shared, valid ? global : nullptr, 16);
+}
+inline void cp_async4(float* shared, const float* global, bool valid) {
+    emulation::start_copy(shared, valid ? global : nullptr, 4);
+}
+inline void cp_async_commit() { emulation::commit_copies(); }
+template <int n>
+void cp_async_wait() {
+    emulation::wait_for_copies(n);
+}
+
+inline uint32_t to_tf32(float x) {
+    const uint32_t bits = __float_as_uint(x);
+    return std::isfinite(x) ? (bits + 0x1000) & 0xffffe000 : bits;
+}
+
+// The layout of fragments is that of mma.m16n8k8 in the PTX manual: element (row, column) of a, b
+// and d is looked up in the lane and register that hold it.
+inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                     const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    struct Operands {
+        uint32_t a[4], b[2];
+    } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    const unsigned char* lanes = emulation::deposit(0xffffffff, &mine, sizeof mine, {file, line});
+    const auto element = [&](int lane, size_t word) {  // the 13 lowest bits are ignored
+        uint32_t bits;
+        std::memcpy(&bits, lanes + lane * emulation::kLaneBytes + word * sizeof bits, sizeof bits);
+        return __uint_as_float(bits & 0xffffe000);
+    };
+    for (int i = 0; i < 4; ++i) {
+        const int row = emulation::lane() / 4 + i / 2 * 8;
+        const int column = emulation::lane() % 4 * 2 + i % 2;
+        float sum = d[i];
+        for (int k = 0; k < 8; ++k) {
+            const float left = element(row % 8 * 4 + k % 4, row / 8 + k / 4 * 2);
+            const float right = element(column * 4 + k % 4, 4 + k / 4);
+            sum += left * right;  // exact products: 11 by 11 bits of mantissa
+        }
+        d[i] = sum;
+    }
+}
+
+}  // namespace alexnet::cuda
+
+#endif  // ALEXNET_CUDA_EMULATION_DEVICE_EMULATION_H_

@@ -1,0 +1,328 @@
+// The scheduler of the emulation: fibers on stacks of their own, switched by ucontext.
+
+#include "emulation.h"
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+namespace emulation {
+namespace {
+
+constexpr unsigned kWarp = 32;
+constexpr size_t kStackBytes = 256 * 1024;
+constexpr unsigned char kPoison = 0xff;  // four of them are a NaN
+#ifdef __SANITIZE_ADDRESS__
+constexpr size_t kMargin = 0;  // the sanitizer guards what surrounds an allocation
+#else
+constexpr size_t kMargin = 256;  // bytes after shared memory that nobody may write
+#endif
+
+struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+};
+using Memory = std::unique_ptr<unsigned char, Free>;
+
+Memory allocate(size_t bytes) {
+    return Memory(static_cast<unsigned char*>(std::aligned_alloc(16, (bytes + 15) / 16 * 16)));
+}
+
+struct Copy {
+    void* target;
+    const void* source;
+    size_t bytes;
+};
+
+enum class State { kReady, kAtBarrier, kInWarp, kEnded };
+
+struct Fiber {
+    dim3 index;
+    unsigned number;  // the same, counted
+    State state = State::kReady;
+    Place place = {};                      // where it waits
+    unsigned mask = 0;                     // for which lanes
+    unsigned char deposit[kLaneBytes];     // with which value
+    std::deque<std::vector<Copy>> copies;  // groups; the last one is open
+    Memory stack;
+    ucontext_t context;
+    void* fake_stack = nullptr;  // the address sanitizer's
+};
+
+bool same(Place a, Place b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+
+std::string text(Place place) {
+    const char* slash = std::strrchr(place.file, '/');
+    return std::string(slash ? slash + 1 : place.file) + ":" + std::to_string(place.line);
+}
+
+std::vector<Memory> spare_stacks;
+
+class Block {
+  public:
+    Block(const Launch& launch, const std::function<void()>& body, std::mt19937_64& order)
+        : body_(body),
+          order_(order),
+          shared_bytes_(launch.shared_bytes),
+          shared_(allocate(launch.shared_bytes + kMargin)),
+          fibers_(size_t{launch.block.x} * launch.block.y * launch.block.z),
+          received_((fibers_.size() + kWarp - 1) / kWarp * kWarp * kLaneBytes) {
+        for (unsigned i = 0; i < fibers_.size(); ++i) {
+            fibers_[i].number = i;
+            fibers_[i].index = {i % launch.block.x, i / launch.block.x % launch.block.y,
+                                i / launch.block.x / launch.block.y};
+            if (spare_stacks.empty()) spare_stacks.push_back(allocate(kStackBytes));
+            fibers_[i].stack = std::move(spare_stacks.back());
+            spare_stacks.pop_back();
+        }
+    }
+    ~Block() {  // stacks that were left in the middle of something are not used again
+        for (Fiber& fiber : fibers_) {
+            if (fiber.state == State::kEnded) spare_stacks.push_back(std::move(fiber.stack));
+        }
+    }
+
+    // Run one block of the grid; the fault that ended it, or nothing.
+    std::string run() {
+        std::memset(shared_.get(), kPoison, shared_bytes_ + kMargin);
+        std::vector<Fiber*> ready;
+        for (Fiber& fiber : fibers_) {
+            start(fiber);
+            ready.push_back(&fiber);
+        }
+        while (!ready.empty()) {
+            std::shuffle(ready.begin(), ready.end(), order_);
+            for (Fiber* fiber : ready) {
+                resume(*fiber);
+                if (!fault_.empty()) return fault_;
+            }
+            ready = released();
+        }
+        for (size_t i = 0; i < kMargin; ++i) {
+            if (shared_.get()[shared_bytes_ + i] != kPoison) fault_ = "write past shared memory";
+        }
+        return fault_;
+    }
+
+    Fiber& current() { return *current_; }
+    void* shared() { return shared_.get(); }
+    const unsigned char* received(unsigned warp) { return &received_[warp * kWarp * kLaneBytes]; }
+
+    // Let the scheduler go on; returns when it comes back to the running fiber.
+    void leave(State state) {
+        Fiber& fiber = *current_;
+        fiber.state = state;
+#ifdef __SANITIZE_ADDRESS__
+        void** save = state == State::kEnded ? nullptr : &fiber.fake_stack;
+        __sanitizer_start_switch_fiber(save, scheduler_stack_, scheduler_stack_bytes_);
+#endif
+        swapcontext(&fiber.context, &scheduler_);
+#ifdef __SANITIZE_ADDRESS__
+        __sanitizer_finish_switch_fiber(fiber.fake_stack, nullptr, nullptr);
+#endif
+    }
+    void fail(const std::string& message) {
+        fault_ = message;
+        leave(State::kReady);  // for good
+    }
+
+  private:
+    static void enter();
+    void start(Fiber& fiber) {
+        fiber.copies.assign(1, {});
+        fiber.state = State::kReady;
+        fiber.fake_stack = nullptr;
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.get();
+        fiber.context.uc_stack.ss_size = kStackBytes;
+        makecontext(&fiber.context, &Block::enter, 0);
+    }
+    void resume(Fiber& fiber) {
+        current_ = &fiber;
+        threadIdx = fiber.index;
+#ifdef __SANITIZE_ADDRESS__
+        void* fake_stack;
+        __sanitizer_start_switch_fiber(&fake_stack, fiber.stack.get(), kStackBytes);
+#endif
+        swapcontext(&scheduler_, &fiber.context);
+#ifdef __SANITIZE_ADDRESS__
+        __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
+#endif
+    }
+
+    // Those that can go on, after all have ended or wait. Nobody, and a fault: they never will.
+    std::vector<Fiber*> released() {
+        std::vector<Fiber*> result;
+        size_t ended = 0, at_barrier = 0;
+        for (Fiber& fiber : fibers_) {
+            ended += fiber.state == State::kEnded;
+            at_barrier += fiber.state == State::kAtBarrier;
+            if (fiber.state == State::kInWarp && lanes_are_here(fiber)) result.push_back(&fiber);
+        }
+        if (result.empty() && at_barrier == fibers_.size()) {
+            for (Fiber& fiber : fibers_) {
+                if (!same(fiber.place, fibers_[0].place)) {
+                    fault_ = "threads of a block wait at different barriers: " + text(fiber.place) +
+                             " and " + text(fibers_[0].place);
+                }
+                result.push_back(&fiber);
+            }
+        }
+        if (result.empty() && ended < fibers_.size()) fault_ = stuck();
+        if (!fault_.empty()) return {};
+        for (Fiber* fiber : result) {
+            if (fiber->state == State::kInWarp) {
+                std::memcpy(&received_[fiber->number * kLaneBytes], fiber->deposit, kLaneBytes);
+            }
+        }
+        for (Fiber* fiber : result) fiber->state = State::kReady;
+        return result;
+    }
+
+    bool lanes_are_here(const Fiber& fiber) const {
+        const unsigned first = fiber.number / kWarp * kWarp;
+        for (unsigned lane = 0; lane < kWarp; ++lane) {
+            if ((fiber.mask >> lane & 1) == 0) continue;
+            if (first + lane >= fibers_.size()) return false;
+            const Fiber& other = fibers_[first + lane];
+            if (other.state != State::kInWarp || other.mask != fiber.mask) return false;
+            if (!same(other.place, fiber.place)) return false;
+        }
+        return (fiber.mask >> fiber.number % kWarp & 1) != 0;
+    }
+
+    std::string stuck() const {
+        for (const Fiber& fiber : fibers_) {
+            if (fiber.state == State::kInWarp) {
+                return "not all lanes of the mask come to " + text(fiber.place);
+            }
+        }
+        for (const Fiber& fiber : fibers_) {
+            if (fiber.state == State::kAtBarrier) {
+                return "not all threads of the block come to the barrier at " + text(fiber.place);
+            }
+        }
+        return "nothing waits";  // unreachable
+    }
+
+    const std::function<void()>& body_;
+    std::mt19937_64& order_;
+    size_t shared_bytes_;
+    Memory shared_;
+    std::vector<Fiber> fibers_;
+    std::vector<unsigned char> received_;  // of each thread, in its warp's last exchange
+    Fiber* current_ = nullptr;
+    ucontext_t scheduler_;
+    const void* scheduler_stack_ = nullptr;
+    size_t scheduler_stack_bytes_ = 0;
+    std::string fault_;
+};
+
+std::mutex one_launch;
+std::mt19937_64 generator(1);
+Block* running = nullptr;
+std::string fault;
+
+void Block::enter() {
+    Block& block = *running;
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack_,
+                                    &block.scheduler_stack_bytes_);
+#endif
+    block.body_();
+    block.leave(State::kEnded);
+}
+
+}  // namespace
+
+int lane() { return static_cast<int>(running->current().number % kWarp); }
+void* shared_memory() { return running->shared(); }
+void set_seed(uint64_t seed) { generator.seed(seed); }
+const char* last_fault() { return fault.c_str(); }
+
+bool is_possible(const Launch& launch) {
+    const auto outside = [](dim3 size, unsigned x, unsigned y, unsigned z) {
+        return size.x == 0 || size.y == 0 || size.z == 0 || size.x > x || size.y > y || size.z > z;
+    };
+    const dim3 b = launch.block;
+    return !outside(launch.grid, 0x7fffffff, 0xffff, 0xffff) && !outside(b, 1024, 1024, 64) &&
+           size_t{b.x} * b.y * b.z <= 1024 && launch.shared_bytes <= kMostShared;
+}
+
+bool run(const Launch& launch, const std::function<void()>& body) {
+    const std::lock_guard<std::mutex> lock(one_launch);
+    Block block(launch, body, generator);
+    running = &block;
+    blockDim = launch.block;
+    gridDim = launch.grid;
+    fault.clear();
+    std::vector<size_t> order(size_t{launch.grid.x} * launch.grid.y * launch.grid.z);
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::shuffle(order.begin(), order.end(), generator);
+    for (const size_t number : order) {
+        const size_t line = number / launch.grid.x;
+        blockIdx = {static_cast<unsigned>(number % launch.grid.x),
+                    static_cast<unsigned>(line % launch.grid.y),
+                    static_cast<unsigned>(line / launch.grid.y)};
+        fault = block.run();
+        if (!fault.empty()) break;
+    }
+    running = nullptr;
+    return fault.empty();
+}
+
+void wait_for_block(Place place) {
+    running->current().place = place;
+    running->leave(State::kAtBarrier);
+}
+
+void wait_for_warp(unsigned mask, Place place) { deposit(mask, nullptr, 0, place); }
+
+const unsigned char* deposit(unsigned mask, const void* value, size_t size, Place place) {
+    Fiber& fiber = running->current();
+    fiber.place = place;
+    fiber.mask = mask;
+    if (size > 0) std::memcpy(fiber.deposit, value, size);
+    running->leave(State::kInWarp);
+    return running->received(fiber.number / kWarp);
+}
+
+void start_copy(void* target, const void* source, size_t bytes) {
+    const auto misaligned = [&](const void* p) { return reinterpret_cast<uintptr_t>(p) % bytes; };
+    if (misaligned(target) || misaligned(source)) {
+        running->fail("asynchronous copy of " + std::to_string(bytes) + " bytes is not aligned");
+    }
+    std::memset(target, kPoison, bytes);
+    running->current().copies.back().push_back({target, source, bytes});
+}
+
+void commit_copies() { running->current().copies.emplace_back(); }
+
+void wait_for_copies(int groups) {
+    auto& copies = running->current().copies;
+    for (; copies.size() > static_cast<size_t>(groups) + 1; copies.pop_front()) {
+        for (const Copy& copy : copies.front()) {
+            if (copy.source) {
+                std::memcpy(copy.target, copy.source, copy.bytes);
+            } else {
+                std::memset(copy.target, 0, copy.bytes);
+            }
+        }
+    }
+}
+
+}  // namespace emulation

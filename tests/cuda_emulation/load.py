@@ -1,0 +1,54 @@
+"""Build the emulated `alexnet._cuda` and put it, with the stand-in for CuPy, where imports look."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent.parent / "build" / "cuda_emulation"
+
+
+def build(folder: Path = BUILD, *options: str) -> Path:
+    """Compile what has changed; the module's path. RuntimeError if it does not compile."""
+    configure = ["cmake", "-S", str(HERE), "-B", str(folder), "-G", "Ninja", *options]
+    configure += [f"-DPython_EXECUTABLE={sys.executable}", f"-Dpybind11_DIR={_pybind11()}"]
+    for command in (configure, ["cmake", "--build", str(folder)]):
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} failed:\n{run.stdout}{run.stderr}")
+    return next(folder.glob("_cuda.*.so"))
+
+
+def _pybind11() -> str:
+    import pybind11
+
+    return pybind11.get_cmake_dir()
+
+
+def load(module: Path) -> ModuleType:
+    """Import the emulated module as `alexnet._cuda`, and its `cupy`."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
+        del sys.modules[name]  # CuPy itself, where it is installed without a device
+    sys.path.insert(0, str(HERE))
+    specification = importlib.util.spec_from_file_location("alexnet._cuda", module)
+    assert specification is not None
+    assert specification.loader is not None
+    loaded = importlib.util.module_from_spec(specification)
+    sys.modules["alexnet._cuda"] = loaded
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+def path() -> Path:
+    """`ALEXNET_EMULATED_CUDA`, else a fresh build."""
+    given = os.environ.get("ALEXNET_EMULATED_CUDA")
+    return Path(given) if given else build()
+
+
+if __name__ == "__main__":  # python -m cuda_emulation.load FOLDER [CMake options]
+    print(build(Path(sys.argv[1]), *sys.argv[2:]))

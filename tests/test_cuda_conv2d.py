@@ -1,0 +1,234 @@
+"""Convolution and its gradients in CUDA against the reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from alexnet import reference
+from convolutions import Case, Data
+from cuda_device import (
+    LEAST_TF32_ERROR,
+    PRECISIONS,
+    GuardedOnDevice,
+    cuda,
+    largest_error,
+    on_device,
+)
+from support import relative_error
+
+Array = npt.NDArray[np.float32]
+
+each_precision = pytest.mark.parametrize("precision", PRECISIONS)
+
+
+def run(case: Case, data: Data, precision: str, offset: int = 0) -> dict[str, Array]:
+    """All results, each in a guarded array; `offset` floats behind what is aligned, all of them."""
+    shape, how = case.shape, {**case.options, "precision": precision}
+    x, weight, bias, dy = (
+        on_device(array, offset=offset) for array in (data.x, data.weight, data.bias, data.dy)
+    )
+    guarded = {
+        "y": GuardedOnDevice(shape.output_shape, offset),
+        "rectified": GuardedOnDevice(shape.output_shape, offset),
+        "dx": GuardedOnDevice(shape.input_shape, offset),
+        "dweight": GuardedOnDevice(shape.weight_shape, offset),
+        "dbias": GuardedOnDevice((shape.out_channels,), offset),
+    }
+    out = {name: output.array for name, output in guarded.items()}
+    assert cuda.conv2d(x, weight, bias, **how, out=out["y"]) is out["y"]
+    cuda.conv2d(x, weight, bias, activation="relu", **how, out=out["rectified"])
+    cuda.conv2d_backward_input(dy, weight, case.x, **how, out=out["dx"])
+    both = out["dweight"], out["dbias"]
+    cuda.conv2d_backward_weight(dy, x, case.kernel, **how, out=both)
+    return {name: output.get() for name, output in guarded.items()}
+
+
+def expected(case: Case, data: Data) -> dict[str, npt.NDArray[np.float64]]:
+    y = reference.conv2d(data.x, data.weight, data.bias, **case.options)
+    dx = reference.conv2d_backward_input(data.dy, data.weight, case.x, **case.options)
+    dweight, dbias = reference.conv2d_backward_weight(data.dy, data.x, case.kernel, **case.options)
+    return {"y": y, "rectified": np.maximum(y, 0), "dx": dx, "dweight": dweight, "dbias": dbias}
+
+
+def depths(case: Case) -> dict[str, int]:
+    """How many products an element of each result sums."""
+    shape = case.shape
+    taps = math.prod(case.kernel)
+    window = taps * shape.in_channels // shape.groups
+    pixels = math.prod(shape.output_shape[:3])
+    return {
+        "y": window,
+        "rectified": window,
+        "dx": taps * shape.out_channels // shape.groups,
+        "dweight": pixels,
+        "dbias": pixels,
+    }
+
+
+def check(case: Case, precision: str, offset: int = 0) -> None:
+    found, bounds = run(case, case.data, precision, offset), depths(case)
+    for name, values in expected(case, case.data).items():
+        asked = "float32" if name == "dbias" else precision
+        assert relative_error(found[name], values) <= largest_error(bounds[name], asked), name
+
+
+CASES = [
+    Case((1, 1, 1, 1), (1, 1), 1),
+    Case((2, 7, 9, 3), (3, 3), 5),
+    Case((1, 6, 5, 8), (3, 3), 12),  # four channels at a time
+    Case((1, 6, 5, 3), (3, 3), 12),  # of y, but not of x
+    Case((1, 6, 5, 8), (3, 2), 5),  # of x, but not of y
+    Case((2, 9, 8, 4), (1, 1), 132),  # columns of C in two tiles
+    Case((1, 5, 4, 68), (2, 2), 72),  # and of 64
+    Case((1, 23, 21, 3), (11, 11), 16, stride=4),
+    Case((2, 9, 8, 3), (2, 2), 7, stride=3, padding="valid"),
+    Case((1, 7, 9, 4), (3, 2), 8, stride=(2, 5)),  # pixels that no window sees
+    Case((1, 6, 7, 4), (1, 1), 4, stride=(1, 3), padding=((1, 2), (0, 3))),
+    Case((2, 6, 5, 12), (3, 2), 24, groups=3),
+    Case((1, 6, 5, 6), (3, 3), 9, groups=3, stride=2),
+    Case((1, 5, 6, 5), (3, 4), 10, padding=((3, 0), (0, 3))),
+    Case((1, 4, 3, 4), (3, 3), 4, padding=5),  # outputs that see nothing of the image
+    Case((1, 1, 1, 4), (5, 5), 8),  # an image smaller than the window
+    Case((2, 2, 1, 3), (11, 11), 20, stride=4, padding=5),
+    Case((2, 6, 6, 8), (6, 6), 12, padding="valid"),  # the window covers the image
+    Case((1, 26, 25, 4), (3, 3), 8),  # the gradient of the weight in splits
+    Case((1, 26, 25, 3), (2, 3), 7),
+    Case((1, 3, 3, 64), (3, 3), 4),  # forward in splits
+    Case((1, 3, 3, 4), (3, 3), 64),  # the gradient of the input in splits
+    Case((1, 3, 3, 8), (3, 3), 128, groups=2, stride=2),
+]
+TF32_CASES = [
+    Case((1, 6, 5, 8), (3, 3), 12),
+    Case((1, 9, 8, 3), (3, 3), 8, stride=2),
+    Case((1, 3, 4, 68), (2, 1), 72),
+    Case((1, 5, 4, 8), (2, 2), 16, groups=2, stride=(1, 2)),
+    Case((1, 3, 3, 32), (3, 3), 64),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_float32(case: Case) -> None:
+    check(case, "float32")
+
+
+@pytest.mark.parametrize("case", TF32_CASES, ids=str)
+def test_tf32(case: Case) -> None:
+    check(case, "tf32")
+
+
+@pytest.mark.parametrize("offset", [1, 2])
+def test_arrays_that_are_not_aligned(offset: int) -> None:
+    check(Case((1, 6, 5, 8), (3, 3), 12), "float32", offset)
+
+
+@each_precision
+def test_an_empty_batch(precision: str) -> None:
+    case = Case((0, 5, 4, 8), (3, 3), 12, stride=2)
+    found = run(case, case.data, precision)
+    assert found["y"].size == found["dx"].size == 0
+    assert (found["dweight"] == 0).all()
+    assert (found["dbias"] == 0).all()
+
+
+@pytest.mark.parametrize("case", [CASES[7], CASES[18], CASES[20]], ids=str)
+def test_same_bits_on_every_run(case: Case) -> None:
+    first = run(case, case.data, "float32")
+    for name, values in run(case, case.data, "float32").items():
+        assert values.tobytes() == first[name].tobytes(), name
+
+
+@each_precision
+@pytest.mark.parametrize("case", [CASES[2], TF32_CASES[1], TF32_CASES[3]], ids=str)
+def test_small_integers_have_exact_products(case: Case, precision: str) -> None:
+    data = Data(
+        **{
+            field.name: np.rint(2 * getattr(case.data, field.name))
+            for field in dataclasses.fields(Data)
+        }
+    )
+    found = run(case, data, precision)
+    for name, values in expected(case, data).items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+@pytest.mark.parametrize("case", [TF32_CASES[0], TF32_CASES[1]], ids=str)
+def test_tf32_runs_on_the_tensor_cores(case: Case) -> None:
+    found = run(case, case.data, "tf32")
+    for name in ("y", "dx", "dweight"):
+        assert relative_error(found[name], expected(case, case.data)[name]) >= LEAST_TF32_ERROR
+
+
+# --- NaN and infinity -----------------------------------------------------------------------------
+
+
+@each_precision
+@pytest.mark.parametrize(
+    "case", [CASES[2], Case((2, 7, 6, 5), (3, 3), 6, stride=2), TF32_CASES[3]], ids=str
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_reach_what_sees_them(case: Case, value: float, precision: str) -> None:
+    data, shape = case.data, case.shape
+    usual = run(case, data, precision)
+    place = (case.x[0] - 1, 2, 1, case.x[3] - 1)
+    x, one = data.x.copy(), np.zeros(case.x, np.float32)
+    x[place], one[place] = value, 1
+    found = run(case, dataclasses.replace(data, x=x), precision)
+    _check(found["y"], usual["y"], reference.conv2d(one, data.weight, **case.options), value)
+    np.testing.assert_array_equal(found["rectified"], np.maximum(found["y"], 0))
+    seen, _ = reference.conv2d_backward_weight(data.dy, one, case.kernel, **case.options)
+    _check(found["dweight"], usual["dweight"], seen, value)
+
+    place = (case.x[0] - 1, shape.out_height // 2, shape.out_width // 2, shape.out_channels - 1)
+    dy, one = data.dy.copy(), np.zeros(shape.output_shape, np.float32)
+    dy[place], one[place] = value, 1
+    found = run(case, dataclasses.replace(data, dy=dy), precision)
+    seen = reference.conv2d_backward_input(one, data.weight, case.x, **case.options)
+    _check(found["dx"], usual["dx"], seen, value)
+    np.testing.assert_array_equal(found["dbias"][:-1], usual["dbias"][:-1])
+    np.testing.assert_array_equal(found["dbias"][-1], value)
+    seen, _ = reference.conv2d_backward_weight(one, data.x, case.kernel, **case.options)
+    np.testing.assert_array_equal(found["dweight"][..., :-1], usual["dweight"][..., :-1])
+    met = seen != 0  # a tap on padding counts as 0 * value, which is NaN
+    np.testing.assert_array_equal(found["dweight"][met], value * np.sign(seen[met]))
+
+
+def _check(actual: Array, before: Array, seen: Array, value: float) -> None:
+    """Elements that see the value are it, times the sign of what it met; others are as before."""
+    values, met = before.copy(), seen != 0
+    values[met] = value * np.sign(seen[met])
+    np.testing.assert_array_equal(actual, values)
+
+
+# --- arguments ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ["naive", "im2col", "winograd"])
+def test_algorithms_without_a_kernel(algorithm: str) -> None:
+    case = Case((1, 4, 4, 4), (3, 3), 4)
+    x, weight, dy = (on_device(a) for a in (case.data.x, case.data.weight, case.data.dy))
+    message = f"algorithm '{algorithm}' has no CUDA kernel; use 'auto' or 'direct'"
+    with pytest.raises(ValueError, match=f"conv2d: {message}"):
+        cuda.conv2d(x, weight, algorithm=algorithm)
+    with pytest.raises(ValueError, match=f"conv2d_backward_input: {message}"):
+        cuda.conv2d_backward_input(dy, weight, case.x, algorithm=algorithm)
+    with pytest.raises(ValueError, match=f"conv2d_backward_weight: {message}"):
+        cuda.conv2d_backward_weight(dy, x, case.kernel, algorithm=algorithm)
+
+
+def test_direct_is_what_auto_stands_for() -> None:
+    assert cuda.conv2d_algorithms() == ("direct",)
+    data = Case((1, 4, 4, 4), (3, 3), 4).data
+    x, weight = on_device(data.x), on_device(data.weight)
+    auto, direct = (cuda.conv2d(x, weight, algorithm=name).get() for name in ("auto", "direct"))
+    assert auto.tobytes() == direct.tobytes()
+
+
+def test_precision_that_is_none() -> None:
+    data = Case((1, 4, 4, 4), (3, 3), 4).data
+    with pytest.raises(ValueError, match="conv2d: precision is 'bf16', expected one of"):
+        cuda.conv2d(on_device(data.x), on_device(data.weight), precision="bf16")
