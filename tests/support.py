@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import signal
 import tracemalloc
 from collections.abc import Callable
 
@@ -106,3 +107,8 @@ def peak_allocation(call: Callable[[], object]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def hear_ctrl_c() -> None:
+    """For `preexec_fn`: a shell that runs pytest in the background makes it ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -17,6 +17,7 @@ from alexnet.cli import main
 from alexnet.commands import describe
 from alexnet.console import Progress
 from alexnet.models import variants
+from support import hear_ctrl_c
 
 RUNNING = (
     "bench",
@@ -185,7 +186,11 @@ def test_progress_appears_on_a_terminal_after_two_seconds(
 def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
     command = [*PROGRAM, "bench", "cifar10-bn", "--batch-size", "1", "--steps", "1000000"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

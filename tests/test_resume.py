@@ -17,6 +17,7 @@ from alexnet.checkpoint import BEST, LAST, load_model
 from alexnet.configuration import Configuration
 from alexnet.models import VARIANTS
 from alexnet.run import Run
+from support import hear_ctrl_c
 
 SCRIPT = (sys.executable, str(Path(small_runs.__file__)))
 ONE_THREAD = {**os.environ, "ALEXNET_NUM_THREADS": "1"}
@@ -65,7 +66,12 @@ def test_ctrl_c_saves_the_step_and_ends_with_130(
     folder = tmp_path / "interrupted"
     command = [*SCRIPT, "train", str(data), *SETTINGS, "--output", str(folder)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ONE_THREAD
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ONE_THREAD,
+        preexec_fn=hear_ctrl_c,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -187,11 +187,14 @@ def test_a_full_disk_is_one_error_and_leaves_the_checkpoint(
 
 
 def test_the_second_interrupt_is_not_postponed() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with _postponed_interrupt() as interrupted:
-        assert not interrupted()
-        signal.raise_signal(signal.SIGINT)
-        assert interrupted()
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored
+    try:
+        with _postponed_interrupt() as interrupted:
+            assert not interrupted()
             signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            assert interrupted()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
