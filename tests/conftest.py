@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import alexnet
 import support
+from cuda_emulation import load
 
 
 @pytest.fixture(params=support.ISAS)
@@ -29,3 +31,19 @@ def _restore_threads() -> Iterator[None]:
     before = alexnet.get_num_threads()
     yield
     alexnet.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _emulation_for_cuda_only(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Collecting the tests of CUDA has loaded the emulation; all others see no device."""
+    folder = str(load.HERE)
+    if folder not in sys.path or request.module.__name__.startswith("test_cuda_"):
+        return
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != folder])
+    for name in list(sys.modules):
+        if name.startswith(("alexnet._cuda", "alexnet.cuda")) or name.split(".")[0] == "cupy":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(alexnet, "cuda", raising=False)
+    monkeypatch.delattr(alexnet, "_cuda", raising=False)

@@ -275,7 +275,7 @@ def test_caffe_starts_with_its_fillers() -> None:
     values = parameters("caffe")
     for layer, stddev in (("conv1", 0.01), ("conv4", 0.01), ("fc6", 0.005), ("fc7", 0.005)):
         assert deviation(values[f"{layer}.weight"]) == pytest.approx(stddev, rel=0.03)
-    assert deviation(values["fc8.weight"]) == pytest.approx(0.001, rel=0.06)
+    assert deviation(values["fc8.weight"]) == pytest.approx(0.01, rel=0.06)
     biases = constant_biases(values)
     assert {layer for layer, bias in biases.items() if bias == 0} == {"conv1", "conv3", "fc8"}
     assert len({bias for bias in biases.values() if bias != 0}) == 1

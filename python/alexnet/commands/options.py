@@ -23,6 +23,7 @@ from alexnet.variant import Variant
 Run = Callable[[argparse.Namespace], bool]
 DEFAULT_VARIANT = "tf-tutorial"
 LARGEST_SEED = 2**64 - 1
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def add_parser(
@@ -109,11 +110,13 @@ def add_device(parser: argparse.ArgumentParser, default: str) -> None:
     """--device auto|cpu|cuda, which becomes cpu or cuda; refused where there is no such device."""
 
     def parse(text: str) -> str:
+        if text not in DEVICES:
+            raise argparse.ArgumentTypeError(f"{text!r}, expected one of {', '.join(DEVICES)}")
         if text == "auto":
             return "cuda" if runtime.has_cuda() else "cpu"
         try:
             implementation_on(text)
-        except (ValueError, NotImplementedError) as error:
+        except NotImplementedError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
         return text
 
@@ -121,8 +124,9 @@ def add_device(parser: argparse.ArgumentParser, default: str) -> None:
         "--device",
         type=parse,
         default=default,
-        metavar="{auto,cpu,cuda}",
-        help=f"where the kernels run; auto is cuda where there is one (default: {default})",
+        metavar="D",
+        help=f"{', '.join(DEVICES)}: where the kernels run; auto is cuda where there is one "
+        f"(default: {default})",
     )
 
 
