@@ -34,16 +34,20 @@ def _restore_threads() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _emulation_for_cuda_only(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _emulation_for_cuda_only(request: pytest.FixtureRequest) -> Iterator[None]:
     """Collecting the tests of CUDA has loaded the emulation; all others see no device."""
-    folder = str(load.HERE)
-    if folder not in sys.path or request.module.__name__.startswith("test_cuda_"):
+    if not load.loaded or request.module.__name__.startswith("test_cuda_"):
+        yield
         return
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != folder])
-    for name in list(sys.modules):
-        if name.startswith(("alexnet._cuda", "alexnet.cuda")) or name.split(".")[0] == "cupy":
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(alexnet, "cuda", raising=False)
-    monkeypatch.delattr(alexnet, "_cuda", raising=False)
+    hidden = {
+        name: sys.modules.pop(name)
+        for name in list(sys.modules)
+        if name.startswith(("alexnet._cuda", "alexnet.cuda")) or name.partition(".")[0] == "cupy"
+    }
+    own = vars(alexnet)
+    attributes = {name: own.pop(name) for name in ("cuda", "_cuda") if name in own}
+    sys.path[:] = [entry for entry in sys.path if entry != str(load.HERE)]
+    yield
+    sys.path.insert(0, str(load.HERE))
+    own.update(attributes)
+    sys.modules.update(hidden)

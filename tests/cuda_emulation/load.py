@@ -12,6 +12,8 @@ from types import ModuleType
 HERE = Path(__file__).parent
 BUILD = HERE.parent.parent / "build" / "cuda_emulation"
 
+loaded = False  # whether `load` was called
+
 
 def build(folder: Path = BUILD, *options: str) -> Path:
     """Compile what has changed; the module's path. RuntimeError if it does not compile."""
@@ -32,16 +34,18 @@ def _pybind11() -> str:
 
 def load(module: Path) -> ModuleType:
     """Import the emulated module as `alexnet._cuda`, and its `cupy`."""
+    global loaded
     for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
         del sys.modules[name]  # CuPy itself, where it is installed without a device
     sys.path.insert(0, str(HERE))
     specification = importlib.util.spec_from_file_location("alexnet._cuda", module)
     assert specification is not None
     assert specification.loader is not None
-    loaded = importlib.util.module_from_spec(specification)
-    sys.modules["alexnet._cuda"] = loaded
-    specification.loader.exec_module(loaded)
-    return loaded
+    kernels = importlib.util.module_from_spec(specification)
+    sys.modules["alexnet._cuda"] = kernels
+    specification.loader.exec_module(kernels)
+    loaded = True
+    return kernels
 
 
 def path() -> Path:
