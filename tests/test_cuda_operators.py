@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -288,3 +290,14 @@ def test_arrays_of_another_device_are_refused() -> None:
         cuda.relu_backward(x, other)
     with pytest.raises(ValueError, match=message.format("out")):
         cuda.relu_backward(x, x, out=other)
+
+
+@pytest.mark.parametrize("operator", ["relu", "lrn", "max_pool2d"])
+def test_work_goes_to_the_current_stream(operator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(
+        sys.modules["alexnet._cuda"], operator, lambda *arguments: given.append(arguments)
+    )
+    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda: SimpleNamespace(ptr=4096))
+    getattr(cuda, operator)(on_device(random_array(1, 1, 3, 3, 4)))
+    assert [arguments[-1] for arguments in given] == [4096]

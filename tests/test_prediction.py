@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +150,15 @@ def test_bad_use(
 
 
 # --- all of it ------------------------------------------------------------------------------------
+
+
+def test_what_pillow_warns_of_is_not_printed(checkpoint: Path, tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03"  # ends within its first entry
+    photo = tmp_path / "photo.jpg"
+    Image.new("RGB", (40, 40)).save(photo, exif=exif)
+    command = [sys.executable, "-m", "alexnet", "predict", str(checkpoint), str(photo)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_train_evaluate_predict(

@@ -91,8 +91,8 @@ class Layer {
         }
     }
 
-    // Products of `images` images with one panel of the weights at frequency f; the channels of
-    // `in` and `panel` are those of the same range, not the first of a sum if `resume`.
+    // Products of `images` images with one panel of the weights at frequency f, over the `depth`
+    // channels that `in` and `panel` begin with; `resume` goes on with the sums of those before.
     void multiply(size_t f, size_t images, const DepthBlocks& depth, const float* in,
                   Spectra in_size, const float* panel, size_t columns, bool resume, float* out,
                   Spectra out_size) const {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -30,6 +31,7 @@ CHECK_FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (the process's own if None) and return its exit status."""
+    warnings.filterwarnings("ignore", module="PIL")  # of photos, of which we say ourselves
     try:
         options = _parser().parse_args(arguments)
         passed: bool = options.run(options)
@@ -61,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="alexnet",
-        description="AlexNet on hand-written CPU kernels: verify, benchmark, train, use.",
+        description="AlexNet on hand-written kernels: verify, benchmark, train, use.",
         epilog="example: alexnet bench tf-tutorial --batch-size 32 --steps 100",
     )
     version = runtime.build_info()["version"]

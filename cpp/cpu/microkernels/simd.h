@@ -29,7 +29,7 @@
 //   select_above(w, limit, x) = w > limit ? x : 0, seen as kLanes unsigned words of 32 bits
 //
 // load and store need no alignment; stream (a store past the caches) needs that of a Vec. The
-// _tail forms touch the first n < kLanes floats only and never fault beyond them; lanes beyond n
+// _tail forms touch the first n <= kLanes floats only and never fault beyond them; lanes beyond n
 // load as zero.
 //
 // Nothing but <immintrin.h>, <cstddef> and <cstdint> may be included here or in a micro-kernel: a

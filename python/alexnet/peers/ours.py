@@ -100,12 +100,7 @@ def _dense(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
 
 def _lrn(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
     layer: Any = case.layer
-    how = {
-        "depth_radius": layer.depth_radius,
-        "bias": layer.bias,
-        "alpha": layer.alpha,
-        "beta": layer.beta,
-    }
+    how = {name: getattr(layer, name) for name in ("depth_radius", "bias", "alpha", "beta")}
     if case.direction == "forward":
         return partial(cpu.lrn, operands["x"], **how, out=out["y"])
     return partial(cpu.lrn_backward, operands["dy"], operands["x"], **how, out=out["dx"])
@@ -113,12 +108,7 @@ def _lrn(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
 
 def _max_pool2d(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
     layer: Any = case.layer
-    how = {
-        "window": layer.window,
-        "stride": layer.stride,
-        "padding": layer.padding,
-        "ceil_mode": layer.ceil_mode,
-    }
+    how = {name: getattr(layer, name) for name in ("window", "stride", "padding", "ceil_mode")}
     if case.direction == "forward":
         return partial(cpu.max_pool2d, operands["x"], **how, out=out["y"])
     return partial(cpu.max_pool2d_backward, operands["dy"], operands["x"], **how, out=out["dx"])
