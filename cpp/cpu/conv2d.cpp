@@ -81,11 +81,15 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
     if (algorithm == ConvAlgorithm::kDirect && is_dense(shape)) {
         return dense_backward_weight(dense_shape(shape), dy, x, dweight, dbias);
     }
-    column_sums(shape.batch * shape.out_height * shape.out_width, shape.out_channels, dy, dbias);
     if (shape.batch == 0) {
         std::fill(dweight, dweight + shape.weight_size(), 0.0f);
+        std::fill(dbias, dbias + shape.out_channels, 0.0f);
         return;
     }
+    if (algorithm == ConvAlgorithm::kWinograd) {
+        return winograd::backward_weight(shape, dy, x, dweight, dbias);
+    }
+    column_sums(shape.batch * shape.out_height * shape.out_width, shape.out_channels, dy, dbias);
     switch (algorithm) {
         case ConvAlgorithm::kNaive:
             return naive::backward_weight(shape, dy, x, dweight);
@@ -94,7 +98,7 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
         case ConvAlgorithm::kDirect:
             return direct::backward_weight(flattened(shape), dy, x, dweight);
         case ConvAlgorithm::kWinograd:
-            return winograd::backward_weight(shape, dy, x, dweight);
+            break;
     }
 }
 

@@ -37,7 +37,9 @@ bool is_faster(const Conv2dShape& shape, ConvDirection direction);
 void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
              bool relu, float* y);
 void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);
-void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight);
+// dbias as well: its sums are among those of the tiles.
+void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight,
+                     float* dbias);
 }  // namespace winograd
 
 }  // namespace alexnet::cpu

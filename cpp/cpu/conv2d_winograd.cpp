@@ -10,8 +10,8 @@
 // Cost: 2 · in · out · Tiling::products() FLOP an image: for 13 × 13 outputs of a 3 × 3 window 361
 // instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225. The spectra of the weights
 // are (points / window)² times the weights, so few tiles do not pay (conv2d.cpp decides).
-// Threads: with many images, tasks own some of them, so few that their spectra stay in the caches;
-// with few, tasks own output channels and transform their weights on the way.
+// Threads: with many images, tasks own some rows of tiles, so few that their spectra stay in L2;
+// with few images, tasks own output channels and transform their weights on the way.
 // Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; the products are summed as in
 // microkernels/gemm.cpp. The same bits for every partition.
 
@@ -25,8 +25,7 @@
 namespace alexnet::cpu::winograd {
 namespace {
 
-constexpr size_t kRowsATask = 64;          // of the products: they share one pass over the weights
-constexpr size_t kTaskFloats = 4 << 20;    // of the spectra of a task that is more than one image
+constexpr size_t kTilesATask = 18;         // enough for one pass over the weights, and still in L2
 constexpr size_t kChannelsAhead = 4;       // of the weights, to fetch
 constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
 
@@ -74,16 +73,17 @@ class Layer {
         }
     }
 
-    // Spectra of the tiles in row p of the n-th image of a matrix.
-    void transform_input(Source& source, size_t group, size_t n, size_t p, Spectra size,
+    // Spectra of a row of tiles, in matrices that begin with row `first`.
+    void transform_input(Source& source, size_t group, size_t first, size_t row, Spectra size,
                          float* in) const {
         const float* pixels[kPlaces];
         float* places[kPlaces];
-        source.set_tile_row(p);
+        source.set_tile_row(row);
         for (size_t q = 0; q < p_.tiling.horizontal.tiles; ++q) {
-            source.places(p, q, group, pixels);
-            spectrum_places(p_.tiling, n, p, q, in, size.row, size.frequency, places);
-            const Transform transform = input_transform(k_, p_.tiling, p, q);
+            source.places(q, group, pixels);
+            spectrum_places(p_.tiling, first, row, q, in, size.row, size.frequency, places);
+            const Transform transform =
+                input_transform(k_, p_.tiling, row % p_.tiling.vertical.tiles, q);
             for (size_t c = 0; c < p_.group_in; c += k_.lanes) {
                 const size_t lanes = std::min(k_.lanes, p_.group_in - c);
                 transform(pixels, c, lanes, places, c, lanes);
@@ -91,12 +91,12 @@ class Layer {
         }
     }
 
-    // Products of `images` images with one panel of the weights at frequency f, over the `depth`
+    // Products of some rows of tiles with one panel of the weights at frequency f, over the `depth`
     // channels that `in` and `panel` begin with; `resume` goes on with the sums of those before.
-    void multiply(size_t f, size_t images, const DepthBlocks& depth, const float* in,
-                  Spectra in_size, const float* panel, size_t columns, bool resume, float* out,
+    void multiply(size_t f, Range rows, const DepthBlocks& depth, const float* in, Spectra in_size,
+                  const float* panel, size_t columns, bool resume, float* out,
                   Spectra out_size) const {
-        const Product product{images * p_.tiling.rows(f),
+        const Product product{p_.tiling.tiles_with(f, rows),
                               in + f * in_size.frequency,
                               in_size.row,
                               1,
@@ -109,26 +109,26 @@ class Layer {
         }
     }
 
-    // Outputs of an image from the n-th one's products, which are those of `columns`.
-    void transform_output(size_t n, float* out, Spectra size, Range columns, const float* bias,
-                          bool relu, float* y) const {
+    // Outputs of a row of tiles from its products, which are those of `columns`, in matrices that
+    // begin with row `first`. `bias` and `y` begin with the group's channels.
+    void transform_output(size_t first, size_t row, float* out, Spectra size, Range columns,
+                          const float* bias, bool relu, float* y) const {
         const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
+        const size_t n = row / vertical.tiles, p = row % vertical.tiles;
         float* places[kPlaces];
         float* pixels[kPlaces];
-        for (size_t p = 0; p < vertical.tiles; ++p) {
-            for (size_t q = 0; q < horizontal.tiles; ++q) {
-                spectrum_places(p_.tiling, n, p, q, out, size.row, size.frequency, places);
-                for (size_t i = 0; i < vertical.size(p); ++i) {
-                    for (size_t j = 0; j < horizontal.size(q); ++j) {
-                        pixels[i * horizontal.size(q) + j] =
-                            y + s_.output_pixel(0, vertical.start(p) + i, horizontal.start(q) + j);
-                    }
+        for (size_t q = 0; q < horizontal.tiles; ++q) {
+            spectrum_places(p_.tiling, first, row, q, out, size.row, size.frequency, places);
+            for (size_t i = 0; i < vertical.size(p); ++i) {
+                for (size_t j = 0; j < horizontal.size(q); ++j) {
+                    pixels[i * horizontal.size(q) + j] =
+                        y + s_.output_pixel(n, vertical.start(p) + i, horizontal.start(q) + j);
                 }
-                const Transform transform = output_transform(k_, p_.tiling, p, q);
-                for (size_t o = columns.begin; o < columns.end; o += k_.lanes) {
-                    const size_t lanes = std::min(k_.lanes, columns.end - o);
-                    transform(places, o - columns.begin, lanes, pixels, o, lanes, bias, relu);
-                }
+            }
+            const Transform transform = output_transform(k_, p_.tiling, p, q);
+            for (size_t o = columns.begin; o < columns.end; o += k_.lanes) {
+                const size_t lanes = std::min(k_.lanes, columns.end - o);
+                transform(places, o - columns.begin, lanes, pixels, o, lanes, bias, relu);
             }
         }
     }
@@ -140,19 +140,17 @@ class Layer {
     size_t panels_;
 };
 
-// --- many images: the spectra of all weights first, then tasks own images -----------------------
+// --- many images: the spectra of all weights first, then tasks own rows of tiles ----------------
 
-// Images a task: enough rows of the products for one pass over the weights, and tasks for all.
-size_t images_a_task(const Conv2dShape& s, const Problem& p, size_t threads) {
-    const size_t floats = p.tiling.products() * (p.group_in + s.group_out());
-    const size_t wanted = ceil_div(kRowsATask, p.tiling.tiles());
-    const size_t fitting = std::max<size_t>(1, kTaskFloats / floats);
-    return std::max<size_t>(1, std::min({wanted, fitting, ceil_div(s.batch, threads)}));
+// Rows of tiles a task: their spectra are read again from L2, the weights' from L3.
+size_t rows_a_task(const Conv2dShape& s, const Problem& p, size_t threads) {
+    const size_t total = s.batch * p.tiling.vertical.tiles;
+    const size_t wanted = ceil_div(kTilesATask, p.tiling.horizontal.tiles);
+    return std::min(wanted, ceil_div(total, threads));
 }
 
-void forward_by_images(const Layer& layer, const Conv2dShape& s, const float* x,
-                       const float* weight, const float* bias, bool relu, const float* zeros,
-                       float* y) {
+void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x, const float* weight,
+                     const float* bias, bool relu, const float* zeros, float* y) {
     const KernelTable& k = kernels();
     const int threads = num_threads();
     const Problem& p = layer.problem();
@@ -168,41 +166,38 @@ void forward_by_images(const Layer& layer, const Conv2dShape& s, const float* x,
                                 weight_size);
     });
 
-    const size_t images = images_a_task(s, p, static_cast<size_t>(threads));
-    const size_t rows = images * p.tiling.tiles();
-    const Spectra in_size = spectra_size(rows, p.group_in);
-    const Spectra out_size = spectra_size(rows, s.group_out());
+    const size_t rows = rows_a_task(s, p, static_cast<size_t>(threads));
+    const size_t total = s.batch * p.tiling.vertical.tiles;
+    const size_t most_tiles = rows * p.tiling.horizontal.tiles;
+    const Spectra in_size = spectra_size(most_tiles, p.group_in);
+    const Spectra out_size = spectra_size(most_tiles, s.group_out());
     const size_t in_floats = frequencies * in_size.frequency;
     const size_t out_floats = frequencies * out_size.frequency;
     const size_t memory_size = padded(in_floats + out_floats + Source::frame_size(s, p));
     float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
     const DepthBlocks depth({{0, p.group_in}});
-    parallel_tasks(threads, ceil_div(s.batch, images), [&](size_t task, size_t thread) {
-        const Range range{task * images, std::min((task + 1) * images, s.batch)};
+    parallel_tasks(threads, ceil_div(total, rows), [&](size_t task, size_t thread) {
+        const Range range{task * rows, std::min((task + 1) * rows, total)};
         float* in = memory + thread * memory_size;
         float* out = in + in_floats;
-        Source source(k, s, p, out + out_floats, zeros);
+        Source source(k, s, p, x, out + out_floats, zeros);
         for (size_t group = 0; group < s.groups; ++group) {
-            for (size_t n = range.begin; n < range.end; ++n) {
-                source.set_image(x + s.input_pixel(n, 0, 0));
-                for (size_t row = 0; row < p.tiling.vertical.tiles; ++row) {
-                    layer.transform_input(source, group, n - range.begin, row, in_size, in);
-                }
+            for (size_t row = range.begin; row < range.end; ++row) {
+                layer.transform_input(source, group, range.begin, row, in_size, in);
             }
-            const size_t channel = group * s.group_out();
             for (size_t f = 0; f < frequencies; ++f) {
                 const float* panel = weights + group * group_size + f * weight_size;
                 for (size_t first = 0; first < s.group_out(); first += k.gemm_nr) {
-                    layer.multiply(f, range.size(), depth, in, in_size, panel,
+                    layer.multiply(f, range, depth, in, in_size, panel,
                                    std::min(k.gemm_nr, s.group_out() - first), false, out + first,
                                    out_size);
                     panel += panel_size;
                 }
             }
-            for (size_t n = range.begin; n < range.end; ++n) {
-                layer.transform_output(n - range.begin, out, out_size, {0, s.group_out()},
-                                       bias ? bias + channel : nullptr, relu,
-                                       y + s.output_pixel(n, 0, 0) + channel);
+            const size_t channel = group * s.group_out();
+            for (size_t row = range.begin; row < range.end; ++row) {
+                layer.transform_output(range.begin, row, out, out_size, {0, s.group_out()},
+                                       bias ? bias + channel : nullptr, relu, y + channel);
             }
         }
     });
@@ -216,10 +211,11 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
     const KernelTable& k = kernels();
     const int threads = num_threads();
     const Problem& p = layer.problem();
-    const size_t frequencies = p.tiling.frequencies(), tile_rows = p.tiling.vertical.tiles;
-    const size_t rows = s.batch * p.tiling.tiles();
-    const Spectra in_size = spectra_size(rows, p.group_in);
-    const Spectra out_size{k.gemm_nr, rows * k.gemm_nr + kSpectrumGap};
+    const size_t frequencies = p.tiling.frequencies();
+    const size_t rows = s.batch * p.tiling.vertical.tiles;
+    const size_t tiles = s.batch * p.tiling.tiles();
+    const Spectra in_size = spectra_size(tiles, p.group_in);
+    const Spectra out_size{k.gemm_nr, tiles * k.gemm_nr + kSpectrumGap};
     float* in = scratch(Slot::kSpectra, s.groups * frequencies * in_size.frequency);
 
     // The weights' spectra of a panel are used at once, some input channels at a time.
@@ -232,12 +228,10 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
         std::max(weight_floats + out_floats, padded(Source::frame_size(s, p)));
     float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
 
-    parallel_tasks(threads, s.groups * s.batch * tile_rows, [&](size_t task, size_t thread) {
-        const size_t row = task % tile_rows, n = task / tile_rows % s.batch;
-        const size_t group = task / tile_rows / s.batch;
-        Source source(k, s, p, memory + thread * memory_size, zeros);
-        source.set_image(x + s.input_pixel(n, 0, 0));
-        layer.transform_input(source, group, n, row, in_size,
+    parallel_tasks(threads, s.groups * rows, [&](size_t task, size_t thread) {
+        const size_t group = task / rows, row = task % rows;
+        Source source(k, s, p, x, memory + thread * memory_size, zeros);
+        layer.transform_input(source, group, 0, row, in_size,
                               in + group * frequencies * in_size.frequency);
     });
     parallel_tasks(threads, s.groups * layer.panels(), [&](size_t task, size_t thread) {
@@ -253,16 +247,15 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
                                     weight_size);
             const DepthBlocks depth({{0, channels.size()}});
             for (size_t f = 0; f < frequencies; ++f) {
-                layer.multiply(f, s.batch, depth,
+                layer.multiply(f, {0, rows}, depth,
                                in + group * frequencies * in_size.frequency + channels.begin,
                                in_size, weights + f * weight_size, columns, chunk > 0, out,
                                out_size);
             }
         }
-        for (size_t n = 0; n < s.batch; ++n) {
-            layer.transform_output(n, out, out_size, {first, first + columns},
-                                   bias ? bias + channel : nullptr, relu,
-                                   y + s.output_pixel(n, 0, 0) + channel);
+        for (size_t row = 0; row < rows; ++row) {
+            layer.transform_output(0, row, out, out_size, {first, first + columns},
+                                   bias ? bias + channel : nullptr, relu, y + channel);
         }
     });
 }
@@ -277,7 +270,7 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     std::fill_n(zeros, zeros_size, 0.0f);
     const Problem& p = layer.problem();
     const bool few = few_images(s.batch, p.tiling, p.group_in);
-    (few ? forward_by_panels : forward_by_images)(layer, s, x, weight, bias, relu, zeros, y);
+    (few ? forward_by_panels : forward_by_rows)(layer, s, x, weight, bias, relu, zeros, y);
 }
 
 namespace {

@@ -24,19 +24,18 @@ Axis::Axis(size_t length, size_t window_size) : window(window_size) {
 
 size_t Tiling::products() const {
     size_t sum = 0;
-    for (size_t f = 0; f < frequencies(); ++f) sum += rows(f);
+    for (size_t f = 0; f < frequencies(); ++f) sum += tiles_with(f, {0, vertical.tiles});
     return sum;
 }
 
-void spectrum_places(const Tiling& t, size_t n, size_t p, size_t q, float* spectra,
+void spectrum_places(const Tiling& t, size_t first, size_t row, size_t q, float* spectra,
                      size_t row_stride, size_t frequency_stride, float** places) {
     const size_t width = t.horizontal.most_points();
-    for (size_t i = 0; i < t.vertical.points(p); ++i) {
-        const size_t high = t.vertical.tiles_with(i);
+    for (size_t i = 0; i < t.vertical.points(row % t.vertical.tiles); ++i) {
+        const size_t above = t.rows_with(i, row) - t.rows_with(i, first);
         for (size_t j = 0; j < t.horizontal.points(q); ++j) {
-            const size_t wide = t.horizontal.tiles_with(j);
-            const size_t row = (n * high + p) * wide + q;
-            *places++ = spectra + (i * width + j) * frequency_stride + row * row_stride;
+            const size_t tile = above * t.horizontal.tiles_with(j) + q;
+            *places++ = spectra + (i * width + j) * frequency_stride + tile * row_stride;
         }
     }
 }
@@ -140,11 +139,13 @@ size_t Source::frame_size(const Conv2dShape& s, const Problem& p) {
     return padded(rows * columns * p.group_in) + padded(columns * p.stride * s.in_channels);
 }
 
-void Source::set_tile_row(size_t p) {
+void Source::set_tile_row(size_t number) {
     const size_t block = p_.stride;
+    image_ = x_ + s_.input_pixel(number / p_.tiling.vertical.tiles, 0, 0);
+    tile_row_ = number % p_.tiling.vertical.tiles;
+    first_row_ = p_.tiling.vertical.start(tile_row_);
     if (block == 1) return;
-    first_row_ = p_.tiling.vertical.start(p);
-    const size_t rows = p_.tiling.vertical.points(p);
+    const size_t rows = p_.tiling.vertical.points(tile_row_);
     const size_t columns = s_.out_width + p_.window_width - 1;
     const Frame frame{s_.in_height,   s_.in_width, s_.in_channels,
                       s_.pad_top,     s_.pad_left, (s_.out_height + p_.window_height - 1) * block,
@@ -159,19 +160,19 @@ void Source::set_tile_row(size_t p) {
     }
 }
 
-void Source::places(size_t p, size_t q, size_t group, const float** places) const {
+void Source::places(size_t q, size_t group, const float** places) const {
     const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
     const bool blocks = p_.stride > 1;
     const size_t columns = s_.out_width + p_.window_width - 1;
-    for (size_t i = 0; i < vertical.points(p); ++i) {
+    for (size_t i = 0; i < vertical.points(tile_row_); ++i) {
         for (size_t j = 0; j < horizontal.points(q); ++j) {
-            const size_t row = vertical.start(p) + i, column = horizontal.start(q) + j;
+            const size_t column = horizontal.start(q) + j;
             if (blocks) {
-                *places++ = frame_ + ((row - first_row_) * columns + column) * p_.group_in;
+                *places++ = frame_ + (i * columns + column) * p_.group_in;
                 continue;
             }
             // Unsigned: a pixel above or left of the image is beyond its size.
-            const size_t h = row - s_.pad_top, w = column - s_.pad_left;
+            const size_t h = first_row_ + i - s_.pad_top, w = column - s_.pad_left;
             const bool inside = h < s_.in_height && w < s_.in_width;
             *places++ =
                 inside ? image_ + (h * s_.in_width + w) * s_.in_channels + group * s_.group_in()

@@ -38,18 +38,24 @@ struct Axis {
     size_t window, tiles, base, longer;
 };
 
-// The tiles of an image, and their values ("spectra") at all frequencies: for frequency f a matrix
-// with one row for each tile that has it, image after image.
+// The tiles of a batch, and their values ("spectra") at all frequencies: for frequency f a matrix
+// with one row for each tile that has it. Rows of tiles are counted through the images: row p of
+// image n is number n · vertical.tiles + p.
 struct Tiling {
     Tiling(size_t out_height, size_t out_width, size_t window_height, size_t window_width)
         : vertical(out_height, window_height), horizontal(out_width, window_width) {}
 
     size_t frequencies() const { return vertical.most_points() * horizontal.most_points(); }
     size_t tiles() const { return vertical.tiles * horizontal.tiles; }
-    // Tiles of one image that have frequency f.
-    size_t rows(size_t f) const {
-        return vertical.tiles_with(f / horizontal.most_points()) *
-               horizontal.tiles_with(f % horizontal.most_points());
+    // Those of the first `count` rows of tiles that have point i of the vertical axis.
+    size_t rows_with(size_t i, size_t count) const {
+        const size_t with = vertical.tiles_with(i);
+        return count / vertical.tiles * with + std::min(count % vertical.tiles, with);
+    }
+    // Tiles in some rows of tiles that have frequency f.
+    size_t tiles_with(size_t f, Range rows) const {
+        const size_t i = f / horizontal.most_points(), j = f % horizontal.most_points();
+        return (rows_with(i, rows.end) - rows_with(i, rows.begin)) * horizontal.tiles_with(j);
     }
     // Products of one pair of channels in one image; a direct convolution has window · outputs.
     size_t products() const;
@@ -58,9 +64,9 @@ struct Tiling {
 };
 
 // A tile's values at all its frequencies: places[i * points of the horizontal axis + j] is where
-// frequency (i, j) of tile (p, q) of the n-th image lies, in matrices of row_stride floats a row,
-// frequency_stride floats apart.
-void spectrum_places(const Tiling& tiling, size_t n, size_t p, size_t q, float* spectra,
+// frequency (i, j) of tile q in a row of tiles lies, in matrices that begin with row `first` of
+// tiles and have row_stride floats a row, frequency_stride floats apart.
+void spectrum_places(const Tiling& tiling, size_t first, size_t row, size_t q, float* spectra,
                      size_t row_stride, size_t frequency_stride, float** places);
 
 // A transform of both axes. What is read next lies `ahead` floats further, or a few lines on.
@@ -116,26 +122,27 @@ void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float*
 class Source {
   public:
     // `frame` holds frame_size(shape, problem) floats, `zeros` group_in of them that are 0.
-    Source(const KernelTable& k, const Conv2dShape& shape, const Problem& problem, float* frame,
-           const float* zeros)
-        : k_(k), s_(shape), p_(problem), frame_(frame), zeros_(zeros) {}
+    Source(const KernelTable& k, const Conv2dShape& shape, const Problem& problem, const float* x,
+           float* frame, const float* zeros)
+        : k_(k), s_(shape), p_(problem), x_(x), frame_(frame), zeros_(zeros) {}
 
     static size_t frame_size(const Conv2dShape& shape, const Problem& problem);
 
-    void set_image(const float* image) { image_ = image; }
-    // Makes the tiles in row p ready.
-    void set_tile_row(size_t p);
-    // The inputs of tile (p, q), in the row that is ready, for channels of one group.
-    void places(size_t p, size_t q, size_t group, const float** places) const;
+    // Makes a row of tiles ready, counted through the images.
+    void set_tile_row(size_t row);
+    // The inputs of tile q in the row that is ready, for channels of one group.
+    void places(size_t q, size_t group, const float** places) const;
 
   private:
     const KernelTable& k_;
     const Conv2dShape& s_;
     const Problem& p_;
+    const float* x_;
     float* frame_;
     const float* zeros_;
     const float* image_ = nullptr;
-    size_t first_row_ = 0;  // of the blocks in the frame
+    size_t tile_row_ = 0;   // in the image
+    size_t first_row_ = 0;  // of its blocks
 };
 
 }  // namespace alexnet::cpu::winograd

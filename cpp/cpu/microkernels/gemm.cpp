@@ -18,6 +18,10 @@ namespace alexnet::ALEXNET_ISA {
 
 extern const GemmKernel gemm_kernels[];
 
+// B is fetched into L2 so many floats ahead: it may come from L3, one panel after the other, and
+// hardware stops its own fetching at the end of each page.
+constexpr size_t kAhead = 192 * 2 * kLanes;
+
 // One of the two vectors of a row of C, or of the bias. `full` says that all 2 · kLanes columns are
 // there.
 struct Part {
@@ -95,6 +99,11 @@ template <size_t kRows>
 static void gemm_tile(const float* a, const GemmRows& rows, const float* b, float* c, size_t c_row,
                       size_t columns, const GemmEpilogue& epilogue) {
     const bool full = columns == 2 * kLanes;
+    // What is added to comes while the products are summed.
+    for (size_t i = 0; epilogue.accumulate && i < kRows; ++i) {
+        __builtin_prefetch(c + i * c_row, 1);
+        __builtin_prefetch(c + i * c_row + kLanes, 1);
+    }
     Vec sum[kRows][2];
 #pragma GCC unroll 16
     for (size_t i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = zero();
@@ -116,6 +125,7 @@ static void gemm_tile(const float* a, const GemmRows& rows, const float* b, floa
         for (size_t k = rows.segments[s].depth; k > 0; --k) {
             const Vec b0 = load(b);
             const Vec b1 = load(b + kLanes);
+            for (size_t j = 0; j < 2; ++j) __builtin_prefetch(b + kAhead + j * kLanes, 0, 2);
             b += 2 * kLanes;
 #pragma GCC unroll 16
             for (size_t i = 0; i < kRows; ++i) {

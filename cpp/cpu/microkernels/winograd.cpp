@@ -221,6 +221,7 @@ ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* c
         for (size_t j = 0; j < M::kRows; ++j) {
             const Vec v = M::kToPoints ? y[j] : at_least(floor, add(y[j], bias));
             float* p = out[i * M::kRows + j] + offset;
+            __builtin_prefetch(p + 48, 1);
             full ? store(p, v) : store_tail(p, v, lanes);
         }
     }
