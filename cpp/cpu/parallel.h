@@ -49,15 +49,31 @@ void parallel_for(size_t items, size_t grain, const Body& body) {
     });
 }
 
-// body(task, thread) for every task, on at most `threads` threads; one that is done takes the next
-// task, so that a slow core does not hold up the others. `thread` names the private scratch to use.
+// body(task, thread) for every task, on at most `threads` threads, each with a contiguous range of
+// them: the next kernel gives a thread the same images, which it then finds in its own caches. One
+// that is done takes tasks of the others, so that a slow core does not hold up the rest. `thread`
+// names the private scratch to use.
 template <typename Body>
 void parallel_tasks(int threads, size_t tasks, const Body& body) {
-    std::atomic<size_t> next{0};
+    struct alignas(64) Queue {  // a cache line each
+        std::atomic<size_t> next;
+        size_t end;
+    };
+    constexpr size_t kMostQueues = 64;  // more threads than that share them
     const size_t team_size = std::min(static_cast<size_t>(threads), std::max<size_t>(tasks, 1));
+    const size_t count = std::min(team_size, kMostQueues);
+    Queue queues[kMostQueues];
+    for (size_t i = 0; i < count; ++i) {
+        queues[i].next = tasks * i / count;
+        queues[i].end = tasks * (i + 1) / count;
+    }
     parallel(static_cast<int>(team_size), [&](int thread, int) {
-        for (size_t task = next++; task < tasks; task = next++) {
-            body(task, static_cast<size_t>(thread));
+        const size_t own = static_cast<size_t>(thread);
+        for (size_t i = 0; i < count; ++i) {
+            Queue& queue = queues[(own + i) % count];
+            for (size_t task = queue.next++; task < queue.end; task = queue.next++) {
+                body(task, own);
+            }
         }
     });
 }
