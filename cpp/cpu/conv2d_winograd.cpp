@@ -11,9 +11,12 @@
 // instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225. The spectra of the weights
 // are (points / window)² times the weights, so few tiles do not pay (conv2d.cpp decides).
 // Threads: with many images, tasks own some rows of tiles, so few that their spectra stay in L2;
-// with few images, tasks own output channels and transform their weights on the way.
+// with few images, tasks own output channels and transform their weights on the way. Each thread
+// transforms small operands for itself.
 // Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; the products are summed as in
 // microkernels/gemm.cpp. The same bits for every partition.
+
+#include <vector>
 
 #include "conv2d.h"
 #include "dispatch.h"
@@ -27,6 +30,7 @@ namespace {
 
 constexpr size_t kTilesATask = 18;         // enough for one pass over the weights, and still in L2
 constexpr size_t kChannelsAhead = 4;       // of the weights, to fetch
+constexpr size_t kOwnFloats = 2 << 20;     // of the weights' spectra, if each thread has them all
 constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
 
 // A matrix for each frequency: floats from row to row, and from matrix to matrix.
@@ -142,42 +146,56 @@ class Layer {
 
 // --- many images: the spectra of all weights first, then tasks own rows of tiles ----------------
 
-// Rows of tiles a task: their spectra are read again from L2, the weights' from L3.
-size_t rows_a_task(const Conv2dShape& s, const Problem& p, size_t threads) {
-    const size_t total = s.batch * p.tiling.vertical.tiles;
-    const size_t wanted = ceil_div(kTilesATask, p.tiling.horizontal.tiles);
-    return std::min(wanted, ceil_div(total, threads));
+// Tasks of about kTilesATask tiles, as many for each thread: their spectra are read again from L2,
+// the weights' from L3.
+size_t tasks_for(size_t rows, const Problem& p, size_t threads) {
+    const size_t rows_a_task = ceil_div(kTilesATask, p.tiling.horizontal.tiles);
+    return std::min(rows, threads * ceil_div(ceil_div(rows, threads), rows_a_task));
 }
 
 void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x, const float* weight,
                      const float* bias, bool relu, const float* zeros, float* y) {
     const KernelTable& k = kernels();
     const int threads = num_threads();
+    const size_t team = static_cast<size_t>(threads);
     const Problem& p = layer.problem();
     const size_t frequencies = p.tiling.frequencies();
     const size_t panel_size = p.group_in * k.gemm_nr;
     const size_t weight_size = layer.panels() * panel_size + kSpectrumGap;  // of a frequency
-    const size_t group_size = frequencies * weight_size;
-    float* weights = scratch(Slot::kSpectra, s.groups * group_size);
-    parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t) {
-        const size_t group = task / p.group_in, channel = task % p.group_in;
+    const size_t group_size = padded(frequencies * weight_size);
+    const auto transform_channel = [&](size_t group, size_t channel, float* weights) {
         layer.transform_weights(weight, zeros, group, {channel, channel + 1}, {0, layer.panels()},
                                 weights + group * group_size + channel * k.gemm_nr, panel_size,
                                 weight_size);
-    });
+    };
+    // A thread's own spectra are cheaper to compute than to fetch from another core.
+    const bool shared = team * s.groups * group_size > kOwnFloats;
+    const size_t copy_size = shared ? 0 : s.groups * group_size;
+    float* all_weights = scratch(Slot::kSpectra, shared ? s.groups * group_size : team * copy_size);
+    if (shared) {
+        parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t) {
+            transform_channel(task / p.group_in, task % p.group_in, all_weights);
+        });
+    }
+    std::vector<char> is_ready(team, shared);
 
-    const size_t rows = rows_a_task(s, p, static_cast<size_t>(threads));
     const size_t total = s.batch * p.tiling.vertical.tiles;
-    const size_t most_tiles = rows * p.tiling.horizontal.tiles;
+    const size_t tasks = tasks_for(total, p, team);
+    const size_t most_tiles = ceil_div(total, tasks) * p.tiling.horizontal.tiles;
     const Spectra in_size = spectra_size(most_tiles, p.group_in);
     const Spectra out_size = spectra_size(most_tiles, s.group_out());
     const size_t in_floats = frequencies * in_size.frequency;
     const size_t out_floats = frequencies * out_size.frequency;
     const size_t memory_size = padded(in_floats + out_floats + Source::frame_size(s, p));
-    float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
+    float* memory = scratch(Slot::kFrames, team * memory_size);
     const DepthBlocks depth({{0, p.group_in}});
-    parallel_tasks(threads, ceil_div(total, rows), [&](size_t task, size_t thread) {
-        const Range range{task * rows, std::min((task + 1) * rows, total)};
+    parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
+        const Range range = part(total, tasks, task);
+        float* weights = all_weights + thread * copy_size;
+        for (size_t i = 0; !is_ready[thread] && i < s.groups * p.group_in; ++i) {
+            transform_channel(i / p.group_in, i % p.group_in, weights);
+        }
+        is_ready[thread] = true;
         float* in = memory + thread * memory_size;
         float* out = in + in_floats;
         Source source(k, s, p, x, out + out_floats, zeros);
@@ -203,54 +221,56 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x, c
     });
 }
 
-// --- few images: the spectra of all inputs first, then tasks own panels of output channels -------
+// --- few images: each thread has the spectra of all inputs, tasks own panels of output channels --
 
 void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
                        const float* weight, const float* bias, bool relu, const float* zeros,
                        float* y) {
     const KernelTable& k = kernels();
     const int threads = num_threads();
+    const size_t team = static_cast<size_t>(threads);
     const Problem& p = layer.problem();
     const size_t frequencies = p.tiling.frequencies();
     const size_t rows = s.batch * p.tiling.vertical.tiles;
     const size_t tiles = s.batch * p.tiling.tiles();
     const Spectra in_size = spectra_size(tiles, p.group_in);
     const Spectra out_size{k.gemm_nr, tiles * k.gemm_nr + kSpectrumGap};
-    float* in = scratch(Slot::kSpectra, s.groups * frequencies * in_size.frequency);
 
     // The weights' spectra of a panel are used at once, some input channels at a time.
     const size_t chunks = ceil_div(frequencies * p.group_in * k.gemm_nr, kPanelFloats);
     const size_t weight_size =  // of a frequency
         ceil_div(p.group_in, chunks) * k.gemm_nr + kSpectrumGap;
+    const size_t in_floats = padded(frequencies * in_size.frequency);
     const size_t weight_floats = padded(frequencies * weight_size);
     const size_t out_floats = padded(frequencies * out_size.frequency);
     const size_t memory_size =
-        std::max(weight_floats + out_floats, padded(Source::frame_size(s, p)));
-    float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
+        in_floats + std::max(weight_floats + out_floats, padded(Source::frame_size(s, p)));
+    float* memory = scratch(Slot::kFrames, team * memory_size);
+    std::vector<size_t> ready_group(team, s.groups);  // whose inputs a thread has
 
-    parallel_tasks(threads, s.groups * rows, [&](size_t task, size_t thread) {
-        const size_t group = task / rows, row = task % rows;
-        Source source(k, s, p, x, memory + thread * memory_size, zeros);
-        layer.transform_input(source, group, 0, row, in_size,
-                              in + group * frequencies * in_size.frequency);
-    });
     parallel_tasks(threads, s.groups * layer.panels(), [&](size_t task, size_t thread) {
         const size_t group = task / layer.panels(), panel = task % layer.panels();
         const size_t first = panel * k.gemm_nr;
         const size_t columns = std::min(k.gemm_nr, s.group_out() - first);
         const size_t channel = group * s.group_out();
-        float* weights = memory + thread * memory_size;
+        float* in = memory + thread * memory_size;
+        float* weights = in + in_floats;
         float* out = weights + weight_floats;
+        if (ready_group[thread] != group) {
+            Source source(k, s, p, x, weights, zeros);
+            for (size_t row = 0; row < rows; ++row) {
+                layer.transform_input(source, group, 0, row, in_size, in);
+            }
+            ready_group[thread] = group;
+        }
         for (size_t chunk = 0; chunk < chunks; ++chunk) {
             const Range channels = part(p.group_in, chunks, chunk);
             layer.transform_weights(weight, zeros, group, channels, {panel, panel + 1}, weights, 0,
                                     weight_size);
             const DepthBlocks depth({{0, channels.size()}});
             for (size_t f = 0; f < frequencies; ++f) {
-                layer.multiply(f, {0, rows}, depth,
-                               in + group * frequencies * in_size.frequency + channels.begin,
-                               in_size, weights + f * weight_size, columns, chunk > 0, out,
-                               out_size);
+                layer.multiply(f, {0, rows}, depth, in + channels.begin, in_size,
+                               weights + f * weight_size, columns, chunk > 0, out, out_size);
             }
         }
         for (size_t row = 0; row < rows; ++row) {
@@ -269,7 +289,7 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     float* zeros = scratch(Slot::kPartialSums, zeros_size);
     std::fill_n(zeros, zeros_size, 0.0f);
     const Problem& p = layer.problem();
-    const bool few = few_images(s.batch, p.tiling, p.group_in);
+    const bool few = few_images(s.batch, p.tiling, p.group_in, s.group_out());
     (few ? forward_by_panels : forward_by_rows)(layer, s, x, weight, bias, relu, zeros, y);
 }
 

@@ -93,8 +93,9 @@ const char* unsupported(const Conv2dShape& s, ConvDirection direction) {
     return nullptr;
 }
 
-bool few_images(size_t batch, const Tiling& tiling, size_t channels) {
-    return batch * tiling.products() * channels <= kFewFloats && channels <= kDepthBlock;
+bool few_images(size_t batch, const Tiling& tiling, size_t in_channels, size_t out_channels) {
+    return batch * tiling.products() * in_channels <= kFewFloats && in_channels <= kDepthBlock &&
+           batch * tiling.tiles() < out_channels;
 }
 
 // Measured costs in units of one multiply-add of the direct algorithm: products run at about 3/4 of
@@ -114,7 +115,7 @@ bool is_faster(const Conv2dShape& s, ConvDirection direction) {
     const Tiling tiling(height, width, ceil_div(s.kernel_height, stride),
                         ceil_div(s.kernel_width, stride));
     const bool used_at_once =
-        direction != ConvDirection::kBackwardWeight && few_images(s.batch, tiling, in);
+        direction != ConvDirection::kBackwardWeight && few_images(s.batch, tiling, in, out);
     const double pairs = static_cast<double>(in * out), channels = static_cast<double>(in + out);
     const double products = static_cast<double>(tiling.products() * s.batch);
     const double direct = static_cast<double>(s.batch * s.out_height * s.out_width * s.window()) *
