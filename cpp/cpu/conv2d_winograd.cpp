@@ -42,6 +42,70 @@ Spectra spectra_size(size_t rows, size_t channels) {
     return {spectrum_row(channels), rows * spectrum_row(channels) + kSpectrumGap};
 }
 
+// The weights of a convolution, or of its gradient with respect to the input: those of a
+// convolution of the shape `s`, where they lie turned by 180° and with input and output channels
+// exchanged.
+class Weights {
+  public:
+    Weights(const Conv2dShape& s, const Problem& p, const float* weight, bool turned,
+            const float* zeros)
+        : s_(s), p_(p), weight_(weight), turned_(turned), zeros_(zeros) {}
+
+    // Channels that `places` is called for together, and floats of the memory that it needs.
+    static constexpr size_t kChannels = 16;
+    size_t memory_size(size_t columns) const {
+        return turned_ ? padded(s_.kernel_height * s_.kernel_width * kChannels * columns) : 0;
+    }
+
+    // Makes the weights of at most kChannels input channels of a group ready, for some output
+    // channels. What it turns lands in `memory`.
+    void set_channels(size_t group, Range channels, Range columns, float* memory) {
+        group_ = group;
+        channels_ = channels;
+        columns_ = columns;
+        memory_ = memory;
+        if (!turned_) return;
+        const size_t taps = s_.kernel_height * s_.kernel_width;
+        for (size_t tap = 0; tap < taps; ++tap) {
+            const float* source =
+                weight_ + ((taps - 1 - tap) * s_.group_out() + columns.begin) * s_.in_channels +
+                group * s_.group_in() + channels.begin;
+            float* target = memory + tap * kChannels * columns.size();
+            for (size_t o = 0; o < columns.size(); ++o, source += s_.in_channels) {
+                __builtin_prefetch(source + kRowsAhead * s_.in_channels);
+                for (size_t c = 0; c < channels.size(); ++c) {
+                    target[c * columns.size() + o] = source[c];
+                }
+            }
+        }
+    }
+
+    // Where the taps of a channel lie: at the first of the output channels.
+    void places(size_t channel, const float** places) const {
+        if (!turned_) {
+            weight_places(s_, p_, weight_ + columns_.begin, zeros_, group_, channel, places);
+            return;
+        }
+        for (size_t tap = 0; tap < s_.kernel_height * s_.kernel_width; ++tap) {
+            *places++ = memory_ + (tap * kChannels + channel - channels_.begin) * columns_.size();
+        }
+    }
+
+    bool turned() const { return turned_; }
+
+  private:
+    static constexpr size_t kRowsAhead = 8;
+
+    const Conv2dShape& s_;
+    const Problem& p_;
+    const float* weight_;
+    bool turned_;
+    const float* zeros_;
+    size_t group_ = 0;
+    Range channels_{}, columns_{};
+    float* memory_ = nullptr;
+};
+
 // A convolution and its transforms, for the tiles and channels that the caller names.
 class Layer {
   public:
@@ -50,28 +114,57 @@ class Layer {
 
     const Problem& problem() const { return p_; }
     size_t panels() const { return panels_; }
+    // Output channels of some panels.
+    Range columns(Range panels) const {
+        return {panels.begin * k_.gemm_nr, std::min(panels.end * k_.gemm_nr, s_.group_out())};
+    }
 
     // Spectra of some channels of the weights, in packed panels: [frequency][panel][channel][nr].
-    void transform_weights(const float* weight, const float* zeros, size_t group, Range channels,
-                           Range panels, float* spectra, size_t panel_size,
+    void transform_weights(Weights weights, size_t group, Range channels, Range panels,
+                           float* memory, float* spectra, size_t panel_size,
                            size_t frequency_size) const {
+        const Range outputs = columns(panels);
         Transform transform = weight_transform(k_, p_.tiling);
         // A few panels of a channel are followed by those of the next.
-        if (panels.size() < panels_) transform.ahead = kChannelsAhead * s_.out_channels;
+        if (weights.turned()) {
+            transform.ahead = 0;
+        } else if (panels.size() < panels_) {
+            transform.ahead = kChannelsAhead * s_.out_channels;
+        }
         for (size_t channel = channels.begin; channel < channels.end; ++channel) {
+            if ((channel - channels.begin) % Weights::kChannels == 0) {
+                weights.set_channels(
+                    group, {channel, std::min(channel + Weights::kChannels, channels.end)}, outputs,
+                    memory);
+            }
             const float* in[kPlaces];
-            weight_places(s_, p_, weight, zeros, group, channel, in);
+            weights.places(channel, in);
             float* out[kPlaces];
             for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
                 out[f] = spectra + f * frequency_size + (channel - channels.begin) * k_.gemm_nr;
             }
-            for (size_t panel = panels.begin; panel < panels.end; ++panel) {
+            for (size_t panel = 0; panel < panels.size(); ++panel) {
                 for (size_t j = 0; j < k_.gemm_nr; j += k_.lanes) {
                     // Columns beyond the last are transformed too, from no lanes at all: zeros.
-                    const size_t column = std::min(panel * k_.gemm_nr + j, s_.group_out());
-                    const size_t n = std::min(k_.lanes, s_.group_out() - column);
-                    transform(in, column, n, out, (panel - panels.begin) * panel_size + j,
-                              k_.lanes);
+                    const size_t column = std::min(panel * k_.gemm_nr + j, outputs.size());
+                    const size_t n = std::min(k_.lanes, outputs.size() - column);
+                    transform(in, column, n, out, panel * panel_size + j, k_.lanes);
+                }
+            }
+        }
+    }
+
+    // Fetches what transform_weights will read of some channels and panels into L2, in long runs.
+    void fetch_weights(Weights weights, size_t group, Range channels, Range panels) const {
+        if (weights.turned()) return;
+        const Range outputs = columns(panels);
+        const float* in[kPlaces];
+        for (size_t channel = channels.begin; channel < channels.end; ++channel) {
+            weights.set_channels(group, {channel, channel + 1}, outputs, nullptr);
+            weights.places(channel, in);
+            for (size_t i = 0; i < p_.window_height * p_.window_width; ++i) {
+                for (size_t j = 0; j < outputs.size(); j += 16) {
+                    __builtin_prefetch(in[i] + j, 0, 2);
                 }
             }
         }
@@ -153,8 +246,9 @@ size_t tasks_for(size_t rows, const Problem& p, size_t threads) {
     return std::min(rows, threads * ceil_div(ceil_div(rows, threads), rows_a_task));
 }
 
-void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x, const float* weight,
-                     const float* bias, bool relu, const float* zeros, float* y) {
+void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
+                     const Weights& weights, const float* bias, bool relu, const float* zeros,
+                     float* y) {
     const KernelTable& k = kernels();
     const int threads = num_threads();
     const size_t team = static_cast<size_t>(threads);
@@ -163,18 +257,23 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x, c
     const size_t panel_size = p.group_in * k.gemm_nr;
     const size_t weight_size = layer.panels() * panel_size + kSpectrumGap;  // of a frequency
     const size_t group_size = padded(frequencies * weight_size);
-    const auto transform_channel = [&](size_t group, size_t channel, float* weights) {
-        layer.transform_weights(weight, zeros, group, {channel, channel + 1}, {0, layer.panels()},
-                                weights + group * group_size + channel * k.gemm_nr, panel_size,
-                                weight_size);
+    const size_t turning_size = weights.memory_size(s.group_out());
+    float* turning = scratch(Slot::kColumns, team * turning_size);
+    const size_t blocks = ceil_div(p.group_in, Weights::kChannels);  // of channels
+    const auto transform_block = [&](size_t block, size_t thread, float* spectra) {
+        const size_t group = block / blocks, first = block % blocks * Weights::kChannels;
+        layer.transform_weights(
+            weights, group, {first, std::min(first + Weights::kChannels, p.group_in)},
+            {0, layer.panels()}, turning + thread * turning_size,
+            spectra + group * group_size + first * k.gemm_nr, panel_size, weight_size);
     };
     // A thread's own spectra are cheaper to compute than to fetch from another core.
     const bool shared = team * s.groups * group_size > kOwnFloats;
     const size_t copy_size = shared ? 0 : s.groups * group_size;
-    float* all_weights = scratch(Slot::kSpectra, shared ? s.groups * group_size : team * copy_size);
+    float* all_spectra = scratch(Slot::kSpectra, shared ? s.groups * group_size : team * copy_size);
     if (shared) {
-        parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t) {
-            transform_channel(task / p.group_in, task % p.group_in, all_weights);
+        parallel_tasks(threads, s.groups * blocks, [&](size_t block, size_t thread) {
+            transform_block(block, thread, all_spectra);
         });
     }
     std::vector<char> is_ready(team, shared);
@@ -191,9 +290,9 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x, c
     const DepthBlocks depth({{0, p.group_in}});
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(total, tasks, task);
-        float* weights = all_weights + thread * copy_size;
-        for (size_t i = 0; !is_ready[thread] && i < s.groups * p.group_in; ++i) {
-            transform_channel(i / p.group_in, i % p.group_in, weights);
+        float* weight_spectra = all_spectra + thread * copy_size;
+        for (size_t block = 0; !is_ready[thread] && block < s.groups * blocks; ++block) {
+            transform_block(block, thread, weight_spectra);
         }
         is_ready[thread] = true;
         float* in = memory + thread * memory_size;
@@ -204,7 +303,7 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x, c
                 layer.transform_input(source, group, range.begin, row, in_size, in);
             }
             for (size_t f = 0; f < frequencies; ++f) {
-                const float* panel = weights + group * group_size + f * weight_size;
+                const float* panel = weight_spectra + group * group_size + f * weight_size;
                 for (size_t first = 0; first < s.group_out(); first += k.gemm_nr) {
                     layer.multiply(f, range, depth, in, in_size, panel,
                                    std::min(k.gemm_nr, s.group_out() - first), false, out + first,
@@ -224,7 +323,7 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x, c
 // --- few images: each thread has the spectra of all inputs, tasks own panels of output channels --
 
 void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
-                       const float* weight, const float* bias, bool relu, const float* zeros,
+                       const Weights& weights, const float* bias, bool relu, const float* zeros,
                        float* y) {
     const KernelTable& k = kernels();
     const int threads = num_threads();
@@ -243,21 +342,24 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
     const size_t in_floats = padded(frequencies * in_size.frequency);
     const size_t weight_floats = padded(frequencies * weight_size);
     const size_t out_floats = padded(frequencies * out_size.frequency);
-    const size_t memory_size =
-        in_floats + std::max(weight_floats + out_floats, padded(Source::frame_size(s, p)));
+    // A task owns neighbouring panels: what it reads of the weights are runs of some lines.
+    const size_t splits = std::min(layer.panels(), team);
+    const size_t most_panels = ceil_div(layer.panels(), splits);
+    const size_t memory_size = in_floats + std::max(weight_floats + most_panels * out_floats,
+                                                    padded(Source::frame_size(s, p)));
     float* memory = scratch(Slot::kFrames, team * memory_size);
+    const size_t turning_size = weights.memory_size(k.gemm_nr);
+    float* turning = scratch(Slot::kColumns, team * turning_size);
     std::vector<size_t> ready_group(team, s.groups);  // whose inputs a thread has
 
-    parallel_tasks(threads, s.groups * layer.panels(), [&](size_t task, size_t thread) {
-        const size_t group = task / layer.panels(), panel = task % layer.panels();
-        const size_t first = panel * k.gemm_nr;
-        const size_t columns = std::min(k.gemm_nr, s.group_out() - first);
-        const size_t channel = group * s.group_out();
+    parallel_tasks(threads, s.groups * splits, [&](size_t task, size_t thread) {
+        const size_t group = task / splits;
+        const Range panels = part(layer.panels(), splits, task % splits);
         float* in = memory + thread * memory_size;
-        float* weights = in + in_floats;
-        float* out = weights + weight_floats;
+        float* weight_spectra = in + in_floats;
+        float* out = weight_spectra + weight_floats;
         if (ready_group[thread] != group) {
-            Source source(k, s, p, x, weights, zeros);
+            Source source(k, s, p, x, weight_spectra, zeros);
             for (size_t row = 0; row < rows; ++row) {
                 layer.transform_input(source, group, 0, row, in_size, in);
             }
@@ -265,62 +367,61 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
         }
         for (size_t chunk = 0; chunk < chunks; ++chunk) {
             const Range channels = part(p.group_in, chunks, chunk);
-            layer.transform_weights(weight, zeros, group, channels, {panel, panel + 1}, weights, 0,
-                                    weight_size);
             const DepthBlocks depth({{0, channels.size()}});
-            for (size_t f = 0; f < frequencies; ++f) {
-                layer.multiply(f, {0, rows}, depth, in + channels.begin, in_size,
-                               weights + f * weight_size, columns, chunk > 0, out, out_size);
+            for (size_t panel = panels.begin; panel < panels.end; ++panel) {
+                layer.transform_weights(weights, group, channels, {panel, panel + 1},
+                                        turning + thread * turning_size, weight_spectra, 0,
+                                        weight_size);
+                float* sums = out + (panel - panels.begin) * out_floats;
+                const size_t columns = layer.columns({panel, panel + 1}).size();
+                for (size_t f = 0; f < frequencies; ++f) {
+                    // The products leave the memory idle: fetch what the next chunk reads.
+                    if (chunk + 1 < chunks) {
+                        const Range next = part(p.group_in, chunks, chunk + 1);
+                        const Range some = part(next.size(), panels.size() * frequencies,
+                                                (panel - panels.begin) * frequencies + f);
+                        layer.fetch_weights(weights, group,
+                                            {next.begin + some.begin, next.begin + some.end},
+                                            panels);
+                    }
+                    layer.multiply(f, {0, rows}, depth, in + channels.begin, in_size,
+                                   weight_spectra + f * weight_size, columns, chunk > 0, sums,
+                                   out_size);
+                }
             }
         }
-        for (size_t row = 0; row < rows; ++row) {
-            layer.transform_output(0, row, out, out_size, {first, first + columns},
-                                   bias ? bias + channel : nullptr, relu, y + channel);
+        const size_t channel = group * s.group_out();
+        for (size_t panel = panels.begin; panel < panels.end; ++panel) {
+            float* sums = out + (panel - panels.begin) * out_floats;
+            for (size_t row = 0; row < rows; ++row) {
+                layer.transform_output(0, row, sums, out_size, layer.columns({panel, panel + 1}),
+                                       bias ? bias + channel : nullptr, relu, y + channel);
+            }
         }
     });
+}
+
+// The convolution of a shape, with its weights as they are or turned.
+void convolve(const Conv2dShape& s, const float* x, const float* weight, bool turned,
+              const float* bias, bool relu, float* y) {
+    const Layer layer(kernels(), s);
+    const Problem& p = layer.problem();
+    const size_t zeros_size = std::max(p.group_in, s.out_channels);
+    float* zeros = scratch(Slot::kPartialSums, zeros_size);
+    std::fill_n(zeros, zeros_size, 0.0f);
+    const Weights weights(s, p, weight, turned, zeros);
+    const bool few = few_images(s.batch, p.tiling, p.group_in, s.group_out());
+    (few ? forward_by_panels : forward_by_rows)(layer, s, x, weights, bias, relu, zeros, y);
 }
 
 }  // namespace
 
 void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
              bool relu, float* y) {
-    const Layer layer(kernels(), s);
-    const size_t zeros_size = std::max(layer.problem().group_in, s.out_channels);
-    float* zeros = scratch(Slot::kPartialSums, zeros_size);
-    std::fill_n(zeros, zeros_size, 0.0f);
-    const Problem& p = layer.problem();
-    const bool few = few_images(s.batch, p.tiling, p.group_in, s.group_out());
-    (few ? forward_by_panels : forward_by_rows)(layer, s, x, weight, bias, relu, zeros, y);
+    convolve(s, x, weight, false, bias, relu, y);
 }
-
-namespace {
-
-// turned[kh][kw][o][c] = weight[kernel_height-1-kh][kernel_width-1-kw][c][o], group by group.
-void turn_weights(const Conv2dShape& s, const float* weight, float* turned, int threads) {
-    constexpr size_t kBlock = 16;  // rows and columns transposed at once: both stay in L1
-    const size_t taps = s.kernel_height * s.kernel_width;
-    const size_t in = s.group_in(), out = s.group_out();
-    const size_t blocks = ceil_div(out, kBlock);
-    parallel_tasks(threads, taps * s.groups * blocks, [&](size_t task, size_t) {
-        const size_t tap = task / (s.groups * blocks), group = task / blocks % s.groups;
-        const size_t first = task % blocks * kBlock, last = std::min(first + kBlock, out);
-        const float* source = weight + (taps - 1 - tap) * in * s.out_channels + group * out;
-        float* target = turned + tap * out * s.in_channels + group * in;
-        for (size_t c0 = 0; c0 < in; c0 += kBlock) {
-            for (size_t o = first; o < last; ++o) {
-                for (size_t c = c0; c < std::min(c0 + kBlock, in); ++c) {
-                    target[o * s.in_channels + c] = source[c * s.out_channels + o];
-                }
-            }
-        }
-    });
-}
-
-}  // namespace
 
 void backward_input(const Conv2dShape& s, const float* dy, const float* weight, float* dx) {
-    float* turned = scratch(Slot::kColumns, s.weight_size());
-    turn_weights(s, weight, turned, num_threads());
     const Conv2dShape turned_shape{s.batch,
                                    s.out_height,
                                    s.out_width,
@@ -335,7 +436,7 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                                    s.kernel_height - 1 - s.pad_top,
                                    s.kernel_width - 1 - s.pad_left,
                                    s.groups};
-    forward(turned_shape, dy, turned, nullptr, false, dx);
+    convolve(turned_shape, dy, weight, true, nullptr, false, dx);
 }
 
 }  // namespace alexnet::cpu::winograd
