@@ -11,6 +11,7 @@ namespace alexnet::cpu::winograd {
 namespace {
 
 constexpr size_t kMostValues = 6;         // of a tile or a window: winograd_step's limit
+constexpr size_t kRowsAhead = 8;          // of weights that are turned, to fetch
 constexpr size_t kFewFloats = 512 << 10;  // spectra that each thread may read as a whole
 
 }  // namespace
@@ -131,6 +132,39 @@ Problem::Problem(const Conv2dShape& s)
       window_width(ceil_div(s.kernel_width, stride)),
       group_in(s.group_in() * stride * stride),
       tiling(s.out_height, s.out_width, window_height, window_width) {}
+
+size_t Weights::memory_size(size_t columns) const {
+    return turned_ ? padded(s_.kernel_height * s_.kernel_width * kChannels * columns) : 0;
+}
+
+void Weights::set_channels(size_t group, Range channels, Range columns, float* memory) {
+    group_ = group;
+    channels_ = channels;
+    columns_ = columns;
+    memory_ = memory;
+    if (!turned_) return;
+    const size_t taps = s_.kernel_height * s_.kernel_width;
+    for (size_t tap = 0; tap < taps; ++tap) {
+        const size_t first_row = (taps - 1 - tap) * s_.group_out() + columns.begin;
+        const float* source =
+            weight_ + first_row * s_.in_channels + group * s_.group_in() + channels.begin;
+        float* target = memory + tap * kChannels * columns.size();
+        for (size_t o = 0; o < columns.size(); ++o, source += s_.in_channels) {
+            __builtin_prefetch(source + kRowsAhead * s_.in_channels);
+            for (size_t c = 0; c < channels.size(); ++c) target[c * columns.size() + o] = source[c];
+        }
+    }
+}
+
+void Weights::places(size_t channel, const float** places) const {
+    if (!turned_) {
+        weight_places(s_, p_, weight_ + columns_.begin, zeros_, group_, channel, places);
+        return;
+    }
+    for (size_t tap = 0; tap < s_.kernel_height * s_.kernel_width; ++tap) {
+        *places++ = memory_ + (tap * kChannels + channel - channels_.begin) * columns_.size();
+    }
+}
 
 size_t Source::frame_size(const Conv2dShape& s, const Problem& p) {
     if (p.stride == 1) return 0;

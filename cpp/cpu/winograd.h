@@ -118,6 +118,39 @@ void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float*
     }
 }
 
+// The weights of a convolution, or of its gradient with respect to the input: those of a
+// convolution of the shape `s`, where they lie turned by 180° and with input and output channels
+// exchanged.
+class Weights {
+  public:
+    // `zeros` holds out_channels floats that are 0.
+    Weights(const Conv2dShape& shape, const Problem& problem, const float* weight, bool turned,
+            const float* zeros)
+        : s_(shape), p_(problem), weight_(weight), turned_(turned), zeros_(zeros) {}
+
+    bool turned() const { return turned_; }
+
+    // Channels that set_channels takes at most, and floats of the memory that it needs.
+    static constexpr size_t kChannels = 16;
+    size_t memory_size(size_t columns) const;
+
+    // Makes the weights of some input channels of a group ready, for some output channels. What it
+    // turns lands in `memory`.
+    void set_channels(size_t group, Range channels, Range columns, float* memory);
+    // Where the taps of a channel that is ready lie, at the first of the output channels.
+    void places(size_t channel, const float** places) const;
+
+  private:
+    const Conv2dShape& s_;
+    const Problem& p_;
+    const float* weight_;
+    bool turned_;
+    const float* zeros_;
+    size_t group_ = 0;
+    Range channels_{}, columns_{};
+    float* memory_ = nullptr;
+};
+
 // The input of a task: pixels of blocks where a tile can point at them, 0 outside the image.
 class Source {
   public:

@@ -22,94 +22,87 @@ extern const GemmKernel gemm_kernels[];
 // hardware stops its own fetching at the end of each page.
 constexpr size_t kAhead = 192 * 2 * kLanes;
 
-// One of the two vectors of a row of C, or of the bias. `full` says that all 2 · kLanes columns are
-// there.
-struct Part {
-    size_t offset, lanes;
-};
-
-ALEXNET_INLINE Part part(size_t j, size_t columns) {
-    const size_t offset = j * kLanes < columns ? j * kLanes : columns;
-    return {offset, columns - offset < kLanes ? columns - offset : kLanes};
+// Lanes of the j-th vector of a row of C, or of the bias. `full` says that all of them are there.
+ALEXNET_INLINE size_t lanes(size_t j, size_t columns) {
+    return columns - j * kLanes < kLanes ? columns - j * kLanes : kLanes;
 }
 
 template <bool full>
 ALEXNET_INLINE Vec load_part(const float* row, size_t j, size_t columns) {
-    const Part p = part(j, columns);
-    return full ? load(row + j * kLanes) : load_tail(row + p.offset, p.lanes);
+    return full ? load(row + j * kLanes) : load_tail(row + j * kLanes, lanes(j, columns));
 }
 
-// A tile of C on its way in and out, a loop a step, unrolled so that the sums stay in registers.
-template <size_t kRows, bool full>
-ALEXNET_INLINE void load_tile(const float* c, size_t c_row, size_t columns, Vec (&sum)[kRows][2]) {
-#pragma GCC unroll 16
-    for (size_t i = 0; i < kRows; ++i) {
-        sum[i][0] = load_part<full>(c + i * c_row, 0, columns);
-        sum[i][1] = load_part<full>(c + i * c_row, 1, columns);
-    }
+template <bool full>
+ALEXNET_INLINE void store_part(float* row, size_t j, size_t columns, Vec x) {
+    full ? store(row + j * kLanes, x) : store_tail(row + j * kLanes, x, lanes(j, columns));
 }
 
-template <size_t kRows, bool full>
+// The sums of a tile on their way to memory, a loop a step, unrolled so that they stay in
+// registers.
+template <size_t kRows, size_t kVectors, bool full>
 ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
-                                const GemmEpilogue& epilogue, Vec (&sum)[kRows][2]) {
+                                const GemmEpilogue& epilogue, Vec (&sum)[kRows][kVectors]) {
     if (epilogue.accumulate) {
 #pragma GCC unroll 16
         for (size_t i = 0; i < kRows; ++i) {
-            sum[i][0] = add(load_part<full>(c + i * c_row, 0, columns), sum[i][0]);
-            sum[i][1] = add(load_part<full>(c + i * c_row, 1, columns), sum[i][1]);
+#pragma GCC unroll 2
+            for (size_t j = 0; j < kVectors; ++j) {
+                sum[i][j] = add(load_part<full>(c + i * c_row, j, columns), sum[i][j]);
+            }
         }
     }
     if (epilogue.bias) {
-        const Vec bias0 = load_part<full>(epilogue.bias, 0, columns);
-        const Vec bias1 = load_part<full>(epilogue.bias, 1, columns);
+#pragma GCC unroll 2
+        for (size_t j = 0; j < kVectors; ++j) {
+            const Vec bias = load_part<full>(epilogue.bias, j, columns);
 #pragma GCC unroll 16
-        for (size_t i = 0; i < kRows; ++i) {
-            sum[i][0] = add(sum[i][0], bias0);
-            sum[i][1] = add(sum[i][1], bias1);
+            for (size_t i = 0; i < kRows; ++i) sum[i][j] = add(sum[i][j], bias);
         }
     }
     if (epilogue.relu) {
 #pragma GCC unroll 16
         for (size_t i = 0; i < kRows; ++i) {
-            sum[i][0] = relu(sum[i][0]);
-            sum[i][1] = relu(sum[i][1]);
+#pragma GCC unroll 2
+            for (size_t j = 0; j < kVectors; ++j) sum[i][j] = relu(sum[i][j]);
         }
     }
-    if (full && epilogue.stream) {
+    const bool streams = full && epilogue.stream;
 #pragma GCC unroll 16
-        for (size_t i = 0; i < kRows; ++i) {
-            stream(c + i * c_row, sum[i][0]);
-            stream(c + i * c_row + kLanes, sum[i][1]);
-        }
-        return;
+    for (size_t i = 0; streams && i < kRows; ++i) {
+#pragma GCC unroll 2
+        for (size_t j = 0; j < kVectors; ++j) stream(c + i * c_row + j * kLanes, sum[i][j]);
     }
+    if (streams) return;
 #pragma GCC unroll 16
     for (size_t i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
-        for (size_t j = 0; j < 2; ++j) {
-            const Part p = part(j, columns);
-            float* row = c + i * c_row;
-            full ? store(row + j * kLanes, sum[i][j])
-                 : store_tail(row + p.offset, sum[i][j], p.lanes);
+        for (size_t j = 0; j < kVectors; ++j) {
+            store_part<full>(c + i * c_row, j, columns, sum[i][j]);
         }
     }
 }
 
-template <size_t kRows>
-static void gemm_tile(const float* a, const GemmRows& rows, const float* b, float* c, size_t c_row,
-                      size_t columns, const GemmEpilogue& epilogue) {
-    const bool full = columns == 2 * kLanes;
+template <size_t kRows, size_t kVectors, bool full>
+static void multiply_tile(const float* a, const GemmRows& rows, const float* b, float* c,
+                          size_t c_row, size_t columns, const GemmEpilogue& epilogue) {
     // What is added to comes while the products are summed.
     for (size_t i = 0; epilogue.accumulate && i < kRows; ++i) {
-        __builtin_prefetch(c + i * c_row, 1);
-        __builtin_prefetch(c + i * c_row + kLanes, 1);
+        for (size_t j = 0; j < kVectors; ++j) __builtin_prefetch(c + i * c_row + j * kLanes, 1);
     }
-    Vec sum[kRows][2];
+    Vec sum[kRows][kVectors];
 #pragma GCC unroll 16
-    for (size_t i = 0; i < kRows; ++i) sum[i][0] = sum[i][1] = zero();
+    for (size_t i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+        for (size_t j = 0; j < kVectors; ++j) sum[i][j] = zero();
+    }
     if (epilogue.resume) {
-        full ? load_tile<kRows, true>(c, c_row, columns, sum)
-             : load_tile<kRows, false>(c, c_row, columns, sum);
+#pragma GCC unroll 16
+        for (size_t i = 0; i < kRows; ++i) {
+#pragma GCC unroll 2
+            for (size_t j = 0; j < kVectors; ++j) {
+                sum[i][j] = load_part<full>(c + i * c_row, j, columns);
+            }
+        }
     }
 
     // Rows in groups of three behind one pointer each: base, base + stride, base + 2·stride are
@@ -123,22 +116,38 @@ static void gemm_tile(const float* a, const GemmRows& rows, const float* b, floa
             group[g] = a + rows.segments[s].offset + 3 * g * row_stride;
         }
         for (size_t k = rows.segments[s].depth; k > 0; --k) {
-            const Vec b0 = load(b);
-            const Vec b1 = load(b + kLanes);
-            for (size_t j = 0; j < 2; ++j) __builtin_prefetch(b + kAhead + j * kLanes, 0, 2);
+            Vec bk[kVectors];
+#pragma GCC unroll 2
+            for (size_t j = 0; j < kVectors; ++j) {
+                bk[j] = load(b + j * kLanes);
+                __builtin_prefetch(b + kAhead + j * kLanes, 0, 2);
+            }
             b += 2 * kLanes;
 #pragma GCC unroll 16
             for (size_t i = 0; i < kRows; ++i) {
                 const Vec ai = broadcast(group[i / 3][(i % 3) * row_stride]);
-                sum[i][0] = fma(ai, b0, sum[i][0]);
-                sum[i][1] = fma(ai, b1, sum[i][1]);
+#pragma GCC unroll 2
+                for (size_t j = 0; j < kVectors; ++j) sum[i][j] = fma(ai, bk[j], sum[i][j]);
             }
             for (size_t g = 0; g < kGroups; ++g) group[g] += depth_stride;
         }
     }
+    finish_tile<kRows, kVectors, full>(c, c_row, columns, epilogue, sum);
+}
 
-    full ? finish_tile<kRows, true>(c, c_row, columns, epilogue, sum)
-         : finish_tile<kRows, false>(c, c_row, columns, epilogue, sum);
+// Tiles at C's right edge take one vector where that is enough, and masks where it is too much.
+template <size_t kRows>
+static void gemm_tile(const float* a, const GemmRows& rows, const float* b, float* c, size_t c_row,
+                      size_t columns, const GemmEpilogue& epilogue) {
+    if (columns == 2 * kLanes) {
+        multiply_tile<kRows, 2, true>(a, rows, b, c, c_row, columns, epilogue);
+    } else if (columns > kLanes) {
+        multiply_tile<kRows, 2, false>(a, rows, b, c, c_row, columns, epilogue);
+    } else if (columns == kLanes) {
+        multiply_tile<kRows, 1, true>(a, rows, b, c, c_row, columns, epilogue);
+    } else {
+        multiply_tile<kRows, 1, false>(a, rows, b, c, c_row, columns, epilogue);
+    }
 }
 
 #if defined(ALEXNET_ISA_AVX512)
