@@ -21,9 +21,8 @@
 namespace alexnet::cpu {
 namespace {
 
-constexpr size_t kDepth = 256;           // of one block of the summation index in the gradients
-constexpr size_t kForwardDepth = 64;     // the same in forward: 64 rows of weights, of
-constexpr size_t kColumns = 2048;        // columns that a task owns: 512 KiB, in long runs
+constexpr size_t kDepth = 256;           // of one block of the summation index
+constexpr size_t kColumns = 2048;        // that a task of forward owns at most: read in long runs
 constexpr size_t kFewRows = 4;           // of the batch: fewer than repay packing the weights
 constexpr size_t kRowsAtOnce = 32;       // of the weights, for all rows of the batch: stay in L2
 constexpr size_t kRowGap = 16;           // floats between the rows of a copied block
@@ -52,8 +51,8 @@ void dense_few_rows(const KernelTable& k, const DenseShape& s, const float* x, c
         float* sums = memory + thread * sums_size;
         const size_t first = task * width;
         const size_t columns = std::min(width, s.out_features - first);
-        for (size_t begin = 0; begin < s.in_features; begin += kForwardDepth) {
-            const size_t depth = std::min(kForwardDepth, s.in_features - begin);
+        for (size_t begin = 0; begin < s.in_features; begin += kDepth) {
+            const size_t depth = std::min(kDepth, s.in_features - begin);
             std::fill_n(sums, s.batch * columns, 0.0f);
             for (size_t i = 0; i < depth; i += kRowsAtOnce) {
                 const size_t rows = std::min(kRowsAtOnce, depth - i);
@@ -89,8 +88,8 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
     if (s.batch <= kFewRows) return dense_few_rows(k, s, x, weight, bias, relu, y);
     const int threads = num_threads();
     const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
-    const size_t packed_size = padded(width * kForwardDepth);
-    const size_t block_size = padded(s.batch * (kForwardDepth + kRowGap));
+    const size_t packed_size = padded(width * kDepth);
+    const size_t block_size = padded(s.batch * (kDepth + kRowGap));
     float* memory =
         scratch(Slot::kPackedB, static_cast<size_t>(threads) * (packed_size + block_size));
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
@@ -98,8 +97,8 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
         float* block = packed + packed_size;
         const size_t first = task * width;
         const size_t last = std::min(first + width, s.out_features);
-        for (size_t begin = 0; begin < s.in_features; begin += kForwardDepth) {
-            const size_t depth = std::min(kForwardDepth, s.in_features - begin);
+        for (size_t begin = 0; begin < s.in_features; begin += kDepth) {
+            const size_t depth = std::min(kDepth, s.in_features - begin);
             const bool final_block = begin + depth == s.in_features;
             const GemmSegment segment{0, depth};
             copy_block(k, s.batch, depth, x + begin, s.in_features, block);
