@@ -12,8 +12,10 @@
 // the L1 cache), which serves all output channels.
 //
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
-// Threads: a task owns some rows of dweight, for all output channels of a group.
-// Numerics: chains over at most kBlockPixels pixels, summed in order; the same for every partition.
+// Threads: a task owns some rows of dweight, for all output channels of a group; where dweight is
+// small, and so has few rows to deal out, some images for all of a dweight of its own.
+// Numerics: chains over at most kBlockPixels pixels, summed in order, then parts of the images in
+// order; the shape alone decides what they are, so the bits are the same for every partition.
 
 #include <vector>
 
@@ -29,6 +31,8 @@ namespace {
 
 constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images at hand
 constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
+constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
+constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
 
 // What every task of one call shares.
 struct Plan {
@@ -99,12 +103,20 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
     }
 }
 
-}  // namespace
+// One panel of an image of dy.
+void pack_pixels(const KernelTable& k, const Plan& p, const float* dy, size_t n, size_t group,
+                 size_t panel, float* packed) {
+    const Conv2dShape& s = p.shape;
+    const size_t column = panel * k.gemm_nr;
+    pack_panel(k, p.pixels, std::min(k.gemm_nr, s.group_out() - column),
+               dy + s.output_pixel(n, 0, 0) + group * s.group_out() + column, s.out_channels,
+               packed);
+}
 
-void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight) {
-    const KernelTable& k = kernels();
+// A block of images at a time, whose dy every task reads.
+void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* x, float* dweight) {
+    const Conv2dShape& s = p.shape;
     const int threads = num_threads();
-    const Plan p(k, s);
     const bool in_place = p.frame.is_image();
     float* frames = scratch(Slot::kFrames, in_place ? 0 : p.images * p.frame_size);
     float* packed = scratch(Slot::kPackedB, p.images * s.groups * p.panels * p.panel_size);
@@ -124,11 +136,8 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
                 return;
             }
             const size_t i = t - frame_tasks;  // image, group, panel
-            const size_t column = i % p.panels * k.gemm_nr, group = i / p.panels % s.groups;
-            pack_panel(k, p.pixels, std::min(k.gemm_nr, s.group_out() - column),
-                       dy + s.output_pixel(first + i / (p.panels * s.groups), 0, 0) +
-                           group * s.group_out() + column,
-                       s.out_channels, packed + i * p.panel_size);
+            pack_pixels(k, p, dy, first + i / (p.panels * s.groups), i / p.panels % s.groups,
+                        i % p.panels, packed + i * p.panel_size);
         });
         const float* source = in_place ? x + first * p.image_size : frames;
         parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
@@ -144,6 +153,55 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
             }
         });
     }
+}
+
+// Parts of the images, each with a dweight of its own; then these are added up.
+void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float* x,
+              float* dweight) {
+    const Conv2dShape& s = p.shape;
+    const int threads = num_threads();
+    const bool in_place = p.frame.is_image();
+    const size_t parts = std::min(kMostParts, s.batch), tiles = s.groups * p.runs * p.tiles;
+    const size_t weight_size = padded(s.weight_size());
+    const size_t frame_size = in_place ? 0 : padded(p.frame_size);
+    const size_t packed_size = padded(s.groups * p.panels * p.panel_size);
+    const size_t memory_size = frame_size + packed_size + kBlockPixels * padded(k.gemm_mr);
+    float* sums = scratch(Slot::kPackedB, parts * weight_size);
+    float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
+    parallel_tasks(threads, parts, [&](size_t task, size_t thread) {
+        const Range images = part(s.batch, parts, task);
+        float* frame = memory + thread * memory_size;
+        float* packed = frame + frame_size;
+        for (size_t n = images.begin; n < images.end; ++n) {
+            const float* image = x + n * p.image_size;
+            if (!in_place) copy_frame_rows(k, p.frame, image, 0, p.frame.rows, frame);
+            for (size_t i = 0; i < s.groups * p.panels; ++i) {
+                pack_pixels(k, p, dy, n, i / p.panels, i % p.panels, packed + i * p.panel_size);
+            }
+            for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
+                for (size_t tile = 0; tile < tiles; ++tile) {
+                    add_tile(k, p, Tile(p, tile), in_place ? image : frame, packed, 0, begin,
+                             std::min(kBlockPixels, p.pixels - begin),
+                             n == images.begin && begin == 0, packed + packed_size,
+                             sums + task * weight_size);
+                }
+            }
+        }
+    });
+    k.copy(s.weight_size(), sums, dweight);
+    const float one = 1.0f;
+    for (size_t i = 1; i < parts; ++i) {
+        k.add_weighted_rows(1, s.weight_size(), &one, sums + i * weight_size, 0, dweight);
+    }
+}
+
+}  // namespace
+
+void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight) {
+    const KernelTable& k = kernels();
+    const Plan p(k, s);
+    const bool cut = s.weight_size() <= kSmallWeights && s.batch >= kFewestImages;
+    (cut ? by_parts : by_rows)(k, p, dy, x, dweight);
 }
 
 }  // namespace alexnet::cpu::direct
