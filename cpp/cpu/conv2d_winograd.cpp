@@ -90,22 +90,6 @@ class Layer {
         }
     }
 
-    // Fetches what transform_weights will read of some channels and panels into L2, in long runs.
-    void fetch_weights(Weights weights, size_t group, Range channels, Range panels) const {
-        if (weights.turned()) return;
-        const Range outputs = columns(panels);
-        const float* in[kPlaces];
-        for (size_t channel = channels.begin; channel < channels.end; ++channel) {
-            weights.set_channels(group, {channel, channel + 1}, outputs, nullptr);
-            weights.places(channel, in);
-            for (size_t i = 0; i < p_.window_height * p_.window_width; ++i) {
-                for (size_t j = 0; j < outputs.size(); j += 16) {
-                    __builtin_prefetch(in[i] + j, 0, 2);
-                }
-            }
-        }
-    }
-
     // Spectra of a row of tiles, in matrices that begin with row `first`.
     void transform_input(Source& source, size_t group, size_t first, size_t row, Spectra size,
                          float* in) const {
@@ -311,15 +295,6 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
                 float* sums = out + (panel - panels.begin) * out_floats;
                 const size_t columns = layer.columns({panel, panel + 1}).size();
                 for (size_t f = 0; f < frequencies; ++f) {
-                    // The products leave the memory idle: fetch what the next chunk reads.
-                    if (chunk + 1 < chunks) {
-                        const Range next = part(p.group_in, chunks, chunk + 1);
-                        const Range some = part(next.size(), panels.size() * frequencies,
-                                                (panel - panels.begin) * frequencies + f);
-                        layer.fetch_weights(weights, group,
-                                            {next.begin + some.begin, next.begin + some.end},
-                                            panels);
-                    }
                     layer.multiply(f, {0, rows}, depth, in + channels.begin, in_size,
                                    weight_spectra + f * weight_size, columns, chunk > 0, sums,
                                    out_size);
