@@ -28,6 +28,7 @@ CASES = [
     Case((1, 30, 17, 8), (3, 3), 70),
 ]
 LARGE = Case((7, 13, 13, 24), (3, 3), 40)  # which "auto" gives to Winograd
+MANY = Case((19, 6, 7, 3), (3, 3), 20)  # images, whose weight gradient is summed up in parts
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -41,7 +42,7 @@ def assert_same_bits(actual: dict[str, Array], expected: dict[str, Array]) -> No
 
 
 @each_algorithm
-@pytest.mark.parametrize("case", [*CASES, LARGE], ids=str)
+@pytest.mark.parametrize("case", [*CASES, LARGE, MANY], ids=str)
 @pytest.mark.parametrize("place", [at_page_end, at_page_start], ids=lambda place: place.__name__)
 def test_touches_nothing_around_its_arrays(
     case: Case, algorithm: str, place: Callable[[Array], Array]
@@ -82,7 +83,7 @@ def test_allocates_its_result_only_and_with_out_nothing(algorithm: str) -> None:
 
 
 @each_algorithm
-@pytest.mark.parametrize("case", [*CASES, LARGE], ids=str)
+@pytest.mark.parametrize("case", [*CASES, LARGE, MANY], ids=str)
 def test_same_bits_for_every_number_of_threads_and_every_run(case: Case, algorithm: str) -> None:
     alexnet.set_num_threads(1)
     expected = run(case, algorithm, case.data)

@@ -80,17 +80,40 @@ def test_every_way_to_cut_an_axis(kernel: int, size: int) -> None:
     assert relative_error(y, reference.conv2d(x, weight, padding="valid")) <= BOUND
 
 
-def test_the_same_bits_for_every_number_of_threads() -> None:
-    x, weight = random_array(7, 7, 13, 13, 48), random_array(8, 3, 3, 48, 40)
-    dy = random_array(9, 7, 13, 13, 40)
-    results = []
-    for threads in (1, 2, 3, 5):
+# batch, size, in, out, kernel, stride, groups
+DEALT_OUT = [
+    (7, 13, 48, 40, 3, 1, 1),  # rows of tiles; the weight gradient cut by output channels
+    (24, 12, 6, 5, 3, 1, 1),  # few channels: parts of the images, in blocks
+    (17, 11, 8, 6, 3, 1, 2),
+    (9, 39, 3, 8, 11, 4, 1),  # 4 × 4 pixels become channels
+    (1, 9, 80, 96, 3, 1, 1),  # one image: panels of output channels
+    (2, 5, 16, 150, 2, 1, 2),
+]
+
+
+@pytest.mark.parametrize("case", DEALT_OUT, ids=str)
+def test_the_same_bits_for_every_number_of_threads(case: tuple[int, ...]) -> None:
+    batch, size, channels, out, kernel, stride, groups = case
+    x = random_array(7, batch, size, size, channels)
+    weight, bias = random_array(8, kernel, kernel, channels // groups, out), random_array(13, out)
+    options = {"stride": stride, "groups": groups, "padding": kernel // 2}
+    expected = reference.conv2d(x, weight, bias, **options)
+    dy = random_array(9, *expected.shape)
+    gradients = reference.conv2d_backward_weight(dy, x, kernel, **options)
+    options["algorithm"] = "winograd"
+    seen = set()
+    for threads in (1, 2, 3, 5, 17):
         alexnet.set_num_threads(threads)
-        y = cpu.conv2d(x, weight, algorithm="winograd")
-        dx = cpu.conv2d_backward_input(dy, weight, x.shape, algorithm="winograd")
-        dweight, _ = cpu.conv2d_backward_weight(dy, x, 3, algorithm="winograd")
-        results.append((y.tobytes(), dx.tobytes(), dweight.tobytes()))
-    assert len(set(results)) == 1
+        y = cpu.conv2d(x, weight, bias, **options)
+        dweight, dbias = cpu.conv2d_backward_weight(dy, x, kernel, **options)
+        results = [y, dweight, dbias]
+        if stride == 1:
+            results.append(cpu.conv2d_backward_input(dy, weight, x.shape, **options))
+        seen.add(tuple(result.tobytes() for result in results))
+    assert len(seen) == 1
+    assert relative_error(y, expected) <= BOUND
+    assert relative_error(dweight, gradients[0]) <= BOUND
+    assert relative_error(dbias, gradients[1]) <= 1e-6
 
 
 def test_what_it_cannot_serve_is_refused_with_the_reason() -> None:
