@@ -211,10 +211,12 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(total, tasks, task);
         float* weight_spectra = all_spectra + thread * copy_size;
-        for (size_t block = 0; !is_ready[thread] && block < s.groups * blocks; ++block) {
-            transform_block(block, thread, weight_spectra);
+        if (!is_ready[thread]) {
+            for (size_t block = 0; block < s.groups * blocks; ++block) {
+                transform_block(block, thread, weight_spectra);
+            }
+            is_ready[thread] = true;
         }
-        is_ready[thread] = true;
         float* in = memory + thread * memory_size;
         float* out = in + in_floats;
         Source source(k, s, p, x, out + out_floats, zeros);
