@@ -86,10 +86,10 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
         std::fill(dbias, dbias + shape.out_channels, 0.0f);
         return;
     }
-    if (algorithm == ConvAlgorithm::kWinograd) {
-        return winograd::backward_weight(shape, dy, x, dweight, dbias);
+    if (algorithm != ConvAlgorithm::kWinograd) {
+        column_sums(shape.batch * shape.out_height * shape.out_width, shape.out_channels, dy,
+                    dbias);
     }
-    column_sums(shape.batch * shape.out_height * shape.out_width, shape.out_channels, dy, dbias);
     switch (algorithm) {
         case ConvAlgorithm::kNaive:
             return naive::backward_weight(shape, dy, x, dweight);
@@ -98,7 +98,7 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
         case ConvAlgorithm::kDirect:
             return direct::backward_weight(flattened(shape), dy, x, dweight);
         case ConvAlgorithm::kWinograd:
-            break;
+            return winograd::backward_weight(shape, dy, x, dweight, dbias);
     }
 }
 

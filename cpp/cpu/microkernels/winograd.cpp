@@ -27,6 +27,7 @@
 namespace alexnet::ALEXNET_ISA {
 
 constexpr size_t kMost = kWinogradPoints;  // points, infinity included
+constexpr size_t kStoresAhead = 48;        // floats from what is written to what is fetched for it
 constexpr double kFinite[kMost - 1] = {0, 1, -1, 0.5, -2, 2, -0.5};
 
 constexpr double power(double a, size_t k) {
@@ -221,7 +222,7 @@ ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* c
         for (size_t j = 0; j < M::kRows; ++j) {
             const Vec v = M::kToPoints ? y[j] : at_least(floor, add(y[j], bias));
             float* p = out[i * M::kRows + j] + offset;
-            __builtin_prefetch(p + 48, 1);
+            __builtin_prefetch(p + kStoresAhead, 1);
             full ? store(p, v) : store_tail(p, v, lanes);
         }
     }
