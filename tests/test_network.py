@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from alexnet import reference
+from alexnet import cpu, reference
+from alexnet.arrays import CACHE_LINE
 from alexnet.initializers import HeNormal, Initialisation, Normal
 from alexnet.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.models import VARIANTS, AlexNet
@@ -232,6 +233,16 @@ def test_operators_write_where_the_network_says(name: str) -> None:
     inputs = [operator for operator, _ in recorder.calls if operator == "conv2d_backward_input"]
     convolutions = sum(isinstance(layer, Conv2d) for layer in variant.layers)
     assert len(inputs) == convolutions - 1
+
+
+def test_every_array_begins_with_a_cache_line() -> None:
+    network = AlexNet("cifar10-bn", seed=0)
+    x = random_array(1, 3, *network.input_shape)
+    network.backward(network.forward(x, training=True), input_gradient=True)
+    arrays = [*network.parameters.values(), *network.gradients.values()]
+    arrays += network.activations.values()
+    assert {array.ctypes.data % CACHE_LINE for array in arrays} == {0}
+    assert cpu.relu(x).ctypes.data % CACHE_LINE == 0
 
 
 @pytest.mark.parametrize("name", ["tf-small", "cifar10-bn", "torchvision"])

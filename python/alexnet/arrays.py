@@ -6,6 +6,7 @@ of array needs a branch here and nowhere else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,15 +15,38 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from alexnet.checks import NUMPY, AnyArray, ArrayAccess, Shape, check_array
 
 Array: TypeAlias = Any  # an array of the kind that the network's operators work on
 
+CACHE_LINE = 64  # bytes, and those of the longest vector
+
+
+def aligned_empty(shape: Shape, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    """Uninitialised NumPy array that begins with a cache line.
+
+    NumPy's own begin 16 or 32 bytes into one, so that every vector of 64 bytes takes two.
+    """
+    return _aligned(np.empty, shape, np.dtype(dtype))
+
+
+def _aligned(
+    make: Callable[..., npt.NDArray[Any]], shape: Shape, dtype: np.dtype[Any]
+) -> npt.NDArray[Any]:
+    count = math.prod(shape)
+    memory = make(count + CACHE_LINE // dtype.itemsize, dtype)
+    first = -memory.__array_interface__["data"][0] % CACHE_LINE // dtype.itemsize
+    return memory[first : first + count].reshape(shape)
+
 
 @dataclass(frozen=True)
 class ArrayKind:
-    """Arrays of one floating dtype, made by `module`: NumPy, or CuPy on the current device."""
+    """Arrays of one floating dtype, made by `module`: NumPy, or CuPy on the current device.
+
+    New arrays begin with a cache line (CuPy's with 512 bytes).
+    """
 
     dtype: np.dtype[Any]
     module: Any = np
@@ -30,11 +54,21 @@ class ArrayKind:
 
     def empty(self, shape: Shape) -> Array:
         """Uninitialised array."""
+        if self.module is np:
+            return aligned_empty(shape, self.dtype)
         return self.module.empty(shape, self.dtype)
 
     def zeros(self, shape: Shape) -> Array:
         """Array of zeros; the system hands its pages out only when they are written to."""
+        if self.module is np:
+            return _aligned(np.zeros, shape, self.dtype)
         return self.module.zeros(shape, self.dtype)
+
+    def filled(self, values: AnyArray) -> Array:
+        """Array of its own with `values`."""
+        array = self.empty(values.shape)
+        array[...] = self.from_host(values)
+        return array
 
     def from_host(self, values: AnyArray) -> Array:
         """`values` as an array of this kind, floating numbers in its dtype; a copy if need be."""

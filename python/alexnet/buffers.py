@@ -19,6 +19,11 @@ def shaped(flat: Array, shape: Shape) -> Array:
     return flat[: math.prod(shape)].reshape(shape)
 
 
+def _references(array: Array) -> int:
+    """Count the references to the array that owns the memory of `array`."""
+    return sys.getrefcount(array if array.base is None else array.base)
+
+
 class OutputPool:
     """Buffers for results that are handed out and must not change while anyone holds them.
 
@@ -33,12 +38,12 @@ class OutputPool:
         self._kind = kind
         self._size = size
         self._buffers = [kind.empty((size,)) for _ in range(2)]
-        self._unheld = sys.getrefcount(self._buffers[0])
+        self._unheld = _references(self._buffers[0])
 
     def acquire(self, shape: Shape) -> Array:
         """Return an array of `shape`, at most the pool's size, in a buffer nobody else holds."""
         for index in range(len(self._buffers)):
-            if sys.getrefcount(self._buffers[index]) == self._unheld:
+            if _references(self._buffers[index]) == self._unheld:
                 break
         else:
             index = 0

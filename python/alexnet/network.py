@@ -76,9 +76,9 @@ class Network:
         else:
             rules = self.variant.initialisation
             values = layer.initial_parameters(input_shape, rules, self._generator)
-            parameters = {name: self._arrays.from_host(value) for name, value in values.items()}
+            parameters = {name: self._arrays.filled(value) for name, value in values.items()}
         state = {
-            name: self._arrays.from_host(value)
+            name: self._arrays.filled(value)
             for name, value in layer.initial_state(input_shape).items()
         }
         return Context(self._operators, self._generator, parameters, state)

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.arrays import aligned_empty
 from alexnet.checks import AnyArray, Shape, check_array, check_out, check_outs
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
@@ -29,7 +30,7 @@ def make_output(
 ) -> FloatArray:
     """`out` where it is given and fits, else a new array."""
     if out is None:
-        return np.empty(shape, np.float32)
+        return aligned_empty(shape)
     return check_out(operator, argument, out, shape, inputs, may_be=may_be)  # type: ignore[return-value]
 
 
@@ -42,6 +43,6 @@ def make_outputs(
     """One array for each of `shapes`: the entry of `out` where one is given, else a new array."""
     given = check_outs(operator, out, shapes, inputs)
     return [
-        np.empty(shape, np.float32) if array is None else array  # type: ignore[misc]
+        aligned_empty(shape) if array is None else array  # type: ignore[misc]
         for array, shape in zip(given, shapes.values(), strict=True)
     ]

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from alexnet import cpu, ops, runtime
+from alexnet.arrays import aligned_empty
 from alexnet.benchmark import FORWARD
+from alexnet.checks import AnyArray
 from alexnet.layer import Layer
 from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, MaxPool2d
 from alexnet.models import AlexNet
@@ -54,9 +56,17 @@ class Alexnet(Peer):
         runtime.set_cpu_isa(isa)
         if isinstance(case, NetworkCase):
             return _network_job(case, operands)
-        out = {name: np.empty(shape, np.float32) for name, shape in case.result_shapes.items()}
+        operands = {name: _aligned(array) for name, array in operands.items()}
+        out = {name: aligned_empty(shape) for name, shape in case.result_shapes.items()}
         run = _OPERATORS[type(case.layer)](case, operands, out, algorithm or "auto")
         return Job(run, lambda _: out)
+
+
+def _aligned(array: AnyArray) -> AnyArray:
+    """Copy `array` to where a network would have it."""
+    copy = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def _serves(algorithm: str, case: LayerCase) -> bool:
