@@ -83,6 +83,7 @@ def test_every_way_to_cut_an_axis(kernel: int, size: int) -> None:
 # batch, size, in, out, kernel, stride, groups
 DEALT_OUT = [
     (7, 13, 48, 40, 3, 1, 1),  # rows of tiles; the weight gradient cut by output channels
+    (5, 8, 200, 70, 3, 1, 1),  # the weight gradient cut by input channels
     (24, 12, 6, 5, 3, 1, 1),  # few channels: parts of the images, in blocks
     (17, 11, 8, 6, 3, 1, 2),
     (9, 39, 3, 8, 11, 4, 1),  # 4 × 4 pixels become channels

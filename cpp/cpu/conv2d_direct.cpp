@@ -176,13 +176,13 @@ class Worker {
 void correlate(const KernelTable& k, const Correlation& c, int threads) {
     const size_t panels = panel_count(k, c.group_out);
     const Tasks tasks(c, panels, static_cast<size_t>(threads));
-    const size_t frames_size = c.frame.is_image() ? 0 : padded(tasks.images * c.frame.size());
-    float* frames = scratch(Slot::kFrames, static_cast<size_t>(threads) * frames_size);
+    const Slices frames(Slot::kFrames, static_cast<size_t>(threads),
+                        c.frame.is_image() ? 0 : tasks.images * c.frame.size());
     parallel_tasks(threads, tasks.count(), [&](size_t task, size_t thread) {
         const size_t split = task % tasks.column_splits;
         const size_t band = task / tasks.column_splits % tasks.bands;
         const size_t first = task / (tasks.column_splits * tasks.bands) * tasks.images;
-        Worker(k, c, frames + thread * frames_size)
+        Worker(k, c, frames[thread])
             .run({first, std::min(first + tasks.images, c.batch)}, tasks.bands, band,
                  part(panels, tasks.column_splits, split));
     });

@@ -120,8 +120,8 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     const bool in_place = p.frame.is_image();
     float* frames = scratch(Slot::kFrames, in_place ? 0 : p.images * p.frame_size);
     float* packed = scratch(Slot::kPackedB, p.images * s.groups * p.panels * p.panel_size);
-    const size_t block_size = kBlockPixels * padded(k.gemm_mr);
-    float* blocks = scratch(Slot::kColumns, static_cast<size_t>(threads) * block_size);
+    const Slices blocks(Slot::kColumns, static_cast<size_t>(threads),
+                        kBlockPixels * padded(k.gemm_mr));
 
     // More tasks than threads, to balance them, but few: each passes over all of dy.
     const size_t tiles = s.groups * p.runs * p.tiles;
@@ -147,7 +147,7 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
                     for (size_t tile = own.begin; tile < own.end; ++tile) {
                         add_tile(k, p, Tile(p, tile), source + n * p.frame_size, packed, n, begin,
                                  std::min(kBlockPixels, p.pixels - begin), first + n + begin == 0,
-                                 blocks + thread * block_size, dweight);
+                                 blocks[thread], dweight);
                     }
                 }
             }
@@ -162,15 +162,14 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
     const size_t parts = std::min(kMostParts, s.batch), tiles = s.groups * p.runs * p.tiles;
-    const size_t weight_size = padded(s.weight_size());
     const size_t frame_size = in_place ? 0 : padded(p.frame_size);
     const size_t packed_size = padded(s.groups * p.panels * p.panel_size);
-    const size_t memory_size = frame_size + packed_size + kBlockPixels * padded(k.gemm_mr);
-    float* sums = scratch(Slot::kPackedB, parts * weight_size);
-    float* memory = scratch(Slot::kFrames, static_cast<size_t>(threads) * memory_size);
+    const Slices sums(Slot::kPackedB, parts, s.weight_size());
+    const Slices memory(Slot::kFrames, static_cast<size_t>(threads),
+                        frame_size + packed_size + kBlockPixels * padded(k.gemm_mr));
     parallel_tasks(threads, parts, [&](size_t task, size_t thread) {
         const Range images = part(s.batch, parts, task);
-        float* frame = memory + thread * memory_size;
+        float* frame = memory[thread];
         float* packed = frame + frame_size;
         for (size_t n = images.begin; n < images.end; ++n) {
             const float* image = x + n * p.image_size;
@@ -182,16 +181,15 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
                 for (size_t tile = 0; tile < tiles; ++tile) {
                     add_tile(k, p, Tile(p, tile), in_place ? image : frame, packed, 0, begin,
                              std::min(kBlockPixels, p.pixels - begin),
-                             n == images.begin && begin == 0, packed + packed_size,
-                             sums + task * weight_size);
+                             n == images.begin && begin == 0, packed + packed_size, sums[task]);
                 }
             }
         }
     });
-    k.copy(s.weight_size(), sums, dweight);
+    k.copy(s.weight_size(), sums[0], dweight);
     const float one = 1.0f;
     for (size_t i = 1; i < parts; ++i) {
-        k.add_weighted_rows(1, s.weight_size(), &one, sums + i * weight_size, 0, dweight);
+        k.add_weighted_rows(1, s.weight_size(), &one, sums[i], 0, dweight);
     }
 }
 

@@ -107,11 +107,11 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const Sizes z(s);
     const int threads = num_threads();
     const float* packed = pack_groups(k, s, weight, false);
-    float* columns = scratch(Slot::kColumns, static_cast<size_t>(threads) * z.columns);
+    const Slices columns(Slot::kColumns, static_cast<size_t>(threads), z.columns);
     const DepthBlocks depth({{0, z.window}});
     parallel_tasks(threads, s.batch * s.groups, [&](size_t task, size_t thread) {
         const size_t n = task / s.groups, group = task % s.groups;
-        float* own = columns + thread * z.columns;
+        float* own = columns[thread];
         make_columns(k, s, x, n, group, own);
         const size_t first = group * s.group_out();
         const Product product{z.pixels,      own, z.window, 1, y + s.output_pixel(n, 0, 0) + first,
@@ -127,10 +127,10 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const Sizes z(s);
     const int threads = num_threads();
     const float* packed = pack_groups(k, s, weight, true);
-    float* columns = scratch(Slot::kColumns, static_cast<size_t>(threads) * z.columns);
+    const Slices columns(Slot::kColumns, static_cast<size_t>(threads), z.columns);
     const DepthBlocks depth({{0, s.group_out()}});
     parallel_tasks(threads, s.batch, [&](size_t n, size_t thread) {
-        float* own = columns + thread * z.columns;
+        float* own = columns[thread];
         float* image = dx + s.input_pixel(n, 0, 0);
         std::fill_n(image, s.in_height * s.in_width * s.in_channels, 0.0f);
         for (size_t group = 0; group < s.groups; ++group) {

@@ -177,23 +177,21 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const size_t panel_size = p.group_in * k.gemm_nr;
     const size_t weight_size = layer.panels() * panel_size + kSpectrumGap;  // of a frequency
     const size_t group_size = padded(frequencies * weight_size);
-    const size_t turning_size = weights.memory_size(s.group_out());
-    float* turning = scratch(Slot::kColumns, team * turning_size);
+    const Slices turning(Slot::kColumns, team, weights.memory_size(s.group_out()));
     const size_t blocks = ceil_div(p.group_in, Weights::kChannels);  // of channels
     const auto transform_block = [&](size_t block, size_t thread, float* spectra) {
         const size_t group = block / blocks, first = block % blocks * Weights::kChannels;
         layer.transform_weights(
             weights, group, {first, std::min(first + Weights::kChannels, p.group_in)},
-            {0, layer.panels()}, turning + thread * turning_size,
-            spectra + group * group_size + first * k.gemm_nr, panel_size, weight_size);
+            {0, layer.panels()}, turning[thread], spectra + group * group_size + first * k.gemm_nr,
+            panel_size, weight_size);
     };
     // A thread's own spectra are cheaper to compute than to fetch from another core.
     const bool shared = team * s.groups * group_size > kOwnFloats;
-    const size_t copy_size = shared ? 0 : s.groups * group_size;
-    float* all_spectra = scratch(Slot::kSpectra, shared ? s.groups * group_size : team * copy_size);
+    const Slices all_spectra(Slot::kSpectra, shared ? 1 : team, s.groups * group_size);
     if (shared) {
         parallel_tasks(threads, s.groups * blocks, [&](size_t block, size_t thread) {
-            transform_block(block, thread, all_spectra);
+            transform_block(block, thread, all_spectra[0]);
         });
     }
     std::vector<char> is_ready(team, shared);
@@ -205,19 +203,18 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const Spectra out_size = spectra_size(most_tiles, s.group_out());
     const size_t in_floats = frequencies * in_size.frequency;
     const size_t out_floats = frequencies * out_size.frequency;
-    const size_t memory_size = padded(in_floats + out_floats + Source::frame_size(s, p));
-    float* memory = scratch(Slot::kFrames, team * memory_size);
+    const Slices memory(Slot::kFrames, team, in_floats + out_floats + Source::frame_size(s, p));
     const DepthBlocks depth({{0, p.group_in}});
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(total, tasks, task);
-        float* weight_spectra = all_spectra + thread * copy_size;
+        float* weight_spectra = all_spectra[shared ? 0 : thread];
         if (!is_ready[thread]) {
             for (size_t block = 0; block < s.groups * blocks; ++block) {
                 transform_block(block, thread, weight_spectra);
             }
             is_ready[thread] = true;
         }
-        float* in = memory + thread * memory_size;
+        float* in = memory[thread];
         float* out = in + in_floats;
         Source source(k, s, p, x, out + out_floats, zeros);
         for (size_t group = 0; group < s.groups; ++group) {
@@ -267,17 +264,16 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
     // A task owns neighbouring panels: what it reads of the weights are runs of some lines.
     const size_t splits = std::min(layer.panels(), team);
     const size_t most_panels = ceil_div(layer.panels(), splits);
-    const size_t memory_size = in_floats + std::max(weight_floats + most_panels * out_floats,
-                                                    padded(Source::frame_size(s, p)));
-    float* memory = scratch(Slot::kFrames, team * memory_size);
-    const size_t turning_size = weights.memory_size(k.gemm_nr);
-    float* turning = scratch(Slot::kColumns, team * turning_size);
+    const size_t other_floats =
+        std::max(weight_floats + most_panels * out_floats, Source::frame_size(s, p));
+    const Slices memory(Slot::kFrames, team, in_floats + other_floats);
+    const Slices turning(Slot::kColumns, team, weights.memory_size(k.gemm_nr));
     std::vector<size_t> ready_group(team, s.groups);  // whose inputs a thread has
 
     parallel_tasks(threads, s.groups * splits, [&](size_t task, size_t thread) {
         const size_t group = task / splits;
         const Range panels = part(layer.panels(), splits, task % splits);
-        float* in = memory + thread * memory_size;
+        float* in = memory[thread];
         float* weight_spectra = in + in_floats;
         float* out = weight_spectra + weight_floats;
         if (ready_group[thread] != group) {
@@ -292,8 +288,7 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
             const DepthBlocks depth({{0, channels.size()}});
             for (size_t panel = panels.begin; panel < panels.end; ++panel) {
                 layer.transform_weights(weights, group, channels, {panel, panel + 1},
-                                        turning + thread * turning_size, weight_spectra, 0,
-                                        weight_size);
+                                        turning[thread], weight_spectra, 0, weight_size);
                 float* sums = out + (panel - panels.begin) * out_floats;
                 const size_t columns = layer.columns({panel, panel + 1}).size();
                 for (size_t f = 0; f < frequencies; ++f) {

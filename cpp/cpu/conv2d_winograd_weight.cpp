@@ -6,15 +6,16 @@
 //   dbias   = sum over tiles of A · dy · Aᵀ at the points (1, 1), where A is all ones
 //
 // Cost: 2 · in · out · Tiling::products() FLOP an image, as forward.
-// Threads: a task owns some output channels and the tiles of a part of the images: it transforms
-// them, in blocks, and adds their products to sums of its own. Nothing that one task writes is read
-// by another before the sums are transformed back: lines that go from core to core cost more than
-// the few transforms of x that tasks for other output channels repeat.
+// Threads: a task owns some input and output channels and the tiles of a part of the images: it
+// transforms them, in blocks, and adds their products to sums of its own. Nothing that one task
+// writes is read by another before the sums are transformed back: lines that go from core to core
+// cost more than the few transforms that tasks for other channels repeat.
 // Numerics: as forward; tiles are summed in order, in chains of at most kDepthBlock, then blocks of
 // rows of tiles, then parts, in order. Blocks and parts depend on the shape alone: the same bits
 // for every partition.
 
 #include <array>
+#include <cstdint>
 
 #include "column_sums.h"
 #include "conv2d.h"
@@ -32,11 +33,13 @@ constexpr size_t kMostParts = 16;
 constexpr size_t kPartSums = 8;      // floats of a part's spectra for each float of its sums
 constexpr size_t kPointOne = 2;      // where microkernels/winograd.cpp has the point 1
 constexpr size_t kWidestPanel = 32;  // gemm_nr of any instruction set
+constexpr size_t kInPanel = 3;       // vectors of input channels
 
 // How the work is cut. Blocks are about as large as the sums, which are read and written once for
-// each.
+// each. Channels are cut into splits of whole panels where there are more threads than parts; that
+// does not show in the result.
 struct Plan {
-    Plan(const Conv2dShape& s, const Problem& p) {
+    Plan(const KernelTable& k, const Conv2dShape& s, const Problem& p, size_t threads) {
         total = s.batch * p.tiling.vertical.tiles;
         const size_t sums = p.tiling.frequencies() * p.group_in * s.group_out();
         const size_t spectra = p.tiling.products() * (p.group_in + s.group_out());
@@ -47,11 +50,38 @@ struct Plan {
         const size_t row = spectra / p.tiling.vertical.tiles;
         block_rows =
             std::clamp<size_t>(std::max(kBlockFloats, sums / 2) / row, 1, ceil_div(total, parts));
+
+        in = {p.group_in, kInPanel * k.lanes};
+        out = {s.group_out(), k.gemm_nr};
+        const size_t wanted = ceil_div(threads, parts * s.groups);
+        size_t least = SIZE_MAX;
+        for (size_t in_splits = 1; in_splits <= std::min(wanted, in.panels()); ++in_splits) {
+            const size_t out_splits = std::min(ceil_div(wanted, in_splits), out.panels());
+            const size_t work =
+                ceil_div(in.panels(), in_splits) * ceil_div(out.panels(), out_splits);
+            if (work >= least) continue;
+            least = work;
+            in.splits = in_splits;
+            out.splits = out_splits;
+        }
     }
+
+    // Channels in panels, and those in splits.
+    struct Channels {
+        size_t count, panel;
+        size_t splits = 1;
+        size_t panels() const { return ceil_div(count, panel); }
+        size_t most_panels() const { return ceil_div(panels(), splits); }
+        Range of_split(size_t split) const {
+            const Range range = part(panels(), splits, split);
+            return {range.begin * panel, std::min(range.end * panel, count)};
+        }
+    };
 
     size_t total;  // rows of tiles
     size_t parts = 1;
     size_t block_rows;
+    Channels in, out;
 };
 
 // Spectra of x and dy: for each frequency a matrix tiles × channels in panels of some channels, so
@@ -59,23 +89,21 @@ struct Plan {
 // channels for each frequency.
 class WeightGradient {
   public:
-    // For tasks of at most `panels` panels of output channels.
-    WeightGradient(const KernelTable& k, const Conv2dShape& s, const Problem& p, const Plan& plan,
-                   size_t panels)
+    WeightGradient(const KernelTable& k, const Conv2dShape& s, const Problem& p, const Plan& plan)
         : k_(k),
           s_(s),
           p_(p),
           tiles_(plan.block_rows * p.tiling.horizontal.tiles),
-          in_panel_(3 * k.lanes),
-          sum_row_(spectrum_row(s.group_out())),
-          in_frequency_(ceil_div(p.group_in, in_panel_) * tiles_ * in_panel_ + kSpectrumGap),
-          out_frequency_(panels * tiles_ * k.gemm_nr + kSpectrumGap),
-          sum_frequency_(p.group_in * sum_row_ + kSpectrumGap) {}
+          in_panel_(plan.in.panel),
+          sum_row_(spectrum_row(plan.out.most_panels() * plan.out.panel)),
+          in_frequency_(plan.in.most_panels() * tiles_ * in_panel_ + kSpectrumGap),
+          out_frequency_(plan.out.most_panels() * tiles_ * k.gemm_nr + kSpectrumGap),
+          sum_frequency_(plan.in.most_panels() * plan.in.panel * sum_row_ + kSpectrumGap) {}
 
     size_t spectra_size() const {
         return p_.tiling.frequencies() * (in_frequency_ + out_frequency_);
     }
-    size_t sums_size() const { return padded(p_.tiling.frequencies() * sum_frequency_); }
+    size_t sums_size() const { return p_.tiling.frequencies() * sum_frequency_; }
 
     // Whether all tiles have the point 1 on both axes.
     bool has_bias() const {
@@ -84,10 +112,10 @@ class WeightGradient {
                horizontal.tiles_with(kPointOne) == horizontal.tiles;
     }
 
-    // Spectra of a row of tiles, in a block that begins with row `first`, for the output channels
-    // `columns` of a group.
-    void transform_row(Source& source, size_t first, size_t row, size_t group, Range columns,
-                       const float* dy, float* spectra) const {
+    // Spectra of a row of tiles, in a block that begins with row `first`, for the input channels
+    // `channels` and the output channels `columns` of a group.
+    void transform_row(Source& source, size_t first, size_t row, size_t group, Range channels,
+                       Range columns, const float* dy, float* spectra) const {
         const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
         const size_t n = row / vertical.tiles, p = row % vertical.tiles;
         float* out_spectra = spectra + p_.tiling.frequencies() * in_frequency_;
@@ -99,10 +127,10 @@ class WeightGradient {
             source.places(q, group, pixels);
             spectrum_places(p_.tiling, first, row, q, spectra, in_panel_, in_frequency_, places);
             const Transform of_input = input_transform(k_, p_.tiling, p, q);
-            for (size_t c = 0; c < p_.group_in; c += k_.lanes) {
+            for (size_t c = 0; c < channels.size(); c += k_.lanes) {
                 const size_t panel = c / in_panel_ * tiles_ * in_panel_;
-                const size_t lanes = std::min(k_.lanes, p_.group_in - c);
-                of_input(pixels, c, lanes, places, panel + c % in_panel_, lanes);
+                const size_t lanes = std::min(k_.lanes, channels.size() - c);
+                of_input(pixels, channels.begin + c, lanes, places, panel + c % in_panel_, lanes);
             }
             for (size_t i = 0; i < vertical.size(p); ++i) {
                 for (size_t j = 0; j < horizontal.size(q); ++j) {
@@ -122,20 +150,18 @@ class WeightGradient {
     }
 
     // Adds a block's rows of tiles to the sums, or sets them.
-    void multiply(Range rows, Range columns, bool first, const float* spectra, float* sums) const {
+    void multiply(Range rows, Range channels, Range columns, bool first, const float* spectra,
+                  float* sums) const {
         for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
             const DepthBlocks depth({{0, p_.tiling.tiles_with(f, rows)}}, in_panel_);
             const float* in = spectra + f * in_frequency_;
             const float* out =
                 spectra + p_.tiling.frequencies() * in_frequency_ + f * out_frequency_;
             for (size_t o = 0; o < columns.size(); o += k_.gemm_nr) {
-                for (size_t c = 0; c < p_.group_in; c += in_panel_) {
-                    const Product product{std::min(in_panel_, p_.group_in - c),
-                                          in + c * tiles_,
-                                          1,
-                                          in_panel_,
-                                          sums + f * sum_frequency_ + c * sum_row_ + columns.begin,
-                                          sum_row_};
+                for (size_t c = 0; c < channels.size(); c += in_panel_) {
+                    const Product product{
+                        std::min(in_panel_, channels.size() - c), in + c * tiles_, 1, in_panel_,
+                        sums + f * sum_frequency_ + c * sum_row_, sum_row_};
                     for (const DepthBlocks::Block& block : depth.blocks()) {
                         multiply_panel(k_, product, block, out + o * tiles_, o,
                                        std::min(k_.gemm_nr, columns.size() - o),
@@ -158,9 +184,10 @@ class WeightGradient {
         }
     }
 
-    // The weights of one channel of a block, from the sums of all parts, which are added up.
-    void transform_sums(size_t parts, size_t group, size_t channel, Range columns, float* sums,
-                        float* elsewhere, float* dweight) const {
+    // The weights of one channel of a block for some output channels, from their sums of all parts
+    // in slices so many floats apart, which are added up.
+    void transform_sums(size_t parts, size_t stride, size_t group, Range channels, size_t channel,
+                        Range columns, float* sums, float* elsewhere, float* dweight) const {
         constexpr auto kOnes = [] {
             std::array<float, kMostParts> ones{};
             for (float& one : ones) one = 1.0f;
@@ -168,19 +195,18 @@ class WeightGradient {
         }();
         const float* in[kPlaces];
         for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
-            float* sum = sums + f * sum_frequency_ + channel * sum_row_;
+            float* sum = sums + f * sum_frequency_ + (channel - channels.begin) * sum_row_;
             in[f] = sum;
             if (parts == 1) continue;
-            k_.add_weighted_rows(parts - 1, columns.size(), kOnes.data(),
-                                 sum + sums_size() + columns.begin, sums_size(),
-                                 sum + columns.begin);
+            k_.add_weighted_rows(parts - 1, columns.size(), kOnes.data(), sum + stride, stride,
+                                 sum);
         }
         float* out[kPlaces];
         weight_places(s_, p_, dweight, elsewhere, group, channel, out);
         const Transform transform = weight_gradient_transform(k_, p_.tiling);
-        for (size_t o = columns.begin; o < columns.end; o += k_.lanes) {
-            const size_t lanes = std::min(k_.lanes, columns.end - o);
-            transform(in, o, lanes, out, o, lanes);
+        for (size_t o = 0; o < columns.size(); o += k_.lanes) {
+            const size_t lanes = std::min(k_.lanes, columns.size() - o);
+            transform(in, o, lanes, out, columns.begin + o, lanes);
         }
     }
 
@@ -199,53 +225,51 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const int threads = num_threads();
     const size_t team = static_cast<size_t>(threads);
     const Problem p(s);
-    const Plan plan(s, p);
-    // Output channels are cut where there are more threads than parts: in splits, of whole panels.
-    const size_t panels = panel_count(k, s.group_out());
-    const size_t splits = std::min(panels, ceil_div(team, plan.parts * s.groups));
-    const auto split_columns = [&](size_t split) {
-        const Range range = part(panels, splits, split);
-        return Range{range.begin * k.gemm_nr, std::min(range.end * k.gemm_nr, s.group_out())};
-    };
-    const WeightGradient gradient(k, s, p, plan, ceil_div(panels, splits));
+    const Plan plan(k, s, p, team);
+    const WeightGradient gradient(k, s, p, plan);
     if (!gradient.has_bias()) {
         column_sums(s.batch * s.out_height * s.out_width, s.out_channels, dy, dbias);
     }
-    float* sums = scratch(Slot::kPackedB, s.groups * plan.parts * gradient.sums_size());
+    const size_t splits = plan.in.splits * plan.out.splits;
+    const Slices sums(Slot::kPackedB, s.groups * plan.parts * splits, gradient.sums_size());
     const size_t spectra_size = padded(gradient.spectra_size());
-    const size_t memory_size = spectra_size + padded(Source::frame_size(s, p));
-    float* memory = scratch(Slot::kSpectra, team * memory_size);
+    const Slices memory(Slot::kSpectra, team, spectra_size + Source::frame_size(s, p));
     // Zeros to read beside the image, and a row for each thread to write taps beyond the window to.
     const size_t zeros_size = padded(p.group_in), sink_size = padded(s.group_out());
     float* zeros = scratch(Slot::kPartialSums, zeros_size + team * sink_size);
     std::fill_n(zeros, zeros_size, 0.0f);
-    const size_t bias_size = panels * k.gemm_nr;
+    const size_t bias_size = plan.out.panels() * k.gemm_nr;
     double* bias_sums = scratch_doubles(Slot::kChannelRows, s.groups * plan.parts * bias_size);
     std::fill_n(bias_sums, s.groups * plan.parts * bias_size, 0.0);
 
     parallel_tasks(threads, s.groups * plan.parts * splits, [&](size_t task, size_t thread) {
         const size_t buffer = task / splits, group = buffer / plan.parts;
-        const Range columns = split_columns(task % splits);
+        const Range columns = plan.out.of_split(task % plan.out.splits);
+        const Range channels = plan.in.of_split(task / plan.out.splits % plan.in.splits);
         const Range rows = part(plan.total, plan.parts, buffer % plan.parts);
-        float* spectra = memory + thread * memory_size;
+        float* spectra = memory[thread];
         Source source(k, s, p, x, spectra + spectra_size, zeros);
         for (size_t first = rows.begin; first < rows.end; first += plan.block_rows) {
             const Range block{first, std::min(first + plan.block_rows, rows.end)};
             for (size_t row = block.begin; row < block.end; ++row) {
-                gradient.transform_row(source, first, row, group, columns, dy, spectra);
+                gradient.transform_row(source, first, row, group, channels, columns, dy, spectra);
             }
-            gradient.multiply(block, columns, first == rows.begin, spectra,
-                              sums + buffer * gradient.sums_size());
-            if (gradient.has_bias()) {
+            gradient.multiply(block, channels, columns, first == rows.begin, spectra, sums[task]);
+            if (gradient.has_bias() && channels.begin == 0) {
                 gradient.add_bias(block, columns, spectra, bias_sums + buffer * bias_size);
             }
         }
     });
-    parallel_tasks(threads, s.groups * splits * p.group_in, [&](size_t task, size_t thread) {
-        const size_t group = task / (splits * p.group_in);
-        const Range columns = split_columns(task / p.group_in % splits);
-        gradient.transform_sums(plan.parts, group, task % p.group_in, columns,
-                                sums + group * plan.parts * gradient.sums_size(),
+    const size_t most_channels = plan.in.most_panels() * plan.in.panel;  // of a split
+    parallel_tasks(threads, s.groups * splits * most_channels, [&](size_t task, size_t thread) {
+        const size_t group = task / (splits * most_channels);
+        const size_t split = task / most_channels % splits;
+        const Range channels = plan.in.of_split(split / plan.out.splits);
+        const size_t channel = channels.begin + task % most_channels;
+        if (channel >= channels.end) return;
+        gradient.transform_sums(plan.parts, splits * sums.stride(), group, channels, channel,
+                                plan.out.of_split(split % plan.out.splits),
+                                sums[group * plan.parts * splits + split],
                                 zeros + zeros_size + thread * sink_size, dweight);
     });
     for (size_t o = 0; gradient.has_bias() && o < s.out_channels; ++o) {

@@ -45,10 +45,9 @@ void dense_few_rows(const KernelTable& k, const DenseShape& s, const float* x, c
                     const float* bias, bool relu, float* y) {
     const int threads = num_threads();
     const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
-    const size_t sums_size = padded(s.batch * width);
-    float* memory = scratch(Slot::kPackedB, static_cast<size_t>(threads) * sums_size);
+    const Slices memory(Slot::kPackedB, static_cast<size_t>(threads), s.batch * width);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
-        float* sums = memory + thread * sums_size;
+        float* sums = memory[thread];
         const size_t first = task * width;
         const size_t columns = std::min(width, s.out_features - first);
         for (size_t begin = 0; begin < s.in_features; begin += kDepth) {
@@ -89,11 +88,10 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
     const int threads = num_threads();
     const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
     const size_t packed_size = padded(width * kDepth);
-    const size_t block_size = padded(s.batch * (kDepth + kRowGap));
-    float* memory =
-        scratch(Slot::kPackedB, static_cast<size_t>(threads) * (packed_size + block_size));
+    const size_t block_size = s.batch * (kDepth + kRowGap);
+    const Slices memory(Slot::kPackedB, static_cast<size_t>(threads), packed_size + block_size);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
-        float* packed = memory + thread * (packed_size + block_size);
+        float* packed = memory[thread];
         float* block = packed + packed_size;
         const size_t first = task * width;
         const size_t last = std::min(first + width, s.out_features);
@@ -138,14 +136,13 @@ void dense_backward_input(const DenseShape& s, const float* dy, const float* wei
     });
 
     const size_t block_size = padded(k.gemm_mr * (kDepth + kRowGap));
-    const size_t tile_size = padded(k.gemm_mr * panels * nr);
-    float* memory =
-        scratch(Slot::kColumns, static_cast<size_t>(threads) * (block_size + tile_size));
+    const size_t tile_size = k.gemm_mr * panels * nr;
+    const Slices memory(Slot::kColumns, static_cast<size_t>(threads), block_size + tile_size);
     const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
     const size_t tile_work = k.gemm_mr * s.out_features * s.batch;
     const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
-        float* block = memory + thread * (block_size + tile_size);
+        float* block = memory[thread];
         float* result = block + block_size;
         const Range own = part(tiles, tasks, task);
         for (size_t t = own.begin; t < own.end; ++t) {
@@ -190,15 +187,14 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
     });
 
     const size_t block_row = padded(k.gemm_mr);
-    const size_t block_size = kDepth * block_row;
-    float* blocks = scratch(Slot::kColumns, static_cast<size_t>(threads) * block_size);
+    const Slices blocks(Slot::kColumns, static_cast<size_t>(threads), kDepth * block_row);
     const bool aligned = reinterpret_cast<uintptr_t>(dweight) % 64 == 0 && s.out_features % 16 == 0;
     const bool stream = aligned && s.batch <= kDepth;
     const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
     const size_t tile_work = k.gemm_mr * s.out_features * s.batch;
     const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
-        float* block = blocks + thread * block_size;
+        float* block = blocks[thread];
         const Range own = part(tiles, tasks, task);
         for (size_t t = own.begin; t < own.end; ++t) {
             const Range rows = part(s.in_features, tiles, t);

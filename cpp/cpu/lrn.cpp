@@ -23,11 +23,11 @@ void for_chunks(const KernelTable& k, size_t pixels, size_t channels,
     const size_t chunk = std::max<size_t>(kChunk / channels, 1);
     const size_t chunks = (pixels + chunk - 1) / chunk;
     const int threads = useful_threads(chunks, 1);
-    const size_t slice = padded(k.lrn_workspace(channels, coefficients.radius));
-    float* workspace = scratch(Slot::kChannelRows, slice * static_cast<size_t>(threads));
+    const Slices workspace(Slot::kChannelRows, static_cast<size_t>(threads),
+                           k.lrn_workspace(channels, coefficients.radius));
     parallel_tasks(threads, chunks, [&](size_t task, size_t thread) {
         const size_t first = task * chunk;
-        body(first, std::min(chunk, pixels - first), coefficients, workspace + thread * slice);
+        body(first, std::min(chunk, pixels - first), coefficients, workspace[thread]);
     });
 }
 
