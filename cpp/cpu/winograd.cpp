@@ -4,7 +4,6 @@
 
 #include "conv2d.h"
 #include "scratch.h"
-#include "window_copy.h"
 
 namespace alexnet::cpu::winograd {
 
@@ -169,9 +168,7 @@ void Weights::places(size_t channel, const float** places) const {
 size_t Source::frame_size(const Conv2dShape& s, const Problem& p) {
     if (p.stride == 1) return 0;
     const size_t rows = p.tiling.vertical.most_points();
-    const size_t columns = s.out_width + p.window_width - 1;
-    // One row of pixels with its border, beside the blocks.
-    return padded(rows * columns * p.group_in) + padded(columns * p.stride * s.in_channels);
+    return rows * (s.out_width + p.window_width - 1) * p.group_in;
 }
 
 void Source::set_tile_row(size_t number) {
@@ -182,16 +179,35 @@ void Source::set_tile_row(size_t number) {
     if (block == 1) return;
     const size_t rows = p_.tiling.vertical.points(tile_row_);
     const size_t columns = s_.out_width + p_.window_width - 1;
-    const Frame frame{s_.in_height,   s_.in_width, s_.in_channels,
-                      s_.pad_top,     s_.pad_left, (s_.out_height + p_.window_height - 1) * block,
-                      columns * block};
     const size_t run = block * s_.in_channels;  // of one block in one row of pixels
-    float* row = frame_ + padded(p_.tiling.vertical.most_points() * columns * p_.group_in);
     for (size_t r = 0; r < rows * block; ++r) {
-        const size_t pixel_row = first_row_ * block + r;
-        copy_frame_rows(k_, frame, image_, pixel_row, pixel_row + 1, row);
-        k_.copy_rows(columns, run, row, run,
-                     frame_ + r / block * columns * p_.group_in + r % block * run, p_.group_in);
+        float* target = frame_ + r / block * columns * p_.group_in + r % block * run;
+        // Unsigned: a row above the image is beyond its height.
+        const size_t pixel_row = first_row_ * block + r - s_.pad_top;
+        if (pixel_row < s_.in_height) {
+            copy_pixel_row(image_ + pixel_row * s_.in_width * s_.in_channels, target);
+        } else {
+            k_.copy_rows(columns, run, zeros_, 0, target, p_.group_in);
+        }
+    }
+}
+
+void Source::copy_pixel_row(const float* row, float* target) const {
+    const size_t block = p_.stride, channels = s_.in_channels, run = block * channels;
+    const size_t columns = s_.out_width + p_.window_width - 1;
+    // Blocks that lie in the image as a whole, then those on its borders, pixel by pixel.
+    const size_t first = std::min(ceil_div(s_.pad_left, block), columns);
+    const size_t end = std::clamp((s_.pad_left + s_.in_width) / block, first, columns);
+    k_.copy_rows(end - first, run, row + (first * block - s_.pad_left) * channels, run,
+                 target + first * p_.group_in, p_.group_in);
+    for (size_t column = 0; column < columns; ++column) {
+        if (column == first) column = end;
+        if (column == columns) break;
+        for (size_t i = 0; i < block; ++i) {
+            const size_t w = column * block + i - s_.pad_left;
+            const float* pixel = w < s_.in_width ? row + w * channels : zeros_;
+            std::copy_n(pixel, channels, target + column * p_.group_in + i * channels);
+        }
     }
 }
 

@@ -167,6 +167,9 @@ class Source {
     void places(size_t q, size_t group, const float** places) const;
 
   private:
+    // A row of pixels to where its blocks have it.
+    void copy_pixel_row(const float* row, float* target) const;
+
     const KernelTable& k_;
     const Conv2dShape& s_;
     const Problem& p_;
