@@ -236,6 +236,7 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
                                        bias ? bias + channel : nullptr, relu, y + channel);
             }
         }
+        k.stream_fence();
     });
 }
 
@@ -306,6 +307,7 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
                                        bias ? bias + channel : nullptr, relu, y + channel);
             }
         }
+        k.stream_fence();
     });
 }
 

@@ -271,6 +271,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
                                 plan.out.of_split(split % plan.out.splits),
                                 sums[group * plan.parts * splits + split],
                                 zeros + zeros_size + thread * sink_size, dweight);
+        k.stream_fence();
     });
     for (size_t o = 0; gradient.has_bias() && o < s.out_channels; ++o) {
         const size_t group = o / s.group_out();

@@ -6,12 +6,13 @@
 //
 //   zero() broadcast(x) load(p) store(p, v) load_tail(p, n) store_tail(p, v, n)
 //   stream(p, v): a store past the caches;  fence(): orders streams before what follows
-//   add sub mul div  fma(a, b, c) = a·b + c  fnma(a, b, c) = c - a·b
-//   at_least(low, x) = max(low, x), a NaN in x stays  relu(x) = at_least(0, x)  max_nan(a, b) = b
-//   if it is greater, or NaN and a is not; else a sqrt(x)  rsqrt(x) = x^-1/2 and rsqrt_sqrt(x) =
-//   x^-1/4, both to about 1 ulp (the latter for x = +inf, x >= the least normal number, and NaN
-//   only) select_positive(m, x) = m > 0 ? x : 0  reduce_add(v) Mask: one truth value a lane
-//   same_bits(a, b)  select(mask, a, b) = mask ? a : b
+//   store_past(p, v): a stream where v fills a line of the cache that begins at p, otherwise a
+//   store add sub mul div  fma(a, b, c) = a·b + c  fnma(a, b, c) = c - a·b at_least(low, x) =
+//   max(low, x), a NaN in x stays  relu(x) = at_least(0, x)  max_nan(a, b) = b if it is greater, or
+//   NaN and a is not; else a sqrt(x)  rsqrt(x) = x^-1/2 and rsqrt_sqrt(x) = x^-1/4, both to about 1
+//   ulp (the latter for x = +inf, x >= the least normal number, and NaN only) select_positive(m, x)
+//   = m > 0 ? x : 0  reduce_add(v) Mask: one truth value a lane same_bits(a, b)  select(mask, a, b)
+//   = mask ? a : b
 //
 // Over Double, kLanes / 2 doubles, beside the compiler's + - * / :
 //
@@ -57,6 +58,16 @@
 #endif
 
 namespace alexnet::ALEXNET_ISA {
+
+// For large results: a line that is written as a whole need not be read first.
+ALEXNET_INLINE void store_past(float* p, Vec v) {
+    constexpr size_t kLine = 64;
+    if (sizeof(Vec) == kLine && reinterpret_cast<uintptr_t>(p) % kLine == 0) {
+        stream(p, v);
+    } else {
+        store(p, v);
+    }
+}
 
 struct Wide {
     Double low, high;

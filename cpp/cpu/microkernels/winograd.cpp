@@ -18,7 +18,8 @@
 // relative L2 error about 5e-6 for n = 8, 2e-6 for n = 6).
 //
 // A transform reads and writes one vector of channels at each of the rows × columns places that its
-// pointer tables name; it works through both passes in registers and a 4 KiB buffer in L1.
+// pointer tables name; it works through both passes in registers and a 4 KiB buffer in L1. What it
+// brings from points to values may be written past the caches: a stream_fence must follow.
 // Cost: about n/2 FMAs a place and pass: (n_rows + n_columns)/2 · n² of them for a tile.
 
 #include "kernels.h"
@@ -222,8 +223,14 @@ ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* c
         for (size_t j = 0; j < M::kRows; ++j) {
             const Vec v = M::kToPoints ? y[j] : at_least(floor, add(y[j], bias));
             float* p = out[i * M::kRows + j] + offset;
-            __builtin_prefetch(p + kStoresAhead, 1);
-            full ? store(p, v) : store_tail(p, v, lanes);
+            if (M::kToPoints) __builtin_prefetch(p + kStoresAhead, 1);
+            if (!full) {
+                store_tail(p, v, lanes);
+            } else if (M::kToPoints) {
+                store(p, v);
+            } else {
+                store_past(p, v);
+            }
         }
     }
 }
