@@ -119,7 +119,8 @@ static void propagate(size_t channels, const float* dy, const float* x, const do
             const Wide d = sub(widen(load_first(x + at, n)), middle);
             const Wide through = sub(widen(load_first(dy + at, n)), fma(d, steepness, summand));
             const Wide result = mul(factor, through);
-            store_first(dx + at, narrow(result), n);
+            n == kLanes ? store_past(dx + at, narrow(result))
+                        : store_tail(dx + at, narrow(result), n);
         }
     });
 }
@@ -136,6 +137,7 @@ void batch_norm_backward(size_t pixels, size_t channels, const float* dy, const 
         const size_t at = p * channels;
         propagate<1>(channels, dy + at, x + at, mean, scale, constant, slope, dx + at);
     }
+    fence();
 }
 
 }  // namespace alexnet::ALEXNET_ISA

@@ -176,15 +176,16 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
             const float* row = shared[step - 2 * lag];
             for (size_t c = 0; c < channels; c += kLanes) {
                 const size_t n = channels - c;
-                __builtin_prefetch(dx + pixel + c + kAhead, 1);
                 const Vec sum = mul(factor, window_sum<kRadius>(row + c, k.radius));
                 const Vec v = load_upto(x + pixel + c, n);
                 const Vec gradient = fnma(v, sum, load(direct[step - 2 * lag] + c));
-                store_upto(dx + pixel + c, through_relu ? select_positive(v, gradient) : gradient,
-                           n);
+                const Vec result = through_relu ? select_positive(v, gradient) : gradient;
+                n >= kLanes ? store_past(dx + pixel + c, result)
+                            : store_tail(dx + pixel + c, result, n);
             }
         }
     }
+    fence();
 }
 
 // --- table entries -----------------------------------------------------------------------------
