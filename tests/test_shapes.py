@@ -219,3 +219,15 @@ class TestOut:
         out = (memory[:, :], memory[0])
         with pytest.raises(ValueError, match=r"out\[1\] \(dbias\) overlaps out\[0\] \(dweight\)"):
             reference.dense_backward_weight(zeros(2, 4), zeros(2, 4), out=out)
+
+
+@pytest.mark.parametrize("wrong", [True, (True, 1), 1.0])
+def test_what_is_remembered_for_integers_serves_nothing_else(wrong: Any) -> None:
+    x, weight = (1, 8, 9, 1), (3, 3, 1, 4)
+    for stride in (1, (1, 1)):
+        conv2d_shape(x, weight, stride=stride)
+        pooled(8, stride=stride)
+    with pytest.raises(TypeError, match="conv2d: stride is"):
+        conv2d_shape(x, weight, stride=wrong)
+    with pytest.raises(TypeError, match="max_pool2d: stride is"):
+        pooled(8, stride=wrong)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -183,9 +184,14 @@ def check_array(
     """`array` if it is of the kind and of one of `dtypes`, in the machine's byte order."""
     expected = " or ".join(dtypes)
     checked = access.check_type(operator, argument, array, expected)
-    if not any(checked.dtype == np.dtype(name) for name in dtypes):
+    if checked.dtype not in _native_dtypes(tuple(dtypes)):
         raise TypeError(f"{operator}: {argument} has dtype {_name(checked)}, expected {expected}")
     return checked
+
+
+@cache
+def _native_dtypes(names: tuple[str, ...]) -> tuple[np.dtype[np.generic], ...]:
+    return tuple(np.dtype(name) for name in names)
 
 
 def check_integer_array(

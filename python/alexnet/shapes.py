@@ -7,9 +7,10 @@ Only shapes and plain parameters are looked at, so the same code serves NumPy an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache, wraps
+from typing import ParamSpec, TypeAlias, TypeVar
 
 from alexnet.checks import (
     LARGEST_SIZE,
@@ -49,6 +50,9 @@ __all__ = [
 
 Padding: TypeAlias = str | int | tuple[Sequence[int], Sequence[int]] | list[Sequence[int]]
 Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 IMAGE_AXES = ("batch", "height", "width", "channels")
 
@@ -215,6 +219,29 @@ def check_groups(
     return count
 
 
+def _remembered(shapes: int) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Remember the results of a function of a name, so many shapes, and how they are combined.
+
+    A network asks for the same few in every step. Pairs are not remembered, because those of bools,
+    which are refused, equal those of integers.
+    """
+
+    def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
+        remembering = lru_cache(maxsize=1024, typed=True)(function)
+
+        @wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            plain = all(type(value) is tuple for value in args[1 : 1 + shapes]) and all(
+                type(value) in (int, str, bool) for value in (*args[1 + shapes :], *kwargs.values())
+            )
+            return (remembering if plain else function)(*args, **kwargs)  # type: ignore[arg-type]
+
+        return call
+
+    return decorate
+
+
+@_remembered(shapes=2)
 def conv2d_shape(
     operator: str,
     input_shape: Sequence[int],
@@ -272,6 +299,7 @@ def conv2d_shape(
     )
 
 
+@_remembered(shapes=1)
 def pool2d_shape(
     operator: str,
     input_shape: Sequence[int],
