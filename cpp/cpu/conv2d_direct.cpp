@@ -109,6 +109,7 @@ class Worker {
                 }
             }
         }
+        k_.stream_fence();
     }
 
   private:
@@ -148,8 +149,8 @@ class Worker {
         const auto& blocks = grid.depth.blocks();
         for (size_t b = 0; b < blocks.size(); ++b) {
             const bool last = b + 1 == blocks.size();
-            const GemmEpilogue epilogue{b > 0, last && c_.bias ? c_.bias + channel : nullptr,
-                                        last && c_.relu};
+            GemmEpilogue epilogue{b > 0, last && c_.bias ? c_.bias + channel : nullptr,
+                                  last && c_.relu};
             for (size_t n = images.begin; n < images.end; ++n) {
                 for (size_t r = rows.begin; r < rows.end; ++r) {
                     const size_t row = grid.first_row + r * grid.row_step - source_row_;
@@ -159,6 +160,7 @@ class Worker {
                     float* y = grid.y + n * grid.image + r * grid.row + group * c_.group_out;
                     const Product product{grid.columns, a, grid.column_step * pixel_, 1, y,
                                           grid.pixel};
+                    epilogue.stream = last && fills_lines(y, grid.pixel, columns);
                     multiply_panel(k_, product, blocks[b], packed, first, columns, epilogue);
                 }
             }

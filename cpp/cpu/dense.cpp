@@ -10,8 +10,6 @@
 
 #include "alexnet/dense.h"
 
-#include <cstdint>
-
 #include "column_sums.h"
 #include "dispatch.h"
 #include "gemm.h"
@@ -188,8 +186,7 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
 
     const size_t block_row = padded(k.gemm_mr);
     const Slices blocks(Slot::kColumns, static_cast<size_t>(threads), kDepth * block_row);
-    const bool aligned = reinterpret_cast<uintptr_t>(dweight) % 64 == 0 && s.out_features % 16 == 0;
-    const bool stream = aligned && s.batch <= kDepth;
+    const bool stream = s.batch <= kDepth && fills_lines(dweight, s.out_features, s.out_features);
     const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
     const size_t tile_work = k.gemm_mr * s.out_features * s.batch;
     const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));

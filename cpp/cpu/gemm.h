@@ -8,6 +8,7 @@
 #define ALEXNET_CPU_GEMM_H_
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "microkernels/kernels.h"
@@ -51,6 +52,12 @@ struct Product {
     float* c;  // row i, column j: c[i*c_row + j]
     size_t c_row;
 };
+
+// Whether rows of C, c_row floats apart, are whole lines of the cache, so that they can be written
+// past it.
+inline bool fills_lines(const float* c, size_t c_row, size_t columns) {
+    return reinterpret_cast<uintptr_t>(c) % 64 == 0 && c_row % 16 == 0 && columns % 16 == 0;
+}
 
 // Longest chain of FMAs of one output element. Summation in blocks bounds the rounding error
 // (about eps·sqrt(block) within and eps·sqrt(depth/block) between them), and a panel of B stays
