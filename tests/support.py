@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import os
 import signal
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 import alexnet
 from alexnet import tolerance
+from alexnet.arrays import aligned_empty
 
 # ALEXNET_ISA narrows a run to one instruction set; otherwise every one of this machine is tested.
 ISAS = (os.environ["ALEXNET_ISA"],) if os.environ.get("ALEXNET_ISA") else alexnet.available_isas()
@@ -52,19 +54,26 @@ class Guarded:
     """An output array between two runs of sentinels, itself filled with NaN.
 
     A kernel that leaves an element unwritten leaves NaN; one that writes outside changes a
-    sentinel, which `check` finds.
+    sentinel, which `check` finds. Of three in a row the second begins within a cache line, the
+    others with one: kernels may write whole lines past the caches.
     """
+
+    _shifts = itertools.cycle((0, 4, 0))  # elements
 
     def __init__(self, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> None:
         size = int(np.prod(shape))
-        self._memory = np.full(size + 2 * GUARD, SENTINEL, dtype)
-        self.array = self._memory[GUARD : GUARD + size].reshape(shape)
+        first = GUARD + next(self._shifts)
+        self._memory = aligned_empty((first + size + GUARD,), dtype)
+        self._memory[...] = SENTINEL
+        self.array = self._memory[first : first + size].reshape(shape)
         self.array[...] = np.nan
+        self._before = self._memory[:first]
+        self._after = self._memory[first + size :]
 
     def check(self) -> None:
         sentinel = self._memory.dtype.type(SENTINEL)
-        assert (self._memory[:GUARD] == sentinel).all(), "written before the output"
-        assert (self._memory[self._memory.size - GUARD :] == sentinel).all(), "written past its end"
+        assert (self._before == sentinel).all(), "written before the output"
+        assert (self._after == sentinel).all(), "written past its end"
 
 
 def _between_protected_pages(

@@ -151,7 +151,7 @@ def _network_job(case: NetworkCase, operands: Arrays) -> Job:
     for name, array in {**network.parameters, **network.state}.items():
         if name in operands:
             array[...] = operands[name]
-    images = operands["x"]
+    images = _aligned(operands["x"])
     if case.target == FORWARD:
         return Job(lambda: network.forward(images), lambda y: {"y": y})
     if case.target == TRAINING_STEP:
