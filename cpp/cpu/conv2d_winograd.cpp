@@ -30,7 +30,7 @@ namespace {
 
 constexpr size_t kTilesATask = 18;         // enough for one pass over the weights, and still in L2
 constexpr size_t kChannelsAhead = 4;       // of the weights, to fetch
-constexpr size_t kOwnFloats = 2 << 20;     // of the weights' spectra, if each thread has them all
+constexpr size_t kOwnFloats = 4 << 20;     // of the weights' spectra, if each thread has them all
 constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
 
 // A matrix for each frequency: floats from row to row, and from matrix to matrix.
@@ -188,10 +188,11 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     };
     // A thread's own spectra are cheaper to compute than to fetch from another core.
     const bool shared = team * s.groups * group_size > kOwnFloats;
-    const Slices all_spectra(Slot::kSpectra, shared ? 1 : team, s.groups * group_size);
+    float* all_spectra = shared ? scratch(Slot::kPackedB, s.groups * group_size) : nullptr;
+    const Slices own_spectra(Slot::kSpectra, shared ? 0 : team, s.groups * group_size);
     if (shared) {
         parallel_tasks(threads, s.groups * blocks, [&](size_t block, size_t thread) {
-            transform_block(block, thread, all_spectra[0]);
+            transform_block(block, thread, all_spectra);
         });
     }
     std::vector<char> is_ready(team, shared);
@@ -207,7 +208,7 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const DepthBlocks depth({{0, p.group_in}});
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(total, tasks, task);
-        float* weight_spectra = all_spectra[shared ? 0 : thread];
+        float* weight_spectra = shared ? all_spectra : own_spectra[thread];
         if (!is_ready[thread]) {
             for (size_t block = 0; block < s.groups * blocks; ++block) {
                 transform_block(block, thread, weight_spectra);

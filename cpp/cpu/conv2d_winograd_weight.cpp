@@ -14,7 +14,6 @@
 // rows of tiles, then parts, in order. Blocks and parts depend on the shape alone: the same bits
 // for every partition.
 
-#include <array>
 #include <cstdint>
 
 #include "column_sums.h"
@@ -103,7 +102,7 @@ class WeightGradient {
     size_t spectra_size() const {
         return p_.tiling.frequencies() * (in_frequency_ + out_frequency_);
     }
-    size_t sums_size() const { return p_.tiling.frequencies() * sum_frequency_; }
+    size_t sums_size() const { return padded(p_.tiling.frequencies() * sum_frequency_); }
 
     // Whether all tiles have the point 1 on both axes.
     bool has_bias() const {
@@ -184,22 +183,18 @@ class WeightGradient {
         }
     }
 
-    // The weights of one channel of a block for some output channels, from their sums of all parts
-    // in slices so many floats apart, which are added up.
-    void transform_sums(size_t parts, size_t stride, size_t group, Range channels, size_t channel,
-                        Range columns, float* sums, float* elsewhere, float* dweight) const {
-        constexpr auto kOnes = [] {
-            std::array<float, kMostParts> ones{};
-            for (float& one : ones) one = 1.0f;
-            return ones;
-        }();
+    // The weights of one channel of a block for some output channels, from their sums of all parts,
+    // which are added up.
+    void transform_sums(size_t parts, float* const* sums, size_t group, Range channels,
+                        size_t channel, Range columns, float* elsewhere, float* dweight) const {
+        const float one = 1.0f;
         const float* in[kPlaces];
         for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
-            float* sum = sums + f * sum_frequency_ + (channel - channels.begin) * sum_row_;
-            in[f] = sum;
-            if (parts == 1) continue;
-            k_.add_weighted_rows(parts - 1, columns.size(), kOnes.data(), sum + stride, stride,
-                                 sum);
+            const size_t row = f * sum_frequency_ + (channel - channels.begin) * sum_row_;
+            in[f] = sums[0] + row;
+            for (size_t i = 1; i < parts; ++i) {
+                k_.add_weighted_rows(1, columns.size(), &one, sums[i] + row, 0, sums[0] + row);
+            }
         }
         float* out[kPlaces];
         weight_places(s_, p_, dweight, elsewhere, group, channel, out);
@@ -231,7 +226,13 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
         column_sums(s.batch * s.out_height * s.out_width, s.out_channels, dy, dbias);
     }
     const size_t splits = plan.in.splits * plan.out.splits;
-    const Slices sums(Slot::kPackedB, s.groups * plan.parts * splits, gradient.sums_size());
+    // The sums of a task lie with the thread that is to take it (parallel_tasks).
+    const size_t tasks = s.groups * plan.parts * splits, takers = std::min(team, tasks);
+    const Slices sums(Slot::kPackedB, takers, ceil_div(tasks, takers) * gradient.sums_size());
+    const auto sums_of = [&](size_t task) {
+        const size_t taker = ((task + 1) * takers - 1) / tasks;
+        return sums[taker] + (task - tasks * taker / takers) * gradient.sums_size();
+    };
     const size_t spectra_size = padded(gradient.spectra_size());
     const Slices memory(Slot::kSpectra, team, spectra_size + Source::frame_size(s, p));
     // Zeros to read beside the image, and a row for each thread to write taps beyond the window to.
@@ -242,7 +243,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     double* bias_sums = scratch_doubles(Slot::kChannelRows, s.groups * plan.parts * bias_size);
     std::fill_n(bias_sums, s.groups * plan.parts * bias_size, 0.0);
 
-    parallel_tasks(threads, s.groups * plan.parts * splits, [&](size_t task, size_t thread) {
+    parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const size_t buffer = task / splits, group = buffer / plan.parts;
         const Range columns = plan.out.of_split(task % plan.out.splits);
         const Range channels = plan.in.of_split(task / plan.out.splits % plan.in.splits);
@@ -254,7 +255,8 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
             for (size_t row = block.begin; row < block.end; ++row) {
                 gradient.transform_row(source, first, row, group, channels, columns, dy, spectra);
             }
-            gradient.multiply(block, channels, columns, first == rows.begin, spectra, sums[task]);
+            gradient.multiply(block, channels, columns, first == rows.begin, spectra,
+                              sums_of(task));
             if (gradient.has_bias() && channels.begin == 0) {
                 gradient.add_bias(block, columns, spectra, bias_sums + buffer * bias_size);
             }
@@ -267,9 +269,12 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
         const Range channels = plan.in.of_split(split / plan.out.splits);
         const size_t channel = channels.begin + task % most_channels;
         if (channel >= channels.end) return;
-        gradient.transform_sums(plan.parts, splits * sums.stride(), group, channels, channel,
+        float* part_sums[kMostParts];
+        for (size_t i = 0; i < plan.parts; ++i) {
+            part_sums[i] = sums_of((group * plan.parts + i) * splits + split);
+        }
+        gradient.transform_sums(plan.parts, part_sums, group, channels, channel,
                                 plan.out.of_split(split % plan.out.splits),
-                                sums[group * plan.parts * splits + split],
                                 zeros + zeros_size + thread * sink_size, dweight);
         k.stream_fence();
     });

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <cstdlib>
+#include <deque>
 #include <new>
 
 namespace alexnet::cpu {
@@ -14,6 +15,8 @@ constexpr size_t kSmall = 64 * kSmallPage;
 
 class Buffer {
   public:
+    Buffer() = default;
+    Buffer(const Buffer&) = delete;
     ~Buffer() { std::free(data_); }
 
     float* grow(size_t count) {
@@ -42,6 +45,13 @@ class Buffer {
 float* scratch(Slot slot, size_t count) {
     thread_local Buffer buffers[static_cast<size_t>(Slot::kCount)];
     return buffers[static_cast<size_t>(slot)].grow(count == 0 ? 1 : count);
+}
+
+Slices::Slices(Slot slot, size_t slices, size_t count) {
+    thread_local std::deque<Buffer> buffers[static_cast<size_t>(Slot::kCount)];
+    std::deque<Buffer>& own = buffers[static_cast<size_t>(slot)];
+    while (own.size() < slices) own.emplace_back();
+    for (size_t i = 0; i < slices; ++i) data_.push_back(own[i].grow(count == 0 ? 1 : count));
 }
 
 }  // namespace alexnet::cpu

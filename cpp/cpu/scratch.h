@@ -4,8 +4,8 @@
 #ifndef ALEXNET_CPU_SCRATCH_H_
 #define ALEXNET_CPU_SCRATCH_H_
 
-#include <algorithm>
 #include <cstddef>
+#include <vector>
 
 namespace alexnet::cpu {
 
@@ -25,23 +25,17 @@ inline double* scratch_doubles(Slot slot, size_t count) {
 // `count` rounded up so that what follows shares no cache line with it.
 constexpr size_t padded(size_t count) { return (count + 15) / 16 * 16; }
 
-// Working memory in slices, each of them written by one thread: as far apart as they are large, at
-// most 1 MiB. On cores without a common L3 neighbouring slices slow each other down, although they
-// share no line: the weight gradient of CIFAR-10's conv3 to conv5 took 1.4 times as long.
+// Working memory in slices, slice i for thread i of a team. A slice keeps its place from call to
+// call, whatever its size and the operator: lines that another core wrote last are slow to write
+// where the cores have no common L3. Otherwise as `scratch`, and in other memory than that.
 class Slices {
   public:
-    Slices(Slot slot, size_t slices, size_t count)
-        : size_(padded(count)),
-          stride_(size_ + std::min(size_, kFarApart)),
-          data_(scratch(slot, slices * stride_)) {}
+    Slices(Slot slot, size_t slices, size_t count);
 
-    float* operator[](size_t slice) const { return data_ + slice * stride_; }
-    size_t stride() const { return stride_; }
+    float* operator[](size_t slice) const { return data_[slice]; }
 
   private:
-    static constexpr size_t kFarApart = size_t{256} << 10;  // floats
-    size_t size_, stride_;
-    float* data_;
+    std::vector<float*> data_;
 };
 
 }  // namespace alexnet::cpu
