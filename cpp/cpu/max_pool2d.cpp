@@ -8,7 +8,9 @@
 #include <algorithm>
 
 #include "dispatch.h"
+#include "gemm.h"
 #include "parallel.h"
+#include "scratch.h"
 
 namespace alexnet::cpu {
 namespace {
@@ -31,24 +33,73 @@ PoolRow pool_row(const Pool2dShape& shape, const Rows& rows) {
             shape.window_width,    shape.stride_width, shape.pad_left};
 }
 
-// The rows [begin, end) of one image's dx; dy, x and dx are those of the image.
+// The rows of one image's dx to which windows still add, in working memory: they come and go in
+// order. A row that is complete goes to dx, past the caches, so that a line of dx need not be
+// fetched from the core that wrote it last.
+class OpenRows {
+  public:
+    // `memory` holds memory_size(shape) floats; x and dx are those of the image. x is read with
+    // `through_relu` only.
+    OpenRows(const KernelTable& k, const Pool2dShape& shape, size_t begin, const float* x,
+             bool through_relu, float* dx, float* memory)
+        : k_(k),
+          row_(row_size(shape)),
+          x_(through_relu ? x : nullptr),
+          dx_(dx),
+          memory_(memory + shape.window_height * row_),
+          first_(begin),
+          end_(begin) {}
+
+    // The rows of a window, and as many before them, which are addressed and never touched.
+    static size_t memory_size(const Pool2dShape& shape) {
+        return 2 * shape.window_height * row_size(shape);
+    }
+
+    // Begins the rows before `end`, with zeros.
+    void open(size_t end) {
+        if (end <= end_) return;
+        std::fill((*this)[end_], (*this)[end], 0.0f);
+        end_ = end;
+    }
+
+    // Completes the rows before `end`.
+    void close(size_t end) {
+        const size_t last = std::min(end, end_);
+        if (first_ < last) {
+            for (size_t row = first_; row < last; ++row) finish(row, (*this)[row]);
+            std::copy((*this)[last], (*this)[end_], memory_);
+            first_ = last;
+        }
+        while (first_ < end) {  // no window had them, and none is open
+            std::fill_n(memory_, row_, 0.0f);
+            finish(first_, memory_);
+            end_ = ++first_;
+        }
+    }
+
+    float* operator[](size_t row) const {
+        return memory_ + static_cast<ptrdiff_t>(row - first_) * static_cast<ptrdiff_t>(row_);
+    }
+
+  private:
+    static size_t row_size(const Pool2dShape& shape) { return shape.in_width * shape.channels; }
+
+    void finish(size_t row, const float* sums) const {
+        k_.max_pool2d_finish(row_, sums, x_ ? x_ + row * row_ : nullptr, dx_ + row * row_);
+    }
+
+    const KernelTable& k_;
+    size_t row_;
+    const float* x_;
+    float *dx_, *memory_;
+    size_t first_, end_;  // rows that are open
+};
+
+// The rows [begin, end) of one image's dx; dy and x are those of the image.
 void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin, size_t end,
-                   const float* dy, const float* x, bool through_relu, float* dx) {
+                   const float* dy, const float* x, OpenRows open_rows) {
     const size_t in_row = shape.in_width * shape.channels;
     const size_t out_row = shape.out_width * shape.channels;
-    size_t cleared = begin;  // rows of dx before it have been set to zero, just before their use
-    const auto clear = [&](size_t row) {
-        if (row <= cleared) return;
-        std::fill(dx + cleared * in_row, dx + row * in_row, 0.0f);
-        cleared = row;
-    };
-    size_t finished = begin;  // rows of dx before it are complete, the ReLU's gradient included
-    const auto finish = [&](size_t row) {
-        if (!through_relu || row <= finished) return;
-        const size_t first = finished * in_row;
-        k.relu_backward((row - finished) * in_row, dx + first, x + first, dx + first);
-        finished = row;
-    };
     // Windows of the rows before this one end above `begin`.
     const size_t reach = begin + shape.pad_top + 1;
     size_t oh = reach > shape.window_height
@@ -57,15 +108,13 @@ void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin,
     for (; oh < shape.out_height; ++oh) {
         const Rows rows = rows_of(shape, oh);
         if (rows.first >= end) break;
-        finish(rows.first);
-        clear(std::min(rows.end, end));
-        const size_t start = rows.first * in_row;
-        k.max_pool2d_backward_row(pool_row(shape, rows), dy + oh * out_row, x + start, dx + start,
-                                  std::max(begin, rows.first) - rows.first,
+        open_rows.close(std::max(begin, rows.first));
+        open_rows.open(std::min(rows.end, end));
+        k.max_pool2d_backward_row(pool_row(shape, rows), dy + oh * out_row, x + rows.first * in_row,
+                                  open_rows[rows.first], std::max(begin, rows.first) - rows.first,
                                   std::min(end, rows.end) - rows.first);
     }
-    clear(end);
-    finish(end);
+    open_rows.close(end);
 }
 
 }  // namespace
@@ -94,15 +143,22 @@ void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float*
     const size_t image_out = shape.out_height * shape.out_width * shape.channels;
     const size_t rows = shape.batch * shape.in_height;
     const size_t grain = std::max<size_t>(kGrain / (shape.in_width * shape.channels), 1);
-    parallel_for(rows, grain, [&](size_t begin, size_t end) {
-        for (size_t row = begin; row < end;) {
+    const int threads = useful_threads(rows, grain);
+    const auto tasks = static_cast<size_t>(threads);
+    const Slices memory(Slot::kFrames, tasks, OpenRows::memory_size(shape));
+    parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
+        const Range range = part(rows, tasks, task);
+        for (size_t row = range.begin; row < range.end;) {
             const size_t image = row / shape.in_height;
             const size_t first = image * shape.in_height;
-            const size_t last = std::min(end, first + shape.in_height);
-            backward_rows(k, shape, row - first, last - first, dy + image * image_out,
-                          x + image * image_in, through_relu, dx + image * image_in);
+            const size_t last = std::min(range.end, first + shape.in_height);
+            const float* image_x = x + image * image_in;
+            backward_rows(k, shape, row - first, last - first, dy + image * image_out, image_x,
+                          {k, shape, row - first, image_x, through_relu, dx + image * image_in,
+                           memory[thread]});
             row = last;
         }
+        k.stream_fence();
     });
 }
 

@@ -135,6 +135,8 @@ struct KernelTable {
     void (*max_pool2d_row)(const PoolRow& row, const float* x, float* y);
     void (*max_pool2d_backward_row)(const PoolRow& row, const float* dy, const float* x, float* dx,
                                     size_t first_row, size_t end_row);  // of dx: those to add to
+    // Complete sums to dx, past the caches; where x is given, 0 where it is not positive.
+    void (*max_pool2d_finish)(size_t n, const float* sums, const float* x, float* dx);
 
     // optimizer.cpp
     void (*sgd_update)(size_t n, const SgdCoefficients& coefficients, float* parameter,

@@ -129,4 +129,16 @@ void max_pool2d_backward_row(const PoolRow& row, const float* dy, const float* x
     }
 }
 
+void max_pool2d_finish(size_t n, const float* sums, const float* x, float* dx) {
+    size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+        const Vec v = load(sums + i);
+        store_past(dx + i, x ? select_positive(load(x + i), v) : v);
+    }
+    if (i < n) {
+        const Vec v = load_tail(sums + i, n - i);
+        store_tail(dx + i, x ? select_positive(load_tail(x + i, n - i), v) : v, n - i);
+    }
+}
+
 }  // namespace alexnet::ALEXNET_ISA

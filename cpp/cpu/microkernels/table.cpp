@@ -33,6 +33,7 @@ void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& coeffic
 void max_pool2d_row(const PoolRow& row, const float* x, float* y);
 void max_pool2d_backward_row(const PoolRow& row, const float* dy, const float* x, float* dx,
                              size_t first_row, size_t end_row);
+void max_pool2d_finish(size_t n, const float* sums, const float* x, float* dx);
 void sgd_update(size_t n, const SgdCoefficients& coefficients, float* parameter,
                 const float* gradient, float* velocity);
 void adam_update(size_t n, const AdamCoefficients& coefficients, float* parameter,
@@ -77,6 +78,7 @@ const KernelTable table = {
     lrn_backward,
     max_pool2d_row,
     max_pool2d_backward_row,
+    max_pool2d_finish,
     sgd_update,
     adam_update,
     fma_loop,
