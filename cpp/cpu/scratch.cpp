@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <deque>
 #include <new>
@@ -13,29 +14,54 @@ constexpr size_t kSmallPage = 4096, kLargePage = size_t{2} << 20;
 // What is larger gets whole large pages: its rows would take up too many entries of the TLB.
 constexpr size_t kSmall = 64 * kSmallPage;
 
+// `bytes` of fresh large pages, or null. The allocator would hand out again what was touched before
+// in small pages, and it would keep those.
+void* map_large_pages(size_t bytes) {
+    void* mapped = mmap(nullptr, bytes + kLargePage, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) return nullptr;
+    char* begin = static_cast<char*>(mapped);
+    const size_t before =
+        (kLargePage - reinterpret_cast<uintptr_t>(begin) % kLargePage) % kLargePage;
+    if (before > 0) munmap(begin, before);
+    munmap(begin + before + bytes, kLargePage - before);
+#if defined(MADV_HUGEPAGE)
+    madvise(begin + before, bytes, MADV_HUGEPAGE);
+#endif
+    return begin + before;
+}
+
 class Buffer {
   public:
     Buffer() = default;
     Buffer(const Buffer&) = delete;
-    ~Buffer() { std::free(data_); }
+    ~Buffer() { release(); }
 
     float* grow(size_t count) {
         if (count <= capacity_) return data_;
-        std::free(data_);
-        data_ = nullptr;
-        capacity_ = 0;
-        const size_t page = count * sizeof(float) > kSmall ? kLargePage : kSmallPage;
+        release();
+        const bool large = count * sizeof(float) > kSmall;
+        const size_t page = large ? kLargePage : kSmallPage;
         const size_t bytes = (count * sizeof(float) + page - 1) / page * page;
-        data_ = static_cast<float*>(std::aligned_alloc(page, bytes));
+        data_ =
+            static_cast<float*>(large ? map_large_pages(bytes) : std::aligned_alloc(page, bytes));
         if (data_ == nullptr) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-        if (page == kLargePage) madvise(data_, bytes, MADV_HUGEPAGE);
-#endif
         capacity_ = bytes / sizeof(float);
         return data_;
     }
 
   private:
+    void release() {
+        const size_t bytes = capacity_ * sizeof(float);
+        if (bytes > kSmall) {
+            munmap(data_, bytes);
+        } else {
+            std::free(data_);
+        }
+        data_ = nullptr;
+        capacity_ = 0;
+    }
+
     float* data_ = nullptr;
     size_t capacity_ = 0;
 };
