@@ -27,16 +27,17 @@
 namespace alexnet::cpu::winograd {
 namespace {
 
-constexpr size_t kBlockFloats = 512 << 10;  // at least, of the spectra of a block
+constexpr size_t kLeastBlock = 512 << 10;  // floats of a block's spectra
+constexpr size_t kMostBlock = 1280 << 10;
 constexpr size_t kMostParts = 16;
 constexpr size_t kPartSums = 8;      // floats of a part's spectra for each float of its sums
 constexpr size_t kPointOne = 2;      // where microkernels/winograd.cpp has the point 1
 constexpr size_t kWidestPanel = 32;  // gemm_nr of any instruction set
 constexpr size_t kInPanel = 3;       // vectors of input channels
 
-// How the work is cut. Blocks are about as large as the sums, which are read and written once for
-// each. Channels are cut into splits of whole panels where there are more threads than parts; that
-// does not show in the result.
+// How the work is cut. A block's spectra are to stay in the caches, and the sums are read and
+// written once for each block. Channels are cut into splits of whole panels where there are more
+// threads than parts; that does not show in the result.
 struct Plan {
     Plan(const KernelTable& k, const Conv2dShape& s, const Problem& p, size_t threads) {
         total = s.batch * p.tiling.vertical.tiles;
@@ -47,8 +48,8 @@ struct Plan {
             parts *= 2;
         }
         const size_t row = spectra / p.tiling.vertical.tiles;
-        block_rows =
-            std::clamp<size_t>(std::max(kBlockFloats, sums / 2) / row, 1, ceil_div(total, parts));
+        block_rows = std::clamp<size_t>(std::clamp(2 * sums, kLeastBlock, kMostBlock) / row, 1,
+                                        ceil_div(total, parts));
 
         in = {p.group_in, kInPanel * k.lanes};
         out = {s.group_out(), k.gemm_nr};
