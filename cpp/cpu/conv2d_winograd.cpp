@@ -11,8 +11,7 @@
 // instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225. The spectra of the weights
 // are (points / window)² times the weights, so few tiles do not pay (conv2d.cpp decides).
 // Threads: with many images, tasks own some rows of tiles, so few that their spectra stay in L2;
-// with few images, tasks own output channels and transform their weights on the way. Each thread
-// transforms small operands for itself.
+// with few images, tasks own output channels and transform their weights on the way.
 // Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; the products are summed as in
 // microkernels/gemm.cpp. The same bits for every partition.
 
@@ -29,8 +28,6 @@ namespace alexnet::cpu::winograd {
 namespace {
 
 constexpr size_t kTilesATask = 18;         // enough for one pass over the weights, and still in L2
-constexpr size_t kChannelsAhead = 4;       // of the weights, to fetch
-constexpr size_t kOwnFloats = 4 << 20;     // of the weights' spectra, if each thread has them all
 constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
 
 // A matrix for each frequency: floats from row to row, and from matrix to matrix.
@@ -56,17 +53,13 @@ class Layer {
     }
 
     // Spectra of some channels of the weights, in packed panels: [frequency][panel][channel][nr].
+    // What other threads read goes past the caches: lines that another core has are slow to write.
     void transform_weights(Weights weights, size_t group, Range channels, Range panels,
-                           float* memory, float* spectra, size_t panel_size,
-                           size_t frequency_size) const {
+                           float* memory, float* spectra, size_t panel_size, size_t frequency_size,
+                           bool past) const {
         const Range outputs = columns(panels);
         Transform transform = weight_transform(k_, p_.tiling);
-        // A few panels of a channel are followed by those of the next.
-        if (weights.turned()) {
-            transform.ahead = 0;
-        } else if (panels.size() < panels_) {
-            transform.ahead = kChannelsAhead * s_.out_channels;
-        }
+        transform.past = past;
         for (size_t channel = channels.begin; channel < channels.end; ++channel) {
             if ((channel - channels.begin) % Weights::kChannels == 0) {
                 weights.set_channels(
@@ -177,25 +170,18 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const size_t panel_size = p.group_in * k.gemm_nr;
     const size_t weight_size = layer.panels() * panel_size + kSpectrumGap;  // of a frequency
     const size_t group_size = padded(frequencies * weight_size);
-    const Slices turning(Slot::kColumns, team, weights.memory_size(s.group_out()));
+    const Slices own_memory(Slot::kColumns, team, weights.memory_size(s.group_out()));
     const size_t blocks = ceil_div(p.group_in, Weights::kChannels);  // of channels
-    const auto transform_block = [&](size_t block, size_t thread, float* spectra) {
-        const size_t group = block / blocks, first = block % blocks * Weights::kChannels;
+    float* weight_spectra = scratch(Slot::kPackedB, s.groups * group_size);
+    parallel_tasks(threads, s.groups * blocks, [&](size_t block, size_t thread) {
+        const size_t group = block / blocks;
+        const size_t first = block % blocks * Weights::kChannels;
+        float* spectra = weight_spectra + group * group_size + first * k.gemm_nr;
         layer.transform_weights(
             weights, group, {first, std::min(first + Weights::kChannels, p.group_in)},
-            {0, layer.panels()}, turning[thread], spectra + group * group_size + first * k.gemm_nr,
-            panel_size, weight_size);
-    };
-    // A thread's own spectra are cheaper to compute than to fetch from another core.
-    const bool shared = team * s.groups * group_size > kOwnFloats;
-    float* all_spectra = shared ? scratch(Slot::kPackedB, s.groups * group_size) : nullptr;
-    const Slices own_spectra(Slot::kSpectra, shared ? 0 : team, s.groups * group_size);
-    if (shared) {
-        parallel_tasks(threads, s.groups * blocks, [&](size_t block, size_t thread) {
-            transform_block(block, thread, all_spectra);
-        });
-    }
-    std::vector<char> is_ready(team, shared);
+            {0, layer.panels()}, own_memory[thread], spectra, panel_size, weight_size, true);
+        k.stream_fence();
+    });
 
     const size_t total = s.batch * p.tiling.vertical.tiles;
     const size_t tasks = tasks_for(total, p, team);
@@ -208,13 +194,6 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const DepthBlocks depth({{0, p.group_in}});
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(total, tasks, task);
-        float* weight_spectra = shared ? all_spectra : own_spectra[thread];
-        if (!is_ready[thread]) {
-            for (size_t block = 0; block < s.groups * blocks; ++block) {
-                transform_block(block, thread, weight_spectra);
-            }
-            is_ready[thread] = true;
-        }
         float* in = memory[thread];
         float* out = in + in_floats;
         Source source(k, s, p, x, out + out_floats, zeros);
@@ -265,11 +244,9 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
     const size_t out_floats = padded(frequencies * out_size.frequency);
     // A task owns neighbouring panels: what it reads of the weights are runs of some lines.
     const size_t splits = std::min(layer.panels(), team);
-    const size_t most_panels = ceil_div(layer.panels(), splits);
-    const size_t other_floats =
-        std::max(weight_floats + most_panels * out_floats, Source::frame_size(s, p));
+    const size_t other_floats = std::max(weight_floats + out_floats, Source::frame_size(s, p));
     const Slices memory(Slot::kFrames, team, in_floats + other_floats);
-    const Slices turning(Slot::kColumns, team, weights.memory_size(k.gemm_nr));
+    const Slices own_memory(Slot::kColumns, team, weights.memory_size(k.gemm_nr));
     std::vector<size_t> ready_group(team, s.groups);  // whose inputs a thread has
 
     parallel_tasks(threads, s.groups * splits, [&](size_t task, size_t thread) {
@@ -285,26 +262,28 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
             }
             ready_group[thread] = group;
         }
-        for (size_t chunk = 0; chunk < chunks; ++chunk) {
-            const Range channels = part(p.group_in, chunks, chunk);
-            const DepthBlocks depth({{0, channels.size()}});
-            for (size_t panel = panels.begin; panel < panels.end; ++panel) {
+        const size_t channel = group * s.group_out();
+        for (size_t panel = panels.begin; panel < panels.end; ++panel) {
+            const Range columns = layer.columns({panel, panel + 1});
+            for (size_t chunk = 0; chunk < chunks; ++chunk) {
+                const Range channels = part(p.group_in, chunks, chunk);
                 layer.transform_weights(weights, group, channels, {panel, panel + 1},
-                                        turning[thread], weight_spectra, 0, weight_size);
-                float* sums = out + (panel - panels.begin) * out_floats;
-                const size_t columns = layer.columns({panel, panel + 1}).size();
+                                        own_memory[thread], weight_spectra, 0, weight_size, false);
+                const bool is_last = chunk + 1 == chunks;
+                const Range next_channels = part(p.group_in, chunks, is_last ? 0 : chunk + 1);
+                const size_t next_panel = std::min(panel + is_last, panels.end - 1);
+                const DepthBlocks depth({{0, channels.size()}});
                 for (size_t f = 0; f < frequencies; ++f) {
+                    // The products wait for no memory: what is transformed next comes meanwhile.
+                    weights.fetch(group, next_channels, layer.columns({next_panel, next_panel + 1}),
+                                  frequencies, f);
                     layer.multiply(f, {0, rows}, depth, in + channels.begin, in_size,
-                                   weight_spectra + f * weight_size, columns, chunk > 0, sums,
+                                   weight_spectra + f * weight_size, columns.size(), chunk > 0, out,
                                    out_size);
                 }
             }
-        }
-        const size_t channel = group * s.group_out();
-        for (size_t panel = panels.begin; panel < panels.end; ++panel) {
-            float* sums = out + (panel - panels.begin) * out_floats;
             for (size_t row = 0; row < rows; ++row) {
-                layer.transform_output(0, row, sums, out_size, layer.columns({panel, panel + 1}),
+                layer.transform_output(0, row, out, out_size, columns,
                                        bias ? bias + channel : nullptr, relu, y + channel);
             }
         }
@@ -320,7 +299,7 @@ void convolve(const Conv2dShape& s, const float* x, const float* weight, bool tu
     const size_t zeros_size = std::max(p.group_in, s.out_channels);
     float* zeros = scratch(Slot::kPartialSums, zeros_size);
     std::fill_n(zeros, zeros_size, 0.0f);
-    const Weights weights(s, p, weight, turned, zeros);
+    const Weights weights(kernels(), s, p, weight, turned, zeros);
     const bool few = few_images(s.batch, p.tiling, p.group_in, s.group_out());
     (few ? forward_by_panels : forward_by_rows)(layer, s, x, weights, bias, relu, zeros, y);
 }

@@ -45,7 +45,7 @@ void Transform::operator()(const float* const* in, size_t in_offset, size_t in_l
                            const float* bias, bool relu) const {
     alignas(64) float temporary[kPlaces * 16];
     vertical.columns(horizontal.in, in, in_offset, in_lanes, ahead, temporary);
-    horizontal.rows(vertical.out, temporary, out, out_offset, out_lanes, bias, relu);
+    horizontal.rows(vertical.out, temporary, out, out_offset, out_lanes, bias, relu, past);
 }
 
 Transform input_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q) {
@@ -133,7 +133,18 @@ Problem::Problem(const Conv2dShape& s)
       tiling(s.out_height, s.out_width, window_height, window_width) {}
 
 size_t Weights::memory_size(size_t columns) const {
-    return turned_ ? padded(s_.kernel_height * s_.kernel_width * kChannels * columns) : 0;
+    if (p_.stride > 1) return 0;
+    return padded(s_.kernel_height * s_.kernel_width * (kChannels * columns + kSpectrumGap));
+}
+
+const float* Weights::row(size_t tap, size_t group, size_t channel, size_t column) const {
+    if (!turned_) {
+        return weight_ + (tap * s_.group_in() + channel) * s_.out_channels +
+               group * s_.group_out() + column;
+    }
+    const size_t turned_tap = s_.kernel_height * s_.kernel_width - 1 - tap;
+    return weight_ + (turned_tap * s_.group_out() + column) * s_.in_channels +
+           group * s_.group_in() + channel;
 }
 
 void Weights::set_channels(size_t group, Range channels, Range columns, float* memory) {
@@ -141,13 +152,16 @@ void Weights::set_channels(size_t group, Range channels, Range columns, float* m
     channels_ = channels;
     columns_ = columns;
     memory_ = memory;
-    if (!turned_) return;
-    const size_t taps = s_.kernel_height * s_.kernel_width;
-    for (size_t tap = 0; tap < taps; ++tap) {
-        const size_t first_row = (taps - 1 - tap) * s_.group_out() + columns.begin;
-        const float* source =
-            weight_ + first_row * s_.in_channels + group * s_.group_in() + channels.begin;
-        float* target = memory + tap * kChannels * columns.size();
+    tap_size_ = kChannels * columns.size() + kSpectrumGap;
+    if (p_.stride > 1) return;
+    for (size_t tap = 0; tap < s_.kernel_height * s_.kernel_width; ++tap) {
+        const float* source = row(tap, group, channels.begin, columns.begin);
+        float* target = memory + tap * tap_size_;
+        if (!turned_) {
+            k_.copy_rows(channels.size(), columns.size(), source, s_.out_channels, target,
+                         columns.size());
+            continue;
+        }
         for (size_t o = 0; o < columns.size(); ++o, source += s_.in_channels) {
             __builtin_prefetch(source + kRowsAhead * s_.in_channels);
             for (size_t c = 0; c < channels.size(); ++c) target[c * columns.size() + o] = source[c];
@@ -156,12 +170,25 @@ void Weights::set_channels(size_t group, Range channels, Range columns, float* m
 }
 
 void Weights::places(size_t channel, const float** places) const {
-    if (!turned_) {
+    if (p_.stride > 1) {
         weight_places(s_, p_, weight_ + columns_.begin, zeros_, group_, channel, places);
         return;
     }
     for (size_t tap = 0; tap < s_.kernel_height * s_.kernel_width; ++tap) {
-        *places++ = memory_ + (tap * kChannels + channel - channels_.begin) * columns_.size();
+        *places++ = memory_ + tap * tap_size_ + (channel - channels_.begin) * columns_.size();
+    }
+}
+
+void Weights::fetch(size_t group, Range channels, Range columns, size_t parts, size_t index) const {
+    if (p_.stride > 1) return;
+    // Rows of neighbouring output channels, or of input channels where they are turned.
+    const size_t rows = (turned_ ? columns : channels).size();
+    const size_t floats = (turned_ ? channels : columns).size();
+    const Range range = part(s_.kernel_height * s_.kernel_width * rows, parts, index);
+    for (size_t i = range.begin; i < range.end; ++i) {
+        const float* begin = row(i / rows, group, channels.begin + (turned_ ? 0 : i % rows),
+                                 columns.begin + (turned_ ? i % rows : 0));
+        for (size_t j = 0; j < floats; j += 16) __builtin_prefetch(begin + j, 0, 2);
     }
 }
 

@@ -72,6 +72,7 @@ void spectrum_places(const Tiling& tiling, size_t first, size_t row, size_t q, f
 // A transform of both axes. What is read next lies `ahead` floats further, or a few lines on.
 struct Transform {
     WinogradStep vertical, horizontal;
+    bool past = false;  // the caches, with what it writes: a stream_fence must follow
     size_t ahead = 48;
     void operator()(const float* const* in, size_t in_offset, size_t in_lanes, float* const* out,
                     size_t out_offset, size_t out_lanes, const float* bias = nullptr,
@@ -124,28 +125,35 @@ void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float*
 class Weights {
   public:
     // `zeros` holds out_channels floats that are 0.
-    Weights(const Conv2dShape& shape, const Problem& problem, const float* weight, bool turned,
-            const float* zeros)
-        : s_(shape), p_(problem), weight_(weight), turned_(turned), zeros_(zeros) {}
-
-    bool turned() const { return turned_; }
+    Weights(const KernelTable& k, const Conv2dShape& shape, const Problem& problem,
+            const float* weight, bool turned, const float* zeros)
+        : k_(k), s_(shape), p_(problem), weight_(weight), turned_(turned), zeros_(zeros) {}
 
     // Channels that set_channels takes at most, and floats of the memory that it needs.
     static constexpr size_t kChannels = 16;
     size_t memory_size(size_t columns) const;
 
-    // Makes the weights of some input channels of a group ready, for some output channels. What it
-    // turns lands in `memory`.
+    // Makes the weights of some input channels of a group ready, for some output channels. They are
+    // copied to `memory`, tap by tap: all taps of a channel often lie a power of two apart, more of
+    // them than a set of the caches holds. Taps of blocks stay where they are.
     void set_channels(size_t group, Range channels, Range columns, float* memory);
     // Where the taps of a channel that is ready lie, at the first of the output channels.
     void places(size_t channel, const float** places) const;
 
+    // Fetches a part of what set_channels will read into L2.
+    void fetch(size_t group, Range channels, Range columns, size_t parts, size_t index) const;
+
   private:
+    // Where weights of one tap begin and neighbours follow.
+    const float* row(size_t tap, size_t group, size_t channel, size_t column) const;
+
+    const KernelTable& k_;
     const Conv2dShape& s_;
     const Problem& p_;
     const float* weight_;
     bool turned_;
     const float* zeros_;
+    size_t tap_size_ = 0;  // floats from tap to tap in memory_
     size_t group_ = 0;
     Range channels_{}, columns_{};
     float* memory_ = nullptr;

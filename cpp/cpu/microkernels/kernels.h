@@ -79,9 +79,10 @@ struct WinogradStep {
     size_t out, in;  // places along the axis
     void (*columns)(size_t columns, const float* const* in, size_t offset, size_t lanes,
                     size_t ahead, float* temporary);
-    // bias, by channel, may be null. Bias and relu are for kGather only.
+    // bias, by channel, may be null. Bias and relu are for kGather only, which always writes past
+    // the caches where it can; `past` asks for the same of kSpread.
     void (*rows)(size_t rows, const float* temporary, float* const* out, size_t offset,
-                 size_t lanes, const float* bias, bool relu);
+                 size_t lanes, const float* bias, bool relu, bool past);
 };
 
 struct KernelTable {

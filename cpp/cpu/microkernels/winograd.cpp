@@ -211,7 +211,7 @@ ALEXNET_INLINE void transform_columns(size_t columns, const float* const* in, si
 }
 
 // Second pass: the rows of the grid times the matrix, and out to their places.
-template <typename M, bool full>
+template <typename M, bool full, bool past>
 ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* const* out,
                                    size_t offset, size_t lanes, Vec bias, Vec floor) {
     for (size_t i = 0; i < rows; ++i) {
@@ -223,13 +223,13 @@ ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* c
         for (size_t j = 0; j < M::kRows; ++j) {
             const Vec v = M::kToPoints ? y[j] : at_least(floor, add(y[j], bias));
             float* p = out[i * M::kRows + j] + offset;
-            if (M::kToPoints) __builtin_prefetch(p + kStoresAhead, 1);
+            if (!past) __builtin_prefetch(p + kStoresAhead, 1);
             if (!full) {
                 store_tail(p, v, lanes);
-            } else if (M::kToPoints) {
-                store(p, v);
-            } else {
+            } else if (past) {
                 store_past(p, v);
+            } else {
+                store(p, v);
             }
         }
     }
@@ -247,13 +247,15 @@ static void columns_step(size_t columns, const float* const* in, size_t offset, 
 
 template <typename M>
 static void rows_step(size_t rows, const float* temporary, float* const* out, size_t offset,
-                      size_t lanes, const float* bias, bool relu) {
+                      size_t lanes, const float* bias, bool relu, bool past) {
     const Vec b = bias ? load_tail(bias + offset, lanes) : zero();
     const Vec floor = relu ? zero() : broadcast(-__builtin_inff());
-    if (lanes == kLanes) {
-        transform_rows<M, true>(rows, temporary, out, offset, lanes, b, floor);
+    if (lanes < kLanes) {
+        transform_rows<M, false, !M::kToPoints>(rows, temporary, out, offset, lanes, b, floor);
+    } else if (M::kToPoints && !past) {
+        transform_rows<M, true, false>(rows, temporary, out, offset, lanes, b, floor);
     } else {
-        transform_rows<M, false>(rows, temporary, out, offset, lanes, b, floor);
+        transform_rows<M, true, true>(rows, temporary, out, offset, lanes, b, floor);
     }
 }
 
