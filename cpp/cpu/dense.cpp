@@ -38,6 +38,26 @@ size_t columns_a_task(const KernelTable& k, size_t columns, size_t threads) {
     return std::min(kColumns, panels * k.gemm_nr);
 }
 
+// The summation index of a block. While its products are summed, rows of the weights are fetched
+// into L2, a segment for each: the products wait for no memory, and copying what comes next does.
+class FetchingBlock {
+  public:
+    FetchingBlock(size_t depth, const float* next, size_t rows, size_t row_stride)
+        : count_(std::clamp<size_t>(rows, 1, kMostRows)) {
+        for (size_t i = 0; i < count_; ++i) {
+            const Range run = part(depth, count_, i);
+            segments_[i] = {run.begin, run.size(), rows > 0 ? next + i * row_stride : nullptr};
+        }
+    }
+    // `begin`: where the block starts in a panel of B.
+    DepthBlocks::Block from(size_t begin) const { return {segments_, count_, begin}; }
+
+  private:
+    static constexpr size_t kMostRows = 16;
+    GemmSegment segments_[kMostRows];
+    size_t count_;
+};
+
 // A few rows of the batch: the weights are read in place, block after block for a range of columns.
 void dense_few_rows(const KernelTable& k, const DenseShape& s, const float* x, const float* weight,
                     const float* bias, bool relu, float* y) {
@@ -96,7 +116,6 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
         for (size_t begin = 0; begin < s.in_features; begin += kDepth) {
             const size_t depth = std::min(kDepth, s.in_features - begin);
             const bool final_block = begin + depth == s.in_features;
-            const GemmSegment segment{0, depth};
             copy_block(k, s.batch, depth, x + begin, s.in_features, block);
             const Product product{s.batch, block, depth + kRowGap, 1, y, s.out_features};
             const size_t whole = (last - first) / k.gemm_nr, rest = (last - first) % k.gemm_nr;
@@ -109,8 +128,14 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
                                target + whole * depth * k.gemm_nr);
                 }
             }
+            const size_t panels = ceil_div(last - first, k.gemm_nr);
+            const size_t next_depth = std::min(kDepth, s.in_features - begin - depth);
             for (size_t column = first; column < last; column += k.gemm_nr) {
-                multiply_panel(k, product, {&segment, 1, 0}, packed + (column - first) * depth,
+                const Range next = part(next_depth, panels, (column - first) / k.gemm_nr);
+                const FetchingBlock fetching(
+                    depth, weight + (begin + depth + next.begin) * s.out_features + first,
+                    next.size(), s.out_features);
+                multiply_panel(k, product, fetching.from(0), packed + (column - first) * depth,
                                column, std::min(k.gemm_nr, last - column),
                                {begin > 0, final_block && bias ? bias + column : nullptr,
                                 final_block && relu, false});
@@ -147,12 +172,16 @@ void dense_backward_input(const DenseShape& s, const float* dy, const float* wei
             const Range rows = part(s.in_features, tiles, t);
             for (size_t begin = 0; begin < s.out_features; begin += kDepth) {
                 const size_t depth = std::min(kDepth, s.out_features - begin);
-                const GemmSegment segment{0, depth};
+                const bool is_last = begin + depth == s.out_features;
+                const Range next = part(s.in_features, tiles, t + (is_last && t + 1 < own.end));
+                const FetchingBlock fetching(
+                    depth, weight + next.begin * s.out_features + (is_last ? 0 : begin + depth),
+                    next.size(), s.out_features);
                 copy_block(k, rows.size(), depth, weight + rows.begin * s.out_features + begin,
                            s.out_features, block);
                 const Product product{rows.size(), block, depth + kRowGap, 1, result, panels * nr};
                 for (size_t p = 0; p < panels; ++p) {
-                    multiply_panel(k, product, {&segment, 1, begin},
+                    multiply_panel(k, product, fetching.from(begin),
                                    packed + p * nr * s.out_features, p * nr, nr, {begin > 0});
                 }
             }

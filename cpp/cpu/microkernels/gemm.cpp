@@ -115,14 +115,17 @@ static void multiply_tile(const float* a, const GemmRows& rows, const float* b, 
         for (size_t g = 0; g < kGroups; ++g) {
             group[g] = a + rows.segments[s].offset + 3 * g * row_stride;
         }
+        const float* meanwhile = rows.segments[s].meanwhile;
+        if (!meanwhile) meanwhile = b + kAhead;
         for (size_t k = rows.segments[s].depth; k > 0; --k) {
             Vec bk[kVectors];
 #pragma GCC unroll 2
             for (size_t j = 0; j < kVectors; ++j) {
                 bk[j] = load(b + j * kLanes);
-                __builtin_prefetch(b + kAhead + j * kLanes, 0, 2);
+                __builtin_prefetch(meanwhile + j * kLanes, 0, 2);
             }
             b += 2 * kLanes;
+            meanwhile += 2 * kLanes;
 #pragma GCC unroll 16
             for (size_t i = 0; i < kRows; ++i) {
                 const Vec ai = broadcast(group[i / 3][(i % 3) * row_stride]);

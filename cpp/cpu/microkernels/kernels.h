@@ -15,6 +15,8 @@ namespace alexnet {
 struct GemmSegment {
     size_t offset;  // of its first element from the tile's first
     size_t depth;   // how many products
+    // What is fetched into L2 meanwhile, gemm_nr floats a product; null: B's panel, further on.
+    const float* meanwhile = nullptr;
 };
 
 // Where the A operand of a tile lies: element (i, k) of segment s is
