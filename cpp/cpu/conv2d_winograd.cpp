@@ -197,12 +197,14 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
         float* in = memory[thread];
         float* out = in + in_floats;
         Source source(k, s, p, x, out + out_floats, zeros);
+        const Run next = source.pixels(task + 1 < tasks ? part(total, tasks, task + 1) : Range{});
         for (size_t group = 0; group < s.groups; ++group) {
             for (size_t row = range.begin; row < range.end; ++row) {
                 layer.transform_input(source, group, range.begin, row, in_size, in);
             }
             for (size_t f = 0; f < frequencies; ++f) {
                 const float* panel = weight_spectra + group * group_size + f * weight_size;
+                fetch(next, frequencies, f);
                 for (size_t first = 0; first < s.group_out(); first += k.gemm_nr) {
                     layer.multiply(f, range, depth, in, in_size, panel,
                                    std::min(k.gemm_nr, s.group_out() - first), false, out + first,

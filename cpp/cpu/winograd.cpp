@@ -238,6 +238,21 @@ void Source::copy_pixel_row(const float* row, float* target) const {
     }
 }
 
+Run Source::pixels(Range rows) const {
+    if (rows.size() == 0) return {x_, 0};
+    const Axis& vertical = p_.tiling.vertical;
+    // The first row of pixels that a row of tiles reads, or the one after its last.
+    const auto pixel_row = [&](size_t row, bool after) {
+        const size_t tile = row % vertical.tiles;
+        const size_t h = (vertical.start(tile) + (after ? vertical.points(tile) : 0)) * p_.stride;
+        const size_t inside = std::min(std::max(h, s_.pad_top) - s_.pad_top, s_.in_height);
+        return row / vertical.tiles * s_.in_height + inside;
+    };
+    const size_t first = pixel_row(rows.begin, false), end = pixel_row(rows.end - 1, true);
+    const size_t row_size = s_.in_width * s_.in_channels;
+    return {x_ + first * row_size, (end - first) * row_size};
+}
+
 void Source::places(size_t q, size_t group, const float** places) const {
     const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
     const bool blocks = p_.stride > 1;

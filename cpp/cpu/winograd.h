@@ -159,6 +159,18 @@ class Weights {
     float* memory_ = nullptr;
 };
 
+// Neighbouring floats in memory.
+struct Run {
+    const float* begin;
+    size_t size;
+};
+
+// Fetches a part of a run into L2: what is read next comes while something else is computed.
+inline void fetch(Run run, size_t parts, size_t index) {
+    const Range range = part(run.size, parts, index);
+    for (size_t i = range.begin; i < range.end; i += 16) __builtin_prefetch(run.begin + i, 0, 2);
+}
+
 // The input of a task: pixels of blocks where a tile can point at them, 0 outside the image.
 class Source {
   public:
@@ -171,6 +183,8 @@ class Source {
 
     // Makes a row of tiles ready, counted through the images.
     void set_tile_row(size_t row);
+    // The pixels of some rows of tiles, from the first to the last.
+    Run pixels(Range rows) const;
     // The inputs of tile q in the row that is ready, for channels of one group.
     void places(size_t q, size_t group, const float** places) const;
 
