@@ -86,17 +86,19 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
         std::fill(dbias, dbias + shape.out_channels, 0.0f);
         return;
     }
-    if (algorithm != ConvAlgorithm::kWinograd) {
+    const auto sum_bias = [&] {
         column_sums(shape.batch * shape.out_height * shape.out_width, shape.out_channels, dy,
                     dbias);
-    }
+    };
     switch (algorithm) {
         case ConvAlgorithm::kNaive:
+            sum_bias();
             return naive::backward_weight(shape, dy, x, dweight);
         case ConvAlgorithm::kIm2col:
+            sum_bias();
             return im2col::backward_weight(shape, dy, x, dweight);
         case ConvAlgorithm::kDirect:
-            return direct::backward_weight(flattened(shape), dy, x, dweight);
+            return direct::backward_weight(flattened(shape), dy, x, dweight, dbias);
         case ConvAlgorithm::kWinograd:
             return winograd::backward_weight(shape, dy, x, dweight, dbias);
     }

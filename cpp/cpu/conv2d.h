@@ -26,7 +26,9 @@ namespace direct {
 void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
              bool relu, float* y);
 void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);
-void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight);
+// dbias as well: dy is read once.
+void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight,
+                     float* dbias);
 }  // namespace direct
 
 namespace winograd {

@@ -9,7 +9,7 @@
 // (with groups: the channels of one tap). A few images at a time are framed and their dy packed
 // into panels; then, for each gemm_mr rows of dweight, the elements of x that they multiply are
 // copied into a small block (at their own distance, a whole pixel, they would fall into few sets of
-// the L1 cache), which serves all output channels.
+// the L1 cache), which serves all output channels. Pixels of a few channels are read in place.
 //
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
 // Threads: a task owns some rows of dweight, for all output channels of a group; where dweight is
@@ -19,6 +19,7 @@
 
 #include <vector>
 
+#include "column_sums.h"
 #include "conv2d.h"
 #include "dispatch.h"
 #include "gemm.h"
@@ -33,6 +34,7 @@ constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images 
 constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
 constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
+constexpr size_t kLine = 16;                // floats of a cache line
 
 // What every task of one call shares.
 struct Plan {
@@ -46,6 +48,7 @@ struct Plan {
           panel_size(pixels * k.gemm_nr),
           image_size(s.in_height * s.in_width * s.in_channels),
           frame_size(frame.is_image() ? image_size : padded(frame.size())),
+          pixel_step(s.stride_width * s.in_channels),
           images(std::clamp<size_t>(kBlockFloats / (frame_size + s.groups * panels * panel_size), 1,
                                     s.batch)),
           runs(s.kernel_height * (s.groups == 1 ? 1 : s.kernel_width)),
@@ -55,6 +58,7 @@ struct Plan {
     const Conv2dShape& shape;
     Frame frame;
     size_t pixels, panels, panel_size, image_size, frame_size;
+    size_t pixel_step;        // floats in x from one output's element to the next one's
     size_t images;            // framed and packed at once
     size_t runs, run, tiles;  // contiguous rows of dweight: how many, how long, in how many tiles
 };
@@ -69,35 +73,44 @@ struct Tile {
     Range rows;
 };
 
-// Pixels begin .. begin + depth of image n, multiplied into one tile of dweight.
+// Pixels begin .. begin + depth of image n, multiplied into one tile of dweight. What is packed
+// next and begins at `next` is fetched meanwhile, `next_step` floats a pixel; null for nothing.
 void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float* frame,
-              const float* packed, size_t n, size_t begin, size_t depth, bool first, float* block,
+              const float* packed, size_t n, size_t begin, size_t depth, bool first,
+              const float* next, size_t next_step, std::vector<GemmSegment>& segments, float* block,
               float* dweight) {
     const Conv2dShape& s = p.shape;
     const size_t kh = s.groups == 1 ? tile.r : tile.r / s.kernel_width;
     const size_t kw = s.groups == 1 ? 0 : tile.r % s.kernel_width;
     const float* x = frame + (kh * p.frame.columns + kw) * s.in_channels +
                      tile.group * s.group_in() + tile.rows.begin;
+    const bool in_place = p.pixel_step <= kLine;
     const size_t block_row = padded(k.gemm_mr);
+    segments.clear();
     for (size_t i = 0; i < depth;) {
         const size_t oh = (begin + i) / s.out_width, ow = (begin + i) % s.out_width;
         const size_t pixel = oh * s.stride_height * p.frame.columns + ow * s.stride_width;
         const size_t in_row = std::min(s.out_width - ow, depth - i);
-        k.copy_rows(in_row, tile.rows.size(), x + pixel * s.in_channels,
-                    s.stride_width * s.in_channels, block + i * block_row, block_row);
+        if (in_place) {
+            segments.push_back(
+                {pixel * s.in_channels, in_row, next ? next + i * next_step : nullptr});
+        } else {
+            k.copy_rows(in_row, tile.rows.size(), x + pixel * s.in_channels, p.pixel_step,
+                        block + i * block_row, block_row);
+        }
         i += in_row;
     }
-    const GemmSegment segment{0, depth};
+    if (!in_place) segments.push_back({0, depth, next});
     const Product product{
         tile.rows.size(),
-        block,
+        in_place ? x : block,
         1,
-        block_row,
+        in_place ? p.pixel_step : block_row,
         dweight + (tile.r * p.run + tile.rows.begin) * s.out_channels + tile.group * s.group_out(),
         s.out_channels};
     for (size_t panel = 0; panel < p.panels; ++panel) {
         const size_t column = panel * k.gemm_nr;
-        multiply_panel(k, product, {&segment, 1, begin},
+        multiply_panel(k, product, {segments.data(), segments.size(), begin},
                        packed + ((n * s.groups + tile.group) * p.panels + panel) * p.panel_size,
                        column, std::min(k.gemm_nr, s.group_out() - column), {!first});
     }
@@ -114,8 +127,10 @@ void pack_pixels(const KernelTable& k, const Plan& p, const float* dy, size_t n,
 }
 
 // A block of images at a time, whose dy every task reads.
-void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* x, float* dweight) {
+void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* x, float* dweight,
+             float* dbias) {
     const Conv2dShape& s = p.shape;
+    column_sums(s.batch * p.pixels, s.out_channels, dy, dbias);
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
     float* frames = scratch(Slot::kFrames, in_place ? 0 : p.images * p.frame_size);
@@ -142,12 +157,13 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
         const float* source = in_place ? x + first * p.image_size : frames;
         parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
             const Range own = part(tiles, tasks, t);
+            std::vector<GemmSegment> segments;
             for (size_t n = 0; n < images; ++n) {
                 for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
                     for (size_t tile = own.begin; tile < own.end; ++tile) {
                         add_tile(k, p, Tile(p, tile), source + n * p.frame_size, packed, n, begin,
                                  std::min(kBlockPixels, p.pixels - begin), first + n + begin == 0,
-                                 blocks[thread], dweight);
+                                 nullptr, 0, segments, blocks[thread], dweight);
                     }
                 }
             }
@@ -155,9 +171,10 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     }
 }
 
-// Parts of the images, each with a dweight of its own; then these are added up.
-void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float* x,
-              float* dweight) {
+// Parts of the images, each with a dweight and a dbias of its own; then these are added up. dy is
+// read once, image by image, while the one before is multiplied.
+void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float* x, float* dweight,
+              float* dbias) {
     const Conv2dShape& s = p.shape;
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
@@ -167,21 +184,35 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     const Slices sums(Slot::kPackedB, parts, s.weight_size());
     const Slices memory(Slot::kFrames, static_cast<size_t>(threads),
                         frame_size + packed_size + kBlockPixels * padded(k.gemm_mr));
+    const size_t bias_size = s.groups * p.panels * k.gemm_nr;
+    double* bias_sums = scratch_doubles(Slot::kPartialSums, parts * bias_size);
+    std::fill_n(bias_sums, parts * bias_size, 0.0);
     parallel_tasks(threads, parts, [&](size_t task, size_t thread) {
         const Range images = part(s.batch, parts, task);
         float* frame = memory[thread];
         float* packed = frame + frame_size;
+        std::vector<GemmSegment> segments;
         for (size_t n = images.begin; n < images.end; ++n) {
             const float* image = x + n * p.image_size;
             if (!in_place) copy_frame_rows(k, p.frame, image, 0, p.frame.rows, frame);
             for (size_t i = 0; i < s.groups * p.panels; ++i) {
-                pack_pixels(k, p, dy, n, i / p.panels, i % p.panels, packed + i * p.panel_size);
+                float* panel = packed + i * p.panel_size;
+                pack_pixels(k, p, dy, n, i / p.panels, i % p.panels, panel);
+                double panel_sums[kWidestPanel];
+                k.sum_rows(p.pixels, k.gemm_nr, panel, k.gemm_nr, panel_sums);
+                double* bias = bias_sums + task * bias_size + i * k.gemm_nr;
+                for (size_t j = 0; j < k.gemm_nr; ++j) bias[j] += panel_sums[j];
             }
+            // A share of the next image's dy for each tile.
+            const float* next = n + 1 < images.end ? dy + s.output_pixel(n + 1, 0, 0) : nullptr;
+            const size_t share = ceil_div(s.out_channels, tiles);
             for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
+                const size_t depth = std::min(kBlockPixels, p.pixels - begin);
                 for (size_t tile = 0; tile < tiles; ++tile) {
-                    add_tile(k, p, Tile(p, tile), in_place ? image : frame, packed, 0, begin,
-                             std::min(kBlockPixels, p.pixels - begin),
-                             n == images.begin && begin == 0, packed + packed_size, sums[task]);
+                    add_tile(k, p, Tile(p, tile), in_place ? image : frame, packed, 0, begin, depth,
+                             n == images.begin && begin == 0,
+                             next ? next + begin * s.out_channels + tile * depth * share : nullptr,
+                             share, segments, packed + packed_size, sums[task]);
                 }
             }
         }
@@ -191,15 +222,24 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     for (size_t i = 1; i < parts; ++i) {
         k.add_weighted_rows(1, s.weight_size(), &one, sums[i], 0, dweight);
     }
+    for (size_t o = 0; o < s.out_channels; ++o) {
+        const size_t group = o / s.group_out();
+        double sum = 0.0;
+        for (size_t i = 0; i < parts; ++i) {
+            sum += bias_sums[i * bias_size + group * p.panels * k.gemm_nr + o % s.group_out()];
+        }
+        dbias[o] = static_cast<float>(sum);
+    }
 }
 
 }  // namespace
 
-void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight) {
+void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight,
+                     float* dbias) {
     const KernelTable& k = kernels();
     const Plan p(k, s);
     const bool cut = s.weight_size() <= kSmallWeights && s.batch >= kFewestImages;
-    (cut ? by_parts : by_rows)(k, p, dy, x, dweight);
+    (cut ? by_parts : by_rows)(k, p, dy, x, dweight, dbias);
 }
 
 }  // namespace alexnet::cpu::direct

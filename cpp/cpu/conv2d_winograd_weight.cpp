@@ -30,10 +30,9 @@ namespace {
 constexpr size_t kLeastBlock = 512 << 10;  // floats of a block's spectra
 constexpr size_t kMostBlock = 1280 << 10;
 constexpr size_t kMostParts = 16;
-constexpr size_t kPartSums = 8;      // floats of a part's spectra for each float of its sums
-constexpr size_t kPointOne = 2;      // where microkernels/winograd.cpp has the point 1
-constexpr size_t kWidestPanel = 32;  // gemm_nr of any instruction set
-constexpr size_t kInPanel = 3;       // vectors of input channels
+constexpr size_t kPartSums = 8;  // floats of a part's spectra for each float of its sums
+constexpr size_t kPointOne = 2;  // where microkernels/winograd.cpp has the point 1
+constexpr size_t kInPanel = 3;   // vectors of input channels
 
 // How the work is cut. A block's spectra are to stay in the caches, and the sums are read and
 // written once for each block. Channels are cut into splits of whole panels where there are more

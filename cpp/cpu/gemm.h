@@ -17,6 +17,8 @@ namespace alexnet::cpu {
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
+constexpr size_t kWidestPanel = 32;  // gemm_nr of any instruction set
+
 struct Range {
     size_t begin, end;
     size_t size() const { return end - begin; }
