@@ -25,9 +25,10 @@ inline double* scratch_doubles(Slot slot, size_t count) {
 // `count` rounded up so that what follows shares no cache line with it.
 constexpr size_t padded(size_t count) { return (count + 15) / 16 * 16; }
 
-// Working memory in slices, slice i for thread i of a team. A slice keeps its place from call to
-// call, whatever its size and the operator: lines that another core wrote last are slow to write
-// where the cores have no common L3. Otherwise as `scratch`, and in other memory than that.
+// Working memory in slices, slice i for thread i of a team, or for part i of the work. A slice
+// keeps its place from call to call, whatever its size and the operator: lines that another core
+// wrote last are slow to write where the cores have no common L3. Otherwise as `scratch`, and in
+// other memory than that.
 class Slices {
   public:
     Slices(Slot slot, size_t slices, size_t count);
