@@ -14,11 +14,12 @@ from support import TAIL_SIZES, Guarded, random_array, relative_error
 
 pytestmark = pytest.mark.usefixtures("isa")
 
-# With u = 2^-24 and terms of one sign, s is off by at most (radius + 3) u: each square is rounded
-# once and passes through at most radius + 1 additions, alpha and bias add one rounding each. y is
-# then off by beta (radius + 3) u, and by 6 u for the power and the product. That is 12 u = 7e-7 at
-# radius 7 and beta 0.75 if every rounding fell the same way. The gradient's terms have mixed signs,
-# but its norm is that of the direct term wherever s is moderate, so that the same few u remain.
+# With u = 2^-24 and terms of one sign, s is off by at most (radius + 4) u: each square is rounded
+# once and passes through at most radius + 1 additions; alpha, or bias, is rounded when it is given
+# its unit, and so is their sum. y is then off by beta (radius + 4) u, and by 6 u for the power and
+# the product. That is 15 u = 9e-7 at radius 7 and beta 0.75 if every rounding fell the same way.
+# The gradient's terms have mixed signs, but its norm is that of the direct term wherever s is
+# moderate, so that the same few u remain.
 BOUND = 1e-6
 
 NETWORK = {"depth_radius": 4, "bias": 1.0, "alpha": 0.001 / 9, "beta": 0.75}

@@ -5,18 +5,21 @@
 // Shapes: all arrays (pixels, channels) f32, contiguous. In place is not allowed.
 // Kept for backward: nothing; s is computed from x again, which costs less than reading it.
 //
-// What has neighbours (squares, shared) passes through row buffers in L1 that have zeros on both
-// sides, so that windows need no bounds. A row is read kInFlight floats or more after it is
-// written, because loads that straddle stores still in flight have to wait for them: with 48
-// channels and AVX2, reading it one row later took three times as long.
+// What has neighbours (squares, shared) needs the vectors beside it. With AVX-512 and the radii of
+// AlexNet they are shifted in registers, sums over 2, 4 and 8 channels being shared by the windows
+// that contain them. Elsewhere they pass through row buffers in L1 that have zeros on both sides,
+// so that windows need no bounds. Such a row is read kInFlight floats or more after it is written,
+// because loads that straddle stores still in flight have to wait for them: with 48 channels and
+// AVX2, reading it one row later took three times as long. In AVX2's 16 registers shifting takes
+// longer than loading.
 //
-// Cost of a vector: forward 2·radius + 19 arithmetic instructions, backward 4·radius + 28, against
-// 8 and 12 bytes an element of memory traffic (12 and 16 with the lines that are read before they
-// are overwritten). At radius 4 or 5 with AVX-512 one thread computes at about two thirds of the
-// speed at which it could copy; prefetches far ahead let the two overlap.
-// Numerics: windows are summed anew for every channel, from the middle outwards. beta 0.75 and 0.5
-// take s^-1/4 or s^-1/2 from a refined estimate (a few ulp); any other beta, and an s that might
-// not be positive and normal, takes powf. Margins are added as zeros and never multiply infinity.
+// Cost of a vector: forward 23 instructions with AVX-512 and radius 5, otherwise 2·radius + 16;
+// backward 38, or 4·radius + 22; against 8 and 12 bytes an element of memory traffic (12 with the
+// lines that forward reads before it overwrites them). Prefetches far ahead let both overlap.
+// Numerics: windows are summed anew for every channel, never by adding to and taking from the sum
+// beside. beta 0.75 and 0.5 take powers from a refined estimate (a few ulp); any other beta, and an
+// s that might not be positive and normal, takes powf. Margins are added as zeros and never
+// multiply infinity.
 
 #include "kernels.h"
 #include "simd.h"
@@ -62,38 +65,67 @@ class Rows {
 
 size_t lrn_workspace(size_t channels, size_t radius) { return 3 * Rows::size(channels, radius); }
 
-// --- s^-beta -----------------------------------------------------------------------------------
+// --- the formulas ------------------------------------------------------------------------------
 
-struct Powers {
-    Vec scale;  // s^-beta
-    Vec root;   // s^-1/2
-};
-
+// Powers of s, given kUnit times s.
 struct ThreeQuarters {
-    ALEXNET_INLINE Powers of(Vec s, float) {
-        const Vec q = rsqrt_sqrt(s);
-        const Vec root = mul(q, q);
-        return {mul(root, q), root};
-    }
+    static constexpr double kUnit = kPowerUnit;
+    ALEXNET_INLINE Vec of(Vec s, float) { return three_quarter_power(s); }
 };
 
 struct Half {
-    ALEXNET_INLINE Powers of(Vec s, float) {
-        const Vec root = rsqrt(s);
-        return {root, root};
-    }
+    static constexpr double kUnit = 1;
+    ALEXNET_INLINE Vec of(Vec s, float) { return rsqrt(s); }
 };
 
 struct Any {
-    ALEXNET_INLINE Powers of(Vec s, float beta) {
+    static constexpr double kUnit = 1;
+    ALEXNET_INLINE Vec of(Vec s, float beta) {
         float lanes[kLanes];
         store(lanes, s);
         for (size_t i = 0; i < kLanes; ++i) lanes[i] = __builtin_powf(lanes[i], -beta);
-        return {load(lanes), rsqrt(s)};
+        return load(lanes);
     }
 };
 
-// --- rows --------------------------------------------------------------------------------------
+struct Terms {
+    Vec direct, shared;
+};
+
+template <typename Power>
+class Formula {
+  public:
+    explicit Formula(const LrnCoefficients& k)
+        : alpha_(broadcast(static_cast<float>(k.alpha * Power::kUnit))),
+          bias_(broadcast(static_cast<float>(k.bias * Power::kUnit))),
+          factor_(broadcast(static_cast<float>(2 * Power::kUnit * k.alpha * k.beta))),
+          beta_(k.beta) {}
+
+    // y, from the sum over the window of x².
+    Vec output(Vec x, Vec squares) const { return mul(x, Power::of(s(squares), beta_)); }
+
+    // `shared` is counted in units of s, too.
+    Terms terms(Vec dy, Vec x, Vec squares) const {
+        const Vec sum = s(squares);
+        const Vec direct = mul(dy, Power::of(sum, beta_));
+        // x/s first: s^(-beta-1) by itself would underflow much earlier.
+        return {direct, mul(direct, div(x, sum))};
+    }
+
+    // dx, from the sum over the window of `shared`.
+    Vec gradient(Vec x, Vec direct, Vec shared, bool through_relu) const {
+        const Vec dx = fnma(x, mul(factor_, shared), direct);
+        return through_relu ? select_positive(x, dx) : dx;
+    }
+
+  private:
+    Vec s(Vec squares) const { return fma(alpha_, squares, bias_); }
+
+    Vec alpha_, bias_, factor_;
+    float beta_;
+};
+
+// --- parts of rows -----------------------------------------------------------------------------
 
 ALEXNET_INLINE Vec load_upto(const float* p, size_t n) {
     return n >= kLanes ? load(p) : load_tail(p, n);
@@ -105,6 +137,15 @@ ALEXNET_INLINE void store_upto(float* p, Vec v, size_t n) {
         store_tail(p, v, n);
     }
 }
+ALEXNET_INLINE void store_past_upto(float* p, Vec v, size_t n) {
+    if (n >= kLanes) {
+        store_past(p, v);
+    } else {
+        store_tail(p, v, n);
+    }
+}
+
+// --- any radius: windows of rows in L1 ---------------------------------------------------------
 
 // kRadius is the radius where the compiler knows it, otherwise 0.
 template <size_t kRadius>
@@ -129,7 +170,7 @@ static void forward(size_t pixels, size_t channels, const LrnCoefficients& k, co
                     float* y, float* workspace) {
     const Rows squares(workspace, channels, k.radius);
     const size_t lag = Rows::lag(channels);
-    const Vec alpha = broadcast(k.alpha), bias = broadcast(k.bias);
+    const Formula<Power> formula(k);
     for (size_t step = 0; step < pixels + lag; ++step) {
         if (step < pixels) square_row(channels, x + step * channels, squares[step]);
         if (step < lag) continue;
@@ -138,9 +179,8 @@ static void forward(size_t pixels, size_t channels, const LrnCoefficients& k, co
         for (size_t c = 0; c < channels; c += kLanes) {
             const size_t n = channels - c;
             __builtin_prefetch(y + pixel + c + kAhead, 1);
-            const Vec s = fma(alpha, window_sum<kRadius>(row + c, k.radius), bias);
-            const Vec scale = Power::of(s, k.beta).scale;
-            store_upto(y + pixel + c, mul(load_upto(x + pixel + c, n), scale), n);
+            const Vec v = load_upto(x + pixel + c, n);
+            store_upto(y + pixel + c, formula.output(v, window_sum<kRadius>(row + c, k.radius)), n);
         }
     }
 }
@@ -152,8 +192,7 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
     const Rows squares(workspace, channels, k.radius);
     const Rows direct(workspace + size, channels, k.radius);
     const Rows shared(workspace + 2 * size, channels, k.radius);
-    const Vec alpha = broadcast(k.alpha), bias = broadcast(k.bias);
-    const Vec factor = broadcast(static_cast<float>(2.0 * k.alpha * k.beta));
+    const Formula<Power> formula(k);
     for (size_t step = 0; step < pixels + 2 * lag; ++step) {
         if (step < pixels) square_row(channels, x + step * channels, squares[step]);
         if (step >= lag && step < pixels + lag) {
@@ -162,13 +201,11 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
             for (size_t c = 0; c < channels; c += kLanes) {
                 const size_t n = channels - c;
                 __builtin_prefetch(dy + pixel + c + kAhead);
-                const Vec s = fma(alpha, window_sum<kRadius>(row + c, k.radius), bias);
-                const Powers power = Power::of(s, k.beta);
-                // x/s as x·s^-1/2·s^-1/2: s^(-beta-1) by itself would underflow much earlier.
-                const Vec x_over_s = mul(mul(load_upto(x + pixel + c, n), power.root), power.root);
-                const Vec scaled = mul(load_upto(dy + pixel + c, n), power.scale);
-                store(direct[step - lag] + c, scaled);
-                store(shared[step - lag] + c, mul(scaled, x_over_s));
+                const Terms terms =
+                    formula.terms(load_upto(dy + pixel + c, n), load_upto(x + pixel + c, n),
+                                  window_sum<kRadius>(row + c, k.radius));
+                store(direct[step - lag] + c, terms.direct);
+                store(shared[step - lag] + c, terms.shared);
             }
         }
         if (step >= 2 * lag) {
@@ -176,31 +213,136 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
             const float* row = shared[step - 2 * lag];
             for (size_t c = 0; c < channels; c += kLanes) {
                 const size_t n = channels - c;
-                const Vec sum = mul(factor, window_sum<kRadius>(row + c, k.radius));
-                const Vec v = load_upto(x + pixel + c, n);
-                const Vec gradient = fnma(v, sum, load(direct[step - 2 * lag] + c));
-                const Vec result = through_relu ? select_positive(v, gradient) : gradient;
-                n >= kLanes ? store_past(dx + pixel + c, result)
-                            : store_tail(dx + pixel + c, result, n);
+                const Vec result =
+                    formula.gradient(load_upto(x + pixel + c, n), load(direct[step - 2 * lag] + c),
+                                     window_sum<kRadius>(row + c, k.radius), through_relu);
+                store_past_upto(dx + pixel + c, result, n);
             }
         }
     }
     fence();
 }
 
+// --- a radius of 4 or 5 with AVX-512: windows in registers -------------------------------------
+
+#if defined(ALEXNET_ISA_AVX512)
+
+// Sums over the windows of one row, from sums over 2, 4 and 8 channels.
+template <size_t kRadius>
+class Window {
+    static_assert(kRadius == 4 || kRadius == 5);
+
+  public:
+    // Takes the row's next vector; returns the sums around the channels of the vector before.
+    Vec next(Vec v) {
+        const Vec two = add(behind<1>(one_, v), v);
+        const Vec four = add(behind<2>(two_, two), two);
+        const Vec eight = add(behind<4>(four_, four), four);
+        Vec sum = add(behind<kRadius>(one_before_, one_), concat<kRadius>(eight_, eight));
+        if (kRadius == 5) sum = add(behind<3>(two_before_, two_), sum);
+        one_before_ = one_;
+        two_before_ = two_;
+        one_ = v;
+        two_ = two;
+        four_ = four;
+        eight_ = eight;
+        return sum;
+    }
+
+  private:
+    // b as it was n channels before; a is the vector before b.
+    template <size_t n>
+    ALEXNET_INLINE Vec behind(Vec a, Vec b) {
+        return concat<kLanes - n>(a, b);
+    }
+
+    // Of the last vector, and the one before: the sums over so many channels that end there.
+    Vec one_ = zero(), two_ = zero(), four_ = zero(), eight_ = zero();
+    Vec one_before_ = zero(), two_before_ = zero();
+};
+
+template <typename Power, size_t kRadius>
+static void forward_in_registers(size_t pixels, size_t channels, const LrnCoefficients& k,
+                                 const float* x, float* y, float*) {
+    const Formula<Power> formula(k);
+    const size_t last = (channels - 1) / kLanes * kLanes;
+    for (size_t pixel = 0; pixel < pixels; ++pixel, x += channels, y += channels) {
+        Window<kRadius> squares;
+        Vec v = load_upto(x, channels);
+        squares.next(mul(v, v));
+        for (size_t c = 0; c < last; c += kLanes) {
+            __builtin_prefetch(x + c + kAhead);
+            const Vec after = load_upto(x + c + kLanes, channels - c - kLanes);
+            store(y + c, formula.output(v, squares.next(mul(after, after))));
+            v = after;
+        }
+        __builtin_prefetch(x + last + kAhead);
+        store_upto(y + last, formula.output(v, squares.next(zero())), channels - last);
+    }
+}
+
+template <typename Power, size_t kRadius>
+static void backward_in_registers(size_t pixels, size_t channels, const LrnCoefficients& k,
+                                  const float* dy, const float* x, bool through_relu, float* dx,
+                                  float*) {
+    const Formula<Power> formula(k);
+    const size_t last = (channels - 1) / kLanes * kLanes;
+    for (size_t pixel = 0; pixel < pixels; ++pixel) {
+        Window<kRadius> squares, shared;
+        Vec v = load_upto(x, channels), before = zero(), direct = zero();
+        squares.next(mul(v, v));
+        for (size_t c = 0; c <= last; c += kLanes) {
+            __builtin_prefetch(x + c + kAhead);
+            __builtin_prefetch(dy + c + kAhead);
+            const Vec after = c < last ? load_upto(x + c + kLanes, channels - c - kLanes) : zero();
+            const Terms terms =
+                formula.terms(load_upto(dy + c, channels - c), v, squares.next(mul(after, after)));
+            const Vec sums = shared.next(terms.shared);
+            if (c > 0) {
+                store_past(dx + c - kLanes, formula.gradient(before, direct, sums, through_relu));
+            }
+            before = v;
+            v = after;
+            direct = terms.direct;
+        }
+        const Vec sums = shared.next(zero());
+        store_past_upto(dx + last, formula.gradient(before, direct, sums, through_relu),
+                        channels - last);
+        x += channels;
+        dy += channels;
+        dx += channels;
+    }
+    fence();
+}
+
+template <typename Power, size_t kRadius>
+constexpr auto forward_known = forward_in_registers<Power, kRadius>;
+template <typename Power, size_t kRadius>
+constexpr auto backward_known = backward_in_registers<Power, kRadius>;
+
+#else
+
+template <typename Power, size_t kRadius>
+constexpr auto forward_known = forward<Power, kRadius>;
+template <typename Power, size_t kRadius>
+constexpr auto backward_known = backward<Power, kRadius>;
+
+#endif
+
 // --- table entries -----------------------------------------------------------------------------
 
-// Whether s is sure to be positive and normal, infinite, or NaN.
+// Whether s is sure to be positive and normal, infinite, or NaN, in units as well.
 static bool s_is_ordinary(const LrnCoefficients& k) {
-    return k.alpha >= 0 && k.bias >= __FLT_MIN__;
+    return k.alpha >= 0 && k.alpha <= __FLT_MAX__ / 2 && k.bias >= __FLT_MIN__ &&
+           k.bias <= __FLT_MAX__ / 2;
 }
 
 void lrn(size_t pixels, size_t channels, const LrnCoefficients& k, const float* x, float* y,
          float* workspace) {
     auto kernel = forward<Any, 0>;
     if (k.beta == 0.75f && s_is_ordinary(k)) {
-        kernel = k.radius == 5   ? forward<ThreeQuarters, 5>
-                 : k.radius == 4 ? forward<ThreeQuarters, 4>
+        kernel = k.radius == 5   ? forward_known<ThreeQuarters, 5>
+                 : k.radius == 4 ? forward_known<ThreeQuarters, 4>
                                  : forward<ThreeQuarters, 0>;
     } else if (k.beta == 0.5f) {
         kernel = forward<Half, 0>;
@@ -212,8 +354,8 @@ void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& k, cons
                   const float* x, bool through_relu, float* dx, float* workspace) {
     auto kernel = backward<Any, 0>;
     if (k.beta == 0.75f && s_is_ordinary(k)) {
-        kernel = k.radius == 5   ? backward<ThreeQuarters, 5>
-                 : k.radius == 4 ? backward<ThreeQuarters, 4>
+        kernel = k.radius == 5   ? backward_known<ThreeQuarters, 5>
+                 : k.radius == 4 ? backward_known<ThreeQuarters, 4>
                                  : backward<ThreeQuarters, 0>;
     } else if (k.beta == 0.5f) {
         kernel = backward<Half, 0>;

@@ -7,12 +7,14 @@
 //   zero() broadcast(x) load(p) store(p, v) load_tail(p, n) store_tail(p, v, n)
 //   stream(p, v): a store past the caches;  fence(): orders streams before what follows
 //   store_past(p, v): a stream where v fills a line of the cache that begins at p, otherwise a
-//   store add sub mul div  fma(a, b, c) = a·b + c  fnma(a, b, c) = c - a·b at_least(low, x) =
-//   max(low, x), a NaN in x stays  relu(x) = at_least(0, x)  max_nan(a, b) = b if it is greater, or
-//   NaN and a is not; else a sqrt(x)  rsqrt(x) = x^-1/2 and rsqrt_sqrt(x) = x^-1/4, both to about 1
-//   ulp (the latter for x = +inf, x >= the least normal number, and NaN only) select_positive(m, x)
-//   = m > 0 ? x : 0  reduce_add(v) Mask: one truth value a lane same_bits(a, b)  select(mask, a, b)
-//   = mask ? a : b
+//   store add sub mul div sqrt  fma(a, b, c) = a·b + c  fnma(a, b, c) = c - a·b at_least(low, x) =
+//   max(low, x), a NaN in x stays  relu(x) = at_least(0, x) max_nan(a, b) = b if it is greater, or
+//   NaN and a is not; else a rsqrt(x) = x^-1/2 to about 1 ulp three_quarter_power(x) = (x /
+//   kPowerUnit)^-3/4 to a few ulp, for x = +inf, NaN and x from the least normal number
+//   concat<n>(a, b) = a vector of the lanes of a and then b, from the n-th, 0 < n < kLanes;
+//   with AVX-512 only
+//   select_positive(m, x) = m > 0 ? x : 0  reduce_add(v)
+//   Mask: one truth value a lane  same_bits(a, b)  select(mask, a, b) = mask ? a : b
 //
 // Over Double, kLanes / 2 doubles, beside the compiler's + - * / :
 //

@@ -66,16 +66,18 @@ ALEXNET_INLINE Vec select_positive(Vec m, Vec x) {
 // The AVX estimate has 12 bits and flushes denormals; a division is exact enough and simpler.
 ALEXNET_INLINE Vec rsqrt(Vec x) { return div(broadcast(1.0f), sqrt(x)); }
 
-// The fourth root of 1/x from two estimates, u = x^-1/4·(1 + d) with |d| < 6e-4: the residual
-// e = 1 - x·u^4 is exact to rounding, and x^-1/4 = u·(1-e)^-1/4, here to second order.
-ALEXNET_INLINE Vec rsqrt_sqrt(Vec x) {
+// From two estimates, u = x^-1/4·(1 + d) with |d| < 6e-4: the residual e = 1 - x·u^4 is exact to
+// rounding, and x^-3/4 = u^3·(1-e)^-3/4, here to second order.
+constexpr double kPowerUnit = 1;
+
+ALEXNET_INLINE Vec three_quarter_power(Vec x) {
     const Vec r = _mm256_rsqrt_ps(x);
     const Vec u = mul(r, _mm256_rsqrt_ps(r));
-    const Vec u2 = mul(u, u);
+    const Vec u2 = mul(u, u), u3 = mul(u, u2);
     const Vec e = fnma(mul(x, u2), u2, broadcast(1.0f));
-    const Vec factor = fma(e, broadcast(0.15625f), broadcast(0.25f));
+    const Vec factor = fma(e, broadcast(0.65625f), broadcast(0.75f));
     const Mask finite = _mm256_cmp_ps(x, broadcast(__builtin_inff()), _CMP_NEQ_UQ);
-    return _mm256_and_ps(finite, fma(mul(u, e), factor, u));
+    return _mm256_and_ps(finite, fma(mul(u3, e), factor, u3));
 }
 
 ALEXNET_INLINE float reduce_add(Vec v) {

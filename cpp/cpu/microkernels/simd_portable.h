@@ -49,7 +49,11 @@ ALEXNET_INLINE Vec max_nan(Vec a, Vec b) { return select((b > a) | ((b != b) & (
 ALEXNET_INLINE Mask same_bits(Vec a, Vec b) { return (Mask)a == (Mask)b; }
 ALEXNET_INLINE Vec select_positive(Vec m, Vec x) { return select(m > zero(), x, zero()); }
 ALEXNET_INLINE Vec rsqrt(Vec x) { return div(broadcast(1.0f), sqrt(x)); }
-ALEXNET_INLINE Vec rsqrt_sqrt(Vec x) { return div(broadcast(1.0f), sqrt(sqrt(x))); }
+constexpr double kPowerUnit = 1;
+ALEXNET_INLINE Vec three_quarter_power(Vec x) {
+    const Vec root = sqrt(x);
+    return div(broadcast(1.0f), mul(root, sqrt(root)));
+}
 ALEXNET_INLINE float reduce_add(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
 typedef double Double __attribute__((vector_size(16)));
