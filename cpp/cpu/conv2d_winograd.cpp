@@ -83,20 +83,24 @@ class Layer {
         }
     }
 
-    // Spectra of a row of tiles, in matrices that begin with row `first`.
-    void transform_input(Source& source, size_t group, size_t first, size_t row, Spectra size,
+    // Spectra of one of some rows of tiles, in matrices that begin with the first of them. The
+    // pixels of the row after it are fetched meanwhile.
+    void transform_input(Source& source, size_t group, Range rows, size_t row, Spectra size,
                          float* in) const {
         const float* pixels[kPlaces];
         float* places[kPlaces];
         source.set_tile_row(row);
+        Fetching fetching(source.pixels({row + 1, std::min(row + 2, rows.end)}),
+                          p_.tiling.horizontal.tiles * ceil_div(p_.group_in, k_.lanes));
         for (size_t q = 0; q < p_.tiling.horizontal.tiles; ++q) {
             source.places(q, group, pixels);
-            spectrum_places(p_.tiling, first, row, q, in, size.row, size.frequency, places);
+            spectrum_places(p_.tiling, rows.begin, row, q, in, size.row, size.frequency, places);
             const Transform transform =
                 input_transform(k_, p_.tiling, row % p_.tiling.vertical.tiles, q);
             for (size_t c = 0; c < p_.group_in; c += k_.lanes) {
                 const size_t lanes = std::min(k_.lanes, p_.group_in - c);
                 transform(pixels, c, lanes, places, c, lanes);
+                fetching.next_share();
             }
         }
     }
@@ -197,14 +201,15 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
         float* in = memory[thread];
         float* out = in + in_floats;
         Source source(k, s, p, x, out + out_floats, zeros);
-        const Run next = source.pixels(task + 1 < tasks ? part(total, tasks, task + 1) : Range{});
+        Fetching fetching(source.pixels(task + 1 < tasks ? part(total, tasks, task + 1) : Range{}),
+                          s.groups * frequencies);
         for (size_t group = 0; group < s.groups; ++group) {
             for (size_t row = range.begin; row < range.end; ++row) {
-                layer.transform_input(source, group, range.begin, row, in_size, in);
+                layer.transform_input(source, group, range, row, in_size, in);
             }
             for (size_t f = 0; f < frequencies; ++f) {
                 const float* panel = weight_spectra + group * group_size + f * weight_size;
-                fetch(next, frequencies, f);
+                fetching.next_share();
                 for (size_t first = 0; first < s.group_out(); first += k.gemm_nr) {
                     layer.multiply(f, range, depth, in, in_size, panel,
                                    std::min(k.gemm_nr, s.group_out() - first), false, out + first,
@@ -260,7 +265,7 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
         if (ready_group[thread] != group) {
             Source source(k, s, p, x, weight_spectra, zeros);
             for (size_t row = 0; row < rows; ++row) {
-                layer.transform_input(source, group, 0, row, in_size, in);
+                layer.transform_input(source, group, {0, rows}, row, in_size, in);
             }
             ready_group[thread] = group;
         }

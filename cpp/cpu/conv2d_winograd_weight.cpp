@@ -111,13 +111,19 @@ class WeightGradient {
                horizontal.tiles_with(kPointOne) == horizontal.tiles;
     }
 
-    // Spectra of a row of tiles, in a block that begins with row `first`, for the input channels
-    // `channels` and the output channels `columns` of a group.
-    void transform_row(Source& source, size_t first, size_t row, size_t group, Range channels,
-                       Range columns, const float* dy, float* spectra) const {
+    // Spectra of one of some rows of tiles, in a block that begins with row `first`, for the input
+    // channels `channels` and the output channels `columns` of a group. What the row after it
+    // reads is fetched meanwhile.
+    void transform_row(Source& source, Range rows, size_t first, size_t row, size_t group,
+                       Range channels, Range columns, const float* dy, float* spectra) const {
         const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
         const size_t n = row / vertical.tiles, p = row % vertical.tiles;
         float* out_spectra = spectra + p_.tiling.frequencies() * in_frequency_;
+        const Range next{row + 1, std::min(row + 2, rows.end)};
+        Fetching fetching_x(source.pixels(next),
+                            horizontal.tiles * ceil_div(channels.size(), k_.lanes));
+        Fetching fetching_dy(output_pixels(next, dy),
+                             horizontal.tiles * ceil_div(columns.size(), k_.lanes));
         dy += group * s_.group_out() + columns.begin;
         const float* pixels[kPlaces];
         float* places[kPlaces];
@@ -130,6 +136,7 @@ class WeightGradient {
                 const size_t panel = c / in_panel_ * tiles_ * in_panel_;
                 const size_t lanes = std::min(k_.lanes, channels.size() - c);
                 of_input(pixels, channels.begin + c, lanes, places, panel + c % in_panel_, lanes);
+                fetching_x.next_share();
             }
             for (size_t i = 0; i < vertical.size(p); ++i) {
                 for (size_t j = 0; j < horizontal.size(q); ++j) {
@@ -144,6 +151,7 @@ class WeightGradient {
                 const size_t panel = o / k_.gemm_nr * tiles_ * k_.gemm_nr;
                 const size_t lanes = std::min(k_.lanes, columns.size() - o);
                 of_dy(pixels, o, lanes, places, panel + o % k_.gemm_nr, k_.lanes);
+                fetching_dy.next_share();
             }
         }
     }
@@ -206,6 +214,15 @@ class WeightGradient {
     }
 
   private:
+    // What some rows of tiles read of dy; at most one, or rows of one image.
+    Run output_pixels(Range rows, const float* dy) const {
+        if (rows.size() == 0) return {dy, 0};
+        const Axis& vertical = p_.tiling.vertical;
+        const size_t n = rows.begin / vertical.tiles, p = rows.begin % vertical.tiles;
+        return {dy + s_.output_pixel(n, vertical.start(p), 0),
+                vertical.size(p) * s_.out_width * s_.out_channels};
+    }
+
     const KernelTable& k_;
     const Conv2dShape& s_;
     const Problem& p_;
@@ -253,7 +270,8 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
         for (size_t first = rows.begin; first < rows.end; first += plan.block_rows) {
             const Range block{first, std::min(first + plan.block_rows, rows.end)};
             for (size_t row = block.begin; row < block.end; ++row) {
-                gradient.transform_row(source, first, row, group, channels, columns, dy, spectra);
+                gradient.transform_row(source, rows, first, row, group, channels, columns, dy,
+                                       spectra);
             }
             gradient.multiply(block, channels, columns, first == rows.begin, spectra,
                               sums_of(task));

@@ -165,11 +165,23 @@ struct Run {
     size_t size;
 };
 
-// Fetches a part of a run into L2: what is read next comes while something else is computed.
-inline void fetch(Run run, size_t parts, size_t index) {
-    const Range range = part(run.size, parts, index);
-    for (size_t i = range.begin; i < range.end; i += 16) __builtin_prefetch(run.begin + i, 0, 2);
-}
+// Fetches a run into L2, a share at a time: what is read next comes while something is computed.
+class Fetching {
+  public:
+    Fetching(Run run, size_t shares)
+        : next_(run.begin), end_(run.begin + run.size), share_(ceil_div(run.size, 16 * shares)) {}
+
+    void next_share() {
+        for (size_t line = 0; line < share_ && next_ < end_; ++line, next_ += 16) {
+            __builtin_prefetch(next_, 0, 2);
+        }
+    }
+
+  private:
+    const float* next_;
+    const float* end_;
+    size_t share_;  // lines
+};
 
 // The input of a task: pixels of blocks where a tile can point at them, 0 outside the image.
 class Source {
