@@ -251,7 +251,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
         return sums[taker] + (task - tasks * taker / takers) * gradient.sums_size();
     };
     const size_t spectra_size = padded(gradient.spectra_size());
-    const Slices memory(Slot::kSpectra, team, spectra_size + Source::frame_size(s, p));
+    const Slices memory(Slot::kFrames, team, spectra_size + Source::frame_size(s, p));
     // Zeros to read beside the image, and a row for each thread to write taps beyond the window to.
     const size_t zeros_size = padded(p.group_in), sink_size = padded(s.group_out());
     float* zeros = scratch(Slot::kPartialSums, zeros_size + team * sink_size);

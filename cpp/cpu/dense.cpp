@@ -63,7 +63,7 @@ void dense_few_rows(const KernelTable& k, const DenseShape& s, const float* x, c
                     const float* bias, bool relu, float* y) {
     const int threads = num_threads();
     const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
-    const Slices memory(Slot::kPackedB, static_cast<size_t>(threads), s.batch * width);
+    const Slices memory(Slot::kFrames, static_cast<size_t>(threads), s.batch * width);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* sums = memory[thread];
         const size_t first = task * width;
@@ -107,7 +107,7 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
     const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
     const size_t packed_size = padded(width * kDepth);
     const size_t block_size = s.batch * (kDepth + kRowGap);
-    const Slices memory(Slot::kPackedB, static_cast<size_t>(threads), packed_size + block_size);
+    const Slices memory(Slot::kFrames, static_cast<size_t>(threads), packed_size + block_size);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* packed = memory[thread];
         float* block = packed + packed_size;
@@ -160,7 +160,7 @@ void dense_backward_input(const DenseShape& s, const float* dy, const float* wei
 
     const size_t block_size = padded(k.gemm_mr * (kDepth + kRowGap));
     const size_t tile_size = k.gemm_mr * panels * nr;
-    const Slices memory(Slot::kColumns, static_cast<size_t>(threads), block_size + tile_size);
+    const Slices memory(Slot::kFrames, static_cast<size_t>(threads), block_size + tile_size);
     const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
     const size_t tile_work = k.gemm_mr * s.out_features * s.batch;
     const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));
@@ -214,7 +214,7 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
     });
 
     const size_t block_row = padded(k.gemm_mr);
-    const Slices blocks(Slot::kColumns, static_cast<size_t>(threads), kDepth * block_row);
+    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), kDepth * block_row);
     const bool stream = s.batch <= kDepth && fills_lines(dweight, s.out_features, s.out_features);
     const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
     const size_t tile_work = k.gemm_mr * s.out_features * s.batch;

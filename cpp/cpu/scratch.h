@@ -10,7 +10,7 @@
 namespace alexnet::cpu {
 
 // What a buffer is for. A driver and the drivers it calls use different slots.
-enum class Slot { kFrames, kPackedB, kColumns, kPartialSums, kChannelRows, kSpectra, kCount };
+enum class Slot { kFrames, kPackedB, kColumns, kPartialSums, kChannelRows, kCount };
 
 // At least `count` floats, aligned to 64 bytes, private to the calling thread and slot; valid until
 // the next call with the same slot. The contents are whatever was left there. Call it outside of
