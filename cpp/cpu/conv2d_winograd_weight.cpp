@@ -35,7 +35,7 @@ constexpr size_t kPointOne = 2;  // where microkernels/winograd.cpp has the poin
 constexpr size_t kInPanel = 3;   // vectors of input channels
 
 // How the work is cut. A block's spectra are to stay in the caches, and the sums are read and
-// written once for each block. Channels are cut into splits of whole panels where there are more
+// written once for each block. Channels are cut into splits of whole vectors where there are more
 // threads than parts; that does not show in the result.
 struct Plan {
     Plan(const KernelTable& k, const Conv2dShape& s, const Problem& p, size_t threads) {
@@ -50,14 +50,16 @@ struct Plan {
         block_rows = std::clamp<size_t>(std::clamp(2 * sums, kLeastBlock, kMostBlock) / row, 1,
                                         ceil_div(total, parts));
 
-        in = {p.group_in, kInPanel * k.lanes};
-        out = {s.group_out(), k.gemm_nr};
+        in = {p.group_in, k.lanes, kInPanel * k.lanes};
+        out = {s.group_out(), k.lanes, k.gemm_nr};
         const size_t wanted = ceil_div(threads, parts * s.groups);
         size_t least = SIZE_MAX;
-        for (size_t in_splits = 1; in_splits <= std::min(wanted, in.panels()); ++in_splits) {
-            const size_t out_splits = std::min(ceil_div(wanted, in_splits), out.panels());
-            const size_t work =
-                ceil_div(in.panels(), in_splits) * ceil_div(out.panels(), out_splits);
+        for (size_t in_splits = 1; in_splits <= std::min(wanted, in.vectors()); ++in_splits) {
+            const size_t out_splits = std::min(ceil_div(wanted, in_splits), out.vectors());
+            const size_t columns = ceil_div(out.vectors(), out_splits);
+            // Panels count as well: one of a single vector is slower than half of a whole one.
+            const size_t work = ceil_div(in.vectors(), in_splits) *
+                                (columns + ceil_div(columns * k.lanes, k.gemm_nr));
             if (work >= least) continue;
             least = work;
             in.splits = in_splits;
@@ -65,15 +67,17 @@ struct Plan {
         }
     }
 
-    // Channels in panels, and those in splits.
+    // Channels in splits of vectors, each of them in panels.
     struct Channels {
-        size_t count, panel;
+        size_t count, vector, panel;
         size_t splits = 1;
-        size_t panels() const { return ceil_div(count, panel); }
-        size_t most_panels() const { return ceil_div(panels(), splits); }
+        size_t vectors() const { return ceil_div(count, vector); }
+        size_t most_panels() const {
+            return ceil_div(ceil_div(vectors(), splits) * vector, panel);
+        }
         Range of_split(size_t split) const {
-            const Range range = part(panels(), splits, split);
-            return {range.begin * panel, std::min(range.end * panel, count)};
+            const Range range = part(vectors(), splits, split);
+            return {range.begin * vector, std::min(range.end * vector, count)};
         }
     };
 
@@ -179,7 +183,7 @@ class WeightGradient {
         }
     }
 
-    // Adds a block's rows of tiles to the sums of dy, one for each channel of whole panels.
+    // Adds a block's rows of tiles to the sums of dy, one for each channel.
     void add_bias(Range rows, Range columns, const float* spectra, double* sums) const {
         const size_t f = kPointOne * p_.tiling.horizontal.most_points() + kPointOne;
         const float* out = spectra + p_.tiling.frequencies() * in_frequency_ + f * out_frequency_;
@@ -187,7 +191,8 @@ class WeightGradient {
         for (size_t o = 0; o < columns.size(); o += k_.gemm_nr) {
             k_.sum_rows(p_.tiling.tiles_with(f, rows), k_.gemm_nr, out + o * tiles_, k_.gemm_nr,
                         block);
-            for (size_t j = 0; j < k_.gemm_nr; ++j) sums[columns.begin + o + j] += block[j];
+            const size_t count = std::min(k_.gemm_nr, columns.size() - o);
+            for (size_t j = 0; j < count; ++j) sums[columns.begin + o + j] += block[j];
         }
     }
 
@@ -256,7 +261,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const size_t zeros_size = padded(p.group_in), sink_size = padded(s.group_out());
     float* zeros = scratch(Slot::kPartialSums, zeros_size + team * sink_size);
     std::fill_n(zeros, zeros_size, 0.0f);
-    const size_t bias_size = plan.out.panels() * k.gemm_nr;
+    const size_t bias_size = s.group_out();
     double* bias_sums = scratch_doubles(Slot::kChannelRows, s.groups * plan.parts * bias_size);
     std::fill_n(bias_sums, s.groups * plan.parts * bias_size, 0.0);
 

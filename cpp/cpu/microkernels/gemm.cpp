@@ -85,8 +85,8 @@ ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
 template <size_t kRows, size_t kVectors, bool full>
 static void multiply_tile(const float* a, const GemmRows& rows, const float* b, float* c,
                           size_t c_row, size_t columns, const GemmEpilogue& epilogue) {
-    // What is added to comes while the products are summed.
-    for (size_t i = 0; epilogue.accumulate && i < kRows; ++i) {
+    // What the sums are written to, or added to, comes while the products are summed.
+    for (size_t i = 0; !epilogue.stream && i < kRows; ++i) {
         for (size_t j = 0; j < kVectors; ++j) __builtin_prefetch(c + i * c_row + j * kLanes, 1);
     }
     Vec sum[kRows][kVectors];
