@@ -72,9 +72,7 @@ struct Plan {
         size_t count, vector, panel;
         size_t splits = 1;
         size_t vectors() const { return ceil_div(count, vector); }
-        size_t most_panels() const {
-            return ceil_div(ceil_div(vectors(), splits) * vector, panel);
-        }
+        size_t most_panels() const { return ceil_div(ceil_div(vectors(), splits) * vector, panel); }
         Range of_split(size_t split) const {
             const Range range = part(vectors(), splits, split);
             return {range.begin * vector, std::min(range.end * vector, count)};

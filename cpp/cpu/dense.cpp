@@ -1,12 +1,16 @@
-// Dense layer and its gradients as matrix products on the register tile (microkernels/gemm.cpp).
+// Dense layer and its gradients as matrix products: on the register tile of microkernels/gemm.cpp
+// where an operand has to be packed or copied anyway, on that of microkernels/dense.cpp where both
+// are contiguous along the summation index.
 //
 // Cost: 2 · batch · in · out FLOP, and the weights once through memory: 4 · in · out bytes. Below a
 // batch of about 50 the memory is the bound, so each pass reads (or writes) every weight once, in
-// long runs, for all rows of the batch. Operands whose rows are a multiple of 4 KiB apart fall into
-// the same few sets of the L1 cache; they are copied into small blocks before the tiles read them.
+// long runs, for all rows of the batch. Operands that gemm.cpp's tile reads along rows a multiple
+// of 4 KiB apart would fall into the same few sets of the L1 cache; they are copied into small
+// blocks.
 //
 // Threads: each task owns a range of output columns (forward) or input features (gradients).
-// Numerics: chains of at most kDepth FMAs, summed in order; the same for every partition.
+// Numerics: chains of at most kDepth FMAs, in the input's gradient kDotDepth over the lanes of a
+// vector, summed in order; the same for every partition.
 
 #include "alexnet/dense.h"
 
@@ -20,6 +24,7 @@ namespace alexnet::cpu {
 namespace {
 
 constexpr size_t kDepth = 256;           // of one block of the summation index
+constexpr size_t kDotDepth = 1024;       // of such a block where dy, for all images, stays in L2
 constexpr size_t kColumns = 2048;        // that a task of forward owns at most: read in long runs
 constexpr size_t kFewRows = 4;           // of the batch: fewer than repay packing the weights
 constexpr size_t kRowsAtOnce = 32;       // of the weights, for all rows of the batch: stay in L2
@@ -144,52 +149,16 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
     });
 }
 
-// dxᵀ = W · dyᵀ: the rows of the tile are rows of the weights, read in place of their layout, and
-// its columns are rows of the batch; the finished tile is written transposed.
+// dx = dy · Wᵀ: rows of dy times rows of the weights, both in place.
 void dense_backward_input(const DenseShape& s, const float* dy, const float* weight, float* dx) {
     if (s.batch == 0) return;
     const KernelTable& k = kernels();
-    const int threads = num_threads();
-    const size_t nr = k.gemm_nr, panels = panel_count(k, s.batch);
-    float* packed = scratch(Slot::kPackedB, cpu::packed_size(k, s.out_features, s.batch));
-    parallel_tasks(threads, panels, [&](size_t p, size_t) {
-        pack_panel_transposed(k, s.out_features, std::min(nr, s.batch - p * nr),
-                              dy + p * nr * s.out_features, s.out_features,
-                              packed + p * nr * s.out_features);
-    });
-
-    const size_t block_size = padded(k.gemm_mr * (kDepth + kRowGap));
-    const size_t tile_size = k.gemm_mr * panels * nr;
-    const Slices memory(Slot::kFrames, static_cast<size_t>(threads), block_size + tile_size);
-    const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
-    const size_t tile_work = k.gemm_mr * s.out_features * s.batch;
-    const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));
-    parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
-        float* block = memory[thread];
-        float* result = block + block_size;
-        const Range own = part(tiles, tasks, task);
-        for (size_t t = own.begin; t < own.end; ++t) {
-            const Range rows = part(s.in_features, tiles, t);
-            for (size_t begin = 0; begin < s.out_features; begin += kDepth) {
-                const size_t depth = std::min(kDepth, s.out_features - begin);
-                const bool is_last = begin + depth == s.out_features;
-                const Range next = part(s.in_features, tiles, t + (is_last && t + 1 < own.end));
-                const FetchingBlock fetching(
-                    depth, weight + next.begin * s.out_features + (is_last ? 0 : begin + depth),
-                    next.size(), s.out_features);
-                copy_block(k, rows.size(), depth, weight + rows.begin * s.out_features + begin,
-                           s.out_features, block);
-                const Product product{rows.size(), block, depth + kRowGap, 1, result, panels * nr};
-                for (size_t p = 0; p < panels; ++p) {
-                    multiply_panel(k, product, fetching.from(begin),
-                                   packed + p * nr * s.out_features, p * nr, nr, {begin > 0});
-                }
-            }
-            for (size_t b = 0; b < s.batch; ++b) {
-                for (size_t i = 0; i < rows.size(); ++i) {
-                    dx[b * s.in_features + rows.begin + i] = result[i * panels * nr + b];
-                }
-            }
+    const size_t grain = ceil_div(kWorthATask, s.out_features * s.batch);
+    parallel_for(s.in_features, grain, [&](size_t first, size_t last) {
+        for (size_t begin = 0; begin < s.out_features; begin += kDotDepth) {
+            k.dot_rows(last - first, std::min(kDotDepth, s.out_features - begin),
+                       weight + first * s.out_features + begin, s.out_features, s.batch, dy + begin,
+                       s.out_features, begin > 0, dx + first, s.in_features);
         }
     });
 }

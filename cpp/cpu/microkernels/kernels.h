@@ -98,6 +98,9 @@ struct KernelTable {
     // dense.cpp
     void (*add_weighted_rows)(size_t rows, size_t columns, const float* x, const float* w,
                               size_t w_row, float* y);
+    // Rows of the weights by images; y[b*y_row + r] is set, or added to.
+    void (*dot_rows)(size_t rows, size_t depth, const float* w, size_t w_row, size_t images,
+                     const float* x, size_t x_row, bool accumulate, float* y, size_t y_row);
 
     // copy.cpp
     void (*copy)(size_t n, const float* x, float* y);

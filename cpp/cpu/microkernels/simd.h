@@ -14,6 +14,7 @@
 //   concat<n>(a, b) = a vector of the lanes of a and then b, from the n-th, 0 < n < kLanes;
 //   with AVX-512 only
 //   select_positive(m, x) = m > 0 ? x : 0  reduce_add(v)
+//   reduce_add4(a, b, c, d, p): their four sums, to p
 //   Mask: one truth value a lane  same_bits(a, b)  select(mask, a, b) = mask ? a : b
 //
 // Over Double, kLanes / 2 doubles, beside the compiler's + - * / :

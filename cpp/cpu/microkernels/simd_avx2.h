@@ -86,6 +86,13 @@ ALEXNET_INLINE float reduce_add(Vec v) {
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
+ALEXNET_INLINE void reduce_add4(Vec a, Vec b, Vec c, Vec d, float* sums) {
+    const Vec ab = add(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const Vec cd = add(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const Vec all = add(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
+
 using Double = __m256d;
 
 ALEXNET_INLINE Double broadcast_double(double x) { return _mm256_set1_pd(x); }

@@ -56,6 +56,10 @@ ALEXNET_INLINE Vec three_quarter_power(Vec x) {
 }
 ALEXNET_INLINE float reduce_add(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
+ALEXNET_INLINE void reduce_add4(Vec a, Vec b, Vec c, Vec d, float* sums) {
+    store(sums, Vec{reduce_add(a), reduce_add(b), reduce_add(c), reduce_add(d)});
+}
+
 typedef double Double __attribute__((vector_size(16)));
 typedef float HalfVec __attribute__((vector_size(8)));
 

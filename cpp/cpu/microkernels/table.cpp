@@ -9,6 +9,8 @@ namespace alexnet::ALEXNET_ISA {
 extern const GemmKernel gemm_kernels[];
 void add_weighted_rows(size_t rows, size_t columns, const float* x, const float* w, size_t w_row,
                        float* y);
+void dot_rows(size_t rows, size_t depth, const float* w, size_t w_row, size_t images,
+              const float* x, size_t x_row, bool accumulate, float* y, size_t y_row);
 void copy(size_t n, const float* x, float* y);
 void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
 void stream_fence();
@@ -62,6 +64,7 @@ const KernelTable table = {
 #endif
     gemm_kernels,
     add_weighted_rows,
+    dot_rows,
     copy,
     copy_rows,
     stream_fence,
