@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import mmap
 import tracemalloc
 from collections.abc import Callable
 from types import ModuleType
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from alexnet import cpu, reference
-from alexnet.arrays import CACHE_LINE
+from alexnet.arrays import CACHE_LINE, LARGE, LARGE_PAGE, array_kind
 from alexnet.initializers import HeNormal, Initialisation, Normal
 from alexnet.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.models import VARIANTS, AlexNet
@@ -245,8 +246,33 @@ def test_every_array_begins_with_a_cache_line() -> None:
     assert cpu.relu(x).ctypes.data % CACHE_LINE == 0
 
 
+def no_mapping(*_: object) -> None:
+    raise OSError("no mapping wanted here")
+
+
+@pytest.mark.parametrize("implementation", [cpu, reference])
+def test_large_arrays_are_zeros_in_large_pages(
+    implementation: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = array_kind(implementation)
+    shape = (LARGE // 64 + 1, 64 // kind.dtype.itemsize)
+    for make in (kind.empty, kind.zeros):
+        array = make(shape)
+        assert (array.shape, array.dtype) == (shape, kind.dtype)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            assert array.ctypes.data % LARGE_PAGE == 0
+        array[...] = 1
+        assert array.sum() == array.size
+    assert not kind.zeros(shape).any()
+    monkeypatch.setattr(mmap, "mmap", no_mapping)
+    assert not kind.zeros(shape).any()
+    assert kind.empty(shape).ctypes.data % CACHE_LINE == 0
+
+
 @pytest.mark.parametrize("name", ["tf-small", "cifar10-bn", "torchvision"])
-def test_a_step_after_the_first_allocates_nothing_of_activation_size(name: str) -> None:
+def test_a_step_after_the_first_allocates_nothing_of_activation_size(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     variant = VARIANTS[name].shrunk(width=1 / 8)
     network, batch_size = AlexNet(variant), 32
     optimizer = SGD(network, learning_rate=1e-6)
@@ -258,6 +284,7 @@ def test_a_step_after_the_first_allocates_nothing_of_activation_size(name: str) 
         optimizer.step()
 
     step()
+    monkeypatch.setattr(mmap, "mmap", no_mapping)  # NumPy's memory is traced, mappings are not
     tracemalloc.start()
     try:
         step()

@@ -7,6 +7,7 @@ of array needs a branch here and nowhere else.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,6 +23,8 @@ from alexnet.checks import NUMPY, AnyArray, ArrayAccess, Shape, check_array
 Array: TypeAlias = Any  # an array of the kind that the network's operators work on
 
 CACHE_LINE = 64  # bytes, and those of the longest vector
+LARGE_PAGE = 2 << 20  # bytes
+LARGE = LARGE_PAGE // 2  # bytes of what takes whole large pages
 
 
 def aligned_empty(shape: Shape, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
@@ -41,11 +44,31 @@ def _aligned(
     return memory[first : first + count].reshape(shape)
 
 
+def _lasting_zeros(shape: Shape, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Array of zeros that begins with a cache line, in large pages where it is large.
+
+    NumPy asks for large pages from 4 MiB on, and its allocator may hand out again what has small
+    ones. Fresh pages cost more than such memory, so this is for arrays that stay.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size >= LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        pages = -(-size // LARGE_PAGE) + 1  # one more, to begin with a whole one
+        try:
+            memory = mmap.mmap(-1, pages * LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:  # too much, of which NumPy says so better, or no such pages
+            return _aligned(np.zeros, shape, dtype)
+        array = np.frombuffer(memory, np.uint8)
+        first = -array.__array_interface__["data"][0] % LARGE_PAGE
+        return array[first : first + size].view(dtype).reshape(shape)
+    return _aligned(np.zeros, shape, dtype)
+
+
 @dataclass(frozen=True)
 class ArrayKind:
     """Arrays of one floating dtype, made by `module`: NumPy, or CuPy on the current device.
 
-    New arrays begin with a cache line (CuPy's with 512 bytes).
+    New arrays begin with a cache line (CuPy's with 512 bytes), and are meant to stay.
     """
 
     dtype: np.dtype[Any]
@@ -53,15 +76,15 @@ class ArrayKind:
     access: ArrayAccess = NUMPY
 
     def empty(self, shape: Shape) -> Array:
-        """Uninitialised array."""
+        """Array whose contents are not yet of interest."""
         if self.module is np:
-            return aligned_empty(shape, self.dtype)
+            return _lasting_zeros(shape, self.dtype)
         return self.module.empty(shape, self.dtype)
 
     def zeros(self, shape: Shape) -> Array:
         """Array of zeros; the system hands its pages out only when they are written to."""
         if self.module is np:
-            return _aligned(np.zeros, shape, self.dtype)
+            return _lasting_zeros(shape, self.dtype)
         return self.module.zeros(shape, self.dtype)
 
     def filled(self, values: AnyArray) -> Array:
