@@ -217,11 +217,11 @@ class WeightGradient {
     }
 
   private:
-    // What some rows of tiles read of dy; at most one, or rows of one image.
-    Run output_pixels(Range rows, const float* dy) const {
-        if (rows.size() == 0) return {dy, 0};
+    // What a row of tiles, or none, reads of dy.
+    Run output_pixels(Range row, const float* dy) const {
+        if (row.size() == 0) return {dy, 0};
         const Axis& vertical = p_.tiling.vertical;
-        const size_t n = rows.begin / vertical.tiles, p = rows.begin % vertical.tiles;
+        const size_t n = row.begin / vertical.tiles, p = row.begin % vertical.tiles;
         return {dy + s_.output_pixel(n, vertical.start(p), 0),
                 vertical.size(p) * s_.out_width * s_.out_channels};
     }

@@ -54,8 +54,7 @@ class FetchingBlock {
             segments_[i] = {run.begin, run.size(), rows > 0 ? next + i * row_stride : nullptr};
         }
     }
-    // `begin`: where the block starts in a panel of B.
-    DepthBlocks::Block from(size_t begin) const { return {segments_, count_, begin}; }
+    DepthBlocks::Block block() const { return {segments_, count_, 0}; }
 
   private:
     static constexpr size_t kMostRows = 16;
@@ -140,7 +139,7 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
                 const FetchingBlock fetching(
                     depth, weight + (begin + depth + next.begin) * s.out_features + first,
                     next.size(), s.out_features);
-                multiply_panel(k, product, fetching.from(0), packed + (column - first) * depth,
+                multiply_panel(k, product, fetching.block(), packed + (column - first) * depth,
                                column, std::min(k.gemm_nr, last - column),
                                {begin > 0, final_block && bias ? bias + column : nullptr,
                                 final_block && relu, false});

@@ -24,7 +24,7 @@ Array: TypeAlias = Any  # an array of the kind that the network's operators work
 
 CACHE_LINE = 64  # bytes, and those of the longest vector
 LARGE_PAGE = 2 << 20  # bytes
-LARGE = LARGE_PAGE // 2  # bytes of what takes whole large pages
+LARGE = LARGE_PAGE // 2  # bytes from which an array that stays takes whole large pages
 
 
 def aligned_empty(shape: Shape, dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:

@@ -18,17 +18,6 @@ namespace alexnet::ALEXNET_ISA {
 
 constexpr size_t kPixels = 4;  // taken together
 
-ALEXNET_INLINE Vec load_first(const float* p, size_t n) {
-    return n == kLanes ? load(p) : load_tail(p, n);
-}
-ALEXNET_INLINE void store_first(float* p, Vec v, size_t n) {
-    if (n == kLanes) {
-        store(p, v);
-    } else {
-        store_tail(p, v, n);
-    }
-}
-
 // body(c, n) for the channels c .. c + n, a vector at a time.
 template <typename Body>
 ALEXNET_INLINE void for_channels(size_t channels, const Body& body) {
@@ -44,8 +33,8 @@ static void add_pixels(size_t channels, size_t stride, const float* dy, const fl
         const Wide middle = load_wide(center + c);
         Wide sums = load_wide(sum + c), products = load_wide(product + c);
         for (size_t r = 0; r < kRows; ++r) {
-            const Wide d = sub(widen(load_first(x + r * stride + c, n)), middle);
-            const Wide w = kGradient ? widen(load_first(dy + r * stride + c, n)) : d;
+            const Wide d = sub(widen(load_upto(x + r * stride + c, n)), middle);
+            const Wide w = kGradient ? widen(load_upto(dy + r * stride + c, n)) : d;
             sums = add(sums, w);
             products = fma(w, d, products);
         }
@@ -87,10 +76,10 @@ static void normalize(size_t channels, const float* x, const double* mean, const
         const Wide middle = load_wide(mean + c), factor = load_wide(scale + c);
         const Wide summand = load_wide(shift + c);
         for (size_t r = 0; r < kRows; ++r) {
-            const Wide d = sub(widen(load_first(x + r * channels + c, n)), middle);
+            const Wide d = sub(widen(load_upto(x + r * channels + c, n)), middle);
             const Wide result = fma(d, factor, summand);
             const Vec v = narrow(result);
-            store_first(y + r * channels + c, rectify ? relu(v) : v, n);
+            store_upto(y + r * channels + c, rectify ? relu(v) : v, n);
         }
     });
 }
@@ -116,11 +105,10 @@ static void propagate(size_t channels, const float* dy, const float* x, const do
         const Wide summand = load_wide(constant + c), steepness = load_wide(slope + c);
         for (size_t r = 0; r < kRows; ++r) {
             const size_t at = r * channels + c;
-            const Wide d = sub(widen(load_first(x + at, n)), middle);
-            const Wide through = sub(widen(load_first(dy + at, n)), fma(d, steepness, summand));
+            const Wide d = sub(widen(load_upto(x + at, n)), middle);
+            const Wide through = sub(widen(load_upto(dy + at, n)), fma(d, steepness, summand));
             const Wide result = mul(factor, through);
-            n == kLanes ? store_past(dx + at, narrow(result))
-                        : store_tail(dx + at, narrow(result), n);
+            store_past_upto(dx + at, narrow(result), n);
         }
     });
 }

@@ -33,7 +33,7 @@ void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, double*
         Wide sum = broadcast_wide(0.0);
         for (size_t r = 0; r < rows; ++r) {
             const float* p = x + r * x_row + j;
-            sum = add(sum, widen(n >= kLanes ? load(p) : load_tail(p, n)));
+            sum = add(sum, widen(load_upto(p, n)));
         }
         store_wide(y + j, sum);
     }

@@ -18,8 +18,8 @@
 // lines that forward reads before it overwrites them). Prefetches far ahead let both overlap.
 // Numerics: windows are summed anew for every channel, never by adding to and taking from the sum
 // beside. beta 0.75 and 0.5 take powers from a refined estimate (a few ulp); any other beta, and an
-// s that might not be positive and normal, takes powf. Margins are added as zeros and never
-// multiply infinity.
+// s that might not be positive and normal, takes powf. An s of more than FLT_MAX / kPowerUnit is
+// infinite. Margins are added as zeros and never multiply infinity.
 
 #include "kernels.h"
 #include "simd.h"
@@ -124,26 +124,6 @@ class Formula {
     Vec alpha_, bias_, factor_;
     float beta_;
 };
-
-// --- parts of rows -----------------------------------------------------------------------------
-
-ALEXNET_INLINE Vec load_upto(const float* p, size_t n) {
-    return n >= kLanes ? load(p) : load_tail(p, n);
-}
-ALEXNET_INLINE void store_upto(float* p, Vec v, size_t n) {
-    if (n >= kLanes) {
-        store(p, v);
-    } else {
-        store_tail(p, v, n);
-    }
-}
-ALEXNET_INLINE void store_past_upto(float* p, Vec v, size_t n) {
-    if (n >= kLanes) {
-        store_past(p, v);
-    } else {
-        store_tail(p, v, n);
-    }
-}
 
 // --- any radius: windows of rows in L1 ---------------------------------------------------------
 

@@ -6,16 +6,18 @@
 //
 //   zero() broadcast(x) load(p) store(p, v) load_tail(p, n) store_tail(p, v, n)
 //   stream(p, v): a store past the caches;  fence(): orders streams before what follows
-//   store_past(p, v): a stream where v fills a line of the cache that begins at p, otherwise a
-//   store add sub mul div sqrt  fma(a, b, c) = a·b + c  fnma(a, b, c) = c - a·b at_least(low, x) =
-//   max(low, x), a NaN in x stays  relu(x) = at_least(0, x) max_nan(a, b) = b if it is greater, or
-//   NaN and a is not; else a rsqrt(x) = x^-1/2 to about 1 ulp three_quarter_power(x) = (x /
-//   kPowerUnit)^-3/4 to a few ulp, for x = +inf, NaN and x from the least normal number
-//   concat<n>(a, b) = a vector of the lanes of a and then b, from the n-th, 0 < n < kLanes;
-//   with AVX-512 only
-//   select_positive(m, x) = m > 0 ? x : 0  reduce_add(v)
+//   store_past(p, v): a stream where v fills a line of the cache, otherwise a store
+//   load_upto(p, n), store_upto(p, v, n), store_past_upto(p, v, n): whole vectors or tails
+//   add sub mul div sqrt
+//   fma(a, b, c) = a·b + c;  fnma(a, b, c) = c - a·b
+//   at_least(low, x) = max(low, x), a NaN in x stays;  relu(x) = at_least(0, x)
+//   max_nan(a, b) = b if it is greater, or NaN and a is not; else a
+//   rsqrt(x) = x^-1/2 to about 1 ulp
+//   three_quarter_power(x) = (x / kPowerUnit)^-3/4 to a few ulp, for a normal x > 0, +inf and NaN
+//   concat<n>(a, b): kLanes lanes of a and then b, from the n-th (0 < n < kLanes); AVX-512 only
+//   select_positive(m, x) = m > 0 ? x : 0
 //   reduce_add4(a, b, c, d, p): their four sums, to p
-//   Mask: one truth value a lane  same_bits(a, b)  select(mask, a, b) = mask ? a : b
+//   Mask: one truth value a lane;  same_bits(a, b);  select(mask, a, b) = mask ? a : b
 //
 // Over Double, kLanes / 2 doubles, beside the compiler's + - * / :
 //
@@ -62,6 +64,18 @@
 
 namespace alexnet::ALEXNET_ISA {
 
+// Of a run of n floats, at least one, the first vector or what there is of it.
+ALEXNET_INLINE Vec load_upto(const float* p, size_t n) {
+    return n >= kLanes ? load(p) : load_tail(p, n);
+}
+ALEXNET_INLINE void store_upto(float* p, Vec v, size_t n) {
+    if (n >= kLanes) {
+        store(p, v);
+    } else {
+        store_tail(p, v, n);
+    }
+}
+
 // For large results: a line that is written as a whole need not be read first.
 ALEXNET_INLINE void store_past(float* p, Vec v) {
     constexpr size_t kLine = 64;
@@ -69,6 +83,14 @@ ALEXNET_INLINE void store_past(float* p, Vec v) {
         stream(p, v);
     } else {
         store(p, v);
+    }
+}
+
+ALEXNET_INLINE void store_past_upto(float* p, Vec v, size_t n) {
+    if (n >= kLanes) {
+        store_past(p, v);
+    } else {
+        store_tail(p, v, n);
     }
 }
 

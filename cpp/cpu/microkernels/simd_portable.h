@@ -49,15 +49,19 @@ ALEXNET_INLINE Vec max_nan(Vec a, Vec b) { return select((b > a) | ((b != b) & (
 ALEXNET_INLINE Mask same_bits(Vec a, Vec b) { return (Mask)a == (Mask)b; }
 ALEXNET_INLINE Vec select_positive(Vec m, Vec x) { return select(m > zero(), x, zero()); }
 ALEXNET_INLINE Vec rsqrt(Vec x) { return div(broadcast(1.0f), sqrt(x)); }
+
 constexpr double kPowerUnit = 1;
 ALEXNET_INLINE Vec three_quarter_power(Vec x) {
     const Vec root = sqrt(x);
     return div(broadcast(1.0f), mul(root, sqrt(root)));
 }
-ALEXNET_INLINE float reduce_add(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 
 ALEXNET_INLINE void reduce_add4(Vec a, Vec b, Vec c, Vec d, float* sums) {
-    store(sums, Vec{reduce_add(a), reduce_add(b), reduce_add(c), reduce_add(d)});
+    const Vec vectors[4] = {a, b, c, d};
+    for (size_t i = 0; i < 4; ++i) {
+        const Vec v = vectors[i];
+        sums[i] = (v[0] + v[2]) + (v[1] + v[3]);
+    }
 }
 
 typedef double Double __attribute__((vector_size(16)));
