@@ -47,8 +47,9 @@ def naming(path: Path) -> Iterator[None]:
 
 def remove_remains(folder: Path) -> None:
     """Remove what writers that were killed left in `folder`; none may be at work there."""
-    for temporary in folder.glob(".*.tmp"):
-        temporary.unlink(missing_ok=True)
+    for remains in (".*.tmp", ".tmp??????"):  # of `replacing`, and of safetensors within it
+        for temporary in folder.glob(remains):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
