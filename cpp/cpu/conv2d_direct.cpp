@@ -1,5 +1,5 @@
 // Convolution as an implicit matrix product: the register tile (microkernels/gemm.cpp) reads the
-// image where it lies. Up to gemm_mr neighbouring pixels of an output row are the rows of a tile;
+// image where it lies. Neighbouring pixels of an output row are the rows of a tile;
 // one row of the window, kernel_width · channels floats, is contiguous in the image and the same
 // distance apart for all of them, so it is one segment of the summation index. Only the weights are
 // packed, and images that need a border of zeros are copied into a frame, a few at a time.
@@ -44,7 +44,8 @@ struct Correlation {
     size_t batch, groups;
     const float* x;
     Frame frame;
-    size_t group_in, group_out;
+    size_t group_in;
+    Panels panels;  // of a group's output channels
     const float* bias;
     bool relu;
     std::vector<Grid> grids;
@@ -68,7 +69,7 @@ std::vector<GemmSegment> window_segments(size_t rows, size_t columns, size_t fra
 // How the work is cut into tasks. Enough images a task that a panel of weights, once in L2, serves
 // some hundred rows; bands of rows or panels of columns where there are too few images.
 struct Tasks {
-    Tasks(const Correlation& c, size_t panels, size_t threads) {
+    Tasks(const Correlation& c, size_t threads) {
         constexpr size_t kRowsATask = 512;
         size_t pixels = 0;
         for (const Grid& grid : c.grids) pixels += grid.rows * grid.columns;
@@ -77,14 +78,14 @@ struct Tasks {
         image_groups = ceil_div(c.batch, images);
         if (image_groups < threads) {
             const size_t wanted = ceil_div(threads, image_groups);
-            const size_t weights = c.grids[0].total_depth * c.group_out;
+            const size_t weights = c.grids[0].total_depth * c.panels.columns;
             const size_t most_rows = std::max<size_t>(c.grids[0].rows, 1);
             if (weights > c.frame.size() / c.groups) {
-                column_splits = std::min(wanted, panels);
+                column_splits = std::min(wanted, c.panels.count);
                 bands = std::min(ceil_div(wanted, column_splits), most_rows);
             } else {
                 bands = std::min(2 * wanted, most_rows);
-                column_splits = std::min(ceil_div(wanted, bands), panels);
+                column_splits = std::min(ceil_div(wanted, bands), c.panels.count);
             }
         }
     }
@@ -141,11 +142,10 @@ class Worker {
     }
 
     void panel(const Grid& grid, size_t group, size_t p, Range images, Range rows) {
-        const size_t first = p * k_.gemm_nr;
-        const size_t columns = std::min(k_.gemm_nr, c_.group_out - first);
-        const float* packed = grid.packed + (group * panel_count(k_, c_.group_out) + p) *
-                                                k_.gemm_nr * grid.total_depth;
-        const size_t channel = group * c_.group_out + first;
+        const Range columns = c_.panels[p];
+        const float* packed =
+            grid.packed + (group * c_.panels.count + p) * c_.panels.width * grid.total_depth;
+        const size_t channel = group * c_.panels.columns + columns.begin;
         const auto& blocks = grid.depth.blocks();
         for (size_t b = 0; b < blocks.size(); ++b) {
             const bool last = b + 1 == blocks.size();
@@ -157,11 +157,12 @@ class Worker {
                     const float* a = source_ + (n - images.begin) * source_image_ +
                                      (row * c_.frame.columns + grid.first_column) * pixel_ +
                                      group * c_.group_in;
-                    float* y = grid.y + n * grid.image + r * grid.row + group * c_.group_out;
-                    const Product product{grid.columns, a, grid.column_step * pixel_, 1, y,
-                                          grid.pixel};
-                    epilogue.stream = last && fills_lines(y, grid.pixel, columns);
-                    multiply_panel(k_, product, blocks[b], packed, first, columns, epilogue);
+                    float* y = grid.y + n * grid.image + r * grid.row + group * c_.panels.columns;
+                    const Product product{
+                        grid.columns, a, grid.column_step * pixel_, 1, c_.panels.width, y,
+                        grid.pixel};
+                    epilogue.stream = last && fills_lines(y, grid.pixel, columns.size());
+                    multiply_panel(k_, product, blocks[b], packed, columns, epilogue);
                 }
             }
         }
@@ -176,8 +177,7 @@ class Worker {
 };
 
 void correlate(const KernelTable& k, const Correlation& c, int threads) {
-    const size_t panels = panel_count(k, c.group_out);
-    const Tasks tasks(c, panels, static_cast<size_t>(threads));
+    const Tasks tasks(c, static_cast<size_t>(threads));
     const Slices frames(Slot::kFrames, static_cast<size_t>(threads),
                         c.frame.is_image() ? 0 : tasks.images * c.frame.size());
     parallel_tasks(threads, tasks.count(), [&](size_t task, size_t thread) {
@@ -186,7 +186,7 @@ void correlate(const KernelTable& k, const Correlation& c, int threads) {
         const size_t first = task / (tasks.column_splits * tasks.bands) * tasks.images;
         Worker(k, c, frames[thread])
             .run({first, std::min(first + tasks.images, c.batch)}, tasks.bands, band,
-                 part(panels, tasks.column_splits, split));
+                 part(c.panels.count, tasks.column_splits, split));
     });
 }
 
@@ -196,19 +196,20 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
              bool relu, float* y) {
     const KernelTable& k = kernels();
     const int threads = num_threads();
-    const size_t depth = s.window(), panels = panel_count(k, s.group_out());
-    float* packed = scratch(Slot::kPackedB, s.groups * packed_size(k, depth, s.group_out()));
-    parallel_tasks(threads, s.groups * panels, [&](size_t i, size_t) {
-        const size_t first = i % panels * k.gemm_nr;
-        pack_panel(k, depth, std::min(k.gemm_nr, s.group_out() - first),
-                   weight + i / panels * s.group_out() + first, s.out_channels,
-                   packed + i * k.gemm_nr * depth);
+    const size_t depth = s.window();
+    const Panels panels(k, s.group_out());
+    float* packed = scratch(Slot::kPackedB, s.groups * panels.size(depth));
+    parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
+        const Range columns = panels[i % panels.count];
+        pack_panel(k, depth, columns.size(),
+                   weight + i / panels.count * s.group_out() + columns.begin, s.out_channels,
+                   packed + i * panels.width * depth, panels.width);
     });
 
     const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
                                   (s.out_height - 1) * s.stride_height + s.kernel_height,
                                   (s.out_width - 1) * s.stride_width + s.kernel_width);
-    Correlation c{s.batch, s.groups, x, frame, s.group_in(), s.group_out(), bias, relu, {}};
+    Correlation c{s.batch, s.groups, x, frame, s.group_in(), panels, bias, relu, {}};
     c.grids.push_back({s.out_height, s.out_width, y, s.output_pixel(1, 0, 0),
                        s.output_pixel(0, 1, 0), s.out_channels, 0, 0, s.stride_height,
                        s.stride_width, s.kernel_height,
@@ -255,18 +256,16 @@ struct Border {
 };
 
 // Panels of the taps of a phase in the order in which they meet dy: from the last to the first.
-void pack_phase(const KernelTable& k, const Conv2dShape& s, const Phase& h, const Phase& w,
-                const float* weight, size_t group, size_t panel_index, float* panel) {
-    const size_t first = panel_index * k.gemm_nr;
-    const size_t columns = std::min(k.gemm_nr, s.group_in() - first);
+void pack_phase(const Conv2dShape& s, const Phase& h, const Phase& w, const float* weight,
+                size_t group, Range columns, float* panel, size_t width) {
     for (size_t i = h.taps; i-- > 0;) {
         for (size_t j = w.taps; j-- > 0;) {
             const size_t kh = h.tap + i * s.stride_height, kw = w.tap + j * s.stride_width;
-            const size_t row = (kh * s.kernel_width + kw) * s.group_in() + first;
-            pack_panel_transposed(k, s.group_out(), columns,
+            const size_t row = (kh * s.kernel_width + kw) * s.group_in() + columns.begin;
+            pack_panel_transposed(s.group_out(), columns.size(),
                                   weight + row * s.out_channels + group * s.group_out(),
-                                  s.out_channels, panel);
-            panel += s.group_out() * k.gemm_nr;
+                                  s.out_channels, panel, width);
+            panel += s.group_out() * width;
         }
     }
 }
@@ -283,11 +282,11 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
         frame_for(s.out_height, s.out_width, s.out_channels, vertical.before, horizontal.before,
                   vertical.before + s.out_height + vertical.after,
                   horizontal.before + s.out_width + horizontal.after);
-    Correlation c{s.batch, s.groups, dy, frame, s.group_out(), s.group_in(), nullptr, false, {}};
+    const Panels panels(k, s.group_in());
+    Correlation c{s.batch, s.groups, dy, frame, s.group_out(), panels, nullptr, false, {}};
 
-    const size_t panels = panel_count(k, s.group_in());
-    float* packed = scratch(Slot::kPackedB, s.kernel_height * s.kernel_width * s.groups *
-                                                packed_size(k, s.group_out(), s.group_in()));
+    float* packed = scratch(
+        Slot::kPackedB, s.kernel_height * s.kernel_width * s.groups * panels.size(s.group_out()));
     bool covered = true;
     for (const Phase& h : rows) {
         for (const Phase& w : columns) {
@@ -296,9 +295,9 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                 covered = false;
                 continue;
             }
-            parallel_tasks(threads, s.groups * panels, [&](size_t i, size_t) {
-                pack_phase(k, s, h, w, weight, i / panels, i % panels,
-                           packed + i * k.gemm_nr * depth);
+            parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
+                pack_phase(s, h, w, weight, i / panels.count, panels[i % panels.count],
+                           packed + i * panels.width * depth, panels.width);
             });
             c.grids.push_back({h.count, w.count, dx + s.input_pixel(0, h.position, w.position),
                                s.input_pixel(1, 0, 0), s.stride_height * s.input_pixel(0, 1, 0),
@@ -308,7 +307,7 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                                DepthBlocks(window_segments(h.taps, w.taps, frame.columns,
                                                            s.out_channels, s.group_out())),
                                depth, packed});
-            packed += s.groups * packed_size(k, depth, s.group_in());
+            packed += s.groups * panels.size(depth);
         }
     }
     if (!covered) {

@@ -7,7 +7,7 @@
 // The rows of the product are the elements kh, kw, c of the window, its summation index runs over
 // the output pixels. For one row kh of the window the elements kw, c are contiguous in the image
 // (with groups: the channels of one tap). A few images at a time are framed and their dy packed
-// into panels; then, for each gemm_mr rows of dweight, the elements of x that they multiply are
+// into panels; then, for some rows of dweight at a time, the elements of x that they multiply are
 // copied into a small block (at their own distance, a whole pixel, they would fall into few sets of
 // the L1 cache), which serves all output channels. Pixels of a few channels are read in place.
 //
@@ -44,20 +44,22 @@ struct Plan {
                           (s.out_height - 1) * s.stride_height + s.kernel_height,
                           (s.out_width - 1) * s.stride_width + s.kernel_width)),
           pixels(s.out_height * s.out_width),
-          panels(panel_count(k, s.group_out())),
-          panel_size(pixels * k.gemm_nr),
+          panels(k, s.group_out()),
+          panel_size(pixels * panels.width),
           image_size(s.in_height * s.in_width * s.in_channels),
           frame_size(frame.is_image() ? image_size : padded(frame.size())),
           pixel_step(s.stride_width * s.in_channels),
-          images(std::clamp<size_t>(kBlockFloats / (frame_size + s.groups * panels * panel_size), 1,
+          images(std::clamp<size_t>(kBlockFloats / (frame_size + s.groups * panels.size(pixels)), 1,
                                     s.batch)),
           runs(s.kernel_height * (s.groups == 1 ? 1 : s.kernel_width)),
           run(s.groups == 1 ? s.kernel_width * s.in_channels : s.group_in()),
-          tiles(ceil_div(run, k.gemm_mr)) {}
+          tiles(ceil_div(run, kBlockRows)) {}
 
     const Conv2dShape& shape;
     Frame frame;
-    size_t pixels, panels, panel_size, image_size, frame_size;
+    size_t pixels;
+    Panels panels;
+    size_t panel_size, image_size, frame_size;
     size_t pixel_step;        // floats in x from one output's element to the next one's
     size_t images;            // framed and packed at once
     size_t runs, run, tiles;  // contiguous rows of dweight: how many, how long, in how many tiles
@@ -85,7 +87,7 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
     const float* x = frame + (kh * p.frame.columns + kw) * s.in_channels +
                      tile.group * s.group_in() + tile.rows.begin;
     const bool in_place = p.pixel_step <= kLine;
-    const size_t block_row = padded(k.gemm_mr);
+    const size_t block_row = padded(kBlockRows);
     segments.clear();
     for (size_t i = 0; i < depth;) {
         const size_t oh = (begin + i) / s.out_width, ow = (begin + i) % s.out_width;
@@ -106,13 +108,14 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
         in_place ? x : block,
         1,
         in_place ? p.pixel_step : block_row,
+        p.panels.width,
         dweight + (tile.r * p.run + tile.rows.begin) * s.out_channels + tile.group * s.group_out(),
         s.out_channels};
-    for (size_t panel = 0; panel < p.panels; ++panel) {
-        const size_t column = panel * k.gemm_nr;
-        multiply_panel(k, product, {segments.data(), segments.size(), begin},
-                       packed + ((n * s.groups + tile.group) * p.panels + panel) * p.panel_size,
-                       column, std::min(k.gemm_nr, s.group_out() - column), {!first});
+    for (size_t panel = 0; panel < p.panels.count; ++panel) {
+        multiply_panel(
+            k, product, {segments.data(), segments.size(), begin},
+            packed + ((n * s.groups + tile.group) * p.panels.count + panel) * p.panel_size,
+            p.panels[panel], {!first});
     }
 }
 
@@ -120,10 +123,10 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
 void pack_pixels(const KernelTable& k, const Plan& p, const float* dy, size_t n, size_t group,
                  size_t panel, float* packed) {
     const Conv2dShape& s = p.shape;
-    const size_t column = panel * k.gemm_nr;
-    pack_panel(k, p.pixels, std::min(k.gemm_nr, s.group_out() - column),
-               dy + s.output_pixel(n, 0, 0) + group * s.group_out() + column, s.out_channels,
-               packed);
+    const Range columns = p.panels[panel];
+    pack_panel(k, p.pixels, columns.size(),
+               dy + s.output_pixel(n, 0, 0) + group * s.group_out() + columns.begin, s.out_channels,
+               packed, p.panels.width);
 }
 
 // A block of images at a time, whose dy every task reads.
@@ -134,9 +137,9 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
     float* frames = scratch(Slot::kFrames, in_place ? 0 : p.images * p.frame_size);
-    float* packed = scratch(Slot::kPackedB, p.images * s.groups * p.panels * p.panel_size);
+    float* packed = scratch(Slot::kPackedB, p.images * s.groups * p.panels.size(p.pixels));
     const Slices blocks(Slot::kColumns, static_cast<size_t>(threads),
-                        kBlockPixels * padded(k.gemm_mr));
+                        kBlockPixels * padded(kBlockRows));
 
     // More tasks than threads, to balance them, but few: each passes over all of dy.
     const size_t tiles = s.groups * p.runs * p.tiles;
@@ -144,16 +147,18 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     for (size_t first = 0; first < s.batch; first += p.images) {
         const size_t images = std::min(p.images, s.batch - first);
         const size_t frame_tasks = in_place ? 0 : images;
-        parallel_tasks(threads, frame_tasks + images * s.groups * p.panels, [&](size_t t, size_t) {
-            if (t < frame_tasks) {
-                copy_frame_rows(k, p.frame, x + (first + t) * p.image_size, 0, p.frame.rows,
-                                frames + t * p.frame_size);
-                return;
-            }
-            const size_t i = t - frame_tasks;  // image, group, panel
-            pack_pixels(k, p, dy, first + i / (p.panels * s.groups), i / p.panels % s.groups,
-                        i % p.panels, packed + i * p.panel_size);
-        });
+        parallel_tasks(threads, frame_tasks + images * s.groups * p.panels.count,
+                       [&](size_t t, size_t) {
+                           if (t < frame_tasks) {
+                               copy_frame_rows(k, p.frame, x + (first + t) * p.image_size, 0,
+                                               p.frame.rows, frames + t * p.frame_size);
+                               return;
+                           }
+                           const size_t i = t - frame_tasks;  // image, group, panel
+                           pack_pixels(k, p, dy, first + i / (p.panels.count * s.groups),
+                                       i / p.panels.count % s.groups, i % p.panels.count,
+                                       packed + i * p.panel_size);
+                       });
         const float* source = in_place ? x + first * p.image_size : frames;
         parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
             const Range own = part(tiles, tasks, t);
@@ -180,11 +185,12 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     const bool in_place = p.frame.is_image();
     const size_t parts = std::min(kMostParts, s.batch), tiles = s.groups * p.runs * p.tiles;
     const size_t frame_size = in_place ? 0 : padded(p.frame_size);
-    const size_t packed_size = padded(s.groups * p.panels * p.panel_size);
+    const size_t packed_size = padded(s.groups * p.panels.size(p.pixels));
     const Slices sums(Slot::kPackedB, parts, s.weight_size());
     const Slices memory(Slot::kFrames, static_cast<size_t>(threads),
-                        frame_size + packed_size + kBlockPixels * padded(k.gemm_mr));
-    const size_t bias_size = s.groups * p.panels * k.gemm_nr;
+                        frame_size + packed_size + kBlockPixels * padded(kBlockRows));
+    const size_t width = p.panels.width, group_bias = p.panels.count * width;
+    const size_t bias_size = s.groups * group_bias;
     double* bias_sums = scratch_doubles(Slot::kPartialSums, parts * bias_size);
     std::fill_n(bias_sums, parts * bias_size, 0.0);
     parallel_tasks(threads, parts, [&](size_t task, size_t thread) {
@@ -195,13 +201,13 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
         for (size_t n = images.begin; n < images.end; ++n) {
             const float* image = x + n * p.image_size;
             if (!in_place) copy_frame_rows(k, p.frame, image, 0, p.frame.rows, frame);
-            for (size_t i = 0; i < s.groups * p.panels; ++i) {
+            for (size_t i = 0; i < s.groups * p.panels.count; ++i) {
                 float* panel = packed + i * p.panel_size;
-                pack_pixels(k, p, dy, n, i / p.panels, i % p.panels, panel);
+                pack_pixels(k, p, dy, n, i / p.panels.count, i % p.panels.count, panel);
                 double panel_sums[kWidestPanel];
-                k.sum_rows(p.pixels, k.gemm_nr, panel, k.gemm_nr, panel_sums);
-                double* bias = bias_sums + task * bias_size + i * k.gemm_nr;
-                for (size_t j = 0; j < k.gemm_nr; ++j) bias[j] += panel_sums[j];
+                k.sum_rows(p.pixels, width, panel, width, panel_sums);
+                double* bias = bias_sums + task * bias_size + i * width;
+                for (size_t j = 0; j < width; ++j) bias[j] += panel_sums[j];
             }
             // A share of the next image's dy for each tile.
             const float* next = n + 1 < images.end ? dy + s.output_pixel(n + 1, 0, 0) : nullptr;
@@ -226,7 +232,7 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
         const size_t group = o / s.group_out();
         double sum = 0.0;
         for (size_t i = 0; i < parts; ++i) {
-            sum += bias_sums[i * bias_size + group * p.panels * k.gemm_nr + o % s.group_out()];
+            sum += bias_sums[i * bias_size + group * group_bias + o % s.group_out()];
         }
         dbias[o] = static_cast<float>(sum);
     }

@@ -65,19 +65,19 @@ float* pack_groups(const KernelTable& k, const Conv2dShape& s, const float* weig
     const size_t window = s.window();
     const size_t depth = transposed ? s.group_out() : window;
     const size_t columns = transposed ? window : s.group_out();
-    const size_t panels = panel_count(k, columns);
-    float* packed = scratch(Slot::kPackedB, s.groups * packed_size(k, depth, columns));
-    parallel_for(s.groups * panels, 1, [&](size_t begin, size_t end) {
+    const Panels panels(k, columns);
+    float* packed = scratch(Slot::kPackedB, s.groups * panels.size(depth));
+    parallel_for(s.groups * panels.count, 1, [&](size_t begin, size_t end) {
         for (size_t i = begin; i < end; ++i) {
-            const size_t group = i / panels, first = i % panels * k.gemm_nr;
-            const size_t n = std::min(k.gemm_nr, columns - first);
-            const float* b = weight + group * s.group_out();
-            float* panel = packed + i * k.gemm_nr * depth;
+            const Range own = panels[i % panels.count];
+            const float* b = weight + i / panels.count * s.group_out();
+            float* panel = packed + i * panels.width * depth;
             if (transposed) {
-                pack_panel_transposed(k, depth, n, b + first * s.out_channels, s.out_channels,
-                                      panel);
+                pack_panel_transposed(depth, own.size(), b + own.begin * s.out_channels,
+                                      s.out_channels, panel, panels.width);
             } else {
-                pack_panel(k, depth, n, b + first, s.out_channels, panel);
+                pack_panel(k, depth, own.size(), b + own.begin, s.out_channels, panel,
+                           panels.width);
             }
         }
     });
@@ -86,15 +86,16 @@ float* pack_groups(const KernelTable& k, const Conv2dShape& s, const float* weig
 
 // C = A · B for all panels and blocks.
 void multiply(const KernelTable& k, const Product& product, const DepthBlocks& depth,
-              size_t total_depth, const float* packed, size_t columns, const float* bias,
+              size_t total_depth, const float* packed, const Panels& panels, const float* bias,
               bool relu) {
-    for (size_t first = 0; first < columns; first += k.gemm_nr) {
-        const size_t n = std::min(k.gemm_nr, columns - first);
+    for (size_t p = 0; p < panels.count; ++p) {
+        const Range columns = panels[p];
         for (const DepthBlocks::Block& block : depth.blocks()) {
             const bool last = &block == &depth.blocks().back();
-            const GemmEpilogue epilogue{block.begin > 0, last && bias ? bias + first : nullptr,
-                                        last && relu};
-            multiply_panel(k, product, block, packed + first * total_depth, first, n, epilogue);
+            const GemmEpilogue epilogue{
+                block.begin > 0, last && bias ? bias + columns.begin : nullptr, last && relu};
+            multiply_panel(k, product, block, packed + columns.begin * total_depth, columns,
+                           epilogue);
         }
     }
 }
@@ -109,15 +110,16 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const float* packed = pack_groups(k, s, weight, false);
     const Slices columns(Slot::kColumns, static_cast<size_t>(threads), z.columns);
     const DepthBlocks depth({{0, z.window}});
+    const Panels panels(k, s.group_out());
     parallel_tasks(threads, s.batch * s.groups, [&](size_t task, size_t thread) {
         const size_t n = task / s.groups, group = task % s.groups;
         float* own = columns[thread];
         make_columns(k, s, x, n, group, own);
         const size_t first = group * s.group_out();
-        const Product product{z.pixels,      own, z.window, 1, y + s.output_pixel(n, 0, 0) + first,
-                              s.out_channels};
-        multiply(k, product, depth, z.window,
-                 packed + group * packed_size(k, z.window, s.group_out()), s.group_out(),
+        const Product product{
+            z.pixels,      own, z.window, 1, panels.width, y + s.output_pixel(n, 0, 0) + first,
+            s.out_channels};
+        multiply(k, product, depth, z.window, packed + group * panels.size(z.window), panels,
                  bias ? bias + first : nullptr, relu);
     });
 }
@@ -129,20 +131,19 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const float* packed = pack_groups(k, s, weight, true);
     const Slices columns(Slot::kColumns, static_cast<size_t>(threads), z.columns);
     const DepthBlocks depth({{0, s.group_out()}});
+    const Panels panels(k, z.window);
     parallel_tasks(threads, s.batch, [&](size_t n, size_t thread) {
         float* own = columns[thread];
         float* image = dx + s.input_pixel(n, 0, 0);
         std::fill_n(image, s.in_height * s.in_width * s.in_channels, 0.0f);
         for (size_t group = 0; group < s.groups; ++group) {
-            const Product product{z.pixels,
-                                  dy + s.output_pixel(n, 0, 0) + group * s.group_out(),
-                                  s.out_channels,
-                                  1,
-                                  own,
-                                  z.window};
-            multiply(k, product, depth, s.group_out(),
-                     packed + group * packed_size(k, s.group_out(), z.window), z.window, nullptr,
-                     false);
+            const Product product{
+                z.pixels,       dy + s.output_pixel(n, 0, 0) + group * s.group_out(),
+                s.out_channels, 1,
+                panels.width,   own,
+                z.window};
+            multiply(k, product, depth, s.group_out(), packed + group * panels.size(s.group_out()),
+                     panels, nullptr, false);
             for_each_tap(s, n, [&](size_t column, size_t pixel, bool inside) {
                 if (!inside) return;
                 float* target = dx + pixel + group * s.group_in();
@@ -157,24 +158,23 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const Sizes z(s);
     const int threads = num_threads();
     float* columns = scratch(Slot::kColumns, z.columns);
-    const size_t panels = panel_count(k, s.group_out());
-    float* packed = scratch(Slot::kPackedB, packed_size(k, z.pixels, s.group_out()));
+    const Panels panels(k, s.group_out());
+    float* packed = scratch(Slot::kPackedB, panels.size(z.pixels));
     const DepthBlocks depth({{0, z.pixels}}, z.window);
     for (size_t n = 0; n < s.batch; ++n) {
         for (size_t group = 0; group < s.groups; ++group) {
             make_columns(k, s, x, n, group, columns);
             const float* dy_group = dy + s.output_pixel(n, 0, 0) + group * s.group_out();
-            parallel_tasks(threads, panels, [&](size_t p, size_t) {
-                const size_t first = p * k.gemm_nr;
-                const size_t count = std::min(k.gemm_nr, s.group_out() - first);
-                float* panel = packed + first * z.pixels;
-                pack_panel(k, z.pixels, count, dy_group + first, s.out_channels, panel);
-                const Product product{
-                    z.window,      columns, 1, z.window, dweight + group * s.group_out(),
-                    s.out_channels};
+            parallel_tasks(threads, panels.count, [&](size_t p, size_t) {
+                const Range own = panels[p];
+                float* panel = packed + own.begin * z.pixels;
+                pack_panel(k, z.pixels, own.size(), dy_group + own.begin, s.out_channels, panel,
+                           panels.width);
+                const Product product{z.window,      columns,      1,
+                                      z.window,      panels.width, dweight + group * s.group_out(),
+                                      s.out_channels};
                 for (const DepthBlocks::Block& block : depth.blocks()) {
-                    multiply_panel(k, product, block, panel, first, count,
-                                   {n > 0 || block.begin > 0});
+                    multiply_panel(k, product, block, panel, own, {n > 0 || block.begin > 0});
                 }
             });
         }

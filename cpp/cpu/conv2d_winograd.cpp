@@ -27,7 +27,7 @@
 namespace alexnet::cpu::winograd {
 namespace {
 
-constexpr size_t kTilesATask = 18;         // enough for one pass over the weights, and still in L2
+constexpr size_t kTilesATask = 18;         // at least: enough for one pass over the weights
 constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
 
 // A matrix for each frequency: floats from row to row, and from matrix to matrix.
@@ -42,22 +42,20 @@ Spectra spectra_size(size_t rows, size_t channels) {
 // A convolution and its transforms, for the tiles and channels that the caller names.
 class Layer {
   public:
-    Layer(const KernelTable& k, const Conv2dShape& s)
-        : k_(k), s_(s), p_(s), panels_(panel_count(k, s.group_out())) {}
+    // With `least_panels` of output channels, where there are as many vectors.
+    Layer(const KernelTable& k, const Conv2dShape& s, size_t least_panels)
+        : k_(k), s_(s), p_(s), panels_(k, s.group_out(), least_panels) {}
 
     const Problem& problem() const { return p_; }
-    size_t panels() const { return panels_; }
-    // Output channels of some panels.
-    Range columns(Range panels) const {
-        return {panels.begin * k_.gemm_nr, std::min(panels.end * k_.gemm_nr, s_.group_out())};
-    }
+    const Panels& panels() const { return panels_; }
 
     // Spectra of some channels of the weights, in packed panels: [frequency][panel][channel][nr].
     // What other threads read goes past the caches: lines that another core has are slow to write.
     void transform_weights(Weights weights, size_t group, Range channels, Range panels,
                            float* memory, float* spectra, size_t panel_size, size_t frequency_size,
                            bool past) const {
-        const Range outputs = columns(panels);
+        const size_t width = panels_.width;
+        const Range outputs{panels_[panels.begin].begin, panels_[panels.end - 1].end};
         Transform transform = weight_transform(k_, p_.tiling);
         transform.past = past;
         for (size_t channel = channels.begin; channel < channels.end; ++channel) {
@@ -70,14 +68,13 @@ class Layer {
             weights.places(channel, in);
             float* out[kPlaces];
             for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
-                out[f] = spectra + f * frequency_size + (channel - channels.begin) * k_.gemm_nr;
+                out[f] = spectra + f * frequency_size + (channel - channels.begin) * width;
             }
             for (size_t panel = 0; panel < panels.size(); ++panel) {
-                for (size_t j = 0; j < k_.gemm_nr; j += k_.lanes) {
-                    // Columns beyond the last are transformed too, from no lanes at all: zeros.
-                    const size_t column = std::min(panel * k_.gemm_nr + j, outputs.size());
-                    const size_t n = std::min(k_.lanes, outputs.size() - column);
-                    transform(in, column, n, out, panel * panel_size + j, k_.lanes);
+                const size_t columns = std::min(width, outputs.size() - panel * width);
+                for (size_t j = 0; j < columns; j += k_.lanes) {
+                    transform(in, panel * width + j, std::min(k_.lanes, columns - j), out,
+                              panel * panel_size + j, k_.lanes);
                 }
             }
         }
@@ -108,18 +105,20 @@ class Layer {
     // Products of some rows of tiles with one panel of the weights at frequency f, over the `depth`
     // channels that `in` and `panel` begin with; `resume` goes on with the sums of those before.
     void multiply(size_t f, Range rows, const DepthBlocks& depth, const float* in, Spectra in_size,
-                  const float* panel, size_t columns, bool resume, float* out,
+                  const float* panel, size_t ahead, Range columns, bool resume, float* out,
                   Spectra out_size) const {
         const Product product{p_.tiling.tiles_with(f, rows),
                               in + f * in_size.frequency,
                               in_size.row,
                               1,
+                              panels_.width,
                               out + f * out_size.frequency,
-                              out_size.row};
+                              out_size.row,
+                              ahead};
         for (const DepthBlocks::Block& block : depth.blocks()) {
             GemmEpilogue epilogue{block.begin > 0};
             epilogue.resume = resume;
-            multiply_panel(k_, product, block, panel, 0, columns, epilogue);
+            multiply_panel(k_, product, block, panel, columns, epilogue);
         }
     }
 
@@ -151,15 +150,21 @@ class Layer {
     const KernelTable& k_;
     const Conv2dShape& s_;
     const Problem p_;
-    size_t panels_;
+    Panels panels_;
 };
 
 // --- many images: the spectra of all weights first, then tasks own rows of tiles ----------------
 
-// Tasks of about kTilesATask tiles, as many for each thread: their spectra are read again from L2,
-// the weights' from L3.
-size_t tasks_for(size_t rows, const Problem& p, size_t threads) {
-    const size_t rows_a_task = ceil_div(kTilesATask, p.tiling.horizontal.tiles);
+// Tasks of some tiles, as many for each thread. The spectra of the weights come from L3 once for
+// each task, those of its tiles are written and read again: with half as many of these, both are
+// the same. What is much larger than L2, however, does not stay near.
+size_t tasks_for(const Conv2dShape& s, const Problem& p, size_t threads) {
+    const size_t rows = s.batch * p.tiling.vertical.tiles;
+    const size_t weights = p.tiling.frequencies() * p.group_in * s.group_out();
+    const size_t tile = p.tiling.products() * (p.group_in + s.group_out()) / p.tiling.tiles();
+    const size_t spectra = std::min(weights / 2, 3 * l2_cache_bytes() / sizeof(float));
+    const size_t rows_a_task =
+        ceil_div(std::max(kTilesATask, spectra / tile), p.tiling.horizontal.tiles);
     return std::min(rows, threads * ceil_div(ceil_div(rows, threads), rows_a_task));
 }
 
@@ -171,8 +176,9 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const size_t team = static_cast<size_t>(threads);
     const Problem& p = layer.problem();
     const size_t frequencies = p.tiling.frequencies();
-    const size_t panel_size = p.group_in * k.gemm_nr;
-    const size_t weight_size = layer.panels() * panel_size + kSpectrumGap;  // of a frequency
+    const Panels& panels = layer.panels();
+    const size_t panel_size = p.group_in * panels.width;
+    const size_t weight_size = panels.size(p.group_in) + kSpectrumGap;  // of a frequency
     const size_t group_size = padded(frequencies * weight_size);
     const Slices own_memory(Slot::kColumns, team, weights.memory_size(s.group_out()));
     const size_t blocks = ceil_div(p.group_in, Weights::kChannels);  // of channels
@@ -180,15 +186,15 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     parallel_tasks(threads, s.groups * blocks, [&](size_t block, size_t thread) {
         const size_t group = block / blocks;
         const size_t first = block % blocks * Weights::kChannels;
-        float* spectra = weight_spectra + group * group_size + first * k.gemm_nr;
+        float* spectra = weight_spectra + group * group_size + first * panels.width;
         layer.transform_weights(
             weights, group, {first, std::min(first + Weights::kChannels, p.group_in)},
-            {0, layer.panels()}, own_memory[thread], spectra, panel_size, weight_size, true);
+            {0, panels.count}, own_memory[thread], spectra, panel_size, weight_size, true);
         k.stream_fence();
     });
 
     const size_t total = s.batch * p.tiling.vertical.tiles;
-    const size_t tasks = tasks_for(total, p, team);
+    const size_t tasks = tasks_for(s, p, team);
     const size_t most_tiles = ceil_div(total, tasks) * p.tiling.horizontal.tiles;
     const Spectra in_size = spectra_size(most_tiles, p.group_in);
     const Spectra out_size = spectra_size(most_tiles, s.group_out());
@@ -210,11 +216,9 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
             for (size_t f = 0; f < frequencies; ++f) {
                 const float* panel = weight_spectra + group * group_size + f * weight_size;
                 fetching.next_share();
-                for (size_t first = 0; first < s.group_out(); first += k.gemm_nr) {
-                    layer.multiply(f, range, depth, in, in_size, panel,
-                                   std::min(k.gemm_nr, s.group_out() - first), false, out + first,
-                                   out_size);
-                    panel += panel_size;
+                for (size_t i = 0; i < panels.count; ++i) {
+                    layer.multiply(f, range, depth, in, in_size, panel + i * panel_size, panel_size,
+                                   panels[i], false, out, out_size);
                 }
             }
             const size_t channel = group * s.group_out();
@@ -240,25 +244,27 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
     const size_t rows = s.batch * p.tiling.vertical.tiles;
     const size_t tiles = s.batch * p.tiling.tiles();
     const Spectra in_size = spectra_size(tiles, p.group_in);
-    const Spectra out_size{k.gemm_nr, tiles * k.gemm_nr + kSpectrumGap};
+    const Panels& all_panels = layer.panels();
+    const size_t width = all_panels.width;
+    const Spectra out_size{width, tiles * width + kSpectrumGap};
 
     // The weights' spectra of a panel are used at once, some input channels at a time.
-    const size_t chunks = ceil_div(frequencies * p.group_in * k.gemm_nr, kPanelFloats);
+    const size_t chunks = ceil_div(frequencies * p.group_in * width, kPanelFloats);
     const size_t weight_size =  // of a frequency
-        ceil_div(p.group_in, chunks) * k.gemm_nr + kSpectrumGap;
+        ceil_div(p.group_in, chunks) * width + kSpectrumGap;
     const size_t in_floats = padded(frequencies * in_size.frequency);
     const size_t weight_floats = padded(frequencies * weight_size);
     const size_t out_floats = padded(frequencies * out_size.frequency);
     // A task owns neighbouring panels: what it reads of the weights are runs of some lines.
-    const size_t splits = std::min(layer.panels(), team);
+    const size_t splits = std::min(all_panels.count, team);
     const size_t other_floats = std::max(weight_floats + out_floats, Source::frame_size(s, p));
     const Slices memory(Slot::kFrames, team, in_floats + other_floats);
-    const Slices own_memory(Slot::kColumns, team, weights.memory_size(k.gemm_nr));
+    const Slices own_memory(Slot::kColumns, team, weights.memory_size(width));
     std::vector<size_t> ready_group(team, s.groups);  // whose inputs a thread has
 
     parallel_tasks(threads, s.groups * splits, [&](size_t task, size_t thread) {
         const size_t group = task / splits;
-        const Range panels = part(layer.panels(), splits, task % splits);
+        const Range panels = part(all_panels.count, splits, task % splits);
         float* in = memory[thread];
         float* weight_spectra = in + in_floats;
         float* out = weight_spectra + weight_floats;
@@ -271,7 +277,7 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
         }
         const size_t channel = group * s.group_out();
         for (size_t panel = panels.begin; panel < panels.end; ++panel) {
-            const Range columns = layer.columns({panel, panel + 1});
+            const Range columns = all_panels[panel];
             for (size_t chunk = 0; chunk < chunks; ++chunk) {
                 const Range channels = part(p.group_in, chunks, chunk);
                 layer.transform_weights(weights, group, channels, {panel, panel + 1},
@@ -282,11 +288,10 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
                 const DepthBlocks depth({{0, channels.size()}});
                 for (size_t f = 0; f < frequencies; ++f) {
                     // The products wait for no memory: what is transformed next comes meanwhile.
-                    weights.fetch(group, next_channels, layer.columns({next_panel, next_panel + 1}),
-                                  frequencies, f);
+                    weights.fetch(group, next_channels, all_panels[next_panel], frequencies, f);
                     layer.multiply(f, {0, rows}, depth, in + channels.begin, in_size,
-                                   weight_spectra + f * weight_size, columns.size(), chunk > 0, out,
-                                   out_size);
+                                   weight_spectra + f * weight_size, 0, {0, columns.size()},
+                                   chunk > 0, out, out_size);
                 }
             }
             for (size_t row = 0; row < rows; ++row) {
@@ -301,13 +306,13 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
 // The convolution of a shape, with its weights as they are or turned.
 void convolve(const Conv2dShape& s, const float* x, const float* weight, bool turned,
               const float* bias, bool relu, float* y) {
-    const Layer layer(kernels(), s);
-    const Problem& p = layer.problem();
+    const Problem p(s);
+    const bool few = few_images(s.batch, p.tiling, p.group_in, s.group_out());
+    const Layer layer(kernels(), s, few ? static_cast<size_t>(num_threads()) : 1);
     const size_t zeros_size = std::max(p.group_in, s.out_channels);
     float* zeros = scratch(Slot::kPartialSums, zeros_size);
     std::fill_n(zeros, zeros_size, 0.0f);
     const Weights weights(kernels(), s, p, weight, turned, zeros);
-    const bool few = few_images(s.batch, p.tiling, p.group_in, s.group_out());
     (few ? forward_by_panels : forward_by_rows)(layer, s, x, weights, bias, relu, zeros, y);
 }
 

@@ -51,20 +51,21 @@ struct Plan {
                                         ceil_div(total, parts));
 
         in = {p.group_in, k.lanes, kInPanel * k.lanes};
-        out = {s.group_out(), k.lanes, k.gemm_nr};
+        out = {s.group_out(), k.lanes, 0};
         const size_t wanted = ceil_div(threads, parts * s.groups);
         size_t least = SIZE_MAX;
         for (size_t in_splits = 1; in_splits <= std::min(wanted, in.vectors()); ++in_splits) {
             const size_t out_splits = std::min(ceil_div(wanted, in_splits), out.vectors());
             const size_t columns = ceil_div(out.vectors(), out_splits);
             // Panels count as well: one of a single vector is slower than half of a whole one.
-            const size_t work = ceil_div(in.vectors(), in_splits) *
-                                (columns + ceil_div(columns * k.lanes, k.gemm_nr));
+            const size_t work =
+                ceil_div(in.vectors(), in_splits) * (columns + ceil_div(columns, k.gemm->vectors));
             if (work >= least) continue;
             least = work;
             in.splits = in_splits;
             out.splits = out_splits;
         }
+        out.panel = Panels(k, ceil_div(out.vectors(), out.splits) * k.lanes).width;
     }
 
     // Channels in splits of vectors, each of them in panels.
@@ -96,9 +97,10 @@ class WeightGradient {
           p_(p),
           tiles_(plan.block_rows * p.tiling.horizontal.tiles),
           in_panel_(plan.in.panel),
+          out_panel_(plan.out.panel),
           sum_row_(spectrum_row(plan.out.most_panels() * plan.out.panel)),
           in_frequency_(plan.in.most_panels() * tiles_ * in_panel_ + kSpectrumGap),
-          out_frequency_(plan.out.most_panels() * tiles_ * k.gemm_nr + kSpectrumGap),
+          out_frequency_(plan.out.most_panels() * tiles_ * out_panel_ + kSpectrumGap),
           sum_frequency_(plan.in.most_panels() * plan.in.panel * sum_row_ + kSpectrumGap) {}
 
     size_t spectra_size() const {
@@ -146,13 +148,13 @@ class WeightGradient {
                         dy + s_.output_pixel(n, vertical.start(p) + i, horizontal.start(q) + j);
                 }
             }
-            spectrum_places(p_.tiling, first, row, q, out_spectra, k_.gemm_nr, out_frequency_,
+            spectrum_places(p_.tiling, first, row, q, out_spectra, out_panel_, out_frequency_,
                             places);
             const Transform of_dy = output_gradient_transform(k_, p_.tiling, p, q);
             for (size_t o = 0; o < columns.size(); o += k_.lanes) {
-                const size_t panel = o / k_.gemm_nr * tiles_ * k_.gemm_nr;
+                const size_t panel = o / out_panel_ * tiles_ * out_panel_;
                 const size_t lanes = std::min(k_.lanes, columns.size() - o);
-                of_dy(pixels, o, lanes, places, panel + o % k_.gemm_nr, k_.lanes);
+                of_dy(pixels, o, lanes, places, panel + o % out_panel_, k_.lanes);
                 fetching_dy.next_share();
             }
         }
@@ -166,14 +168,18 @@ class WeightGradient {
             const float* in = spectra + f * in_frequency_;
             const float* out =
                 spectra + p_.tiling.frequencies() * in_frequency_ + f * out_frequency_;
-            for (size_t o = 0; o < columns.size(); o += k_.gemm_nr) {
+            for (size_t o = 0; o < columns.size(); o += out_panel_) {
                 for (size_t c = 0; c < channels.size(); c += in_panel_) {
-                    const Product product{
-                        std::min(in_panel_, channels.size() - c), in + c * tiles_, 1, in_panel_,
-                        sums + f * sum_frequency_ + c * sum_row_, sum_row_};
+                    const Product product{std::min(in_panel_, channels.size() - c),
+                                          in + c * tiles_,
+                                          1,
+                                          in_panel_,
+                                          out_panel_,
+                                          sums + f * sum_frequency_ + c * sum_row_,
+                                          sum_row_};
                     for (const DepthBlocks::Block& block : depth.blocks()) {
-                        multiply_panel(k_, product, block, out + o * tiles_, o,
-                                       std::min(k_.gemm_nr, columns.size() - o),
+                        multiply_panel(k_, product, block, out + o * tiles_,
+                                       {o, std::min(o + out_panel_, columns.size())},
                                        {!first || block.begin > 0});
                     }
                 }
@@ -186,10 +192,10 @@ class WeightGradient {
         const size_t f = kPointOne * p_.tiling.horizontal.most_points() + kPointOne;
         const float* out = spectra + p_.tiling.frequencies() * in_frequency_ + f * out_frequency_;
         double block[kWidestPanel];
-        for (size_t o = 0; o < columns.size(); o += k_.gemm_nr) {
-            k_.sum_rows(p_.tiling.tiles_with(f, rows), k_.gemm_nr, out + o * tiles_, k_.gemm_nr,
+        for (size_t o = 0; o < columns.size(); o += out_panel_) {
+            k_.sum_rows(p_.tiling.tiles_with(f, rows), out_panel_, out + o * tiles_, out_panel_,
                         block);
-            const size_t count = std::min(k_.gemm_nr, columns.size() - o);
+            const size_t count = std::min(out_panel_, columns.size() - o);
             for (size_t j = 0; j < count; ++j) sums[columns.begin + o + j] += block[j];
         }
     }
@@ -229,7 +235,7 @@ class WeightGradient {
     const KernelTable& k_;
     const Conv2dShape& s_;
     const Problem& p_;
-    size_t tiles_, in_panel_, sum_row_, in_frequency_, out_frequency_, sum_frequency_;
+    size_t tiles_, in_panel_, out_panel_, sum_row_, in_frequency_, out_frequency_, sum_frequency_;
 };
 
 }  // namespace

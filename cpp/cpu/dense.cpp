@@ -37,10 +37,10 @@ void copy_block(const KernelTable& k, size_t rows, size_t depth, const float* a,
     k.copy_rows(rows, depth, a, a_row, block, depth + kRowGap);
 }
 
-// Width of the column ranges that tasks own: whole panels, enough of them for all threads.
-size_t columns_a_task(const KernelTable& k, size_t columns, size_t threads) {
-    const size_t panels = ceil_div(panel_count(k, columns), threads);
-    return std::min(kColumns, panels * k.gemm_nr);
+// Width of the column ranges that tasks own: whole lines of the cache, a range for each thread.
+size_t columns_a_task(size_t columns, size_t threads) {
+    constexpr size_t kLine = 16;
+    return std::min(kColumns, ceil_div(ceil_div(columns, kLine), threads) * kLine);
 }
 
 // The summation index of a block. While its products are summed, rows of the weights are fetched
@@ -66,7 +66,7 @@ class FetchingBlock {
 void dense_few_rows(const KernelTable& k, const DenseShape& s, const float* x, const float* weight,
                     const float* bias, bool relu, float* y) {
     const int threads = num_threads();
-    const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
+    const size_t width = columns_a_task(s.out_features, static_cast<size_t>(threads));
     const Slices memory(Slot::kFrames, static_cast<size_t>(threads), s.batch * width);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* sums = memory[thread];
@@ -108,8 +108,8 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
     const KernelTable& k = kernels();
     if (s.batch <= kFewRows) return dense_few_rows(k, s, x, weight, bias, relu, y);
     const int threads = num_threads();
-    const size_t width = columns_a_task(k, s.out_features, static_cast<size_t>(threads));
-    const size_t packed_size = padded(width * kDepth);
+    const size_t width = columns_a_task(s.out_features, static_cast<size_t>(threads));
+    const size_t packed_size = padded(Panels(k, width).size(kDepth));
     const size_t block_size = s.batch * (kDepth + kRowGap);
     const Slices memory(Slot::kFrames, static_cast<size_t>(threads), packed_size + block_size);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
@@ -117,32 +117,33 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
         float* block = packed + packed_size;
         const size_t first = task * width;
         const size_t last = std::min(first + width, s.out_features);
+        const Panels panels(k, last - first);
+        const size_t whole = (last - first) / panels.width, rest = (last - first) % panels.width;
         for (size_t begin = 0; begin < s.in_features; begin += kDepth) {
             const size_t depth = std::min(kDepth, s.in_features - begin);
             const bool final_block = begin + depth == s.in_features;
             copy_block(k, s.batch, depth, x + begin, s.in_features, block);
-            const Product product{s.batch, block, depth + kRowGap, 1, y, s.out_features};
-            const size_t whole = (last - first) / k.gemm_nr, rest = (last - first) % k.gemm_nr;
+            const Product product{s.batch,      block,     depth + kRowGap, 1,
+                                  panels.width, y + first, s.out_features};
             for (size_t i = 0; i < depth; ++i) {
                 const float* row = weight + (begin + i) * s.out_features + first;
-                float* target = packed + i * k.gemm_nr;
-                k.copy_rows(whole, k.gemm_nr, row, k.gemm_nr, target, depth * k.gemm_nr);
+                float* target = packed + i * panels.width;
+                k.copy_rows(whole, panels.width, row, panels.width, target, depth * panels.width);
                 if (rest > 0) {
-                    pack_panel(k, 1, rest, row + whole * k.gemm_nr, 0,
-                               target + whole * depth * k.gemm_nr);
+                    pack_panel(k, 1, rest, row + whole * panels.width, 0,
+                               target + whole * depth * panels.width, panels.width);
                 }
             }
-            const size_t panels = ceil_div(last - first, k.gemm_nr);
             const size_t next_depth = std::min(kDepth, s.in_features - begin - depth);
-            for (size_t column = first; column < last; column += k.gemm_nr) {
-                const Range next = part(next_depth, panels, (column - first) / k.gemm_nr);
+            for (size_t p = 0; p < panels.count; ++p) {
+                const Range next = part(next_depth, panels.count, p), columns = panels[p];
                 const FetchingBlock fetching(
                     depth, weight + (begin + depth + next.begin) * s.out_features + first,
                     next.size(), s.out_features);
-                multiply_panel(k, product, fetching.block(), packed + (column - first) * depth,
-                               column, std::min(k.gemm_nr, last - column),
-                               {begin > 0, final_block && bias ? bias + column : nullptr,
-                                final_block && relu, false});
+                multiply_panel(
+                    k, product, fetching.block(), packed + columns.begin * depth, columns,
+                    {begin > 0, final_block && bias ? bias + first + columns.begin : nullptr,
+                     final_block && relu, false});
             }
         }
     });
@@ -174,18 +175,19 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
         std::fill(dweight, dweight + s.in_features * s.out_features, 0.0f);
         return;
     }
-    const size_t nr = k.gemm_nr, panels = panel_count(k, s.out_features);
-    float* packed = scratch(Slot::kPackedB, cpu::packed_size(k, s.batch, s.out_features));
-    parallel_tasks(threads, panels, [&](size_t p, size_t) {
-        pack_panel(k, s.batch, std::min(nr, s.out_features - p * nr), dy + p * nr, s.out_features,
-                   packed + p * nr * s.batch);
+    const Panels panels(k, s.out_features);
+    float* packed = scratch(Slot::kPackedB, panels.size(s.batch));
+    parallel_tasks(threads, panels.count, [&](size_t p, size_t) {
+        const Range columns = panels[p];
+        pack_panel(k, s.batch, columns.size(), dy + columns.begin, s.out_features,
+                   packed + columns.begin * s.batch, panels.width);
     });
 
-    const size_t block_row = padded(k.gemm_mr);
+    const size_t block_row = padded(kBlockRows);
     const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), kDepth * block_row);
     const bool stream = s.batch <= kDepth && fills_lines(dweight, s.out_features, s.out_features);
-    const size_t tiles = ceil_div(s.in_features, k.gemm_mr);
-    const size_t tile_work = k.gemm_mr * s.out_features * s.batch;
+    const size_t tiles = ceil_div(s.in_features, kBlockRows);
+    const size_t tile_work = kBlockRows * s.out_features * s.batch;
     const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         float* block = blocks[thread];
@@ -198,12 +200,13 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
                 k.copy_rows(depth, rows.size(), x + begin * s.in_features + rows.begin,
                             s.in_features, block, block_row);
                 const Product product{
-                    rows.size(),   block, 1, block_row, dweight + rows.begin * s.out_features,
+                    rows.size(),   block,        1,
+                    block_row,     panels.width, dweight + rows.begin * s.out_features,
                     s.out_features};
-                for (size_t p = 0; p < panels; ++p) {
-                    const size_t columns = std::min(nr, s.out_features - p * nr);
-                    multiply_panel(k, product, {&segment, 1, begin}, packed + p * nr * s.batch,
-                                   p * nr, columns, {begin > 0, nullptr, false, stream});
+                for (size_t p = 0; p < panels.count; ++p) {
+                    multiply_panel(k, product, {&segment, 1, begin},
+                                   packed + panels[p].begin * s.batch, panels[p],
+                                   {begin > 0, nullptr, false, stream});
                 }
             }
         }

@@ -1,5 +1,7 @@
 #include "dispatch.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
@@ -99,5 +101,16 @@ std::vector<std::string> available_isas() {
 }
 
 void set_isa(const std::string& name) { active.store(find_table(name), std::memory_order_release); }
+
+size_t l2_cache_bytes() {
+    static const size_t bytes = [] {
+        long found = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+        found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+        return found > 0 ? static_cast<size_t>(found) : size_t{1} << 20;
+    }();
+    return bytes;
+}
 
 }  // namespace alexnet::cpu

@@ -1,5 +1,5 @@
-// Which instruction set runs: chosen once, from what the processor and the operating system
-// support, from ALEXNET_ISA, or by set_isa.
+// What the machine is: its instruction sets, and its caches. Which instruction set runs is chosen
+// once, from what the processor and the operating system support, from ALEXNET_ISA, or by set_isa.
 
 #ifndef ALEXNET_CPU_DISPATCH_H_
 #define ALEXNET_CPU_DISPATCH_H_
@@ -20,6 +20,10 @@ std::vector<std::string> available_isas();
 
 // Throws std::invalid_argument for a name that is unknown, not built in, or not supported here.
 void set_isa(const std::string& name);
+
+// Of a core's level-2 cache; 1 MiB where the system does not say. Decides how work is cut only
+// where that does not show in the results.
+size_t l2_cache_bytes();
 
 }  // namespace alexnet::cpu
 

@@ -5,28 +5,26 @@
 namespace alexnet::cpu {
 
 void pack_panel(const KernelTable& k, size_t depth, size_t columns, const float* b, size_t b_row,
-                float* panel) {
-    const size_t nr = k.gemm_nr;
-    k.copy_rows(depth, columns, b, b_row, panel, nr);
-    for (size_t i = 0; columns < nr && i < depth; ++i) {
-        std::memset(panel + i * nr + columns, 0, (nr - columns) * sizeof(float));
+                float* panel, size_t width) {
+    k.copy_rows(depth, columns, b, b_row, panel, width);
+    for (size_t i = 0; columns < width && i < depth; ++i) {
+        std::memset(panel + i * width + columns, 0, (width - columns) * sizeof(float));
     }
 }
 
-void pack_panel_transposed(const KernelTable& k, size_t depth, size_t columns, const float* b,
-                           size_t b_row, float* panel) {
-    const size_t nr = k.gemm_nr;
+void pack_panel_transposed(size_t depth, size_t columns, const float* b, size_t b_row, float* panel,
+                           size_t width) {
     // A few rows of the panel at a time: they stay in L1 while each source row adds its column.
     constexpr size_t kRowsAtOnce = 64;
     for (size_t first = 0; first < depth; first += kRowsAtOnce) {
         const size_t rows = std::min(kRowsAtOnce, depth - first);
-        float* target = panel + first * nr;
+        float* target = panel + first * width;
         for (size_t j = 0; j < columns; ++j) {
             const float* source = b + j * b_row + first;
-            for (size_t i = 0; i < rows; ++i) target[i * nr + j] = source[i];
+            for (size_t i = 0; i < rows; ++i) target[i * width + j] = source[i];
         }
-        for (size_t i = 0; columns < nr && i < rows; ++i) {
-            std::memset(target + i * nr + columns, 0, (nr - columns) * sizeof(float));
+        for (size_t i = 0; columns < width && i < rows; ++i) {
+            std::memset(target + i * width + columns, 0, (width - columns) * sizeof(float));
         }
     }
 }
@@ -53,17 +51,22 @@ DepthBlocks::DepthBlocks(const std::vector<GemmSegment>& segments, size_t depth_
 }
 
 void multiply_panel(const KernelTable& k, const Product& product, const DepthBlocks::Block& block,
-                    const float* panel, size_t first, size_t columns,
-                    const GemmEpilogue& epilogue) {
-    const GemmRows rows{product.row_stride, product.depth_stride, block.segments,
-                        block.segment_count};
-    const float* b = panel + block.begin * k.gemm_nr;
-    const size_t tiles = ceil_div(product.rows, k.gemm_mr);
+                    const float* panel, Range columns, const GemmEpilogue& epilogue) {
+    if (product.rows == 0) return;
+    const float* b = panel + block.begin * product.width;
+    const size_t vectors = ceil_div(columns.size(), k.lanes);
+    const size_t tiles = ceil_div(product.rows, k.gemm->rows[vectors - 1]);
+    const bool fetch = product.ahead > 0 || block.segments[0].meanwhile;
+    const size_t lines = fetch ? ceil_div(kFetchSteps * product.width, 16 * tiles) : 0;
+    GemmRows rows{product.row_stride,  product.depth_stride, product.width, block.segments,
+                  block.segment_count, product.ahead,        lines,         0};
     for (size_t t = 0; t < tiles; ++t) {
         const Range tile = part(product.rows, tiles, t);
-        k.gemm[tile.size() - 1](product.a + tile.begin * product.row_stride, rows, b,
-                                product.c + tile.begin * product.c_row + first, product.c_row,
-                                columns, epilogue);
+        k.gemm->kernels[vectors - 1][tile.size() - 1](
+            product.a + tile.begin * product.row_stride, rows, b,
+            product.c + tile.begin * product.c_row + columns.begin, product.c_row, columns.size(),
+            epilogue);
+        ++rows.tile;
     }
 }
 

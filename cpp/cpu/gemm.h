@@ -1,8 +1,8 @@
 // What the drivers of matrix products share: packing of the B operand, and cutting into tiles.
 //
-// B (depth × columns) is packed into panels of gemm_nr columns: panel p holds, for each k in turn,
-// columns p·nr .. p·nr + nr of row k, zeros beyond the last column. A tile reads its panel from
-// front to back.
+// B (depth × columns) is packed into panels of a few vectors of columns: panel p holds, for each k
+// in turn, columns p·width .. (p + 1)·width of row k, zeros beyond the last column. A tile reads
+// its panel from front to back.
 
 #ifndef ALEXNET_CPU_GEMM_H_
 #define ALEXNET_CPU_GEMM_H_
@@ -17,7 +17,8 @@ namespace alexnet::cpu {
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
-constexpr size_t kWidestPanel = 32;  // gemm_nr of any instruction set
+constexpr size_t kWidestPanel = 64;  // columns, of any instruction set
+constexpr size_t kBlockRows = 12;    // of A that are copied for all panels: whole tiles, in a line
 
 struct Range {
     size_t begin, end;
@@ -29,30 +30,40 @@ inline Range part(size_t total, size_t parts, size_t index) {
     return {total * index / parts, total * (index + 1) / parts};
 }
 
-inline size_t panel_count(const KernelTable& k, size_t columns) {
-    return ceil_div(columns, k.gemm_nr);
-}
+// The columns of B in panels: as few as register tiles allow, or `least` where there are as many
+// vectors, all of the same width but the last. The width does not show in the results.
+struct Panels {
+    Panels(const KernelTable& k, size_t all_columns, size_t least = 1) : columns(all_columns) {
+        const size_t vectors = ceil_div(columns, k.lanes);
+        const size_t wanted =
+            std::max(ceil_div(vectors, k.gemm->vectors), std::min(least, vectors));
+        width = ceil_div(vectors, wanted) * k.lanes;
+        count = ceil_div(columns, width);
+    }
+    Range operator[](size_t p) const { return {p * width, std::min((p + 1) * width, columns)}; }
+    // Floats when packed.
+    size_t size(size_t depth) const { return count * width * depth; }
 
-// Floats that `columns` columns of B take up when packed.
-inline size_t packed_size(const KernelTable& k, size_t depth, size_t columns) {
-    return panel_count(k, columns) * k.gemm_nr * depth;
-}
+    size_t columns, width, count;
+};
 
-// Rows `depth` of B into one panel: B(k, j) is b[k*b_row + j], j < columns <= gemm_nr.
+// Rows `depth` of B into one panel: B(k, j) is b[k*b_row + j], j < columns <= width.
 void pack_panel(const KernelTable& k, size_t depth, size_t columns, const float* b, size_t b_row,
-                float* panel);
+                float* panel, size_t width);
 
 // The same from B stored transposed: B(k, j) is b[j*b_row + k].
-void pack_panel_transposed(const KernelTable& k, size_t depth, size_t columns, const float* b,
-                           size_t b_row, float* panel);
+void pack_panel_transposed(size_t depth, size_t columns, const float* b, size_t b_row, float* panel,
+                           size_t width);
 
 // The operands and destination of a product that multiply_panel computes a panel of.
 struct Product {
     size_t rows;
     const float* a;  // element (i, k): as GemmRows, with the segments of each block
     size_t row_stride, depth_stride;
-    float* c;  // row i, column j: c[i*c_row + j]
+    size_t width;  // of B's panels
+    float* c;      // row i, column j: c[i*c_row + j]
     size_t c_row;
+    size_t ahead = 0;  // B is fetched into L2 so many floats ahead; 0: not at all
 };
 
 // Whether rows of C, c_row floats apart, are whole lines of the cache, so that they can be written
@@ -63,7 +74,7 @@ inline bool fills_lines(const float* c, size_t c_row, size_t columns) {
 
 // Longest chain of FMAs of one output element. Summation in blocks bounds the rounding error
 // (about eps·sqrt(block) within and eps·sqrt(depth/block) between them), and a panel of B stays
-// in L2: 2048 × 32 floats are 256 KiB.
+// in L2: 2048 × 64 floats are 512 KiB.
 constexpr size_t kDepthBlock = 2048;
 
 // The summation index of a product, cut into blocks of about kDepthBlock. Blocks are whole segments
@@ -86,10 +97,10 @@ class DepthBlocks {
     std::vector<Block> blocks_;
 };
 
-// Rows 0 .. product.rows of C, columns first .. first + columns, from one block of the summation
-// index and the packed panel that starts at column `first` (a multiple of gemm_nr).
+// Rows 0 .. product.rows of C and the columns of one packed panel, from one block of the summation
+// index.
 void multiply_panel(const KernelTable& k, const Product& product, const DepthBlocks::Block& block,
-                    const float* panel, size_t first, size_t columns, const GemmEpilogue& epilogue);
+                    const float* panel, Range columns, const GemmEpilogue& epilogue);
 
 }  // namespace alexnet::cpu
 

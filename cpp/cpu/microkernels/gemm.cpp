@@ -1,12 +1,13 @@
 // The register tile of every matrix product: C[r × n] (+)= A[r × depth] · B[depth × n].
 //
-// r rows and 2 vectors of columns of C stay in registers over the whole depth. A step loads one row
-// of B (2 vectors), broadcasts r elements of A, and does 2·r fused multiply-adds. A is read where
+// r rows and v vectors of columns of C stay in registers over the whole depth. A step loads one row
+// of B (v vectors), broadcasts r elements of A, and does r·v fused multiply-adds. A is read where
 // it lies, by strides and segments (kernels.h): a convolution needs no im2col buffer.
 //
-// Cost of a step: 2·r·nr FLOP; r + 2 loads for 2·r FMAs, so that with r >= 6 the FMA units are the
-// bound as long as B's panel comes from L1 or L2 and A's rows from L1.
-// Registers: 2·r accumulators, 2 for B, 1 for A: r <= 14 of 32 with AVX-512, 6 of 16 elsewhere.
+// Cost of a step: r + v loads for r·v FMAs, so that the FMA units are the bound as long as B's
+// panel comes from L1 or L2 and A's rows from L1. Two threads of one core share its front end, too:
+// then the instructions that are no FMAs count, and tiles of 6 × 4 and 9 × 3 have the fewest.
+// Registers: r·v sums, v for B, 1 for A, of 32 with AVX-512 and 16 elsewhere.
 // Numerics: each element of C is one chain of FMAs in the order of k, then the sum with what C
 // holds, then the bias; the chain is the same whichever tile the element falls into, and however
 // it was interrupted and resumed.
@@ -16,11 +17,9 @@
 
 namespace alexnet::ALEXNET_ISA {
 
-extern const GemmKernel gemm_kernels[];
+extern const GemmTiles gemm_tiles;
 
-// B is fetched into L2 so many floats ahead: it may come from L3, one panel after the other, and
-// hardware stops its own fetching at the end of each page.
-constexpr size_t kAhead = 192 * 2 * kLanes;
+constexpr size_t kLine = 16;  // floats of a cache line
 
 // Lanes of the j-th vector of a row of C, or of the bias. `full` says that all of them are there.
 ALEXNET_INLINE size_t lanes(size_t j, size_t columns) {
@@ -45,14 +44,14 @@ ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
     if (epilogue.accumulate) {
 #pragma GCC unroll 16
         for (size_t i = 0; i < kRows; ++i) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (size_t j = 0; j < kVectors; ++j) {
                 sum[i][j] = add(load_part<full>(c + i * c_row, j, columns), sum[i][j]);
             }
         }
     }
     if (epilogue.bias) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (size_t j = 0; j < kVectors; ++j) {
             const Vec bias = load_part<full>(epilogue.bias, j, columns);
 #pragma GCC unroll 16
@@ -62,29 +61,64 @@ ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
     if (epilogue.relu) {
 #pragma GCC unroll 16
         for (size_t i = 0; i < kRows; ++i) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (size_t j = 0; j < kVectors; ++j) sum[i][j] = relu(sum[i][j]);
         }
     }
     const bool streams = full && epilogue.stream;
 #pragma GCC unroll 16
     for (size_t i = 0; streams && i < kRows; ++i) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (size_t j = 0; j < kVectors; ++j) stream(c + i * c_row + j * kLanes, sum[i][j]);
     }
     if (streams) return;
 #pragma GCC unroll 16
     for (size_t i = 0; i < kRows; ++i) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (size_t j = 0; j < kVectors; ++j) {
             store_part<full>(c + i * c_row, j, columns, sum[i][j]);
         }
     }
 }
 
+// Products of a run of the summation index: kRows rows of A behind one pointer for each three of
+// them (base, base + stride and base + 2·stride are addressing modes of x86, so that fourteen rows
+// cost five registers instead of fourteen), and rows of B. Returns where B goes on.
+template <size_t kRows, size_t kVectors>
+ALEXNET_INLINE const float* add_products(const float* a, const GemmRows& rows, size_t depth,
+                                         const float* b, const float* meanwhile,
+                                         Vec (&sum)[kRows][kVectors]) {
+    constexpr size_t kGroups = (kRows + 2) / 3;
+    const size_t row_stride = rows.row_stride, depth_stride = rows.depth_stride, b_row = rows.b_row;
+    const float* group[kGroups];
+    for (size_t g = 0; g < kGroups; ++g) group[g] = a + 3 * g * row_stride;
+    while (depth > 0) {
+        const size_t steps = depth < kFetchSteps ? depth : kFetchSteps;
+        for (size_t line = 0; line < rows.lines; ++line) {
+            __builtin_prefetch(meanwhile, 0, 2);
+            meanwhile += kLine;
+        }
+        for (size_t k = steps; k > 0; --k) {
+            Vec bk[kVectors];
+#pragma GCC unroll 4
+            for (size_t j = 0; j < kVectors; ++j) bk[j] = load(b + j * kLanes);
+            b += b_row;
+#pragma GCC unroll 16
+            for (size_t i = 0; i < kRows; ++i) {
+                const Vec ai = broadcast(group[i / 3][(i % 3) * row_stride]);
+#pragma GCC unroll 4
+                for (size_t j = 0; j < kVectors; ++j) sum[i][j] = fma(ai, bk[j], sum[i][j]);
+            }
+            for (size_t g = 0; g < kGroups; ++g) group[g] += depth_stride;
+        }
+        depth -= steps;
+    }
+    return b;
+}
+
 template <size_t kRows, size_t kVectors, bool full>
-static void multiply_tile(const float* a, const GemmRows& rows, const float* b, float* c,
-                          size_t c_row, size_t columns, const GemmEpilogue& epilogue) {
+ALEXNET_INLINE void multiply_tile(const float* a, const GemmRows& rows, const float* b, float* c,
+                                  size_t c_row, size_t columns, const GemmEpilogue& epilogue) {
     // What the sums are written to, or added to, comes while the products are summed.
     for (size_t i = 0; !epilogue.stream && i < kRows; ++i) {
         for (size_t j = 0; j < kVectors; ++j) __builtin_prefetch(c + i * c_row + j * kLanes, 1);
@@ -92,75 +126,60 @@ static void multiply_tile(const float* a, const GemmRows& rows, const float* b, 
     Vec sum[kRows][kVectors];
 #pragma GCC unroll 16
     for (size_t i = 0; i < kRows; ++i) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (size_t j = 0; j < kVectors; ++j) sum[i][j] = zero();
     }
     if (epilogue.resume) {
 #pragma GCC unroll 16
         for (size_t i = 0; i < kRows; ++i) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
             for (size_t j = 0; j < kVectors; ++j) {
                 sum[i][j] = load_part<full>(c + i * c_row, j, columns);
             }
         }
     }
-
-    // Rows in groups of three behind one pointer each: base, base + stride, base + 2·stride are
-    // addressing modes of x86, so that fourteen rows cost five registers instead of fourteen.
-    constexpr size_t kGroups = (kRows + 2) / 3;
-    const size_t row_stride = rows.row_stride;
-    const size_t depth_stride = rows.depth_stride;
     for (size_t s = 0; s < rows.segment_count; ++s) {
-        const float* group[kGroups];
-        for (size_t g = 0; g < kGroups; ++g) {
-            group[g] = a + rows.segments[s].offset + 3 * g * row_stride;
-        }
-        const float* meanwhile = rows.segments[s].meanwhile;
-        if (!meanwhile) meanwhile = b + kAhead;
-        for (size_t k = rows.segments[s].depth; k > 0; --k) {
-            Vec bk[kVectors];
-#pragma GCC unroll 2
-            for (size_t j = 0; j < kVectors; ++j) {
-                bk[j] = load(b + j * kLanes);
-                __builtin_prefetch(meanwhile + j * kLanes, 0, 2);
-            }
-            b += 2 * kLanes;
-            meanwhile += 2 * kLanes;
-#pragma GCC unroll 16
-            for (size_t i = 0; i < kRows; ++i) {
-                const Vec ai = broadcast(group[i / 3][(i % 3) * row_stride]);
-#pragma GCC unroll 2
-                for (size_t j = 0; j < kVectors; ++j) sum[i][j] = fma(ai, bk[j], sum[i][j]);
-            }
-            for (size_t g = 0; g < kGroups; ++g) group[g] += depth_stride;
-        }
+        const GemmSegment& segment = rows.segments[s];
+        const float* meanwhile = segment.meanwhile ? segment.meanwhile : b + rows.ahead;
+        const size_t fetches = (segment.depth + kFetchSteps - 1) / kFetchSteps;
+        meanwhile += rows.tile * fetches * rows.lines * kLine;
+        b = add_products<kRows, kVectors>(a + segment.offset, rows, segment.depth, b, meanwhile,
+                                          sum);
     }
     finish_tile<kRows, kVectors, full>(c, c_row, columns, epilogue, sum);
 }
 
-// Tiles at C's right edge take one vector where that is enough, and masks where it is too much.
-template <size_t kRows>
+// Tiles at C's right edge take masks where the columns do not fill their vectors.
+template <size_t kVectors, size_t kRows>
 static void gemm_tile(const float* a, const GemmRows& rows, const float* b, float* c, size_t c_row,
                       size_t columns, const GemmEpilogue& epilogue) {
-    if (columns == 2 * kLanes) {
-        multiply_tile<kRows, 2, true>(a, rows, b, c, c_row, columns, epilogue);
-    } else if (columns > kLanes) {
-        multiply_tile<kRows, 2, false>(a, rows, b, c, c_row, columns, epilogue);
-    } else if (columns == kLanes) {
-        multiply_tile<kRows, 1, true>(a, rows, b, c, c_row, columns, epilogue);
+    if (columns == kVectors * kLanes) {
+        multiply_tile<kRows, kVectors, true>(a, rows, b, c, c_row, columns, epilogue);
     } else {
-        multiply_tile<kRows, 1, false>(a, rows, b, c, c_row, columns, epilogue);
+        multiply_tile<kRows, kVectors, false>(a, rows, b, c, c_row, columns, epilogue);
     }
 }
 
 #if defined(ALEXNET_ISA_AVX512)
-const GemmKernel gemm_kernels[] = {gemm_tile<1>,  gemm_tile<2>,  gemm_tile<3>,  gemm_tile<4>,
-                                   gemm_tile<5>,  gemm_tile<6>,  gemm_tile<7>,  gemm_tile<8>,
-                                   gemm_tile<9>,  gemm_tile<10>, gemm_tile<11>, gemm_tile<12>,
-                                   gemm_tile<13>, gemm_tile<14>};
+template <size_t v>
+static constexpr GemmKernel up_to_14[] = {
+    gemm_tile<v, 1>,  gemm_tile<v, 2>,  gemm_tile<v, 3>,  gemm_tile<v, 4>, gemm_tile<v, 5>,
+    gemm_tile<v, 6>,  gemm_tile<v, 7>,  gemm_tile<v, 8>,  gemm_tile<v, 9>, gemm_tile<v, 10>,
+    gemm_tile<v, 11>, gemm_tile<v, 12>, gemm_tile<v, 13>, gemm_tile<v, 14>};
+static constexpr GemmKernel up_to_9[] = {gemm_tile<3, 1>, gemm_tile<3, 2>, gemm_tile<3, 3>,
+                                         gemm_tile<3, 4>, gemm_tile<3, 5>, gemm_tile<3, 6>,
+                                         gemm_tile<3, 7>, gemm_tile<3, 8>, gemm_tile<3, 9>};
+static constexpr GemmKernel up_to_6[] = {gemm_tile<4, 1>, gemm_tile<4, 2>, gemm_tile<4, 3>,
+                                         gemm_tile<4, 4>, gemm_tile<4, 5>, gemm_tile<4, 6>};
+static constexpr size_t tile_rows[] = {14, 14, 9, 6};
+static constexpr const GemmKernel* tile_kernels[] = {up_to_14<1>, up_to_14<2>, up_to_9, up_to_6};
 #else
-const GemmKernel gemm_kernels[] = {gemm_tile<1>, gemm_tile<2>, gemm_tile<3>,
-                                   gemm_tile<4>, gemm_tile<5>, gemm_tile<6>};
+template <size_t v>
+static constexpr GemmKernel up_to_6[] = {gemm_tile<v, 1>, gemm_tile<v, 2>, gemm_tile<v, 3>,
+                                         gemm_tile<v, 4>, gemm_tile<v, 5>, gemm_tile<v, 6>};
+static constexpr size_t tile_rows[] = {6, 6};
+static constexpr const GemmKernel* tile_kernels[] = {up_to_6<1>, up_to_6<2>};
 #endif
+const GemmTiles gemm_tiles = {sizeof tile_rows / sizeof tile_rows[0], tile_rows, tile_kernels};
 
 }  // namespace alexnet::ALEXNET_ISA

@@ -15,18 +15,24 @@ namespace alexnet {
 struct GemmSegment {
     size_t offset;  // of its first element from the tile's first
     size_t depth;   // how many products
-    // What is fetched into L2 meanwhile, gemm_nr floats a product; null: B's panel, further on.
+    // What is fetched into L2 meanwhile, b_row floats a product; null: B, further on.
     const float* meanwhile = nullptr;
 };
 
-// Where the A operand of a tile lies: element (i, k) of segment s is
-// data[segments[s].offset + i*row_stride + k*depth_stride].
+// Where the operands of a tile lie: element (i, k) of segment s of A is
+// a[segments[s].offset + i*row_stride + k*depth_stride]; the rows of B, those of the segments one
+// after another, are b_row floats apart.
 struct GemmRows {
     size_t row_stride;
     size_t depth_stride;
+    size_t b_row;
     const GemmSegment* segments;
     size_t segment_count;
+    // What is fetched into L2 meanwhile: the segments' `meanwhile`, or B from `ahead` floats on, so
+    // many lines every kFetchSteps products. Tiles that share B fetch a share each, by `tile`.
+    size_t ahead, lines, tile;
 };
+constexpr size_t kFetchSteps = 8;
 
 // Where the sums of a tile start, and what happens to them on their way to memory.
 struct GemmEpilogue {
@@ -37,11 +43,18 @@ struct GemmEpilogue {
     bool resume = false;  // C holds the sums over the depth so far: go on as if without a break
 };
 
-// C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The number of
-// rows is fixed per kernel; columns <= the table's gemm_nr. B is the packed panel of gemm_nr
-// columns (gemm.h), its segments one after another; row i of C starts at c + i*c_row.
+// C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The numbers of
+// rows and of vectors that hold the columns are fixed per kernel; row i of C starts at c + i*c_row.
 using GemmKernel = void (*)(const float* a, const GemmRows& rows, const float* b, float* c,
                             size_t c_row, size_t columns, const GemmEpilogue& epilogue);
+
+// Register tiles of v <= vectors vectors of columns and r <= rows[v - 1] rows: kernels[v - 1][r -
+// 1].
+struct GemmTiles {
+    size_t vectors;
+    const size_t* rows;
+    const GemmKernel* const* kernels;
+};
 
 // A step of the optimizers; the update formulas are in optimizer.cpp.
 struct SgdCoefficients {
@@ -92,8 +105,7 @@ struct KernelTable {
     size_t lanes;  // floats a vector
 
     // gemm.cpp
-    size_t gemm_mr, gemm_nr;  // register tile: gemm[r - 1] computes r <= gemm_mr rows
-    const GemmKernel* gemm;
+    const GemmTiles* gemm;
 
     // dense.cpp
     void (*add_weighted_rows)(size_t rows, size_t columns, const float* x, const float* w,

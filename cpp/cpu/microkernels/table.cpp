@@ -6,7 +6,7 @@
 namespace alexnet::ALEXNET_ISA {
 
 // Defined in the file of the same name in this folder.
-extern const GemmKernel gemm_kernels[];
+extern const GemmTiles gemm_tiles;
 void add_weighted_rows(size_t rows, size_t columns, const float* x, const float* w, size_t w_row,
                        float* y);
 void dot_rows(size_t rows, size_t depth, const float* w, size_t w_row, size_t images,
@@ -55,14 +55,7 @@ extern const KernelTable table;
 const KernelTable table = {
     ALEXNET_QUOTE(ALEXNET_ISA),
     kLanes,
-#if defined(ALEXNET_ISA_AVX512)
-    14,  // gemm_mr
-    32,  // gemm_nr
-#else
-    6,           // gemm_mr
-    2 * kLanes,  // gemm_nr
-#endif
-    gemm_kernels,
+    &gemm_tiles,
     add_weighted_rows,
     dot_rows,
     copy,
