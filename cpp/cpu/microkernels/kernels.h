@@ -69,6 +69,7 @@ struct AdamCoefficients {
 struct LrnCoefficients {
     size_t radius;  // less than the channels
     float bias, alpha, beta;
+    bool past;  // y is stored past the caches; dx always is
 };
 
 // One row of pooling windows over the rows of the image that they cover.

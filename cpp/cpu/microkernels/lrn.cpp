@@ -14,8 +14,8 @@
 // longer than loading.
 //
 // Cost of a vector: forward 23 instructions with AVX-512 and radius 5, otherwise 2·radius + 16;
-// backward 38, or 4·radius + 22; against 8 and 12 bytes an element of memory traffic (12 with the
-// lines that forward reads before it overwrites them). Prefetches far ahead let both overlap.
+// backward 38, or 4·radius + 22; against 8 and 12 bytes an element of memory traffic (12 where
+// forward does not store past the caches). Prefetches far ahead let both overlap.
 // Numerics: windows are summed anew for every channel, never by adding to and taking from the sum
 // beside. beta 0.75 and 0.5 take powers from a refined estimate (a few ulp); any other beta, and an
 // s that might not be positive and normal, takes powf. An s of more than FLT_MAX / kPowerUnit is
@@ -137,6 +137,10 @@ ALEXNET_INLINE Vec window_sum(const float* middle, size_t radius) {
     return sum;
 }
 
+ALEXNET_INLINE void store_output(const LrnCoefficients& k, float* y, Vec v, size_t n) {
+    k.past ? store_past_upto(y, v, n) : store_upto(y, v, n);
+}
+
 ALEXNET_INLINE void square_row(size_t channels, const float* x, float* squares) {
     for (size_t c = 0; c < channels; c += kLanes) {
         __builtin_prefetch(x + c + kAhead);
@@ -158,11 +162,13 @@ static void forward(size_t pixels, size_t channels, const LrnCoefficients& k, co
         const float* row = squares[step - lag];
         for (size_t c = 0; c < channels; c += kLanes) {
             const size_t n = channels - c;
-            __builtin_prefetch(y + pixel + c + kAhead, 1);
+            if (!k.past) __builtin_prefetch(y + pixel + c + kAhead, 1);
             const Vec v = load_upto(x + pixel + c, n);
-            store_upto(y + pixel + c, formula.output(v, window_sum<kRadius>(row + c, k.radius)), n);
+            store_output(k, y + pixel + c,
+                         formula.output(v, window_sum<kRadius>(row + c, k.radius)), n);
         }
     }
+    fence();
 }
 
 template <typename Power, size_t kRadius>
@@ -253,12 +259,13 @@ static void forward_in_registers(size_t pixels, size_t channels, const LrnCoeffi
         for (size_t c = 0; c < last; c += kLanes) {
             __builtin_prefetch(x + c + kAhead);
             const Vec after = load_upto(x + c + kLanes, channels - c - kLanes);
-            store(y + c, formula.output(v, squares.next(mul(after, after))));
+            store_output(k, y + c, formula.output(v, squares.next(mul(after, after))), kLanes);
             v = after;
         }
         __builtin_prefetch(x + last + kAhead);
-        store_upto(y + last, formula.output(v, squares.next(zero())), channels - last);
+        store_output(k, y + last, formula.output(v, squares.next(zero())), channels - last);
     }
+    fence();
 }
 
 template <typename Power, size_t kRadius>
