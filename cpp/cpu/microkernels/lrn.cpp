@@ -162,7 +162,7 @@ static void forward(size_t pixels, size_t channels, const LrnCoefficients& k, co
         const float* row = squares[step - lag];
         for (size_t c = 0; c < channels; c += kLanes) {
             const size_t n = channels - c;
-            if (!k.past) __builtin_prefetch(y + pixel + c + kAhead, 1);
+            if (!(k.past && kFillsLine)) __builtin_prefetch(y + pixel + c + kAhead, 1);
             const Vec v = load_upto(x + pixel + c, n);
             store_output(k, y + pixel + c,
                          formula.output(v, window_sum<kRadius>(row + c, k.radius)), n);

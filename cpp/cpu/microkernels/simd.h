@@ -77,9 +77,9 @@ ALEXNET_INLINE void store_upto(float* p, Vec v, size_t n) {
 }
 
 // For large results: a line that is written as a whole need not be read first.
+constexpr bool kFillsLine = sizeof(Vec) == 64;
 ALEXNET_INLINE void store_past(float* p, Vec v) {
-    constexpr size_t kLine = 64;
-    if (sizeof(Vec) == kLine && reinterpret_cast<uintptr_t>(p) % kLine == 0) {
+    if (kFillsLine && reinterpret_cast<uintptr_t>(p) % sizeof(Vec) == 0) {
         stream(p, v);
     } else {
         store(p, v);
