@@ -1,0 +1,100 @@
+"""How a network's time falls with the number of threads, ours beside other frameworks.
+
+    python benchmarks/scaling.py tf-tutorial --threads 1,2,4,8,16 --peers torch,jax
+
+A table for each target, a line for each number of threads: medians, how many times as fast as with
+the first number, and the ratio to the best mode of any framework. As in `alexnet compare`, each
+mode runs in a process of its own, results are compared before timing, rounds are interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+
+from alexnet import peers
+from alexnet.benchmark import TARGETS
+from alexnet.compare import SECONDS, Comparison, Contest
+from alexnet.console import print_table
+from alexnet.models import VARIANTS, variant_named
+from alexnet.peers.cases import NETWORK_TARGETS, NetworkCase
+
+HEADER = (
+    *("threads", "ours ms", "times as fast", "best peer ms", "times as fast", "best peer / ours"),
+    *("% of FMA", "FMA GFLOP/s", "copy GB/s", "best peer"),
+)
+
+
+def powers_of_two() -> str:
+    """1, 2, 4 and so on, up to the processors that this process may use."""
+    processors = len(os.sched_getaffinity(0))
+    return ",".join(str(2**power) for power in range(processors.bit_length()))
+
+
+def row(threads: int, comparison: Comparison, first: Comparison) -> list[str]:
+    """One line of the table."""
+    ours, peer, peaks = comparison.ours, comparison.best_peer, comparison.peaks
+    gflops = comparison.case.flops / ours.median / 1e9
+    cells = [str(threads), f"{ours.median * 1e3:.2f}", f"{first.ours.median / ours.median:.2f}"]
+    cells += [f"{peer.median * 1e3:.2f}"] if peer else [""]
+    cells += [f"{first.best_peer.median / peer.median:.2f}"] if peer and first.best_peer else [""]
+    cells += [f"{comparison.ratio:.2f}"] if peer else [""]
+    cells += [f"{100 * gflops / peaks.fma_gflops:.0f}"]
+    cells += [f"{peaks.fma_gflops:.0f}", f"{peaks.copy_gbs:.0f}"]
+    return [*cells, peer.contender if peer else ""]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("variant", nargs="?", default="tf-tutorial", choices=tuple(VARIANTS))
+    parser.add_argument("--no-lrn", action="store_true", help="without the normalisation layers")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N")
+    parser.add_argument("--target", default=",".join(TARGETS), metavar="T,...")
+    parser.add_argument("--threads", default=powers_of_two(), metavar="N,...")
+    parser.add_argument("--peers", default="all", metavar="P,...")
+    parser.add_argument("--rounds", type=int, default=5, metavar="R")
+    options = parser.parse_args()
+    try:
+        chosen = peers.chosen(options.peers)
+        counts = [int(text) for text in options.threads.split(",")]
+        variant = variant_named(options.variant)
+        if options.no_lrn:
+            variant = replace(variant.without_lrn(), name=f"{variant.name}-without-lrn")
+        targets = options.target.split(",")
+        cases = [NetworkCase(variant, target, options.batch_size) for target in targets]
+    except ValueError as error:
+        parser.error(str(error))
+    if unknown := set(targets) - set(NETWORK_TARGETS):
+        parser.error(f"--target: {min(unknown)!r}, expected some of {','.join(NETWORK_TARGETS)}")
+    if min(*counts, options.rounds, options.batch_size) < 1:
+        parser.error("--threads, --rounds and --batch-size are at least 1")
+    missing = peers.missing(chosen)
+    for name in missing:
+        print(f"left out: {name} is not installed")
+    names = [name for name in chosen if name not in missing]
+    failures = []
+    results: dict[str, list[tuple[int, Comparison]]] = {case.name: [] for case in cases}
+    for threads in counts:
+        with Contest(names, threads) as contest:
+            for case in cases:
+                comparison = contest.compare(case, options.rounds, SECONDS)
+                results[case.name].append((threads, comparison))
+                failures += [
+                    f"not counted: {case.name}, {threads} threads: {contender}: {reason}"
+                    for contender, reason in comparison.failures.items()
+                ]
+    for name, measured in results.items():
+        print(name)
+        rows = [row(threads, comparison, measured[0][1]) for threads, comparison in measured]
+        print_table(sys.stdout, HEADER, rows, right=range(9))
+    for line in failures:
+        print(line)
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
