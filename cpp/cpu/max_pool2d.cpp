@@ -15,7 +15,8 @@
 namespace alexnet::cpu {
 namespace {
 
-constexpr size_t kGrain = 1 << 15;  // floats of x a thread at least: below it a team costs more
+constexpr size_t kTasksAThread = 4;  // each searches the windows across its first row again
+constexpr size_t kGrain = 1 << 15;   // floats of x a thread at least: below it a team costs more
 
 // The rows of the image that the windows of one output row cover.
 struct Rows {
@@ -144,8 +145,9 @@ void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float*
     const size_t rows = shape.batch * shape.in_height;
     const size_t grain = std::max<size_t>(kGrain / (shape.in_width * shape.channels), 1);
     const int threads = useful_threads(rows, grain);
-    const auto tasks = static_cast<size_t>(threads);
-    const Slices memory(Slot::kFrames, tasks, OpenRows::memory_size(shape));
+    const auto team = static_cast<size_t>(threads);
+    const size_t tasks = std::clamp(rows / grain, team, kTasksAThread * team);
+    const Slices memory(Slot::kFrames, team, OpenRows::memory_size(shape));
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(rows, tasks, task);
         for (size_t row = range.begin; row < range.end;) {

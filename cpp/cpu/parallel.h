@@ -38,17 +38,6 @@ inline int useful_threads(size_t items, size_t grain) {
     return static_cast<int>(std::clamp<size_t>(wanted, 1, static_cast<size_t>(num_threads())));
 }
 
-// body(begin, end) on one contiguous range a thread, none of them much smaller than `grain`.
-template <typename Body>
-void parallel_for(size_t items, size_t grain, const Body& body) {
-    if (items == 0) return;
-    parallel(useful_threads(items, grain), [&](int thread, int team) {
-        const size_t begin = items * static_cast<size_t>(thread) / static_cast<size_t>(team);
-        const size_t end = items * static_cast<size_t>(thread + 1) / static_cast<size_t>(team);
-        if (begin < end) body(begin, end);
-    });
-}
-
 // body(task, thread) for every task, on at most `threads` threads, each with a contiguous range of
 // them: the next kernel gives a thread the same images, which it then finds in its own caches. One
 // that is done takes tasks of the others, so that a slow core does not hold up the rest. `thread`
@@ -75,6 +64,22 @@ void parallel_tasks(int threads, size_t tasks, const Body& body) {
                 body(task, own);
             }
         }
+    });
+}
+
+// body(begin, end) on contiguous ranges, none of them much smaller than `grain`: some for each
+// thread, dealt out as tasks are.
+template <typename Body>
+void parallel_for(size_t items, size_t grain, const Body& body) {
+    if (items == 0) return;
+    constexpr size_t kRangesAThread = 8;
+    const int threads = useful_threads(items, grain);
+    const size_t wanted = std::max<size_t>(items / std::max<size_t>(grain, 1), 1);
+    const size_t team = static_cast<size_t>(threads);
+    const size_t ranges = team == 1 ? 1 : std::clamp(wanted, team, kRangesAThread * team);
+    parallel_tasks(threads, ranges, [&](size_t range, size_t) {
+        const size_t begin = items * range / ranges, end = items * (range + 1) / ranges;
+        if (begin < end) body(begin, end);
     });
 }
 
