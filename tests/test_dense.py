@@ -106,6 +106,7 @@ SIZES = [
     (300, 5, 6),
     (17, 259, 513),
     (33, 600, 1030),
+    *((batch, 600, 1040) for batch in (4, 5, 20, 32, 33)),  # whole vectors: weights in place
 ]
 
 
@@ -155,7 +156,15 @@ def test_layer_shapes(size: Size) -> None:
 
 # --- memory and determinism -----------------------------------------------------------------------
 
-ODD = [(2, 17, 33), (1, 100, 15), (35, 31, 64), (5, 300, 70), (3, 15, 16)]
+ODD = [
+    (2, 17, 33),
+    (1, 100, 15),
+    (35, 31, 64),
+    (5, 300, 70),
+    (3, 15, 16),
+    (20, 70, 96),
+    (32, 300, 80),
+]
 
 
 @pytest.mark.parametrize("size", ODD, ids=str)
@@ -192,7 +201,7 @@ def test_allocates_its_result_only_and_with_out_nothing() -> None:
     assert results <= peak_allocation(lambda: run(data)) < results + small
 
 
-@pytest.mark.parametrize("size", [*ODD, (32, 700, 600), (300, 70, 90)], ids=str)
+@pytest.mark.parametrize("size", [*ODD, (32, 700, 600), (20, 700, 608), (300, 70, 90)], ids=str)
 def test_same_bits_for_every_number_of_threads_and_every_run(size: Size) -> None:
     data = draw(size)
     alexnet.set_num_threads(1)
@@ -203,10 +212,11 @@ def test_same_bits_for_every_number_of_threads_and_every_run(size: Size) -> None
             assert array.tobytes() == expected[name].tobytes(), name
 
 
-def test_an_image_has_the_same_result_in_every_batch() -> None:
-    data = draw((37, 300, 50))
+@pytest.mark.parametrize("size", [(37, 300, 50), (37, 300, 80), (20, 300, 80)], ids=str)
+def test_an_image_has_the_same_result_in_every_batch(size: Size) -> None:
+    data = draw(size)
     whole = run(data)
-    for n in (0, 13, 36):
+    for n in (0, 13, size[0] - 1):
         one = dataclasses.replace(data, x=data.x[n : n + 1], dy=data.dy[n : n + 1])
         results = run(one)
         assert results["y"][0].tobytes() == whole["y"][n].tobytes()

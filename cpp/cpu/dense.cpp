@@ -4,9 +4,10 @@
 //
 // Cost: 2 · batch · in · out FLOP, and the weights once through memory: 4 · in · out bytes. Below a
 // batch of about 50 the memory is the bound, so each pass reads (or writes) every weight once, in
-// long runs, for all rows of the batch. Operands that gemm.cpp's tile reads along rows a multiple
-// of 4 KiB apart would fall into the same few sets of the L1 cache; they are copied into small
-// blocks.
+// long runs, for all rows of the batch. A small batch takes them where they lie, which costs loads
+// and stores of the sums every few rows; a large one packs them. Other operands that gemm.cpp's
+// tile reads along rows a multiple of 4 KiB apart would fall into the same few sets of the L1
+// cache; they are copied into small blocks.
 //
 // Threads: each task owns a range of output columns (forward) or input features (gradients).
 // Numerics: chains of at most kDepth FMAs, in the input's gradient kDotDepth over the lanes of a
@@ -26,10 +27,13 @@ namespace {
 constexpr size_t kDepth = 256;           // of one block of the summation index
 constexpr size_t kDotDepth = 1024;       // of such a block where dy, for all images, stays in L2
 constexpr size_t kColumns = 2048;        // that a task of forward owns at most: read in long runs
-constexpr size_t kFewRows = 4;           // of the batch: fewer than repay packing the weights
-constexpr size_t kRowsAtOnce = 32;       // of the weights, for all rows of the batch: stay in L2
+constexpr size_t kSmallBatch = 32;       // fewer rows do not repay packing the weights
+constexpr size_t kFewRows = 4;           // so few are no tiles
+constexpr size_t kLeastRun = 64;         // floats that a tile has to read of each row in place
+constexpr size_t kRowsAtOnce = 32;       // of weights in place, for the whole batch: stay in L2
 constexpr size_t kRowGap = 16;           // floats between the rows of a copied block
 constexpr size_t kWorthATask = 1 << 16;  // multiply-adds
+constexpr GemmEpilogue kResume{false, nullptr, false, false, true};
 
 // Rows × depth floats of a, into rows of depth + kRowGap.
 void copy_block(const KernelTable& k, size_t rows, size_t depth, const float* a, size_t a_row,
@@ -62,34 +66,49 @@ class FetchingBlock {
     size_t count_;
 };
 
-// A few rows of the batch: the weights are read in place, block after block for a range of columns.
-void dense_few_rows(const KernelTable& k, const DenseShape& s, const float* x, const float* weight,
+// A small batch: the weights are read where they lie, block after block for a range of columns,
+// some rows at a time.
+void dense_in_place(const KernelTable& k, const DenseShape& s, const float* x, const float* weight,
                     const float* bias, bool relu, float* y) {
     const int threads = num_threads();
+    const bool few = s.batch <= kFewRows;
     const size_t width = columns_a_task(s.out_features, static_cast<size_t>(threads));
-    const Slices memory(Slot::kFrames, static_cast<size_t>(threads), s.batch * width);
+    const size_t block_size = few ? 0 : padded(s.batch * (kDepth + kRowGap));
+    const size_t sum_row = width + kRowGap;
+    const Slices memory(Slot::kFrames, static_cast<size_t>(threads),
+                        block_size + s.batch * sum_row);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
-        float* sums = memory[thread];
+        float* block = memory[thread];
+        float* sums = block + block_size;
         const size_t first = task * width;
         const size_t columns = std::min(width, s.out_features - first);
+        const Panels panels(k, columns);
         for (size_t begin = 0; begin < s.in_features; begin += kDepth) {
             const size_t depth = std::min(kDepth, s.in_features - begin);
-            std::fill_n(sums, s.batch * columns, 0.0f);
+            std::fill_n(sums, s.batch * sum_row, 0.0f);
+            if (!few) copy_block(k, s.batch, depth, x + begin, s.in_features, block);
             for (size_t i = 0; i < depth; i += kRowsAtOnce) {
                 const size_t rows = std::min(kRowsAtOnce, depth - i);
                 const float* w = weight + (begin + i) * s.out_features + first;
-                for (size_t b = 0; b < s.batch; ++b) {
+                for (size_t b = 0; few && b < s.batch; ++b) {
                     k.add_weighted_rows(rows, columns, x + b * s.in_features + begin + i, w,
-                                        s.out_features, sums + b * columns);
+                                        s.out_features, sums + b * sum_row);
+                }
+                const GemmSegment segment{0, rows};
+                const Product product{s.batch,        block + i, depth + kRowGap, 1,
+                                      s.out_features, sums,      sum_row};
+                for (size_t p = 0; !few && p < panels.count; ++p) {
+                    multiply_panel(k, product, {&segment, 1, 0}, w + panels[p].begin, panels[p],
+                                   kResume);
                 }
             }
             const float one = 1.0f;
             for (size_t b = 0; b < s.batch; ++b) {
                 float* row = y + b * s.out_features + first;
                 if (begin > 0) {
-                    k.add_weighted_rows(1, columns, &one, sums + b * columns, columns, row);
+                    k.add_weighted_rows(1, columns, &one, sums + b * sum_row, columns, row);
                 } else {
-                    k.copy(columns, sums + b * columns, row);
+                    k.copy(columns, sums + b * sum_row, row);
                 }
                 if (begin + depth < s.in_features) continue;
                 if (bias) k.add_weighted_rows(1, columns, &one, bias + first, columns, row);
@@ -106,7 +125,11 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
            float* y) {
     if (s.batch == 0) return;
     const KernelTable& k = kernels();
-    if (s.batch <= kFewRows) return dense_few_rows(k, s, x, weight, bias, relu, y);
+    // Tiles read whole vectors of the weights, in runs long enough to be worth a line each.
+    const bool whole_runs = k.gemm->vectors * k.lanes >= kLeastRun && s.out_features % k.lanes == 0;
+    if (s.batch <= (whole_runs ? kSmallBatch : kFewRows)) {
+        return dense_in_place(k, s, x, weight, bias, relu, y);
+    }
     const int threads = num_threads();
     const size_t width = columns_a_task(s.out_features, static_cast<size_t>(threads));
     const size_t packed_size = padded(Panels(k, width).size(kDepth));
