@@ -33,6 +33,11 @@ def powers_of_two() -> str:
     return ",".join(str(2**power) for power in range(processors.bit_length()))
 
 
+def numbers(text: str) -> list[int]:
+    """The numbers of a list such as "1,2,4"."""
+    return [int(part) for part in text.split(",")]
+
+
 def row(threads: int, comparison: Comparison, first: Comparison) -> list[str]:
     """One line of the table."""
     ours, peer, peaks = comparison.ours, comparison.best_peer, comparison.peaks
@@ -54,31 +59,30 @@ def main() -> int:
     parser.add_argument("--no-lrn", action="store_true", help="without the normalisation layers")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N")
     parser.add_argument("--target", default=",".join(TARGETS), metavar="T,...")
-    parser.add_argument("--threads", default=powers_of_two(), metavar="N,...")
+    parser.add_argument("--threads", type=numbers, default=powers_of_two(), metavar="N,...")
     parser.add_argument("--peers", default="all", metavar="P,...")
     parser.add_argument("--rounds", type=int, default=5, metavar="R")
     options = parser.parse_args()
     try:
         chosen = peers.chosen(options.peers)
-        counts = [int(text) for text in options.threads.split(",")]
         variant = variant_named(options.variant)
         if options.no_lrn:
             variant = replace(variant.without_lrn(), name=f"{variant.name}-without-lrn")
-        targets = options.target.split(",")
-        cases = [NetworkCase(variant, target, options.batch_size) for target in targets]
     except ValueError as error:
         parser.error(str(error))
+    targets = options.target.split(",")
     if unknown := set(targets) - set(NETWORK_TARGETS):
         parser.error(f"--target: {min(unknown)!r}, expected some of {','.join(NETWORK_TARGETS)}")
-    if min(*counts, options.rounds, options.batch_size) < 1:
+    if min(*options.threads, options.rounds, options.batch_size) < 1:
         parser.error("--threads, --rounds and --batch-size are at least 1")
+    cases = [NetworkCase(variant, target, options.batch_size) for target in targets]
     missing = peers.missing(chosen)
     for name in missing:
         print(f"left out: {name} is not installed")
     names = [name for name in chosen if name not in missing]
     failures = []
     results: dict[str, list[tuple[int, Comparison]]] = {case.name: [] for case in cases}
-    for threads in counts:
+    for threads in options.threads:
         with Contest(names, threads) as contest:
             for case in cases:
                 comparison = contest.compare(case, options.rounds, SECONDS)

@@ -48,8 +48,8 @@ struct GemmEpilogue {
 using GemmKernel = void (*)(const float* a, const GemmRows& rows, const float* b, float* c,
                             size_t c_row, size_t columns, const GemmEpilogue& epilogue);
 
-// Register tiles of v <= vectors vectors of columns and r <= rows[v - 1] rows: kernels[v - 1][r -
-// 1].
+// Register tiles: kernels[v - 1][r - 1] has v <= vectors vectors of columns and r <= rows[v - 1]
+// rows.
 struct GemmTiles {
     size_t vectors;
     const size_t* rows;
