@@ -10,8 +10,9 @@
 // Cost: 2 · in · out · Tiling::products() FLOP an image: for 13 × 13 outputs of a 3 × 3 window 361
 // instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225. The spectra of the weights
 // are (points / window)² times the weights, so few tiles do not pay (conv2d.cpp decides).
-// Threads: with many images, tasks own some rows of tiles, so few that their spectra stay in L2;
-// with few images, tasks own output channels and transform their weights on the way.
+// Threads: with many images, tasks own some rows of tiles, as few as do not read the weights'
+// spectra too often; with few images, tasks own output channels and transform their weights on the
+// way.
 // Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; the products are summed as in
 // microkernels/gemm.cpp. The same bits for every partition.
 
@@ -49,7 +50,7 @@ class Layer {
     const Problem& problem() const { return p_; }
     const Panels& panels() const { return panels_; }
 
-    // Spectra of some channels of the weights, in packed panels: [frequency][panel][channel][nr].
+    // Spectra of some channels of the weights, in panels: [frequency][panel][channel][width].
     // What other threads read goes past the caches: lines that another core has are slow to write.
     void transform_weights(Weights weights, size_t group, Range channels, Range panels,
                            float* memory, float* spectra, size_t panel_size, size_t frequency_size,
