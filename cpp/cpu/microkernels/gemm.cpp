@@ -83,37 +83,48 @@ ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
 
 // Products of a run of the summation index: kRows rows of A behind one pointer for each three of
 // them (base, base + stride and base + 2·stride are addressing modes of x86, so that fourteen rows
-// cost five registers instead of fourteen), and rows of B. Returns where B goes on.
+// cost five registers instead of fourteen), and rows of B.
 template <size_t kRows, size_t kVectors>
-ALEXNET_INLINE const float* add_products(const float* a, const GemmRows& rows, size_t depth,
-                                         const float* b, const float* meanwhile,
-                                         Vec (&sum)[kRows][kVectors]) {
+ALEXNET_INLINE void add_products(const float* a, const GemmRows& rows, size_t depth, const float* b,
+                                 Vec (&sum)[kRows][kVectors]) {
     constexpr size_t kGroups = (kRows + 2) / 3;
     const size_t row_stride = rows.row_stride, depth_stride = rows.depth_stride, b_row = rows.b_row;
     const float* group[kGroups];
     for (size_t g = 0; g < kGroups; ++g) group[g] = a + 3 * g * row_stride;
-    while (depth > 0) {
+    for (size_t k = depth; k > 0; --k) {
+        Vec bk[kVectors];
+#pragma GCC unroll 4
+        for (size_t j = 0; j < kVectors; ++j) bk[j] = load(b + j * kLanes);
+        b += b_row;
+#pragma GCC unroll 16
+        for (size_t i = 0; i < kRows; ++i) {
+            const Vec ai = broadcast(group[i / 3][(i % 3) * row_stride]);
+#pragma GCC unroll 4
+            for (size_t j = 0; j < kVectors; ++j) sum[i][j] = fma(ai, bk[j], sum[i][j]);
+        }
+        for (size_t g = 0; g < kGroups; ++g) group[g] += depth_stride;
+    }
+}
+
+// The products of a segment, with the tile's share of what is fetched meanwhile.
+template <size_t kRows, size_t kVectors>
+ALEXNET_INLINE void add_and_fetch(const float* a, const GemmRows& rows, const GemmSegment& segment,
+                                  const float* b, Vec (&sum)[kRows][kVectors]) {
+    const size_t fetches = (segment.depth + kFetchSteps - 1) / kFetchSteps;
+    const float* meanwhile = segment.meanwhile ? segment.meanwhile : b + rows.ahead;
+    meanwhile += rows.tile * fetches * rows.lines * kLine;
+    a += segment.offset;
+    for (size_t depth = segment.depth; depth > 0;) {
         const size_t steps = depth < kFetchSteps ? depth : kFetchSteps;
         for (size_t line = 0; line < rows.lines; ++line) {
             __builtin_prefetch(meanwhile, 0, 2);
             meanwhile += kLine;
         }
-        for (size_t k = steps; k > 0; --k) {
-            Vec bk[kVectors];
-#pragma GCC unroll 4
-            for (size_t j = 0; j < kVectors; ++j) bk[j] = load(b + j * kLanes);
-            b += b_row;
-#pragma GCC unroll 16
-            for (size_t i = 0; i < kRows; ++i) {
-                const Vec ai = broadcast(group[i / 3][(i % 3) * row_stride]);
-#pragma GCC unroll 4
-                for (size_t j = 0; j < kVectors; ++j) sum[i][j] = fma(ai, bk[j], sum[i][j]);
-            }
-            for (size_t g = 0; g < kGroups; ++g) group[g] += depth_stride;
-        }
+        add_products<kRows, kVectors>(a, rows, steps, b, sum);
+        a += steps * rows.depth_stride;
+        b += steps * rows.b_row;
         depth -= steps;
     }
-    return b;
 }
 
 template <size_t kRows, size_t kVectors, bool full>
@@ -140,11 +151,12 @@ ALEXNET_INLINE void multiply_tile(const float* a, const GemmRows& rows, const fl
     }
     for (size_t s = 0; s < rows.segment_count; ++s) {
         const GemmSegment& segment = rows.segments[s];
-        const float* meanwhile = segment.meanwhile ? segment.meanwhile : b + rows.ahead;
-        const size_t fetches = (segment.depth + kFetchSteps - 1) / kFetchSteps;
-        meanwhile += rows.tile * fetches * rows.lines * kLine;
-        b = add_products<kRows, kVectors>(a + segment.offset, rows, segment.depth, b, meanwhile,
-                                          sum);
+        if (rows.lines > 0) {
+            add_and_fetch<kRows, kVectors>(a, rows, segment, b, sum);
+        } else {
+            add_products<kRows, kVectors>(a + segment.offset, rows, segment.depth, b, sum);
+        }
+        b += segment.depth * rows.b_row;
     }
     finish_tile<kRows, kVectors, full>(c, c_row, columns, epilogue, sum);
 }
