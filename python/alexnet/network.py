@@ -17,6 +17,7 @@ from alexnet.arrays import Array, array_kind
 from alexnet.buffers import Buffers
 from alexnet.checks import AnyArray, Shape
 from alexnet.layer import Context, Layer
+from alexnet.parameter_memory import ParameterMemory
 from alexnet.random import Generator
 from alexnet.summary import Summary
 from alexnet.variant import Variant
@@ -58,37 +59,39 @@ class Network:
         self._operators = implementation or ops.implementation_on(device)
         self._arrays = array_kind(self._operators)
         self._generator = Generator(0 if seed is None else seed)
+        self._parameters = ParameterMemory(self._arrays, variant.parameter_shapes())
+        self._gradients: ParameterMemory | None = None
         self._contexts = [self._make_context(index, seed) for index in range(len(self.layers))]
         for index, layer in enumerate(self.layers[1:]):
             if layer.passes_relu and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
         self._buffers = Buffers(self._arrays, variant)
-        self._parameters = self._by_full_name([context.parameters for context in self._contexts])
-        self._layer_state = self._by_full_name([context.state for context in self._contexts])
+        self._layer_state = {
+            f"{layer.name}.{name}": array
+            for layer, context in zip(self.layers, self._contexts, strict=True)
+            for name, array in context.state.items()
+        }
         self._batch_size: int | None = None  # of the last complete forward
 
     def _make_context(self, index: int, seed: int | None) -> Context:
         layer, input_shape = self.layers[index], self.variant.shapes(1)[index]
-        if seed is None:
-            shapes = layer.parameter_shapes(input_shape)
-            parameters = {name: self._arrays.zeros(shape) for name, shape in shapes.items()}
-        else:
+        parameters = self._of_layer(index, self._parameters)
+        if seed is not None:
             rules = self.variant.initialisation
             values = layer.initial_parameters(input_shape, rules, self._generator)
-            parameters = {name: self._arrays.filled(value) for name, value in values.items()}
+            for name, value in values.items():
+                parameters[name][...] = self._arrays.from_host(value)
         state = {
             name: self._arrays.filled(value)
             for name, value in layer.initial_state(input_shape).items()
         }
         return Context(self._operators, self._generator, parameters, state)
 
-    def _by_full_name(self, parts: list[dict[str, Array]]) -> dict[str, Array]:
-        return {
-            f"{layer.name}.{name}": array
-            for layer, part in zip(self.layers, parts, strict=True)
-            for name, array in part.items()
-        }
+    def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
+        layer, input_shape = self.layers[index], self.variant.shapes(1)[index]
+        names = layer.parameter_shapes(input_shape)
+        return {name: memory.arrays[f"{layer.name}.{name}"] for name in names}
 
     # --- what it is made of -----------------------------------------------------------------------
 
@@ -115,18 +118,26 @@ class Network:
     @property
     def parameters(self) -> Mapping[str, Array]:
         """Trainable arrays by full name, such as "conv1.weight": write to them in place."""
-        return MappingProxyType(self._parameters)
+        return MappingProxyType(self._parameters.arrays)
 
     @property
     def gradients(self) -> Mapping[str, Array]:
         """Gradient of every parameter, zero before the first backward and overwritten by each."""
-        for context in self._contexts:
-            if len(context.gradients) < len(context.parameters):
-                context.gradients = {
-                    name: self._arrays.zeros(array.shape)
-                    for name, array in context.parameters.items()
-                }
-        return self._by_full_name([context.gradients for context in self._contexts])
+        return MappingProxyType(self.gradient_memory.arrays)
+
+    @property
+    def parameter_memory(self) -> ParameterMemory:
+        """The parameters as an optimizer takes them, all in one piece."""
+        return self._parameters
+
+    @property
+    def gradient_memory(self) -> ParameterMemory:
+        """The gradients, laid out as the parameters are."""
+        if self._gradients is None:
+            self._gradients = ParameterMemory(self._arrays, self.variant.parameter_shapes())
+            for index, context in enumerate(self._contexts):
+                context.gradients = self._of_layer(index, self._gradients)
+        return self._gradients
 
     @property
     def state(self) -> Mapping[str, Array]:
@@ -309,7 +320,7 @@ class Network:
                 raise ValueError(f"{name}: {key} has dtype {given.dtype}, expected {array.dtype}")
         seed, offset = (int(word) for word in tensors["generator"])
         self._generator.state = {"seed": seed, "offset": offset}
-        for key, array in {**self._parameters, **self._layer_state}.items():
+        for key, array in {**self.parameters, **self._layer_state}.items():
             array[...] = self._arrays.from_host(tensors[key])
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from alexnet.arrays import Array, array_kind
 from alexnet.checks import AnyArray
 from alexnet.network import Network
+from alexnet.parameter_memory import ParameterMemory
 
 Observer: TypeAlias = Callable[[str, Array, Array, Array], None]
 
@@ -38,27 +39,31 @@ class Optimizer(ABC):
         self.steps = 0
         self._network = network
         self._arrays = array_kind(network.implementation)
+        shapes = network.variant.parameter_shapes()
+        self._memory = [ParameterMemory(self._arrays, shapes) for _ in self.slots]
         self._slots = {
-            f"{slot}.{name}": self._arrays.zeros(parameter.shape)
-            for slot in self.slots
-            for name, parameter in network.parameters.items()
+            f"{slot}.{name}": array
+            for slot, memory in zip(self.slots, self._memory, strict=True)
+            for name, array in memory.arrays.items()
         }
 
     def step(self, observer: Observer | None = None) -> None:
         """Update every parameter by the gradients of the network's last backward.
 
-        `observer`, if given, is called after each update with the name of the parameter, a copy of
-        it from before, its gradient, and the parameter itself.
+        `observer`, if given, is called with the name of each parameter, a copy of it from before,
+        its gradient, and the parameter itself.
         """
         self.steps += 1
-        gradients = self._network.gradients
-        for name, parameter in self._network.parameters.items():
-            slots = [self._slots[f"{slot}.{name}"] for slot in self.slots]
-            decay = self.weight_decay if name.endswith(".weight") else 0.0
-            before = None if observer is None else parameter.copy()
-            self._update(parameter, gradients[name], slots, decay)
-            if observer is not None:
-                observer(name, before, gradients[name], parameter)
+        parameters, gradients = self._network.parameter_memory, self._network.gradient_memory
+        arrays = parameters.arrays.items()
+        before = {} if observer is None else {name: array.copy() for name, array in arrays}
+        weights = [memory.weights for memory in self._memory]
+        others = [memory.others for memory in self._memory]
+        self._update(parameters.weights, gradients.weights, weights, self.weight_decay)
+        self._update(parameters.others, gradients.others, others, 0.0)
+        if observer is not None:
+            for name, array in arrays:
+                observer(name, before[name], gradients.arrays[name], array)
 
     @abstractmethod
     def _update(
