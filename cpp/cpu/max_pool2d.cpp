@@ -30,8 +30,8 @@ Rows rows_of(const Pool2dShape& shape, size_t out_row) {
 }
 
 PoolRow pool_row(const Pool2dShape& shape, const Rows& rows) {
-    return {rows.end - rows.first, shape.in_width,     shape.out_width, shape.channels,
-            shape.window_width,    shape.stride_width, shape.pad_left};
+    return {rows.end - rows.first, shape.in_width,      shape.out_width,    shape.channels,
+            shape.window_width,    shape.stride_height, shape.stride_width, shape.pad_left};
 }
 
 // The rows of one image's dx to which windows still add, in working memory: they come and go in

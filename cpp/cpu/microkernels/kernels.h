@@ -76,7 +76,7 @@ struct LrnCoefficients {
 struct PoolRow {
     size_t rows;  // at least 1; padding is cut off
     size_t in_width, out_width, channels;
-    size_t window_width, stride_width, pad_left;
+    size_t window_width, stride_height, stride_width, pad_left;
 };
 
 // Interpolation points of the largest Winograd tile, infinity included (winograd.cpp).

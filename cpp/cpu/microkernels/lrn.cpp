@@ -26,8 +26,6 @@
 
 namespace alexnet::ALEXNET_ISA {
 
-constexpr size_t kAhead = 1024;  // floats from a prefetch to the use of its line
-
 constexpr size_t kInFlight = 256;  // floats that may still be on their way from the store buffers
 
 // The latest rows of channels, between margins of zeros.
@@ -143,7 +141,7 @@ ALEXNET_INLINE void store_output(const LrnCoefficients& k, float* y, Vec v, size
 
 ALEXNET_INLINE void square_row(size_t channels, const float* x, float* squares) {
     for (size_t c = 0; c < channels; c += kLanes) {
-        __builtin_prefetch(x + c + kAhead);
+        fetch_ahead(x + c);
         const Vec v = load_upto(x + c, channels - c);
         store(squares + c, mul(v, v));
     }
@@ -162,7 +160,7 @@ static void forward(size_t pixels, size_t channels, const LrnCoefficients& k, co
         const float* row = squares[step - lag];
         for (size_t c = 0; c < channels; c += kLanes) {
             const size_t n = channels - c;
-            if (!(k.past && kFillsLine)) __builtin_prefetch(y + pixel + c + kAhead, 1);
+            if (!(k.past && kFillsLine)) fetch_ahead_to_write(y + pixel + c);
             const Vec v = load_upto(x + pixel + c, n);
             store_output(k, y + pixel + c,
                          formula.output(v, window_sum<kRadius>(row + c, k.radius)), n);
@@ -186,7 +184,7 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
             const float* row = squares[step - lag];
             for (size_t c = 0; c < channels; c += kLanes) {
                 const size_t n = channels - c;
-                __builtin_prefetch(dy + pixel + c + kAhead);
+                fetch_ahead(dy + pixel + c);
                 const Terms terms =
                     formula.terms(load_upto(dy + pixel + c, n), load_upto(x + pixel + c, n),
                                   window_sum<kRadius>(row + c, k.radius));
@@ -257,12 +255,12 @@ static void forward_in_registers(size_t pixels, size_t channels, const LrnCoeffi
         Vec v = load_upto(x, channels);
         squares.next(mul(v, v));
         for (size_t c = 0; c < last; c += kLanes) {
-            __builtin_prefetch(x + c + kAhead);
+            fetch_ahead(x + c);
             const Vec after = load_upto(x + c + kLanes, channels - c - kLanes);
             store_output(k, y + c, formula.output(v, squares.next(mul(after, after))), kLanes);
             v = after;
         }
-        __builtin_prefetch(x + last + kAhead);
+        fetch_ahead(x + last);
         store_output(k, y + last, formula.output(v, squares.next(zero())), channels - last);
     }
     fence();
@@ -279,8 +277,8 @@ static void backward_in_registers(size_t pixels, size_t channels, const LrnCoeff
         Vec v = load_upto(x, channels), before = zero(), direct = zero();
         squares.next(mul(v, v));
         for (size_t c = 0; c <= last; c += kLanes) {
-            __builtin_prefetch(x + c + kAhead);
-            __builtin_prefetch(dy + c + kAhead);
+            fetch_ahead(x + c);
+            fetch_ahead(dy + c);
             const Vec after = c < last ? load_upto(x + c + kLanes, channels - c - kLanes) : zero();
             const Terms terms =
                 formula.terms(load_upto(dy + c, channels - c), v, squares.next(mul(after, after)));

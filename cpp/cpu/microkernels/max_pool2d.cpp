@@ -44,15 +44,20 @@ ALEXNET_INLINE void store_part(float* p, size_t i, Vec v, size_t n) {
     }
 }
 
-// Maxima over rows x columns pixels of which x is the first.
+// Maxima over rows x columns pixels of which x is the first. What the window below has beside them
+// is fetched into L2 meanwhile, each pixel by the first window that knows of it.
 template <size_t kVectors, bool kTail>
 ALEXNET_INLINE void find_maxima(const PoolRow& row, size_t columns, const float* x, size_t n,
                                 Vec* best) {
+    const size_t below = row.stride_height * row.in_width * row.channels;
     for (size_t v = 0; v < kVectors; ++v) best[v] = broadcast(-__builtin_inff());
     for (size_t i = 0; i < row.rows; ++i, x += row.in_width * row.channels) {
         const float* pixel = x;
         for (size_t j = 0; j < columns; ++j, pixel += row.channels) {
+            const bool is_new =
+                i + row.stride_height >= row.rows && j + row.stride_width >= columns;
             for (size_t v = 0; v < kVectors; ++v) {
+                if (is_new) __builtin_prefetch(pixel + below + v * kLanes, 0, 2);
                 best[v] = max_nan(best[v], load_part<kTail>(pixel, v, n));
             }
         }
@@ -133,6 +138,7 @@ void max_pool2d_finish(size_t n, const float* sums, const float* x, float* dx) {
     size_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
         const Vec v = load(sums + i);
+        if (!kFillsLine) fetch_ahead_to_write(dx + i);
         store_past(dx + i, x ? select_positive(load(x + i), v) : v);
     }
     if (i < n) {
