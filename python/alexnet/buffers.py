@@ -66,6 +66,10 @@ class Buffers:
         self._owners = _owners(variant)
         self._turns = _turns(variant)
         self._capacity = -1
+        self._batch_size = -1  # of the views below: the same arrays as long as it stays
+        self._shapes: list[Shape] = []
+        self._output_views: list[Array] = []
+        self._gradient_views: list[Array] = []
         self._pool: OutputPool | None = None
         self._outputs: dict[int, Array] = {}
         self._gradients: list[Array] = []
@@ -76,22 +80,41 @@ class Buffers:
         """The layer in whose buffer the network's output is; None: the network makes views only."""
         return self._owners[-1]
 
+    @property
+    def capacity(self) -> int:
+        """The largest batch size that there is memory for; -1 before the first."""
+        return self._capacity
+
     def outputs(self, batch_size: int) -> list[Array]:
         """For each layer the array that its output goes to; None for views."""
+        self._set_batch_size(batch_size)
+        arrays = list(self._output_views)
+        for index, owner in enumerate(self._owners):
+            if owner is None or owner != self.last_owner or self._is_view(index):
+                continue
+            if index == owner and self._pool is not None:
+                arrays[index] = self._pool.acquire(self._shapes[index])
+            else:
+                arrays[index] = arrays[owner].reshape(self._shapes[index])
+        return arrays
+
+    def _is_view(self, index: int) -> bool:
+        return self._variant.layers[index].memory == "view"
+
+    def _set_batch_size(self, batch_size: int) -> None:
+        if batch_size == self._batch_size:
+            return
         if batch_size > self._capacity:
             self._reserve(batch_size)
-        arrays: list[Array] = []
-        for index, shape in enumerate(self._variant.shapes(batch_size)[1:]):
-            owner = self._owners[index]
-            if self._variant.layers[index].memory == "view" or owner is None:
-                arrays.append(None)
-            elif owner < index:
-                arrays.append(arrays[owner].reshape(shape))
-            elif index == self.last_owner and self._pool is not None:
-                arrays.append(self._pool.acquire(shape))
+        self._batch_size = batch_size
+        self._shapes = self._variant.shapes(batch_size)[1:]
+        self._output_views = []
+        for index, (owner, shape) in enumerate(zip(self._owners, self._shapes, strict=True)):
+            if owner is None or owner == self.last_owner or self._is_view(index):
+                self._output_views.append(None)
             else:
-                arrays.append(shaped(self._outputs[index], shape))
-        return arrays
+                self._output_views.append(shaped(self._outputs[owner], shape))
+        self._gradient_views = []
 
     def _reserve(self, batch_size: int) -> None:
         self._pool, self._outputs, self._gradients, self._input_gradient = None, {}, [], None
@@ -107,17 +130,19 @@ class Buffers:
 
         A layer that works in its input's memory has its input's gradient there too.
         """
+        self._set_batch_size(batch_size)
         if not self._gradients:
             sizes = [0, 0]
             shapes = self._variant.shapes(self._capacity)[1:]
             for turn, shape in zip(self._turns, shapes, strict=True):
                 sizes[turn] = max(sizes[turn], math.prod(shape))
             self._gradients = [self._kind.empty((size,)) for size in sizes]
-        shapes = self._variant.shapes(batch_size)[1:]
-        return [
-            shaped(self._gradients[turn], shape)
-            for turn, shape in zip(self._turns, shapes, strict=True)
-        ]
+        if not self._gradient_views:
+            self._gradient_views = [
+                shaped(self._gradients[turn], shape)
+                for turn, shape in zip(self._turns, self._shapes, strict=True)
+            ]
+        return self._gradient_views
 
     def input_gradient(self, batch_size: int) -> Array:
         """Array of the gradient of the network's input."""

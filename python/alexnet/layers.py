@@ -18,6 +18,7 @@ from alexnet.checks import LARGEST_SIZE, AnyArray, Shape, Size2d, check_int, che
 from alexnet.initializers import Fans, Initialisation, initial_values
 from alexnet.layer import Context, Layer
 from alexnet.random import Generator
+from alexnet.recording import run
 from alexnet.shapes import Conv2dShape, Padding, conv2d_shape, dense_shape, pool2d_shape
 
 
@@ -266,9 +267,9 @@ class BatchNorm(Layer):
         context.saved = (mean, variance)
         count = math.prod(x.shape[:-1])
         if context.training and count > 0:
-            unbiased = variance * (count / max(count - 1, 1))
-            running_mean += self.momentum * (mean - running_mean)
-            running_variance += self.momentum * (unbiased - running_variance)
+            unbiased = count / max(count - 1, 1)
+            run(_approach, running_mean, self.momentum, mean, 1.0)
+            run(_approach, running_variance, self.momentum, variance, unbiased)
         return y
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
@@ -285,6 +286,11 @@ class BatchNorm(Layer):
             training=context.training,
             out=(dx, context.gradients["gamma"], context.gradients["beta"]),
         )[0]
+
+
+def _approach(average: Array, share: float, value: Array, factor: float) -> None:
+    """Move a running average by a share of the way towards `factor` times a value, in place."""
+    average += share * (factor * value - average)
 
 
 @dataclass(frozen=True)
@@ -338,3 +344,5 @@ class Flatten(Layer):
 
 
 LAYERS = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Dropout, Flatten)
+# Those whose steps can be replayed. The masks of dropout are others in every step.
+REPLAYED = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Flatten)

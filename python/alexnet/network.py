@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType, ModuleType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from alexnet import ops, weights
+from alexnet import cpu, ops, weights
 from alexnet.arrays import Array, array_kind
 from alexnet.buffers import Buffers
 from alexnet.checks import AnyArray, Shape
 from alexnet.layer import Context, Layer
+from alexnet.layers import REPLAYED
 from alexnet.parameter_memory import ParameterMemory
 from alexnet.random import Generator
+from alexnet.replay import Replay
 from alexnet.summary import Summary
 from alexnet.variant import Variant
 
@@ -67,6 +69,7 @@ class Network:
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
         self._buffers = Buffers(self._arrays, variant)
+        self._replays = self._make_replays()
         self._layer_state = {
             f"{layer.name}.{name}": array
             for layer, context in zip(self.layers, self._contexts, strict=True)
@@ -87,6 +90,22 @@ class Network:
             for name, value in layer.initial_state(input_shape).items()
         }
         return Context(self._operators, self._generator, parameters, state)
+
+    def _make_replays(self) -> dict[tuple[int, str], Replay]:
+        """Of the layers between the first and the last to have memory of their own.
+
+        Those get the caller's images or gradient, which are others in every step, or hand out what
+        they make.
+        """
+        if self._operators is not cpu:
+            return {}
+        owners = [index for index, layer in enumerate(self.layers) if layer.memory == "own"]
+        return {
+            (index, direction): Replay()
+            for index in range(min(owners, default=0) + 1, max(owners, default=0))
+            if type(self.layers[index]) in REPLAYED
+            for direction in ("forward", "backward")
+        }
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self.variant.shapes(1)[index]
@@ -204,11 +223,13 @@ class Network:
         self._batch_size = None
         for context in self._contexts:
             context.forget()
+        if x.shape[0] > self._buffers.capacity:
+            self._replays = self._make_replays()  # which would keep the memory that is given up
         outputs = self._buffers.outputs(x.shape[0])
         y = x
-        for layer, context, out in zip(self.layers, self._contexts, outputs, strict=True):
+        for index, (context, out) in enumerate(zip(self._contexts, outputs, strict=True)):
             context.training, context.x = training, y
-            y = self._run(layer, "forward", observer, context, y, out)
+            y = self._run(index, "forward", observer, y, out)
             context.y = y
         self._batch_size = x.shape[0]
         return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
@@ -267,7 +288,7 @@ class Network:
                 dx = self._buffers.input_gradient(self._batch_size) if input_gradient else None
             context = self._contexts[index]
             context.dy_buffer = activation_gradients[index]
-            dy = self._run(self.layers[index], "backward", observer, context, dy, dx)
+            dy = self._run(index, "backward", observer, dy, dx)
         if input_gradient:
             if dy is not dx:  # a first layer that only makes views
                 dx[...] = dy
@@ -275,15 +296,24 @@ class Network:
         return gradients
 
     def _run(
-        self, layer: Layer, direction: str, observer: Observer | None, *arguments: Any
+        self,
+        index: int,
+        direction: str,
+        observer: Observer | None,
+        given: Array,
+        place: Array,
     ) -> Array:
         """Take one layer's step, under the observer's eyes if there is one."""
+        layer, context = self.layers[index], self._contexts[index]
         step = getattr(layer, direction)
-        if observer is None:
-            return step(*arguments)
-        result, seconds = self._arrays.timed(lambda: step(*arguments))
-        observer(layer.name, direction, seconds)
-        return result
+        if observer is not None:
+            result, seconds = self._arrays.timed(lambda: step(context, given, place))
+            observer(layer.name, direction, seconds)
+            return result
+        replay = self._replays.get((index, direction))
+        if replay is None:
+            return step(context, given, place)
+        return replay.run(step, context, given, place)
 
     def _first_trained_layer(self) -> int:
         trained = (index for index, context in enumerate(self._contexts) if context.parameters)

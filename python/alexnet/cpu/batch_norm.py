@@ -8,6 +8,7 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 
 
 @documented_as(reference.batch_norm)
@@ -34,9 +35,9 @@ def batch_norm(
     relu = activation == "relu"
     if mean is None or variance is None:
         mean, variance = np.empty_like(gamma), np.empty_like(gamma)
-        _cpu.batch_norm_training(shape, x, gamma, beta, epsilon, relu, y, mean, variance)
+        run(_cpu.batch_norm_training, shape, x, gamma, beta, epsilon, relu, y, mean, variance)
     else:
-        _cpu.batch_norm_inference(shape, x, gamma, beta, mean, variance, epsilon, relu, y)
+        run(_cpu.batch_norm_inference, shape, x, gamma, beta, mean, variance, epsilon, relu, y)
     return y, mean, variance
 
 
@@ -62,7 +63,18 @@ def batch_norm_backward(
     shapes = {"dx": x.shape, "dgamma": gamma.shape, "dbeta": gamma.shape}
     inputs = {"dy": dy, "x": x, "gamma": gamma, "mean": mean, "variance": variance}
     dx, dgamma, dbeta = make_outputs(operator, out, shapes, inputs)
-    _cpu.batch_norm_backward(
-        shape, dy, x, gamma, mean, variance, epsilon, training, dx, dgamma, dbeta
+    run(
+        _cpu.batch_norm_backward,
+        shape,
+        dy,
+        x,
+        gamma,
+        mean,
+        variance,
+        epsilon,
+        training,
+        dx,
+        dgamma,
+        dbeta,
     )
     return dx, dgamma, dbeta

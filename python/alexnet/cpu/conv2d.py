@@ -8,6 +8,7 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import CONV2D_ALGORITHMS, AnyArray, Size2d
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 from alexnet.shapes import Padding
 
 
@@ -35,7 +36,7 @@ def conv2d(
     shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
     inputs = {"x": x, "weight": weight, "bias": bias}
     y = make_output("conv2d", "out", out, shape.output_shape, inputs)
-    _cpu.conv2d(shape, x, weight, bias, activation == "relu", algorithm, y)
+    run(_cpu.conv2d, shape, x, weight, bias, activation == "relu", algorithm, y)
     return y
 
 
@@ -58,7 +59,7 @@ def conv2d_backward_input(
         dy, weight, input_shape, stride, padding, groups, algorithm
     )
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
-    _cpu.conv2d_backward_input(shape, dy, weight, algorithm, dx)
+    run(_cpu.conv2d_backward_input, shape, dy, weight, algorithm, dx)
     return dx
 
 
@@ -82,5 +83,5 @@ def conv2d_backward_weight(
     )
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
     dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
-    _cpu.conv2d_backward_weight(shape, dy, x, algorithm, dweight, dbias)
+    run(_cpu.conv2d_backward_weight, shape, dy, x, algorithm, dweight, dbias)
     return dweight, dbias

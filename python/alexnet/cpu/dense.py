@@ -6,6 +6,7 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 
 
 @documented_as(reference.dense)
@@ -23,7 +24,7 @@ def dense(
     shape = calls.check_dense(x, weight, bias, activation)
     inputs = {"x": x, "weight": weight, "bias": bias}
     y = make_output("dense", "out", out, shape.output_shape, inputs)
-    _cpu.dense(shape, x, weight, bias, activation == "relu", y)
+    run(_cpu.dense, shape, x, weight, bias, activation == "relu", y)
     return y
 
 
@@ -36,7 +37,7 @@ def dense_backward_input(
     weight = as_input(operator, "weight", weight)
     shape = calls.check_dense_backward_input(dy, weight)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
-    _cpu.dense_backward_input(shape, dy, weight, dx)
+    run(_cpu.dense_backward_input, shape, dy, weight, dx)
     return dx
 
 
@@ -53,5 +54,5 @@ def dense_backward_weight(
     shape = calls.check_dense_backward_weight(dy, x)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
     dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
-    _cpu.dense_backward_weight(shape, dy, x, dweight, dbias)
+    run(_cpu.dense_backward_weight, shape, dy, x, dweight, dbias)
     return dweight, dbias

@@ -6,6 +6,7 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 
 
 @documented_as(reference.dropout)
@@ -39,5 +40,5 @@ def _dropout(
     x = as_input(operator, argument, array)
     threshold = calls.check_dropout(operator, rate, seed, offset)
     y = make_output(operator, "out", out, x.shape, {argument: x}, may_be=argument)
-    _cpu.dropout(x, seed, offset, threshold, 1 / (1 - float(rate)), y)
+    run(_cpu.dropout, x, seed, offset, threshold, 1 / (1 - float(rate)), y)
     return y

@@ -6,13 +6,14 @@ from alexnet import _cpu, reference
 from alexnet.checks import AnyArray
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 
 
 @documented_as(reference.l2_loss)
 def l2_loss(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
     x = as_input("l2_loss", "x", x)
     loss = make_output("l2_loss", "out", out, (), {"x": x})
-    _cpu.l2_loss(x, loss)
+    run(_cpu.l2_loss, x, loss)
     return loss
 
 
@@ -20,5 +21,5 @@ def l2_loss(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
 def l2_loss_backward(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
     x = as_input("l2_loss_backward", "x", x)
     dx = make_output("l2_loss_backward", "out", out, x.shape, {"x": x})
-    _cpu.l2_loss_backward(x, dx)
+    run(_cpu.l2_loss_backward, x, dx)
     return dx

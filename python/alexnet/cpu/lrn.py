@@ -6,6 +6,7 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 
 
 @documented_as(reference.lrn)
@@ -21,7 +22,7 @@ def lrn(
     x = as_input("lrn", "x", x)
     shape = calls.check_lrn(x, depth_radius, bias, alpha, beta)
     y = make_output("lrn", "out", out, x.shape, {"x": x})
-    _cpu.lrn(shape, x, depth_radius, bias, alpha, beta, y)
+    run(_cpu.lrn, shape, x, depth_radius, bias, alpha, beta, y)
     return y
 
 
@@ -41,5 +42,5 @@ def lrn_backward(
     x = as_input("lrn_backward", "x", x)
     shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
     dx = make_output("lrn_backward", "out", out, x.shape, {"dy": dy, "x": x})
-    _cpu.lrn_backward(shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx)
+    run(_cpu.lrn_backward, shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx)
     return dx

@@ -6,6 +6,7 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray, Size2d
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 from alexnet.shapes import Padding
 
 
@@ -22,7 +23,7 @@ def max_pool2d(
     x = as_input("max_pool2d", "x", x)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
     y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x})
-    _cpu.max_pool2d(shape, x, y)
+    run(_cpu.max_pool2d, shape, x, y)
     return y
 
 
@@ -43,5 +44,5 @@ def max_pool2d_backward(
     x = as_input(operator, "x", x)
     shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
-    _cpu.max_pool2d_backward(shape, dy, x, through_relu, dx)
+    run(_cpu.max_pool2d_backward, shape, dy, x, through_relu, dx)
     return dx

@@ -8,6 +8,7 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray, check_array, check_separate, check_writeable
 from alexnet.cpu._arrays import FloatArray, as_input
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 
 
 @documented_as(reference.sgd_update)
@@ -25,7 +26,7 @@ def sgd_update(
     slope = _update_arguments(operator, state, gradient)
     calls.check_sgd_update(parameter, gradient, velocity, learning_rate, momentum, weight_decay)
     _check_in_place(operator, state, gradient)
-    _cpu.sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay)
+    run(_cpu.sgd_update, parameter, slope, velocity, learning_rate, momentum, weight_decay)
 
 
 @documented_as(reference.adam_update)
@@ -62,7 +63,8 @@ def adam_update(
         weight_decay,
     )
     _check_in_place(operator, state, gradient)
-    _cpu.adam_update(
+    run(
+        _cpu.adam_update,
         parameter,
         slope,
         first_moment,

@@ -6,13 +6,14 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 
 
 @documented_as(reference.relu)
 def relu(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
     x = as_input("relu", "x", x)
     y = make_output("relu", "out", out, x.shape, {"x": x}, may_be="x")
-    _cpu.relu(x, y)
+    run(_cpu.relu, x, y)
     return y
 
 
@@ -22,5 +23,5 @@ def relu_backward(dy: AnyArray, y: AnyArray, *, out: AnyArray | None = None) -> 
     y = as_input("relu_backward", "y", y)
     calls.check_relu_backward(dy, y)
     dx = make_output("relu_backward", "out", out, dy.shape, {"dy": dy, "y": y}, may_be="dy")
-    _cpu.relu_backward(dy, y, dx)
+    run(_cpu.relu_backward, dy, y, dx)
     return dx

@@ -9,6 +9,7 @@ from alexnet import _cpu, calls, reference
 from alexnet.checks import AnyArray, check_integer_array
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.documentation import documented_as
+from alexnet.recording import run
 
 
 @documented_as(reference.softmax_cross_entropy)
@@ -20,7 +21,7 @@ def softmax_cross_entropy(
     indices = _labels(operator, logits, labels)
     loss = make_output(operator, "out", out, (), {"logits": logits, "labels": labels})
     batch, classes = logits.shape
-    _cpu.softmax_cross_entropy(batch, classes, logits, indices, loss)
+    run(_cpu.softmax_cross_entropy, batch, classes, logits, indices, loss)
     return loss
 
 
@@ -33,7 +34,7 @@ def softmax_cross_entropy_backward(
     indices = _labels(operator, logits, labels)
     dlogits = make_output(operator, "out", out, logits.shape, {"logits": logits, "labels": labels})
     batch, classes = logits.shape
-    _cpu.softmax_cross_entropy_backward(batch, classes, logits, indices, dlogits)
+    run(_cpu.softmax_cross_entropy_backward, batch, classes, logits, indices, dlogits)
     return dlogits
 
 
