@@ -82,6 +82,9 @@ def test_the_bits_are_those_of_the_layers(name: str) -> None:
         assert results[0].keys() == results[1].keys()
         for key, array in results[0].items():
             np.testing.assert_array_equal(array, results[1][key], err_msg=f"{number} {key}")
+        shown = [network.activations for network in (replaying, plain)]
+        for key, array in shown[0].items():
+            np.testing.assert_array_equal(array, shown[1][key], err_msg=f"{number} {key}")
         for optimizer in optimizers:
             optimizer.step()
         for key, array in replaying.tensors().items():

@@ -9,6 +9,7 @@
 #include "alexnet/dropout.h"
 #include "alexnet/l2_loss.h"
 #include "alexnet/lrn.h"
+#include "alexnet/lrn_max_pool2d.h"
 #include "alexnet/max_pool2d.h"
 #include "alexnet/optimizer.h"
 #include "alexnet/peak.h"
@@ -222,6 +223,17 @@ void define_max_pool2d(py::module_& m) {
     });
 }
 
+void define_lrn_max_pool2d(py::module_& m) {
+    m.def("lrn_max_pool2d", [](const py::object& shape, const py::array& x, size_t depth_radius,
+                               float bias, float alpha, float beta, py::array y) {
+        const Pool2dShape s = pool2d_shape(shape);
+        const float* px = input(x, "x", s.input_size());
+        float* out = output(y, "y", s.output_size());
+        py::gil_scoped_release release;
+        cpu::lrn_max_pool2d(s, {depth_radius, bias, alpha, beta}, px, out);
+    });
+}
+
 void define_relu(py::module_& m) {
     m.def("relu", [](const py::array& x, py::array y) {
         const size_t n = static_cast<size_t>(x.size());
@@ -406,6 +418,7 @@ PYBIND11_MODULE(_cpu, m) {
     alexnet::define_dense(m);
     alexnet::define_lrn(m);
     alexnet::define_max_pool2d(m);
+    alexnet::define_lrn_max_pool2d(m);
     alexnet::define_relu(m);
     alexnet::define_batch_norm(m);
     alexnet::define_dropout(m);

@@ -10,6 +10,7 @@
 #include "dispatch.h"
 #include "gemm.h"
 #include "parallel.h"
+#include "pool_rows.h"
 #include "scratch.h"
 
 namespace alexnet::cpu {
@@ -17,22 +18,6 @@ namespace {
 
 constexpr size_t kTasksAThread = 4;  // each searches the windows across its first row again
 constexpr size_t kGrain = 1 << 15;   // floats of x a thread at least: below it a team costs more
-
-// The rows of the image that the windows of one output row cover.
-struct Rows {
-    size_t first, end;
-};
-
-Rows rows_of(const Pool2dShape& shape, size_t out_row) {
-    const size_t start = out_row * shape.stride_height;  // counted from the edge of the padding
-    return {start - std::min(start, shape.pad_top),
-            std::min(start + shape.window_height - shape.pad_top, shape.in_height)};
-}
-
-PoolRow pool_row(const Pool2dShape& shape, const Rows& rows) {
-    return {rows.end - rows.first, shape.in_width,      shape.out_width,    shape.channels,
-            shape.window_width,    shape.stride_height, shape.stride_width, shape.pad_left};
-}
 
 // The rows of one image's dx to which windows still add, in working memory: they come and go in
 // order. A row that is complete goes to dx, past the caches, so that a line of dx need not be
@@ -107,7 +92,7 @@ void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin,
                     ? (reach - shape.window_height + shape.stride_height - 1) / shape.stride_height
                     : 0;
     for (; oh < shape.out_height; ++oh) {
-        const Rows rows = rows_of(shape, oh);
+        const PooledRows rows = rows_of(shape, oh);
         if (rows.first >= end) break;
         open_rows.close(std::max(begin, rows.first));
         open_rows.open(std::min(rows.end, end));
@@ -129,7 +114,7 @@ void max_pool2d(const Pool2dShape& shape, const float* x, float* y) {
     parallel_for(rows, std::max<size_t>(kGrain / row_work, 1), [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row) {
             const size_t image = row / shape.out_height;
-            const Rows window = rows_of(shape, row % shape.out_height);
+            const PooledRows window = rows_of(shape, row % shape.out_height);
             k.max_pool2d_row(pool_row(shape, window),
                              x + (image * shape.in_height + window.first) * in_row,
                              y + row * out_row);

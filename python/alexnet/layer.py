@@ -10,9 +10,10 @@ network owns at run time stands in a `Context`, which the network passes to `for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from alexnet.arrays import Array
 from alexnet.checks import AnyArray, Shape
@@ -48,6 +49,10 @@ class Context:
         if activation is None or self.relu_is_passed:
             return dy
         return self.operators.relu_backward(dy, self.y, out=self.dy_buffer)
+
+
+# A layer in one direction: its context, what it is given and the memory for its result.
+Step: TypeAlias = Callable[[Context, Array, Array], Array]
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from alexnet.arrays import Array
 from alexnet.checks import LARGEST_SIZE, AnyArray, Shape, Size2d, check_int, check_pair
+from alexnet.cpu._lrn_max_pool2d import lrn_max_pool2d
 from alexnet.initializers import Fans, Initialisation, initial_values
-from alexnet.layer import Context, Layer
+from alexnet.layer import Context, Layer, Step
 from alexnet.random import Generator
 from alexnet.recording import run
 from alexnet.shapes import Conv2dShape, Padding, conv2d_shape, dense_shape, pool2d_shape
@@ -170,7 +175,8 @@ class LRN(Layer):
     alpha: float
     beta: float
 
-    def _how(self) -> dict[str, float]:
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of its operators."""
         return {
             "depth_radius": self.depth_radius,
             "bias": self.bias,
@@ -180,13 +186,13 @@ class LRN(Layer):
 
     def forward(self, context: Context, x: Array, out: Array) -> Array:
         """Normalise across channels."""
-        return context.operators.lrn(x, **self._how(), out=out)
+        return context.operators.lrn(x, **self.settings(), out=out)
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
         """From the input, which is all that the gradient needs."""
         if dx is None:
             return None
-        how = {**self._how(), "through_relu": context.through_relu}
+        how = {**self.settings(), "through_relu": context.through_relu}
         return context.operators.lrn_backward(dy, context.x, **how, out=dx)
 
 
@@ -207,7 +213,8 @@ class MaxPool2d(Layer):
             self.name, input_shape, self.window, self.stride, self.padding, self.ceil_mode
         ).output_shape
 
-    def _how(self) -> dict[str, object]:
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of its operators."""
         return {
             "window": self.window,
             "stride": self.stride,
@@ -217,13 +224,13 @@ class MaxPool2d(Layer):
 
     def forward(self, context: Context, x: Array, out: Array) -> Array:
         """Maximum of every window."""
-        return context.operators.max_pool2d(x, **self._how(), out=out)
+        return context.operators.max_pool2d(x, **self.settings(), out=out)
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
         """To the first maximum of every window."""
         if dx is None:
             return None
-        how = {**self._how(), "through_relu": context.through_relu}
+        how = {**self.settings(), "through_relu": context.through_relu}
         return context.operators.max_pool2d_backward(dy, context.x, **how, out=dx)
 
 
@@ -346,3 +353,20 @@ class Flatten(Layer):
 LAYERS = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Dropout, Flatten)
 # Those whose steps can be replayed. The masks of dropout are others in every step.
 REPLAYED = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Flatten)
+
+
+def joined_steps(layers: Sequence[Layer]) -> dict[int, Step]:
+    """Forward steps of the CPU that take in the layer before, by the index of the later one.
+
+    An LRN's output is as large as its input, and pooling reads it once: computed together, it need
+    not go through memory.
+    """
+
+    def normalise_and_pool(lrn: LRN, pool: MaxPool2d, _: Context, x: Array, out: Array) -> Array:
+        return lrn_max_pool2d(x, **lrn.settings(), **pool.settings(), out=out)
+
+    return {
+        index: partial(normalise_and_pool, lrn, pool)
+        for index, (lrn, pool) in enumerate(pairwise(layers), start=1)
+        if isinstance(lrn, LRN) and isinstance(pool, MaxPool2d)
+    }

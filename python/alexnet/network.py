@@ -16,8 +16,8 @@ from alexnet import cpu, ops, weights
 from alexnet.arrays import Array, array_kind
 from alexnet.buffers import Buffers
 from alexnet.checks import AnyArray, Shape
-from alexnet.layer import Context, Layer
-from alexnet.layers import REPLAYED
+from alexnet.layer import Context, Layer, Step
+from alexnet.layers import REPLAYED, joined_steps
 from alexnet.parameter_memory import ParameterMemory
 from alexnet.random import Generator
 from alexnet.replay import Replay
@@ -70,6 +70,8 @@ class Network:
                 self._contexts[index + 1].through_relu = True
         self._buffers = Buffers(self._arrays, variant)
         self._replays = self._make_replays()
+        self._joined = joined_steps(self.layers) if self._operators is cpu else {}
+        self._left_out: dict[int, Array] = {}
         self._layer_state = {
             f"{layer.name}.{name}": array
             for layer, context in zip(self.layers, self._contexts, strict=True)
@@ -175,6 +177,7 @@ class Network:
         In the network's own memory, overwritten by the next forward: read them only. Dropout works
         in place, so the layer before it shows what dropout left.
         """
+        self._make_up_for_left_out()
         outputs = zip(self.layers, self._contexts, strict=True)
         return MappingProxyType(
             {layer.name: context.y for layer, context in outputs if context.y is not None}
@@ -205,7 +208,9 @@ class Network:
         training
             Dropout drops and batch norm uses the batch's statistics.
         observer
-            Called after each layer as ``observer(layer name, "forward", seconds)``.
+            Called after each layer as ``observer(layer name, "forward", seconds)``. Layers that
+            would otherwise be computed together, as LRN and pooling are in inference on the CPU,
+            are then computed one by one.
 
         Returns
         -------
@@ -223,16 +228,29 @@ class Network:
         self._batch_size = None
         for context in self._contexts:
             context.forget()
+        self._left_out = {}
         if x.shape[0] > self._buffers.capacity:
             self._replays = self._make_replays()  # which would keep the memory that is given up
         outputs = self._buffers.outputs(x.shape[0])
+        # In training backward would have to make up for what joined steps leave out.
+        joined = {} if training or observer is not None else self._joined
         y = x
         for index, (context, out) in enumerate(zip(self._contexts, outputs, strict=True)):
             context.training, context.x = training, y
-            y = self._run(index, "forward", observer, y, out)
+            if index + 1 in joined:
+                self._left_out[index] = out
+                continue
+            y = self._run(index, "forward", observer, y, out, joined.get(index))
             context.y = y
         self._batch_size = x.shape[0]
         return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
+
+    def _make_up_for_left_out(self) -> None:
+        """Compute what joined steps of the last forward did not."""
+        for index, out in self._left_out.items():
+            context, after = self._contexts[index], self._contexts[index + 1]
+            context.y = after.x = self.layers[index].forward(context, context.x, out)
+        self._left_out = {}
 
     def _output_is_read_again(self) -> bool:
         owner = self._buffers.last_owner
@@ -277,6 +295,7 @@ class Network:
                 f"backward: dy is for {dy.shape[0]} images, but the last forward had "
                 f"{self._batch_size}"
             )
+        self._make_up_for_left_out()
         gradients = dict(self.gradients)
         activation_gradients = self._buffers.gradients(self._batch_size)
         last = 0 if input_gradient else self._first_trained_layer()
@@ -302,10 +321,11 @@ class Network:
         observer: Observer | None,
         given: Array,
         place: Array,
+        joined: Step | None = None,
     ) -> Array:
-        """Take one layer's step, under the observer's eyes if there is one."""
+        """Take one layer's step, or the one joined with it; tell the observer, if there is one."""
         layer, context = self.layers[index], self._contexts[index]
-        step = getattr(layer, direction)
+        step: Step = joined or getattr(layer, direction)
         if observer is not None:
             result, seconds = self._arrays.timed(lambda: step(context, given, place))
             observer(layer.name, direction, seconds)

@@ -7,12 +7,11 @@ is to run calls that are recorded, and to leave arrays for its backward.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from operator import is_
 from typing import Any
 
 from alexnet.arrays import Array
-from alexnet.layer import Context
+from alexnet.layer import Context, Step
 from alexnet.recording import Call, recorded
 
 
@@ -25,9 +24,7 @@ class Replay:
         self._saved: tuple[Array, ...] = ()
         self._result: Array = None
 
-    def run(
-        self, step: Callable[[Context, Array, Array], Array], context: Context, x: Array, out: Array
-    ) -> Array:
+    def run(self, step: Step, context: Context, x: Array, out: Array) -> Array:
         """Return ``step(context, x, out)``, or what it would, having called the same kernels.
 
         The arrays must be the network's own: references to them are kept.

@@ -1,0 +1,30 @@
+// The rows of an image that a row of pooling windows covers.
+
+#ifndef ALEXNET_CPU_POOL_ROWS_H_
+#define ALEXNET_CPU_POOL_ROWS_H_
+
+#include <algorithm>
+
+#include "alexnet/max_pool2d.h"
+#include "microkernels/kernels.h"
+
+namespace alexnet::cpu {
+
+struct PooledRows {
+    size_t first, end;
+};
+
+inline PooledRows rows_of(const Pool2dShape& shape, size_t out_row) {
+    const size_t start = out_row * shape.stride_height;  // counted from the edge of the padding
+    return {start - std::min(start, shape.pad_top),
+            std::min(start + shape.window_height - shape.pad_top, shape.in_height)};
+}
+
+inline PoolRow pool_row(const Pool2dShape& shape, const PooledRows& rows) {
+    return {rows.end - rows.first, shape.in_width,      shape.out_width,    shape.channels,
+            shape.window_width,    shape.stride_height, shape.stride_width, shape.pad_left};
+}
+
+}  // namespace alexnet::cpu
+
+#endif  // ALEXNET_CPU_POOL_ROWS_H_
