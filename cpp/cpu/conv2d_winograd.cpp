@@ -43,9 +43,9 @@ Spectra spectra_size(size_t rows, size_t channels) {
 // A convolution and its transforms, for the tiles and channels that the caller names.
 class Layer {
   public:
-    // With `least_panels` of output channels, where there are as many vectors.
-    Layer(const KernelTable& k, const Conv2dShape& s, size_t least_panels)
-        : k_(k), s_(s), p_(s), panels_(k, s.group_out(), least_panels) {}
+    // `takers` threads share the panels of output channels.
+    Layer(const KernelTable& k, const Conv2dShape& s, size_t takers)
+        : k_(k), s_(s), p_(s), panels_(k, s.group_out(), takers) {}
 
     const Problem& problem() const { return p_; }
     const Panels& panels() const { return panels_; }

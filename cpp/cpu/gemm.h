@@ -30,14 +30,22 @@ inline Range part(size_t total, size_t parts, size_t index) {
     return {total * index / parts, total * (index + 1) / parts};
 }
 
-// The columns of B in panels: as few as register tiles allow, or `least` where there are as many
-// vectors, all of the same width but the last. The width does not show in the results.
+// The columns of B in panels of the same width, but for the last: as few as register tiles allow,
+// or, where `takers` threads share them, as they are done with first. The width does not show in
+// the results.
 struct Panels {
-    Panels(const KernelTable& k, size_t all_columns, size_t least = 1) : columns(all_columns) {
+    Panels(const KernelTable& k, size_t all_columns, size_t takers = 1) : columns(all_columns) {
         const size_t vectors = ceil_div(columns, k.lanes);
-        const size_t wanted =
-            std::max(ceil_div(vectors, k.gemm->vectors), std::min(least, vectors));
-        width = ceil_div(vectors, wanted) * k.lanes;
+        size_t best = 1, least = SIZE_MAX;
+        for (size_t wide = std::min(k.gemm->vectors, vectors); wide >= 1; --wide) {
+            // A panel counts as a vector more than it has: narrow ones are slower.
+            const size_t work = ceil_div(ceil_div(vectors, wide), takers) * (wide + 1);
+            if (work < least) {
+                least = work;
+                best = wide;
+            }
+        }
+        width = ceil_div(vectors, ceil_div(vectors, best)) * k.lanes;
         count = ceil_div(columns, width);
     }
     Range operator[](size_t p) const { return {p * width, std::min((p + 1) * width, columns)}; }
