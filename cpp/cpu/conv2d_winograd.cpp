@@ -86,18 +86,18 @@ class Layer {
     void transform_input(Source& source, size_t group, Range rows, size_t row, Spectra size,
                          float* in) const {
         const float* pixels[kPlaces];
-        float* places[kPlaces];
         source.set_tile_row(row);
+        SpectrumPlaces places(p_.tiling, rows.begin, row, in, size.row, size.frequency);
         Fetching fetching(source.pixels({row + 1, std::min(row + 2, rows.end)}),
                           p_.tiling.horizontal.tiles * ceil_div(p_.group_in, k_.lanes));
         for (size_t q = 0; q < p_.tiling.horizontal.tiles; ++q) {
             source.places(q, group, pixels);
-            spectrum_places(p_.tiling, rows.begin, row, q, in, size.row, size.frequency, places);
+            float* const* frequencies = places.next();
             const Transform transform =
                 input_transform(k_, p_.tiling, row % p_.tiling.vertical.tiles, q);
             for (size_t c = 0; c < p_.group_in; c += k_.lanes) {
                 const size_t lanes = std::min(k_.lanes, p_.group_in - c);
-                transform(pixels, c, lanes, places, c, lanes);
+                transform(pixels, c, lanes, frequencies, c, lanes);
                 fetching.next_share();
             }
         }
@@ -127,22 +127,16 @@ class Layer {
     // begin with row `first`. `bias` and `y` begin with the group's channels.
     void transform_output(size_t first, size_t row, float* out, Spectra size, Range columns,
                           const float* bias, bool relu, float* y) const {
-        const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
-        const size_t n = row / vertical.tiles, p = row % vertical.tiles;
-        float* places[kPlaces];
-        float* pixels[kPlaces];
-        for (size_t q = 0; q < horizontal.tiles; ++q) {
-            spectrum_places(p_.tiling, first, row, q, out, size.row, size.frequency, places);
-            for (size_t i = 0; i < vertical.size(p); ++i) {
-                for (size_t j = 0; j < horizontal.size(q); ++j) {
-                    pixels[i * horizontal.size(q) + j] =
-                        y + s_.output_pixel(n, vertical.start(p) + i, horizontal.start(q) + j);
-                }
-            }
-            const Transform transform = output_transform(k_, p_.tiling, p, q);
+        SpectrumPlaces places(p_.tiling, first, row, out, size.row, size.frequency);
+        OutputPlaces<float> outputs(s_, p_.tiling, row, y);
+        for (size_t q = 0; q < p_.tiling.horizontal.tiles; ++q) {
+            float* const* frequencies = places.next();
+            float* const* pixels = outputs.next();
+            const Transform transform =
+                output_transform(k_, p_.tiling, row % p_.tiling.vertical.tiles, q);
             for (size_t o = columns.begin; o < columns.end; o += k_.lanes) {
                 const size_t lanes = std::min(k_.lanes, columns.end - o);
-                transform(places, o - columns.begin, lanes, pixels, o, lanes, bias, relu);
+                transform(frequencies, o - columns.begin, lanes, pixels, o, lanes, bias, relu);
             }
         }
     }

@@ -120,21 +120,23 @@ class WeightGradient {
     // reads is fetched meanwhile.
     void transform_row(Source& source, Range rows, size_t first, size_t row, size_t group,
                        Range channels, Range columns, const float* dy, float* spectra) const {
-        const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
-        const size_t n = row / vertical.tiles, p = row % vertical.tiles;
+        const Axis& horizontal = p_.tiling.horizontal;
+        const size_t p = row % p_.tiling.vertical.tiles;
         float* out_spectra = spectra + p_.tiling.frequencies() * in_frequency_;
         const Range next{row + 1, std::min(row + 2, rows.end)};
         Fetching fetching_x(source.pixels(next),
                             horizontal.tiles * ceil_div(channels.size(), k_.lanes));
         Fetching fetching_dy(output_pixels(next, dy),
                              horizontal.tiles * ceil_div(columns.size(), k_.lanes));
-        dy += group * s_.group_out() + columns.begin;
-        const float* pixels[kPlaces];
-        float* places[kPlaces];
+        SpectrumPlaces in_places(p_.tiling, first, row, spectra, in_panel_, in_frequency_);
+        SpectrumPlaces out_places(p_.tiling, first, row, out_spectra, out_panel_, out_frequency_);
+        OutputPlaces<const float> dy_places(s_, p_.tiling, row,
+                                            dy + group * s_.group_out() + columns.begin);
         source.set_tile_row(row);
         for (size_t q = 0; q < horizontal.tiles; ++q) {
+            const float* pixels[kPlaces];
             source.places(q, group, pixels);
-            spectrum_places(p_.tiling, first, row, q, spectra, in_panel_, in_frequency_, places);
+            float* const* places = in_places.next();
             const Transform of_input = input_transform(k_, p_.tiling, p, q);
             for (size_t c = 0; c < channels.size(); c += k_.lanes) {
                 const size_t panel = c / in_panel_ * tiles_ * in_panel_;
@@ -142,19 +144,13 @@ class WeightGradient {
                 of_input(pixels, channels.begin + c, lanes, places, panel + c % in_panel_, lanes);
                 fetching_x.next_share();
             }
-            for (size_t i = 0; i < vertical.size(p); ++i) {
-                for (size_t j = 0; j < horizontal.size(q); ++j) {
-                    pixels[i * horizontal.size(q) + j] =
-                        dy + s_.output_pixel(n, vertical.start(p) + i, horizontal.start(q) + j);
-                }
-            }
-            spectrum_places(p_.tiling, first, row, q, out_spectra, out_panel_, out_frequency_,
-                            places);
+            const float* const* gradients = dy_places.next();
+            places = out_places.next();
             const Transform of_dy = output_gradient_transform(k_, p_.tiling, p, q);
             for (size_t o = 0; o < columns.size(); o += k_.lanes) {
                 const size_t panel = o / out_panel_ * tiles_ * out_panel_;
                 const size_t lanes = std::min(k_.lanes, columns.size() - o);
-                of_dy(pixels, o, lanes, places, panel + o % out_panel_, k_.lanes);
+                of_dy(gradients, o, lanes, places, panel + o % out_panel_, k_.lanes);
                 fetching_dy.next_share();
             }
         }

@@ -60,13 +60,15 @@ void multiply_panel(const KernelTable& k, const Product& product, const DepthBlo
     const size_t lines = fetch ? ceil_div(kFetchSteps * product.width, 16 * tiles) : 0;
     GemmRows rows{product.row_stride,  product.depth_stride, product.width, block.segments,
                   block.segment_count, product.ahead,        lines,         0};
-    for (size_t t = 0; t < tiles; ++t) {
-        const Range tile = part(product.rows, tiles, t);
-        k.gemm->kernels[vectors - 1][tile.size() - 1](
-            product.a + tile.begin * product.row_stride, rows, b,
-            product.c + tile.begin * product.c_row + columns.begin, product.c_row, columns.size(),
-            epilogue);
-        ++rows.tile;
+    const GemmKernel* kernels = k.gemm->kernels[vectors - 1];
+    const size_t least = product.rows / tiles, longer = product.rows % tiles;
+    const float* a = product.a;
+    float* c = product.c + columns.begin;
+    for (; rows.tile < tiles; ++rows.tile) {
+        const size_t size = least + (rows.tile < longer ? 1 : 0);
+        kernels[size - 1](a, rows, b, c, product.c_row, columns.size(), epilogue);
+        a += size * product.row_stride;
+        c += size * product.c_row;
     }
 }
 

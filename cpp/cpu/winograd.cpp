@@ -28,16 +28,35 @@ size_t Tiling::products() const {
     return sum;
 }
 
-void spectrum_places(const Tiling& t, size_t first, size_t row, size_t q, float* spectra,
-                     size_t row_stride, size_t frequency_stride, float** places) {
-    const size_t width = t.horizontal.most_points();
-    for (size_t i = 0; i < t.vertical.points(row % t.vertical.tiles); ++i) {
-        const size_t above = t.rows_with(i, row) - t.rows_with(i, first);
-        for (size_t j = 0; j < t.horizontal.points(q); ++j) {
-            const size_t tile = above * t.horizontal.tiles_with(j) + q;
-            *places++ = spectra + (i * width + j) * frequency_stride + tile * row_stride;
+SpectrumPlaces::SpectrumPlaces(const Tiling& tiling, size_t first, size_t row, float* spectra,
+                               size_t row_stride, size_t frequency_stride)
+    : t_(tiling),
+      first_(first),
+      row_(row),
+      spectra_(spectra),
+      row_stride_(row_stride),
+      frequency_stride_(frequency_stride) {}
+
+void SpectrumPlaces::set() {
+    const size_t width = t_.horizontal.most_points();
+    count_ = 0;
+    for (size_t i = 0; i < t_.vertical.points(row_ % t_.vertical.tiles); ++i) {
+        const size_t above = t_.rows_with(i, row_) - t_.rows_with(i, first_);
+        for (size_t j = 0; j < t_.horizontal.points(tile_); ++j) {
+            const size_t tile = above * t_.horizontal.tiles_with(j) + tile_;
+            places_[count_++] = spectra_ + (i * width + j) * frequency_stride_ + tile * row_stride_;
         }
     }
+}
+
+float* const* SpectrumPlaces::next() {
+    if (tile_ == 0 || tile_ == t_.horizontal.longer) {
+        set();
+    } else {
+        for (size_t i = 0; i < count_; ++i) places_[i] += row_stride_;
+    }
+    ++tile_;
+    return places_;
 }
 
 void Transform::operator()(const float* const* in, size_t in_offset, size_t in_lanes,
@@ -258,18 +277,19 @@ void Source::places(size_t q, size_t group, const float** places) const {
     const bool blocks = p_.stride > 1;
     const size_t columns = s_.out_width + p_.window_width - 1;
     for (size_t i = 0; i < vertical.points(tile_row_); ++i) {
+        // Unsigned: a pixel above or left of the image is beyond its size.
+        const size_t h = first_row_ + i - s_.pad_top;
+        const size_t image_row = h < s_.in_height ? h * s_.in_width * s_.in_channels : 0;
+        const float* pixels = image_ + image_row + group * s_.group_in();
         for (size_t j = 0; j < horizontal.points(q); ++j) {
             const size_t column = horizontal.start(q) + j;
             if (blocks) {
                 *places++ = frame_ + (i * columns + column) * p_.group_in;
                 continue;
             }
-            // Unsigned: a pixel above or left of the image is beyond its size.
-            const size_t h = first_row_ + i - s_.pad_top, w = column - s_.pad_left;
+            const size_t w = column - s_.pad_left;
             const bool inside = h < s_.in_height && w < s_.in_width;
-            *places++ =
-                inside ? image_ + (h * s_.in_width + w) * s_.in_channels + group * s_.group_in()
-                       : zeros_;
+            *places++ = inside ? pixels + w * s_.in_channels : zeros_;
         }
     }
 }

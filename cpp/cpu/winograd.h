@@ -63,11 +63,57 @@ struct Tiling {
     Axis vertical, horizontal;
 };
 
-// A tile's values at all its frequencies: places[i * points of the horizontal axis + j] is where
-// frequency (i, j) of tile q in a row of tiles lies, in matrices that begin with row `first` of
-// tiles and have row_stride floats a row, frequency_stride floats apart.
-void spectrum_places(const Tiling& tiling, size_t first, size_t row, size_t q, float* spectra,
-                     size_t row_stride, size_t frequency_stride, float** places);
+// Where the tiles of a row have their values at all frequencies, one tile after the other: in
+// matrices that begin with row `first` of tiles and have row_stride floats a row, frequency_stride
+// floats apart. places[i * points of the horizontal axis + j] is that of frequency (i, j).
+class SpectrumPlaces {
+  public:
+    SpectrumPlaces(const Tiling& tiling, size_t first, size_t row, float* spectra,
+                   size_t row_stride, size_t frequency_stride);
+    // Those of the next tile, until the next call.
+    float* const* next();
+
+  private:
+    void set();
+
+    const Tiling& t_;
+    size_t first_, row_;
+    float* spectra_;
+    size_t row_stride_, frequency_stride_;
+    size_t tile_ = 0, count_ = 0;
+    float* places_[kPlaces];
+};
+
+// Where the outputs of the tiles of a row lie, or their gradients, one tile after the other: row by
+// row. `y` begins with the channels that are meant.
+template <typename Float>
+class OutputPlaces {
+  public:
+    OutputPlaces(const Conv2dShape& shape, const Tiling& tiling, size_t row, Float* y)
+        : vertical_(tiling.vertical),
+          horizontal_(tiling.horizontal),
+          row_(row % vertical_.tiles),
+          pixel_(shape.out_channels),
+          row_floats_(shape.out_width * shape.out_channels),
+          next_(y + shape.output_pixel(row / vertical_.tiles, vertical_.start(row_), 0)) {}
+
+    Float* const* next() {
+        const size_t width = horizontal_.size(tile_++);
+        Float** place = places_;
+        for (size_t i = 0; i < vertical_.size(row_); ++i) {
+            Float* pixel = next_ + i * row_floats_;
+            for (size_t j = 0; j < width; ++j) *place++ = pixel + j * pixel_;
+        }
+        next_ += width * pixel_;
+        return places_;
+    }
+
+  private:
+    const Axis &vertical_, &horizontal_;
+    size_t row_, pixel_, row_floats_, tile_ = 0;
+    Float* next_;
+    Float* places_[kPlaces];
+};
 
 // A transform of both axes. What is read next lies `ahead` floats further, or a few lines on.
 struct Transform {
