@@ -55,7 +55,9 @@ def add_parsers(subparsers: Any) -> None:
         default="both",
         help="what is timed (default: both)",
     )
-    parser.add_argument("--per-layer", action="store_true", help="also the time of each layer")
+    parser.add_argument(
+        "--per-layer", action="store_true", help="also the time of each layer by itself"
+    )
     add_device(parser, "cpu")
     parser.add_argument(
         "--precision",
