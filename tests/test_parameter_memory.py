@@ -64,11 +64,11 @@ def test_what_lies_between_stays_zero(name: str, optimizer: type[SGD | Adam]) ->
     network = AlexNet(small_variant(name), seed=1)
     rule = optimizer(network, learning_rate=0.01, weight_decay=0.1)
     before = {key: array.copy() for key, array in network.parameters.items()}
-    y = network.forward(random_array(1, 4, *network.input_shape), training=True)
-    network.backward(random_array(2, *y.shape))
+    for number, gradient in enumerate(network.gradients.values()):
+        gradient[...] = random_array(number, *gradient.shape)
     rule.step()
     for key, array in network.parameters.items():
-        assert not np.array_equal(array, before[key]) or not network.gradients[key].any(), key
+        assert (array != before[key]).mean() > 0.9, key
     for memory in (network.parameter_memory, network.gradient_memory):
         total = sum(float(np.abs(array).sum(dtype=np.float64)) for array in memory.arrays.values())
         flat = (memory.weights, memory.others)

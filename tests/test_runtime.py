@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -22,6 +23,10 @@ from support import ISAS, random_array, relative_error
 
 OPENMP = alexnet.build_info()["openmp"]
 PROCESSORS = sorted(os.sched_getaffinity(0))
+
+
+def test_version_is_that_of_the_installed_package() -> None:
+    assert alexnet.__version__ == importlib.metadata.version("alexnet")
 
 
 def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -93,6 +93,9 @@ __all__ = [
 ]
 
 
+__version__: str = build_info()["version"]
+
+
 def __getattr__(name: str) -> Any:
     """`alexnet.cuda` on its first use: it needs CuPy and a device, which nothing else does."""
     if name == "cuda":
