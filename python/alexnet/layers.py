@@ -351,7 +351,8 @@ class Flatten(Layer):
 
 
 LAYERS = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Dropout, Flatten)
-# Those whose steps can be replayed. The masks of dropout are others in every step.
+# Those whose steps can be replayed, no subclasses: these may do more than call operators. The masks
+# of dropout are others in every step.
 REPLAYED = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Flatten)
 
 
@@ -368,5 +369,5 @@ def joined_steps(layers: Sequence[Layer]) -> dict[int, Step]:
     return {
         index: partial(normalise_and_pool, lrn, pool)
         for index, (lrn, pool) in enumerate(pairwise(layers), start=1)
-        if isinstance(lrn, LRN) and isinstance(pool, MaxPool2d)
+        if type(lrn) is LRN and type(pool) is MaxPool2d
     }

@@ -26,10 +26,10 @@ class ParameterMemory:
     def __init__(self, kind: ArrayKind, shapes: Mapping[str, Shape]) -> None:
         begins: dict[str, int] = {}
         size = weights_size = 0
-        for name in sorted(shapes, key=_is_no_weight):
+        for name in sorted(shapes, key=_is_weight, reverse=True):  # a stable order
             begins[name] = size
             size += -(-math.prod(shapes[name]) // ALIGNMENT) * ALIGNMENT
-            if not _is_no_weight(name):
+            if _is_weight(name):
                 weights_size = size
         memory = kind.zeros((size,))
         self.weights: Array = memory[:weights_size]
@@ -40,5 +40,5 @@ class ParameterMemory:
         }
 
 
-def _is_no_weight(name: str) -> bool:
-    return not name.endswith(".weight")
+def _is_weight(name: str) -> bool:
+    return name.endswith(".weight")

@@ -22,7 +22,11 @@ def lrn_max_pool2d(
     ceil_mode: bool,
     out: AnyArray | None = None,
 ) -> FloatArray:
-    """`max_pool2d` of `lrn` of x, to the bit, without the array between the two."""
+    """`max_pool2d` of `lrn` of x, to the bit, without the array between the two.
+
+    x is (batch, height, width, channels), float32; the other arguments, the result and the errors
+    are those of the two operators, which the errors name; `out` overlaps no input.
+    """
     x = as_input("lrn", "x", x)
     calls.check_lrn(x, depth_radius, bias, alpha, beta)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
