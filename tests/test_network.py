@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from alexnet import cpu, reference
-from alexnet.arrays import CACHE_LINE, LARGE, LARGE_PAGE, array_kind
+from alexnet.arrays import CACHE_LINE, LARGE, LARGE_PAGE, ArrayKind, array_kind
 from alexnet.initializers import HeNormal, Initialisation, Normal
 from alexnet.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.models import VARIANTS, AlexNet
@@ -311,6 +311,24 @@ def test_batch_sizes_may_change() -> None:
         gradients = network.backward(dy, input_gradient=True)
         for key, gradient in fresh.backward(dy, input_gradient=True).items():
             np.testing.assert_array_equal(gradients[key], gradient)
+
+
+def test_a_batch_too_large_for_the_memory_leaves_the_network_usable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variant = small("cifar10-bn")
+    network = AlexNet(variant)
+    x = images(variant, 2)
+    expected = network.forward(x).copy()
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ArrayKind, "empty", full)
+        with pytest.raises(MemoryError):
+            network.forward(images(variant, 3))
+    np.testing.assert_array_equal(network.forward(x), expected)
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -117,6 +117,7 @@ class Buffers:
         self._gradient_views = []
 
     def _reserve(self, batch_size: int) -> None:
+        self._capacity = self._batch_size = -1  # until all is there: it may be too much
         self._pool, self._outputs, self._gradients, self._input_gradient = None, {}, [], None
         for index, shape in enumerate(self._variant.shapes(batch_size)[1:]):
             if index == self._owners[-1]:
