@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from alexnet import cpu
-from alexnet.layer import Layer
-from alexnet.layers import LAYERS
+from alexnet.arrays import Array
+from alexnet.layer import Context, Layer
+from alexnet.layers import LAYERS, Dense
 from alexnet.models import VARIANTS, AlexNet
 from alexnet.network import Network
 from alexnet.optim import SGD
 from alexnet.recording import recorded, run
+from alexnet.variant import Variant
 from small_networks import small_variant
 from support import random_array
 
@@ -101,21 +103,83 @@ def noting(kind: type[Layer], direction: str, called: set[str]) -> Callable[...,
     return noted
 
 
-def test_layers_between_the_first_and_the_last_are_replayed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    variant = small_variant("cifar10-bn")
-    network = AlexNet(variant)
-    for number in range(2):
-        step(network, number)
+def note_layers(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names and directions of the layers that are gone through from now on."""
     called: set[str] = set()
     for kind in LAYERS:
         for direction in ("forward", "backward"):
             monkeypatch.setattr(kind, direction, noting(kind, direction, called))
+    return called
+
+
+@pytest.mark.parametrize("name", tuple(VARIANTS))
+def test_a_step_like_the_last_goes_through_no_layer(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = AlexNet(small_variant(name))
+    step(network, 0)
+    called = note_layers(monkeypatch)
+    step(network, 1)
+    assert called <= {"squeeze forward", "squeeze backward"}  # the output in another shape
+    step(network, 2, 2)
+    assert len(called) == 2 * len(network.layers)
+
+
+def test_a_subclass_is_not_replayed() -> None:
+    calls: list[int] = []
+
+    class Counting(Dense):
+        def forward(self, context: Context, x: Array, out: Array) -> Array:
+            calls.append(len(x))
+            return super().forward(context, x, out)
+
+    network = Network(Variant("counting", "", (4,), (Dense("first", 8), Counting("second", 3))))
+    for number in range(3):
+        step(network, number)
+    assert calls == [3, 3, 3]
+
+
+def test_arrays_of_the_network_are_checked_every_time() -> None:
+    network = Network(Variant("twins", "", (8,), (Dense("first", 8, "relu"), Dense("second", 8))))
+    step(network, 0)
+    own = network.activations["first"]
+    with pytest.raises(ValueError, match="out overlaps x"):
+        network.forward(own, True)
+    step(network, 1)
     step(network, 2)
-    assert called == {
-        f"{name} {direction}" for name in ("conv1", "fc8") for direction in ("forward", "backward")
-    }
+    weight_gradient = network.gradients["second.weight"][:3]
+    with pytest.raises(ValueError, match=r"out\[0\] \(dweight\) overlaps dy"):
+        network.backward(weight_gradient)
+
+
+def test_the_output_as_its_own_gradient() -> None:
+    variant = Variant(
+        "ends in relu", "", (8,), (Dense("first", 8, "relu"), Dense("second", 8, "relu"))
+    )
+    networks = AlexNet(variant, seed=1), AlexNet(variant, seed=1, implementation=without_replays())
+    for number in range(6):
+        results = []
+        for network in networks:
+            x = random_array(number, 3, 8)
+            y = network.forward(x, True)
+            own = (y, network.activations["second"], network.activations["first"])[number % 3]
+            results.append({key: dx.copy() for key, dx in network.backward(own).items()})
+        for key, array in results[0].items():
+            np.testing.assert_array_equal(array, results[1][key], err_msg=f"{number} {key}")
+
+
+def test_outputs_that_are_held_stay_as_they_are() -> None:
+    network = AlexNet(small_variant("tf-tutorial"))
+    held = [network.forward(random_array(number, 2, *network.input_shape)) for number in range(5)]
+    again = [network.forward(random_array(number, 2, *network.input_shape)) for number in range(5)]
+    for before, now in zip(held, again, strict=True):
+        np.testing.assert_array_equal(before, now)
+    places = set()
+    for number in range(8):
+        y = network.forward(random_array(number, 2, *network.input_shape))
+        places.add(y.ctypes.data)
+        del y
+    assert len(places) <= 2
 
 
 def test_a_larger_batch_lets_go_of_the_smaller_ones_memory() -> None:
@@ -142,6 +206,15 @@ def test_callers_images_are_not_kept() -> None:
 
 
 # --- recording ------------------------------------------------------------------------------------
+
+
+def test_calls_within_a_call_are_not_noted() -> None:
+    made: list[int] = []
+    with recorded() as calls:
+        run(lambda: run(made.append, 1))
+        run(made.append, 2)
+    assert made == [1, 2]
+    assert [arguments for _, arguments in calls] == [(), (2,)]
 
 
 def test_calls_are_made_and_noted() -> None:

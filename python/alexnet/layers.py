@@ -317,18 +317,24 @@ class Dropout(Layer):
         """Drop and scale units in training; otherwise pass `x` on."""
         if not context.training:
             return x
+        run(self._drop, context, x, out)
+        return out
+
+    def _drop(self, context: Context, x: Array, out: Array) -> None:
         seed, offset = context.generator.seed, context.generator.next_offset()
         context.saved = (seed, offset)
-        return context.operators.dropout(x, rate=self.rate, seed=seed, offset=offset, out=out)
+        context.operators.dropout(x, rate=self.rate, seed=seed, offset=offset, out=out)
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
         """Apply the same mask and scale."""
         if dx is None or not context.training:
             return dy
+        run(self._drop_backward, context, dy, dx)
+        return dx
+
+    def _drop_backward(self, context: Context, dy: Array, dx: Array) -> None:
         seed, offset = context.saved
-        return context.operators.dropout_backward(
-            dy, rate=self.rate, seed=seed, offset=offset, out=dx
-        )
+        context.operators.dropout_backward(dy, rate=self.rate, seed=seed, offset=offset, out=dx)
 
 
 @dataclass(frozen=True)
@@ -351,9 +357,20 @@ class Flatten(Layer):
 
 
 LAYERS = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Dropout, Flatten)
-# Those whose steps can be replayed, no subclasses: these may do more than call operators. The masks
-# of dropout are others in every step.
-REPLAYED = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Flatten)
+
+
+def replayed_layers(layers: Sequence[Layer]) -> int:
+    """Count the layers, from the first on, whose steps can be made again from recorded calls.
+
+    All but views at the end, or none. Calls are recorded of the layers themselves, not of
+    subclasses, which may do more; and the first must take the images as they are, no view of them.
+    """
+    count = len(layers)
+    while count > 0 and layers[count - 1].memory == "view":
+        count -= 1
+    if count == 0 or any(type(layer) not in LAYERS for layer in layers):
+        return 0
+    return count if layers[0].memory == layers[count - 1].memory == "own" else 0
 
 
 def joined_steps(layers: Sequence[Layer]) -> dict[int, Step]:

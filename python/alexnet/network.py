@@ -17,9 +17,10 @@ from alexnet.arrays import Array, array_kind
 from alexnet.buffers import Buffers
 from alexnet.checks import AnyArray, Shape
 from alexnet.layer import Context, Layer, Step
-from alexnet.layers import REPLAYED, joined_steps
+from alexnet.layers import joined_steps, replayed_layers
 from alexnet.parameter_memory import ParameterMemory
 from alexnet.random import Generator
+from alexnet.recording import recorded
 from alexnet.replay import Replay
 from alexnet.summary import Summary
 from alexnet.variant import Variant
@@ -69,7 +70,8 @@ class Network:
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
         self._buffers = Buffers(self._arrays, variant)
-        self._replays = self._make_replays()
+        self._replayed = replayed_layers(self.layers) if self._operators is cpu else 0
+        self._replays: dict[tuple[str, int, bool], Replay] = {}
         self._joined = joined_steps(self.layers) if self._operators is cpu else {}
         self._left_out: dict[int, Array] = {}
         self._layer_state = {
@@ -92,22 +94,6 @@ class Network:
             for name, value in layer.initial_state(input_shape).items()
         }
         return Context(self._operators, self._generator, parameters, state)
-
-    def _make_replays(self) -> dict[tuple[int, str], Replay]:
-        """Of the layers between the first and the last to have memory of their own.
-
-        Those get the caller's images or gradient, which are others in every step, or hand out what
-        they make.
-        """
-        if self._operators is not cpu:
-            return {}
-        owners = [index for index, layer in enumerate(self.layers) if layer.memory == "own"]
-        return {
-            (index, direction): Replay()
-            for index in range(min(owners, default=0) + 1, max(owners, default=0))
-            if type(self.layers[index]) in REPLAYED
-            for direction in ("forward", "backward")
-        }
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self.variant.shapes(1)[index]
@@ -224,29 +210,71 @@ class Network:
             x has the wrong shape, dtype or kind.
 
         """
-        x = self._arrays.check_input("forward", "x", x, self.input_shape)
+        # A view, so that no other array is the same object: a replay goes by that.
+        x = self._arrays.check_input("forward", "x", x, self.input_shape)[...]
         self._batch_size = None
-        for context in self._contexts:
-            context.forget()
-        self._left_out = {}
-        if x.shape[0] > self._buffers.capacity:
-            self._replays = self._make_replays()  # which would keep the memory that is given up
-        outputs = self._buffers.outputs(x.shape[0])
-        # In training backward would have to make up for what joined steps leave out.
-        joined = {} if training or observer is not None else self._joined
-        y = x
-        for index, (context, out) in enumerate(zip(self._contexts, outputs, strict=True)):
-            context.training, context.x = training, y
-            if index + 1 in joined:
-                self._left_out[index] = out
-                continue
-            y = self._run(index, "forward", observer, y, out, joined.get(index))
-            context.y = y
+        y = None
+        if observer is None:
+            y = self._forward_again(x, training)
+        if y is None:
+            y = self._forward(x, training, observer)
         self._batch_size = x.shape[0]
         return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
 
+    def _forward_again(self, x: Array, training: bool) -> Array:
+        """Make the calls of the forward before; None if they were others."""
+        replay = self._replays.get(("forward", x.shape[0], training))
+        if replay is None:
+            return None
+        first, last = self._contexts[0], self._contexts[self._replayed - 1]
+        for context in self._contexts[self._replayed - 1 :]:
+            context.y = None  # whose memory may be used again, if the caller does not hold it
+        outputs = self._buffers.outputs(x.shape[0])
+        y = outputs[self._replayed - 1]
+        if not replay.run((x, y)):
+            return None
+        first.x, last.y = x, y
+        rest = range(self._replayed, len(self.layers))
+        return self._forward_through(rest, y, training, None, outputs)
+
+    def _forward(self, x: Array, training: bool, observer: Observer | None) -> Array:
+        """Take every layer's step."""
+        for context in self._contexts:
+            context.forget()
+        self._left_out = {}
+        self._replays = {}  # which would keep memory that is given up, and go by other contexts
+        outputs = self._buffers.outputs(x.shape[0])
+        with recorded() as calls:
+            y = self._forward_through(range(self._replayed), x, training, observer, outputs)
+        if self._replayed > 0 and observer is None:
+            self._replays["forward", x.shape[0], training] = Replay(calls, (x, y))
+        rest = range(self._replayed, len(self.layers))
+        return self._forward_through(rest, y, training, observer, outputs)
+
+    def _forward_through(
+        self,
+        indices: range,
+        y: Array,
+        training: bool,
+        observer: Observer | None,
+        outputs: list[Array],
+    ) -> Array:
+        # In training backward would have to make up for what joined steps leave out.
+        joined = {} if training or observer is not None else self._joined
+        for index in indices:
+            context = self._contexts[index]
+            context.training, context.x = training, y
+            if index + 1 in joined:
+                self._left_out[index] = outputs[index]
+                continue
+            y = self._run(index, "forward", observer, y, outputs[index], joined.get(index))
+            context.y = y
+        return y
+
     def _make_up_for_left_out(self) -> None:
         """Compute what joined steps of the last forward did not."""
+        if self._left_out:
+            self._replays = {}  # the next forward leaves it out again
         for index, out in self._left_out.items():
             context, after = self._contexts[index], self._contexts[index + 1]
             context.y = after.x = self.layers[index].forward(context, context.x, out)
@@ -289,7 +317,7 @@ class Network:
         """
         if self._batch_size is None:
             raise RuntimeError("backward: there is no forward to go back through; call it first")
-        dy = self._arrays.check_input("backward", "dy", dy, self.output_shape)
+        dy = self._arrays.check_input("backward", "dy", dy, self.output_shape)[...]
         if dy.shape[0] != self._batch_size:
             raise ValueError(
                 f"backward: dy is for {dy.shape[0]} images, but the last forward had "
@@ -297,22 +325,40 @@ class Network:
             )
         self._make_up_for_left_out()
         gradients = dict(self.gradients)
-        activation_gradients = self._buffers.gradients(self._batch_size)
-        last = 0 if input_gradient else self._first_trained_layer()
-        dx: Array = None
-        for index in range(len(self.layers) - 1, last - 1, -1):
-            if index > last:
-                dx = activation_gradients[index - 1]
-            else:
-                dx = self._buffers.input_gradient(self._batch_size) if input_gradient else None
-            context = self._contexts[index]
-            context.dy_buffer = activation_gradients[index]
-            dy = self._run(index, "backward", observer, dy, dx)
+        dx: Array = self._buffers.input_gradient(self._batch_size) if input_gradient else None
+        rest = range(self._replayed, len(self.layers))
+        dy = self._backward_through(rest, dy, dx, observer)
+        kind = ("backward", self._batch_size, input_gradient)
+        given = (dy, self._contexts[0].x, self._contexts[self._replayed - 1].y)
+        replay = self._replays.get(kind) if observer is None else None
+        if replay is None or not replay.run(given):
+            with recorded() as calls:
+                dy = self._backward_through(range(self._replayed), dy, dx, observer)
+            if self._replayed > 0 and observer is None:
+                self._replays[kind] = Replay(calls, given)
         if input_gradient:
-            if dy is not dx:  # a first layer that only makes views
+            if self._replayed == 0 and dy is not dx:  # a first layer that only makes views
                 dx[...] = dy
             gradients["input"] = dx
         return gradients
+
+    def _backward_through(
+        self, indices: range, dy: Array, input_gradient: Array, observer: Observer | None
+    ) -> Array:
+        """`input_gradient` is the memory for the gradient of the network's input; None: not needed.
+
+        Return the gradient with respect to the input of the first of `indices`.
+        """
+        activation_gradients = self._buffers.gradients(self._contexts[-1].y.shape[0])
+        last = self._first_trained_layer() if input_gradient is None else 0
+        for index in reversed(indices):
+            if index < last:
+                break
+            dx = activation_gradients[index - 1] if index > last else input_gradient
+            context = self._contexts[index]
+            context.dy_buffer = activation_gradients[index]
+            dy = self._run(index, "backward", observer, dy, dx)
+        return dy
 
     def _run(
         self,
@@ -330,10 +376,7 @@ class Network:
             result, seconds = self._arrays.timed(lambda: step(context, given, place))
             observer(layer.name, direction, seconds)
             return result
-        replay = self._replays.get((index, direction))
-        if replay is None:
-            return step(context, given, place)
-        return replay.run(step, context, given, place)
+        return step(context, given, place)
 
     def _first_trained_layer(self) -> int:
         trained = (index for index, context in enumerate(self._contexts) if context.parameters)

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 
 class Call(NamedTuple):
-    """A function that works on arrays in place, and arguments that have passed all checks."""
+    """A function that works in place, and arguments that have passed all checks."""
 
-    function: Callable[..., None]
+    function: Callable[..., object]
     arguments: tuple[Any, ...]
 
 
@@ -27,11 +27,18 @@ class _Recording(threading.local):
 _recording = _Recording()
 
 
-def run(function: Callable[..., None], *arguments: Any) -> None:
-    """Call a kernel or the like, and note the call where this thread is recording."""
-    function(*arguments)
-    if _recording.calls is not None:
-        _recording.calls.append(Call(function, arguments))
+def run(function: Callable[..., object], *arguments: Any) -> None:
+    """Call a kernel or the like, and note the call where this thread is recording.
+
+    Not those that the function makes in its turn.
+    """
+    calls, _recording.calls = _recording.calls, None
+    try:
+        function(*arguments)
+    finally:
+        _recording.calls = calls
+    if calls is not None:
+        calls.append(Call(function, arguments))
 
 
 @contextmanager
