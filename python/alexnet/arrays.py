@@ -10,6 +10,7 @@ import math
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from time import perf_counter
 from types import ModuleType
@@ -128,15 +129,18 @@ class ArrayKind:
             view.flags.writeable = writeable
         return view
 
+    @cached_property
+    def _input_dtypes(self) -> tuple[str, ...]:
+        return tuple(sorted({"float32", self.dtype.name}))
+
     def check_input(self, function: str, argument: str, array: object, axes: Shape) -> Array:
         """`array`, C-contiguous, if it fits a network: shape (batch, *axes) and a usable dtype.
 
         float32 always; a float64 network takes float64 as well. Copies what is not contiguous and,
         for a network on a device, what is NumPy's.
         """
-        dtypes = sorted({"float32", self.dtype.name})
         access = NUMPY if isinstance(array, np.ndarray) else self.access
-        given = check_array(function, argument, array, dtypes, access)
+        given = check_array(function, argument, array, self._input_dtypes, access)
         if given.ndim != len(axes) + 1 or given.shape[1:] != axes:
             expected = ", ".join(("batch", *map(str, axes)))
             raise ValueError(

@@ -65,6 +65,11 @@ class Buffers:
         self._variant = variant
         self._owners = _owners(variant)
         self._turns = _turns(variant)
+        self._handed_out = [  # the layers whose output is in the memory that goes to the caller
+            index
+            for index, owner in enumerate(self._owners)
+            if owner is not None and owner == self.last_owner and not self._is_view(index)
+        ]
         self._capacity = -1
         self._batch_size = -1  # of the views below: the same arrays as long as it stays
         self._shapes: list[Shape] = []
@@ -89,13 +94,11 @@ class Buffers:
         """For each layer the array that its output goes to; None for views."""
         self._set_batch_size(batch_size)
         arrays = list(self._output_views)
-        for index, owner in enumerate(self._owners):
-            if owner is None or owner != self.last_owner or self._is_view(index):
-                continue
-            if index == owner and self._pool is not None:
+        for index in self._handed_out:
+            if index == self.last_owner and self._pool is not None:
                 arrays[index] = self._pool.acquire(self._shapes[index])
             else:
-                arrays[index] = arrays[owner].reshape(self._shapes[index])
+                arrays[index] = arrays[self._handed_out[0]].reshape(self._shapes[index])
         return arrays
 
     def _is_view(self, index: int) -> bool:
@@ -110,7 +113,7 @@ class Buffers:
         self._shapes = self._variant.shapes(batch_size)[1:]
         self._output_views = []
         for index, (owner, shape) in enumerate(zip(self._owners, self._shapes, strict=True)):
-            if owner is None or owner == self.last_owner or self._is_view(index):
+            if owner is None or index in self._handed_out or self._is_view(index):
                 self._output_views.append(None)
             else:
                 self._output_views.append(shaped(self._outputs[owner], shape))

@@ -57,10 +57,13 @@ class Optimizer(ABC):
         parameters, gradients = self._network.parameter_memory, self._network.gradient_memory
         arrays = parameters.arrays.items()
         before = {} if observer is None else {name: array.copy() for name, array in arrays}
-        weights = [memory.weights for memory in self._memory]
-        others = [memory.others for memory in self._memory]
-        self._update(parameters.weights, gradients.weights, weights, self.weight_decay)
-        self._update(parameters.others, gradients.others, others, 0.0)
+        parts = [("weights", self.weight_decay), ("others", 0.0)]
+        if self.weight_decay == 0:
+            parts = [("whole", 0.0)]
+        for part, weight_decay in parts:
+            slots = [getattr(memory, part) for memory in self._memory]
+            parameter, gradient = getattr(parameters, part), getattr(gradients, part)
+            self._update(parameter, gradient, slots, weight_decay)
         if observer is not None:
             for name, array in arrays:
                 observer(name, before[name], gradients.arrays[name], array)

@@ -18,9 +18,9 @@ ALIGNMENT = 128  # elements: every array begins with a cache line, and with 512 
 class ParameterMemory:
     """Zeros for each of `shapes`, by full name such as "conv1.weight".
 
-    `arrays` are views, in the order of `shapes`, of two flat ones: `weights`, those of that name,
-    which weight decay acts on, and `others`. What lies between them belongs to none, and stays
-    zero as long as its gradient is.
+    `arrays` are views, in the order of `shapes`, of a flat one, the `whole`: first of `weights`,
+    those of that name, which weight decay acts on, then of `others`. What lies between them belongs
+    to none, and stays zero as long as its gradient is.
     """
 
     def __init__(self, kind: ArrayKind, shapes: Mapping[str, Shape]) -> None:
@@ -32,6 +32,7 @@ class ParameterMemory:
             if _is_weight(name):
                 weights_size = size
         memory = kind.zeros((size,))
+        self.whole: Array = memory
         self.weights: Array = memory[:weights_size]
         self.others: Array = memory[weights_size:]
         self.arrays: dict[str, Array] = {
