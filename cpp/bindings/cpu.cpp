@@ -285,6 +285,13 @@ void define_batch_norm(py::module_& m) {
         py::gil_scoped_release release;
         cpu::batch_norm_training(s, px, pgamma, pbeta, epsilon, relu, out, pmean, pvariance);
     });
+    m.def("move_average", [](py::array average, float share, const py::array& value, float factor) {
+        const size_t channels = static_cast<size_t>(average.size());
+        const float* pvalue = input(value, "value", channels);
+        float* paverage = output(average, "average", channels);
+        py::gil_scoped_release release;
+        cpu::move_average(channels, share, factor, pvalue, paverage);
+    });
     m.def("batch_norm_backward",
           [](const py::object& shape, const py::array& dy, const py::array& x,
              const py::array& gamma, const py::array& mean, const py::array& variance,

@@ -129,6 +129,10 @@ void batch_norm_training(const BatchNormShape& shape, const float* x, const floa
     apply(k, shape, x, center, scale, shift, relu, y);
 }
 
+void move_average(size_t channels, float share, float factor, const float* value, float* average) {
+    for (size_t c = 0; c < channels; ++c) average[c] += share * (factor * value[c] - average[c]);
+}
+
 void batch_norm_backward(const BatchNormShape& shape, const float* dy, const float* x,
                          const float* gamma, const float* mean, const float* variance,
                          double epsilon, bool training, float* dx, float* dgamma, float* dbeta) {

@@ -104,6 +104,7 @@ def batch_norm_training(
     mean: AnyArray,
     variance: AnyArray,
 ) -> None: ...
+def move_average(average: AnyArray, share: float, value: AnyArray, factor: float) -> None: ...
 def batch_norm_backward(
     shape: ChannelsShape,
     dy: AnyArray,

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet import _cpu, cpu
 from alexnet.arrays import Array
 from alexnet.checks import LARGEST_SIZE, AnyArray, Shape, Size2d, check_int, check_pair
 from alexnet.cpu._lrn_max_pool2d import lrn_max_pool2d
@@ -275,8 +276,9 @@ class BatchNorm(Layer):
         count = math.prod(x.shape[:-1])
         if context.training and count > 0:
             unbiased = count / max(count - 1, 1)
-            run(_approach, running_mean, self.momentum, mean, 1.0)
-            run(_approach, running_variance, self.momentum, variance, unbiased)
+            move = _cpu.move_average if context.operators is cpu else _move_average
+            run(move, running_mean, self.momentum, mean, 1.0)
+            run(move, running_variance, self.momentum, variance, unbiased)
         return y
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
@@ -295,7 +297,7 @@ class BatchNorm(Layer):
         )[0]
 
 
-def _approach(average: Array, share: float, value: Array, factor: float) -> None:
+def _move_average(average: Array, share: float, value: Array, factor: float) -> None:
     """Move a running average by a share of the way towards `factor` times a value, in place."""
     average += share * (factor * value - average)
 

@@ -31,6 +31,10 @@ void batch_norm_training(const BatchNormShape& shape, const float* x, const floa
                          const float* beta, double epsilon, bool relu, float* y, float* mean,
                          float* variance);
 
+// average += share * (factor * value - average) for each channel, as running statistics follow
+// those of the batches.
+void move_average(size_t channels, float share, float factor, const float* value, float* average);
+
 // With z = (x - mean) / sqrt(variance + epsilon): dgamma = Σ dy * z, dbeta = Σ dy over the pixels,
 // dx = gamma / sqrt(variance + epsilon) * (dy - (dbeta + z * dgamma) / pixels); the last two terms
 // only if `training`, where mean and variance depend on x. The results overlap nothing.
