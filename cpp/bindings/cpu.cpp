@@ -3,6 +3,8 @@
 
 #include <pybind11/stl.h>
 
+#include <optional>
+
 #include "alexnet/batch_norm.h"
 #include "alexnet/conv2d.h"
 #include "alexnet/dense.h"
@@ -224,14 +226,29 @@ void define_max_pool2d(py::module_& m) {
 }
 
 void define_lrn_max_pool2d(py::module_& m) {
-    m.def("lrn_max_pool2d", [](const py::object& shape, const py::array& x, size_t depth_radius,
-                               float bias, float alpha, float beta, py::array y) {
-        const Pool2dShape s = pool2d_shape(shape);
-        const float* px = input(x, "x", s.input_size());
-        float* out = output(y, "y", s.output_size());
-        py::gil_scoped_release release;
-        cpu::lrn_max_pool2d(s, {depth_radius, bias, alpha, beta}, px, out);
-    });
+    m.def("lrn_max_pool2d",
+          [](const py::object& shape, const py::array& x, size_t depth_radius, float bias,
+             float alpha, float beta, py::array y, std::optional<py::array> positions) {
+              const Pool2dShape s = pool2d_shape(shape);
+              const float* px = input(x, "x", s.input_size());
+              float* out = output(y, "y", s.output_size());
+              float* at = positions ? output(*positions, "positions", s.output_size()) : nullptr;
+              py::gil_scoped_release release;
+              cpu::lrn_max_pool2d(s, {depth_radius, bias, alpha, beta}, px, out, at);
+          });
+    m.def("lrn_max_pool2d_backward",
+          [](const py::object& shape, const py::array& dy, const py::array& x,
+             const py::array& positions, size_t depth_radius, float bias, float alpha, float beta,
+             bool through_relu, py::array dx) {
+              const Pool2dShape s = pool2d_shape(shape);
+              const float* pdy = input(dy, "dy", s.output_size());
+              const float* px = input(x, "x", s.input_size());
+              const float* at = input(positions, "positions", s.output_size());
+              float* out = output(dx, "dx", s.input_size());
+              py::gil_scoped_release release;
+              cpu::lrn_max_pool2d_backward(s, {depth_radius, bias, alpha, beta}, pdy, px, at,
+                                           through_relu, out);
+          });
 }
 
 void define_relu(py::module_& m) {

@@ -86,12 +86,7 @@ void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin,
                    const float* dy, const float* x, OpenRows open_rows) {
     const size_t in_row = shape.in_width * shape.channels;
     const size_t out_row = shape.out_width * shape.channels;
-    // Windows of the rows before this one end above `begin`.
-    const size_t reach = begin + shape.pad_top + 1;
-    size_t oh = reach > shape.window_height
-                    ? (reach - shape.window_height + shape.stride_height - 1) / shape.stride_height
-                    : 0;
-    for (; oh < shape.out_height; ++oh) {
+    for (size_t oh = first_reaching(shape, begin); oh < shape.out_height; ++oh) {
         const PooledRows rows = rows_of(shape, oh);
         if (rows.first >= end) break;
         open_rows.close(std::max(begin, rows.first));
@@ -117,7 +112,7 @@ void max_pool2d(const Pool2dShape& shape, const float* x, float* y) {
             const PooledRows window = rows_of(shape, row % shape.out_height);
             k.max_pool2d_row(pool_row(shape, window),
                              x + (image * shape.in_height + window.first) * in_row,
-                             y + row * out_row);
+                             y + row * out_row, nullptr);
         }
     });
 }

@@ -20,6 +20,14 @@ inline PooledRows rows_of(const Pool2dShape& shape, size_t out_row) {
             std::min(start + shape.window_height - shape.pad_top, shape.in_height)};
 }
 
+// The first row of windows that ends below the image's row `row`.
+inline size_t first_reaching(const Pool2dShape& shape, size_t row) {
+    const size_t reach = row + shape.pad_top + 1;
+    return reach > shape.window_height
+               ? (reach - shape.window_height + shape.stride_height - 1) / shape.stride_height
+               : 0;
+}
+
 inline PoolRow pool_row(const Pool2dShape& shape, const PooledRows& rows) {
     return {rows.end - rows.first, shape.in_width,      shape.out_width,    shape.channels,
             shape.window_width,    shape.stride_height, shape.stride_width, shape.pad_left};

@@ -79,6 +79,19 @@ def lrn_max_pool2d(
     alpha: float,
     beta: float,
     y: AnyArray,
+    positions: AnyArray | None,
+) -> None: ...
+def lrn_max_pool2d_backward(
+    shape: Pool2dShape,
+    dy: AnyArray,
+    x: AnyArray,
+    positions: AnyArray,
+    depth_radius: int,
+    bias: float,
+    alpha: float,
+    beta: float,
+    through_relu: bool,
+    dx: AnyArray,
 ) -> None: ...
 def relu(x: AnyArray, y: AnyArray) -> None: ...
 def relu_backward(dy: AnyArray, y: AnyArray, dx: AnyArray) -> None: ...

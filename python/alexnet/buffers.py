@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Collection
 
 from alexnet.arrays import Array, ArrayKind
 from alexnet.checks import Shape
@@ -57,14 +58,15 @@ class Buffers:
 
     Outputs are all kept until the next forward, since backward reads them; the last one comes from
     an `OutputPool`. Of the gradients only two are alive at a time, so they take turns in two
-    buffers.
+    buffers. Those of the layers `between` have a third, since they may be left out: the ones before
+    and after them are then alive together.
     """
 
-    def __init__(self, kind: ArrayKind, variant: Variant) -> None:
+    def __init__(self, kind: ArrayKind, variant: Variant, between: Collection[int] = ()) -> None:
         self._kind = kind
         self._variant = variant
         self._owners = _owners(variant)
-        self._turns = _turns(variant)
+        self._turns = _turns(variant, between)
         self._handed_out = [  # the layers whose output is in the memory that goes to the caller
             index
             for index, owner in enumerate(self._owners)
@@ -136,7 +138,7 @@ class Buffers:
         """
         self._set_batch_size(batch_size)
         if not self._gradients:
-            sizes = [0, 0]
+            sizes = [0, 0, 0]
             shapes = self._variant.shapes(self._capacity)[1:]
             for turn, shape in zip(self._turns, shapes, strict=True):
                 sizes[turn] = max(sizes[turn], math.prod(shape))
@@ -167,12 +169,12 @@ def _owners(variant: Variant) -> list[int | None]:
     return owners
 
 
-def _turns(variant: Variant) -> list[int]:
-    """For each layer which of the two gradient buffers its output's gradient is in."""
+def _turns(variant: Variant, between: Collection[int]) -> list[int]:
+    """For each layer which of the gradient buffers its output's gradient is in."""
     turns: list[int] = []
     turn = 0
-    for layer in variant.layers:
-        if layer.memory == "own":
+    for index, layer in enumerate(variant.layers):
+        if layer.memory == "own" and index not in between:
             turn = 1 - turn
-        turns.append(turn)
+        turns.append(2 if index in between else turn)
     return turns

@@ -11,18 +11,21 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from alexnet import _cpu, cpu
-from alexnet.arrays import Array
+from alexnet.arrays import Array, aligned_empty
 from alexnet.checks import LARGEST_SIZE, AnyArray, Shape, Size2d, check_int, check_pair
-from alexnet.cpu._lrn_max_pool2d import lrn_max_pool2d
+from alexnet.cpu._lrn_max_pool2d import (
+    MOST_POSITIONS,
+    lrn_max_pool2d,
+    lrn_max_pool2d_backward,
+)
 from alexnet.initializers import Fans, Initialisation, initial_values
-from alexnet.layer import Context, Layer, Step
+from alexnet.layer import Context, Layer
 from alexnet.random import Generator
 from alexnet.recording import run
 from alexnet.shapes import Conv2dShape, Padding, conv2d_shape, dense_shape, pool2d_shape
@@ -375,18 +378,41 @@ def replayed_layers(layers: Sequence[Layer]) -> int:
     return count if layers[0].memory == layers[count - 1].memory == "own" else 0
 
 
-def joined_steps(layers: Sequence[Layer]) -> dict[int, Step]:
-    """Forward steps of the CPU that take in the layer before, by the index of the later one.
+@dataclass(frozen=True)
+class LRNAndPool:
+    """An LRN and the pooling behind it, computed together on the CPU.
 
-    An LRN's output is as large as its input, and pooling reads it once: computed together, it need
-    not go through memory.
+    An LRN's output is as large as its input, and pooling reads it once: together, it need not go
+    through memory, nor its gradient. The context of both methods is the LRN's.
     """
 
-    def normalise_and_pool(lrn: LRN, pool: MaxPool2d, _: Context, x: Array, out: Array) -> Array:
-        return lrn_max_pool2d(x, **lrn.settings(), **pool.settings(), out=out)
+    lrn: LRN
+    pool: MaxPool2d
 
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of the operators."""
+        return {**self.lrn.settings(), **self.pool.settings()}
+
+    def forward(self, context: Context, x: Array, out: Array) -> Array:
+        """Normalise and pool; in training, remember where the maxima were."""
+        positions = aligned_empty(out.shape) if context.training else None
+        context.saved = (positions,)
+        return lrn_max_pool2d(x, **self.settings(), out=out, positions=positions)
+
+    def backward(self, context: Context, dy: Array, dx: Array) -> Array:
+        """From the pooled gradient to that of the LRN's input; after a forward in training."""
+        if dx is None:
+            return None
+        how = {**self.settings(), "through_relu": context.through_relu}
+        return lrn_max_pool2d_backward(dy, context.x, context.saved[0], **how, out=dx)
+
+
+def joined_layers(layers: Sequence[Layer]) -> dict[int, LRNAndPool]:
+    """Pairs of layers that the CPU computes together, by the index of the later one."""
     return {
-        index: partial(normalise_and_pool, lrn, pool)
+        index: LRNAndPool(lrn, pool)
         for index, (lrn, pool) in enumerate(pairwise(layers), start=1)
-        if type(lrn) is LRN and type(pool) is MaxPool2d
+        if type(lrn) is LRN
+        and type(pool) is MaxPool2d
+        and math.prod(check_pair(pool.name, "window", pool.window)) <= MOST_POSITIONS
     }

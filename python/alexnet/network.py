@@ -17,7 +17,7 @@ from alexnet.arrays import Array, array_kind
 from alexnet.buffers import Buffers
 from alexnet.checks import AnyArray, Shape
 from alexnet.layer import Context, Layer, Step
-from alexnet.layers import joined_steps, replayed_layers
+from alexnet.layers import joined_layers, replayed_layers
 from alexnet.parameter_memory import ParameterMemory
 from alexnet.random import Generator
 from alexnet.recording import recorded
@@ -69,10 +69,10 @@ class Network:
             if layer.passes_relu and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
-        self._buffers = Buffers(self._arrays, variant)
+        self._joined = joined_layers(self.layers) if self._operators is cpu else {}
+        self._buffers = Buffers(self._arrays, variant, [index - 1 for index in self._joined])
         self._replayed = replayed_layers(self.layers) if self._operators is cpu else 0
         self._replays: dict[tuple[str, int, bool], Replay] = {}
-        self._joined = joined_steps(self.layers) if self._operators is cpu else {}
         self._left_out: dict[int, Array] = {}
         self._layer_state = {
             f"{layer.name}.{name}": array
@@ -195,8 +195,8 @@ class Network:
             Dropout drops and batch norm uses the batch's statistics.
         observer
             Called after each layer as ``observer(layer name, "forward", seconds)``. Layers that
-            would otherwise be computed together, as LRN and pooling are in inference on the CPU,
-            are then computed one by one.
+            would otherwise be computed together, as LRN and pooling are on the CPU, are then
+            computed one by one.
 
         Returns
         -------
@@ -259,20 +259,22 @@ class Network:
         observer: Observer | None,
         outputs: list[Array],
     ) -> Array:
-        # In training backward would have to make up for what joined steps leave out.
-        joined = {} if training or observer is not None else self._joined
+        joined = self._joined if observer is None else {}
         for index in indices:
             context = self._contexts[index]
             context.training, context.x = training, y
             if index + 1 in joined:
                 self._left_out[index] = outputs[index]
                 continue
-            y = self._run(index, "forward", observer, y, outputs[index], joined.get(index))
+            if index in joined:
+                y = joined[index].forward(self._contexts[index - 1], y, outputs[index])
+            else:
+                y = self._run(index, "forward", observer, y, outputs[index])
             context.y = y
         return y
 
     def _make_up_for_left_out(self) -> None:
-        """Compute what joined steps of the last forward did not."""
+        """Compute what joined layers did not in the last forward."""
         if self._left_out:
             self._replays = {}  # the next forward leaves it out again
         for index, out in self._left_out.items():
@@ -299,7 +301,7 @@ class Network:
         input_gradient
             Compute the gradient with respect to x as well.
         observer
-            Called after each layer as ``observer(layer name, "backward", seconds)``.
+            Called after each layer as ``observer(layer name, "backward", seconds)``; see `forward`.
 
         Returns
         -------
@@ -323,7 +325,8 @@ class Network:
                 f"backward: dy is for {dy.shape[0]} images, but the last forward had "
                 f"{self._batch_size}"
             )
-        self._make_up_for_left_out()
+        if observer is not None or not self._contexts[0].training:
+            self._make_up_for_left_out()
         gradients = dict(self.gradients)
         dx: Array = self._buffers.input_gradient(self._batch_size) if input_gradient else None
         rest = range(self._replayed, len(self.layers))
@@ -354,29 +357,30 @@ class Network:
         for index in reversed(indices):
             if index < last:
                 break
-            dx = activation_gradients[index - 1] if index > last else input_gradient
-            context = self._contexts[index]
-            context.dy_buffer = activation_gradients[index]
-            dy = self._run(index, "backward", observer, dy, dx)
+            if index in self._left_out:
+                continue
+            is_joined = index - 1 in self._left_out
+            first = index - 1 if is_joined else index
+            dx = activation_gradients[first - 1] if first > last else input_gradient
+            context = self._contexts[first]
+            context.dy_buffer = activation_gradients[first]
+            if is_joined:
+                dy = self._joined[index].backward(context, dy, dx)
+            else:
+                dy = self._run(index, "backward", observer, dy, dx)
         return dy
 
     def _run(
-        self,
-        index: int,
-        direction: str,
-        observer: Observer | None,
-        given: Array,
-        place: Array,
-        joined: Step | None = None,
+        self, index: int, direction: str, observer: Observer | None, given: Array, place: Array
     ) -> Array:
-        """Take one layer's step, or the one joined with it; tell the observer, if there is one."""
+        """Take one layer's step; tell the observer, if there is one."""
         layer, context = self.layers[index], self._contexts[index]
-        step: Step = joined or getattr(layer, direction)
-        if observer is not None:
-            result, seconds = self._arrays.timed(lambda: step(context, given, place))
-            observer(layer.name, direction, seconds)
-            return result
-        return step(context, given, place)
+        step: Step = getattr(layer, direction)
+        if observer is None:
+            return step(context, given, place)
+        result, seconds = self._arrays.timed(lambda: step(context, given, place))
+        observer(layer.name, direction, seconds)
+        return result
 
     def _first_trained_layer(self) -> int:
         trained = (index for index, context in enumerate(self._contexts) if context.parameters)

@@ -151,9 +151,13 @@ struct KernelTable {
                          float* workspace);
 
     // max_pool2d.cpp
-    void (*max_pool2d_row)(const PoolRow& row, const float* x, float* y);
+    void (*max_pool2d_row)(const PoolRow& row, const float* x, float* y,
+                           float* positions);  // null: not needed
     void (*max_pool2d_backward_row)(const PoolRow& row, const float* dy, const float* x, float* dx,
                                     size_t first_row, size_t end_row);  // of dx: those to add to
+    // The same from positions; dx begins with first_row.
+    void (*max_pool2d_scatter_row)(const PoolRow& row, const float* dy, const float* positions,
+                                   float* dx, size_t first_row, size_t end_row);
     // Complete sums to dx, past the caches; where x is given, 0 where it is not positive.
     void (*max_pool2d_finish)(size_t n, const float* sums, const float* x, float* dx);
 

@@ -2,13 +2,16 @@
 //   y[ow,c] = max of x[h,w,c] over the window of ow;   dx[h,w,c] += dy[ow,c] at the first maximum
 // Shapes: x, dx (rows, in_width, channels): the image rows under the windows, padding cut off.
 //         y, dy (out_width, channels). In place is not allowed.
-// Kept for backward: nothing; the maximum is found again, then the first pixel with its bits.
+// Kept for backward: nothing, then the maximum is found again, and the first pixel with its bits;
+// or
+//         positions (out_width, channels), the number of that pixel in its window, row by row.
 //
 // Vectors run along the channels, kBlock of them at a time so that their comparisons overlap.
 //
 // Cost of each vector in a window: forward a load and 3 instructions, backward 3 loads, a store and
-// 6 instructions, in L1 or L2 where windows overlap. x, y (dy, dx) pass to or from memory once:
-// with 3x3 windows at stride 2 forward is memory-bound, backward nearly so.
+// 6 instructions, in L1 or L2 where windows overlap; with positions 2 loads and 6 instructions, and
+// 2 loads, a store and 3 instructions. x, y (dy, dx) pass to or from memory once: with 3x3 windows
+// at stride 2 forward is memory-bound, backward nearly so.
 // Numerics: values are copied, never computed. A gradient sums dy in the order of the windows.
 
 #include "kernels.h"
@@ -31,6 +34,22 @@ ALEXNET_INLINE Columns columns_of(const PoolRow& row, size_t column) {
 }
 
 // A block is kVectors vectors of channels at one pixel or, with kTail, the first n of one vector.
+template <size_t vectors, bool tail>
+struct Block {
+    static constexpr size_t kVectors = vectors;
+    static constexpr bool kTail = tail;
+};
+
+// body(block, first channel, n) for all channels.
+template <typename Body>
+ALEXNET_INLINE void for_blocks(size_t channels, const Body& body) {
+    size_t c = 0;
+    for (; c + kBlock * kLanes <= channels; c += kBlock * kLanes)
+        body(Block<kBlock, false>{}, c, 0);
+    for (; c + kLanes <= channels; c += kLanes) body(Block<1, false>{}, c, 0);
+    if (c < channels) body(Block<1, true>{}, c, channels - c);
+}
+
 template <bool kTail>
 ALEXNET_INLINE Vec load_part(const float* p, size_t i, size_t n) {
     return kTail ? load_tail(p, n) : load(p + i * kLanes);
@@ -66,10 +85,24 @@ ALEXNET_INLINE void find_maxima(const PoolRow& row, size_t columns, const float*
 
 template <size_t kVectors, bool kTail>
 ALEXNET_INLINE void forward(const PoolRow& row, size_t columns, const float* x, float* y,
-                            size_t n) {
+                            float* positions, size_t n) {
     Vec best[kVectors];
     find_maxima<kVectors, kTail>(row, columns, x, n, best);
     for (size_t v = 0; v < kVectors; ++v) store_part<kTail>(y, v, best[v], n);
+    if (positions == nullptr) return;
+    Vec position[kVectors];
+    for (size_t v = 0; v < kVectors; ++v) position[v] = zero();
+    for (size_t i = row.rows; i-- > 0;) {  // backwards, so that the first stays
+        const float* pixel = x + i * row.in_width * row.channels;
+        for (size_t j = columns; j-- > 0;) {
+            const Vec number = broadcast(static_cast<float>(i * columns + j));
+            for (size_t v = 0; v < kVectors; ++v) {
+                const Vec value = load_part<kTail>(pixel + j * row.channels, v, n);
+                position[v] = select(same_bits(value, best[v]), number, position[v]);
+            }
+        }
+    }
+    for (size_t v = 0; v < kVectors; ++v) store_part<kTail>(positions, v, position[v], n);
 }
 
 // Rows before `first_row` take part in the search only; dx is that of the pixel of x.
@@ -96,20 +129,38 @@ ALEXNET_INLINE void backward(const PoolRow& row, size_t columns, const float* dy
     }
 }
 
-void max_pool2d_row(const PoolRow& row, const float* x, float* y) {
-    for (size_t column = 0; column < row.out_width; ++column, y += row.channels) {
+// dx is the pixel in row `first_row`.
+template <size_t kVectors, bool kTail>
+ALEXNET_INLINE void scatter(const PoolRow& row, size_t columns, const float* dy,
+                            const float* positions, float* dx, size_t first_row, size_t end_row,
+                            size_t n) {
+    Vec gradient[kVectors], position[kVectors];
+    for (size_t v = 0; v < kVectors; ++v) {
+        gradient[v] = load_part<kTail>(dy, v, n);
+        position[v] = load_part<kTail>(positions, v, n);
+    }
+    for (size_t i = first_row; i < end_row; ++i) {
+        float* pixel = dx + (i - first_row) * row.in_width * row.channels;
+        for (size_t j = 0; j < columns; ++j, pixel += row.channels) {
+            const Vec number = broadcast(static_cast<float>(i * columns + j));
+            for (size_t v = 0; v < kVectors; ++v) {
+                const Vec old = load_part<kTail>(pixel, v, n);
+                const Mask is_here = same_bits(position[v], number);
+                store_part<kTail>(pixel, v, select(is_here, add(old, gradient[v]), old), n);
+            }
+        }
+    }
+}
+
+void max_pool2d_row(const PoolRow& row, const float* x, float* y, float* positions) {
+    for (size_t column = 0; column < row.out_width; ++column) {
         const Columns columns = columns_of(row, column);
         const float* px = x + columns.first * row.channels;
-        size_t c = 0;
-        for (; c + kBlock * kLanes <= row.channels; c += kBlock * kLanes) {
-            forward<kBlock, false>(row, columns.count, px + c, y + c, 0);
-        }
-        for (; c + kLanes <= row.channels; c += kLanes) {
-            forward<1, false>(row, columns.count, px + c, y + c, 0);
-        }
-        if (c < row.channels) {
-            forward<1, true>(row, columns.count, px + c, y + c, row.channels - c);
-        }
+        const size_t at = column * row.channels;
+        for_blocks(row.channels, [&](auto block, size_t c, size_t n) {
+            forward<block.kVectors, block.kTail>(row, columns.count, px + c, y + at + c,
+                                                 positions ? positions + at + c : nullptr, n);
+        });
     }
 }
 
@@ -119,18 +170,24 @@ void max_pool2d_backward_row(const PoolRow& row, const float* dy, const float* x
         const Columns columns = columns_of(row, column);
         const float* px = x + columns.first * row.channels;
         float* pdx = dx + columns.first * row.channels;
-        size_t c = 0;
-        for (; c + kBlock * kLanes <= row.channels; c += kBlock * kLanes) {
-            backward<kBlock, false>(row, columns.count, dy + c, px + c, pdx + c, first_row, end_row,
-                                    0);
-        }
-        for (; c + kLanes <= row.channels; c += kLanes) {
-            backward<1, false>(row, columns.count, dy + c, px + c, pdx + c, first_row, end_row, 0);
-        }
-        if (c < row.channels) {
-            backward<1, true>(row, columns.count, dy + c, px + c, pdx + c, first_row, end_row,
-                              row.channels - c);
-        }
+        for_blocks(row.channels, [&](auto block, size_t c, size_t n) {
+            backward<block.kVectors, block.kTail>(row, columns.count, dy + c, px + c, pdx + c,
+                                                  first_row, end_row, n);
+        });
+    }
+}
+
+void max_pool2d_scatter_row(const PoolRow& row, const float* dy, const float* positions, float* dx,
+                            size_t first_row, size_t end_row) {
+    for (size_t column = 0; column < row.out_width; ++column) {
+        const Columns columns = columns_of(row, column);
+        float* pdx = dx + columns.first * row.channels;
+        const size_t at = column * row.channels;
+        for_blocks(row.channels, [&](auto block, size_t c, size_t n) {
+            scatter<block.kVectors, block.kTail>(row, columns.count, dy + at + c,
+                                                 positions + at + c, pdx + c, first_row, end_row,
+                                                 n);
+        });
     }
 }
 

@@ -32,9 +32,11 @@ void lrn(size_t pixels, size_t channels, const LrnCoefficients& coefficients, co
          float* y, float* workspace);
 void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& coefficients,
                   const float* dy, const float* x, bool through_relu, float* dx, float* workspace);
-void max_pool2d_row(const PoolRow& row, const float* x, float* y);
+void max_pool2d_row(const PoolRow& row, const float* x, float* y, float* positions);
 void max_pool2d_backward_row(const PoolRow& row, const float* dy, const float* x, float* dx,
                              size_t first_row, size_t end_row);
+void max_pool2d_scatter_row(const PoolRow& row, const float* dy, const float* positions, float* dx,
+                            size_t first_row, size_t end_row);
 void max_pool2d_finish(size_t n, const float* sums, const float* x, float* dx);
 void sgd_update(size_t n, const SgdCoefficients& coefficients, float* parameter,
                 const float* gradient, float* velocity);
@@ -74,6 +76,7 @@ const KernelTable table = {
     lrn_backward,
     max_pool2d_row,
     max_pool2d_backward_row,
+    max_pool2d_scatter_row,
     max_pool2d_finish,
     sgd_update,
     adam_update,

@@ -1,6 +1,6 @@
 // Local response normalisation (lrn.h) and max pooling of its output (max_pool2d.h) in one pass,
-// which keeps what lies between the two in the caches. The result has the bits of the two operators
-// one after the other.
+// which keeps what lies between the two in the caches, and their gradient. The results have the
+// bits of the two operators one after the other.
 
 #ifndef ALEXNET_LRN_MAX_POOL2D_H_
 #define ALEXNET_LRN_MAX_POOL2D_H_
@@ -10,8 +10,15 @@
 
 namespace alexnet::cpu {
 
+// positions, of y's shape, takes the number of each maximum's pixel in its window, for the
+// gradient; null: not needed.
 void lrn_max_pool2d(const Pool2dShape& shape, const LrnParameters& parameters, const float* x,
-                    float* y);
+                    float* y, float* positions);
+
+// through_relu: x is a ReLU's output, and dx the gradient at its input.
+void lrn_max_pool2d_backward(const Pool2dShape& shape, const LrnParameters& parameters,
+                             const float* dy, const float* x, const float* positions,
+                             bool through_relu, float* dx);
 
 }  // namespace alexnet::cpu
 
