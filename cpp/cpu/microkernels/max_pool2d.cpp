@@ -46,7 +46,11 @@ ALEXNET_INLINE void for_blocks(size_t channels, const Body& body) {
     size_t c = 0;
     for (; c + kBlock * kLanes <= channels; c += kBlock * kLanes)
         body(Block<kBlock, false>{}, c, 0);
-    for (; c + kLanes <= channels; c += kLanes) body(Block<1, false>{}, c, 0);
+    const size_t rest = (channels - c) / kLanes;
+    if (rest == 3) body(Block<3, false>{}, c, 0);
+    if (rest == 2) body(Block<2, false>{}, c, 0);
+    if (rest == 1) body(Block<1, false>{}, c, 0);
+    c += rest * kLanes;
     if (c < channels) body(Block<1, true>{}, c, channels - c);
 }
 
@@ -92,14 +96,15 @@ ALEXNET_INLINE void forward(const PoolRow& row, size_t columns, const float* x, 
     if (positions == nullptr) return;
     Vec position[kVectors];
     for (size_t v = 0; v < kVectors; ++v) position[v] = zero();
+    Vec number = broadcast(static_cast<float>(row.rows * columns - 1));
     for (size_t i = row.rows; i-- > 0;) {  // backwards, so that the first stays
         const float* pixel = x + i * row.in_width * row.channels;
         for (size_t j = columns; j-- > 0;) {
-            const Vec number = broadcast(static_cast<float>(i * columns + j));
             for (size_t v = 0; v < kVectors; ++v) {
                 const Vec value = load_part<kTail>(pixel + j * row.channels, v, n);
                 position[v] = select(same_bits(value, best[v]), number, position[v]);
             }
+            number = add(number, broadcast(-1.0f));
         }
     }
     for (size_t v = 0; v < kVectors; ++v) store_part<kTail>(positions, v, position[v], n);
@@ -139,15 +144,16 @@ ALEXNET_INLINE void scatter(const PoolRow& row, size_t columns, const float* dy,
         gradient[v] = load_part<kTail>(dy, v, n);
         position[v] = load_part<kTail>(positions, v, n);
     }
+    Vec number = broadcast(static_cast<float>(first_row * columns));
     for (size_t i = first_row; i < end_row; ++i) {
         float* pixel = dx + (i - first_row) * row.in_width * row.channels;
         for (size_t j = 0; j < columns; ++j, pixel += row.channels) {
-            const Vec number = broadcast(static_cast<float>(i * columns + j));
             for (size_t v = 0; v < kVectors; ++v) {
                 const Vec old = load_part<kTail>(pixel, v, n);
                 const Mask is_here = same_bits(position[v], number);
                 store_part<kTail>(pixel, v, select(is_here, add(old, gradient[v]), old), n);
             }
+            number = add(number, broadcast(1.0f));
         }
     }
 }
