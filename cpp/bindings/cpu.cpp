@@ -343,8 +343,9 @@ void define_dropout(py::module_& m) {
 const int64_t* labels_of(const py::array& labels, size_t batch, size_t classes) {
     const int64_t* values = input<int64_t>(labels, "labels", batch);
     for (size_t i = 0; i < batch; ++i) {
-        require(values[i] >= 0 && static_cast<size_t>(values[i]) < classes, "labels",
-                "values from 0 to " + std::to_string(classes - 1));
+        if (values[i] < 0 || static_cast<size_t>(values[i]) >= classes) {
+            refuse("labels", "values from 0 to " + std::to_string(classes - 1));
+        }
     }
     return values;
 }
