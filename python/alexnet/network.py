@@ -259,6 +259,7 @@ class Network:
         observer: Observer | None,
         outputs: list[Array],
     ) -> Array:
+        """Take the steps of some layers, from the output of the one before them."""
         joined = self._joined if observer is None else {}
         for index in indices:
             context = self._contexts[index]
@@ -348,9 +349,9 @@ class Network:
     def _backward_through(
         self, indices: range, dy: Array, input_gradient: Array, observer: Observer | None
     ) -> Array:
-        """`input_gradient` is the memory for the gradient of the network's input; None: not needed.
+        """Take the steps of some layers, from the gradient of their output to that of their input.
 
-        Return the gradient with respect to the input of the first of `indices`.
+        `input_gradient` is the memory for the gradient of the network's input; None: not needed.
         """
         activation_gradients = self._buffers.gradients(self._contexts[-1].y.shape[0])
         last = self._first_trained_layer() if input_gradient is None else 0
