@@ -11,6 +11,8 @@
 
 #include "alexnet/lrn_max_pool2d.h"
 
+#include <algorithm>
+
 #include "dispatch.h"
 #include "gemm.h"
 #include "parallel.h"
@@ -18,7 +20,6 @@
 #include "scratch.h"
 
 namespace alexnet::cpu {
-
 namespace {
 
 constexpr size_t kBand = 1 << 17;  // floats of a band
@@ -29,8 +30,8 @@ struct Bands {
     Bands(const KernelTable& k, const Pool2dShape& shape, const LrnParameters& parameters,
           size_t all_rows)
         : rows(all_rows),
-          row(shape.in_width * shape.channels),
-          count(std::clamp<size_t>(ceil_div(shape.in_height * row, kBand), 1, rows)),
+          in_row(shape.in_width * shape.channels),
+          count(std::clamp<size_t>(ceil_div(shape.in_height * in_row, kBand), 1, rows)),
           tasks(shape.batch * count),
           threads(useful_threads(tasks, 1)),
           coefficients{std::min(parameters.depth_radius, shape.channels - 1), parameters.bias,
@@ -42,10 +43,10 @@ struct Bands {
     Range operator[](size_t task) const { return part(rows, count, task % count); }
     size_t most_rows() const { return ceil_div(rows, count); }
     Slices memory(size_t in_rows) const {
-        return {Slot::kFrames, static_cast<size_t>(threads), in_rows * row};
+        return {Slot::kFrames, static_cast<size_t>(threads), in_rows * in_row};
     }
 
-    size_t rows, row;  // floats of a row of x
+    size_t rows, in_row;  // floats of a row of x
     size_t count, tasks;
     int threads;
     LrnCoefficients coefficients;
@@ -68,13 +69,14 @@ void lrn_max_pool2d(const Pool2dShape& shape, const LrnParameters& parameters, c
         const size_t end = rows_of(shape, band.end - 1).end;
         float* normalised = memory[thread];
         k.lrn((end - first) * shape.in_width, shape.channels, bands.coefficients,
-              x + (image * shape.in_height + first) * bands.row, normalised,
+              x + (image * shape.in_height + first) * bands.in_row, normalised,
               bands.workspace[thread]);
         for (size_t row = band.begin; row < band.end; ++row) {
             const PooledRows rows = rows_of(shape, row);
             const size_t at = (image * shape.out_height + row) * out_row;
-            k.max_pool2d_row(pool_row(shape, rows), normalised + (rows.first - first) * bands.row,
-                             y + at, positions ? positions + at : nullptr);
+            k.max_pool2d_row(pool_row(shape, rows),
+                             normalised + (rows.first - first) * bands.in_row, y + at,
+                             positions ? positions + at : nullptr);
         }
     });
 }
@@ -90,7 +92,7 @@ void lrn_max_pool2d_backward(const Pool2dShape& shape, const LrnParameters& para
         const size_t image = bands.image(task);
         const Range band = bands[task];
         float* sums = memory[thread];  // of the gradients of the normalised rows
-        std::fill_n(sums, band.size() * bands.row, 0.0f);
+        std::fill_n(sums, band.size() * bands.in_row, 0.0f);
         for (size_t row = first_reaching(shape, band.begin); row < shape.out_height; ++row) {
             const PooledRows rows = rows_of(shape, row);
             if (rows.first >= band.end) break;
@@ -99,10 +101,10 @@ void lrn_max_pool2d_backward(const Pool2dShape& shape, const LrnParameters& para
             if (first >= end) continue;  // between windows further apart than they are high
             const size_t at = (image * shape.out_height + row) * out_row;
             k.max_pool2d_scatter_row(pool_row(shape, rows), dy + at, positions + at,
-                                     sums + (first - band.begin) * bands.row, first - rows.first,
+                                     sums + (first - band.begin) * bands.in_row, first - rows.first,
                                      end - rows.first);
         }
-        const size_t at = (image * shape.in_height + band.begin) * bands.row;
+        const size_t at = (image * shape.in_height + band.begin) * bands.in_row;
         k.lrn_backward(band.size() * shape.in_width, shape.channels, bands.coefficients, sums,
                        x + at, through_relu, dx + at, bands.workspace[thread]);
     });

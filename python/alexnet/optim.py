@@ -57,20 +57,19 @@ class Optimizer(ABC):
         parameters, gradients = self._network.parameter_memory, self._network.gradient_memory
         arrays = parameters.arrays.items()
         before = {} if observer is None else {name: array.copy() for name, array in arrays}
-        parts = [("weights", self.weight_decay), ("others", 0.0)]
+        memories = (parameters, gradients, *self._memory)
         if self.weight_decay == 0:
-            parts = [("whole", 0.0)]
-        for part, weight_decay in parts:
-            slots = [getattr(memory, part) for memory in self._memory]
-            parameter, gradient = getattr(parameters, part), getattr(gradients, part)
-            self._update(parameter, gradient, slots, weight_decay)
+            self._update(0.0, *(memory.whole for memory in memories))
+        else:
+            self._update(self.weight_decay, *(memory.weights for memory in memories))
+            self._update(0.0, *(memory.others for memory in memories))
         if observer is not None:
             for name, array in arrays:
                 observer(name, before[name], gradients.arrays[name], array)
 
     @abstractmethod
     def _update(
-        self, parameter: Array, gradient: Array, slots: list[Array], weight_decay: float
+        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
     ) -> None: ...
 
     def state_dict(self) -> dict[str, AnyArray]:
@@ -119,7 +118,7 @@ class SGD(Optimizer):
         self.momentum = momentum
 
     def _update(
-        self, parameter: Array, gradient: Array, slots: list[Array], weight_decay: float
+        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
     ) -> None:
         self._network.implementation.sgd_update(
             parameter,
@@ -152,7 +151,7 @@ class Adam(Optimizer):
         self.epsilon = epsilon
 
     def _update(
-        self, parameter: Array, gradient: Array, slots: list[Array], weight_decay: float
+        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
     ) -> None:
         self._network.implementation.adam_update(
             parameter,

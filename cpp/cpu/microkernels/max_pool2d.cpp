@@ -44,8 +44,10 @@ struct Block {
 template <typename Body>
 ALEXNET_INLINE void for_blocks(size_t channels, const Body& body) {
     size_t c = 0;
-    for (; c + kBlock * kLanes <= channels; c += kBlock * kLanes)
+    for (; c + kBlock * kLanes <= channels; c += kBlock * kLanes) {
         body(Block<kBlock, false>{}, c, 0);
+    }
+    static_assert(kBlock == 4, "the rest is up to three vectors");
     const size_t rest = (channels - c) / kLanes;
     if (rest == 3) body(Block<3, false>{}, c, 0);
     if (rest == 2) body(Block<2, false>{}, c, 0);
