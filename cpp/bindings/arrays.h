@@ -9,17 +9,11 @@
 
 #include <string>
 
+#include "require.h"
+
 namespace alexnet {
 
 namespace py = pybind11;
-
-[[noreturn]] inline void refuse(const char* name, const std::string& expected) {
-    throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
-inline void require(bool condition, const char* name, const char* expected) {
-    if (!condition) refuse(name, expected);
-}
 
 template <typename T>
 void check_array(const py::array& array, const char* name, size_t size) {
@@ -29,9 +23,7 @@ void check_array(const py::array& array, const char* name, size_t size) {
                              std::string(py::str(py::dtype::of<T>())));
     }
     require((array.flags() & py::array::c_style) != 0, name, "a C-contiguous array");
-    if (static_cast<size_t>(array.size()) != size) {
-        refuse(name, std::to_string(size) + " elements, got " + std::to_string(array.size()));
-    }
+    require_size(name, static_cast<size_t>(array.size()), size);
 }
 
 // The `size` elements of an array that is only read.

@@ -20,6 +20,7 @@
 #include "arrays.h"
 #include "dispatch.h"
 #include "parallel.h"
+#include "shapes.h"
 
 namespace alexnet {
 namespace {
@@ -51,17 +52,6 @@ void define_runtime(py::module_& m) {
     m.def("vector_lanes", [] { return kernels().lanes; });
     m.def("get_num_threads", &cpu::num_threads);
     m.def("set_num_threads", &cpu::set_num_threads);
-}
-
-size_t extent(const py::object& shape, const char* name) { return shape.attr(name).cast<size_t>(); }
-
-// alexnet.shapes.Conv2dShape
-Conv2dShape conv2d_shape(const py::object& s) {
-    return {extent(s, "batch"),         extent(s, "in_height"),     extent(s, "in_width"),
-            extent(s, "in_channels"),   extent(s, "out_height"),    extent(s, "out_width"),
-            extent(s, "out_channels"),  extent(s, "kernel_height"), extent(s, "kernel_width"),
-            extent(s, "stride_height"), extent(s, "stride_width"),  extent(s, "pad_top"),
-            extent(s, "pad_left"),      extent(s, "groups")};
 }
 
 constexpr std::pair<const char*, cpu::ConvAlgorithm> kConvAlgorithms[] = {
@@ -139,11 +129,6 @@ void define_conv2d(py::module_& m) {
           });
 }
 
-// alexnet.shapes.DenseShape
-DenseShape dense_shape(const py::object& s) {
-    return {extent(s, "batch"), extent(s, "in_features"), extent(s, "out_features")};
-}
-
 void define_dense(py::module_& m) {
     m.def("dense", [](const py::object& shape, const py::array& x, const py::array& weight,
                       const py::object& bias, bool relu, py::array y) {
@@ -196,14 +181,6 @@ void define_lrn(py::module_& m) {
               cpu::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta}, pdy, px,
                                 through_relu, out);
           });
-}
-
-// alexnet.shapes.Pool2dShape
-Pool2dShape pool2d_shape(const py::object& s) {
-    return {extent(s, "batch"),         extent(s, "in_height"),    extent(s, "in_width"),
-            extent(s, "channels"),      extent(s, "out_height"),   extent(s, "out_width"),
-            extent(s, "window_height"), extent(s, "window_width"), extent(s, "stride_height"),
-            extent(s, "stride_width"),  extent(s, "pad_top"),      extent(s, "pad_left")};
 }
 
 void define_max_pool2d(py::module_& m) {
@@ -267,11 +244,6 @@ void define_relu(py::module_& m) {
         py::gil_scoped_release release;
         cpu::relu_backward(n, pdy, py_, pdx);
     });
-}
-
-// alexnet.shapes.ChannelsShape
-BatchNormShape batch_norm_shape(const py::object& s) {
-    return {extent(s, "pixels"), extent(s, "channels")};
 }
 
 void define_batch_norm(py::module_& m) {

@@ -12,25 +12,12 @@
 #include "alexnet/relu.h"
 #include "alexnet/softmax_cross_entropy.h"
 #include "device_arrays.h"
+#include "shapes.h"
 
 namespace alexnet {
 namespace {
 
 using Array = py::object;  // a cupy.ndarray
-
-// alexnet.shapes.Conv2dShape
-Conv2dShape conv2d_shape(const py::object& s) {
-    return {extent(s, "batch"),         extent(s, "in_height"),     extent(s, "in_width"),
-            extent(s, "in_channels"),   extent(s, "out_height"),    extent(s, "out_width"),
-            extent(s, "out_channels"),  extent(s, "kernel_height"), extent(s, "kernel_width"),
-            extent(s, "stride_height"), extent(s, "stride_width"),  extent(s, "pad_top"),
-            extent(s, "pad_left"),      extent(s, "groups")};
-}
-
-// alexnet.shapes.DenseShape
-DenseShape dense_shape(const py::object& s) {
-    return {extent(s, "batch"), extent(s, "in_features"), extent(s, "out_features")};
-}
 
 Precision precision_of(bool tf32) { return tf32 ? Precision::kTf32 : Precision::kFloat32; }
 
@@ -155,14 +142,6 @@ void define_relu(py::module_& m) {
     });
 }
 
-// alexnet.shapes.Pool2dShape
-Pool2dShape pool2d_shape(const py::object& s) {
-    return {extent(s, "batch"),         extent(s, "in_height"),    extent(s, "in_width"),
-            extent(s, "channels"),      extent(s, "out_height"),   extent(s, "out_width"),
-            extent(s, "window_height"), extent(s, "window_width"), extent(s, "stride_height"),
-            extent(s, "stride_width"),  extent(s, "pad_top"),      extent(s, "pad_left")};
-}
-
 void define_max_pool2d(py::module_& m) {
     m.def("max_pool2d",
           [](const py::object& shape, const Array& x, const Array& y, uintptr_t stream) {
@@ -177,11 +156,6 @@ void define_max_pool2d(py::module_& m) {
                                   device_array(x, "x", s.input_size()), through_relu,
                                   device_array(dx, "dx", s.input_size()), stream_of(stream));
     });
-}
-
-// alexnet.shapes.ChannelsShape
-BatchNormShape batch_norm_shape(const py::object& s) {
-    return {extent(s, "pixels"), extent(s, "channels")};
 }
 
 void define_batch_norm(py::module_& m) {

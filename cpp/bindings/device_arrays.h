@@ -11,20 +11,13 @@
 #include <string>
 
 #include "alexnet/cuda_stream.h"
+#include "require.h"
 
 namespace alexnet {
 
 namespace py = pybind11;
 
-inline void require(bool condition, const char* name, const std::string& expected) {
-    if (!condition) throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
 inline size_t size_of(const py::object& array) { return array.attr("size").cast<size_t>(); }
-
-inline size_t extent(const py::object& shape, const char* name) {
-    return shape.attr(name).cast<size_t>();
-}
 
 // The `size` elements of an array on the device.
 template <typename T = float>
@@ -35,8 +28,7 @@ T* device_array(const py::object& array, const char* name, size_t size) {
                              std::string(py::str(py::dtype::of<T>())));
     }
     require(array.attr("flags").attr("c_contiguous").cast<bool>(), name, "a C-contiguous array");
-    require(size_of(array) == size, name,
-            std::to_string(size) + " elements, got " + std::to_string(size_of(array)));
+    require_size(name, size_of(array), size);
     return reinterpret_cast<T*>(array.attr("data").attr("ptr").cast<uintptr_t>());
 }
 
