@@ -32,6 +32,8 @@ constexpr size_t kFewRows = 4;           // so few are no tiles
 constexpr size_t kLeastRun = 64;         // floats that a tile has to read of each row in place
 constexpr size_t kRowsAtOnce = 32;       // of weights in place, for the whole batch: stay in L2
 constexpr size_t kRowGap = 16;           // floats between the rows of a copied block
+constexpr size_t kMostBlockRows = 48;    // input features that are multiplied with a panel of dy
+constexpr size_t kBlockFloats = 3072;    // of x, for them: stay in L1 beside the panel
 constexpr size_t kWorthATask = 1 << 16;  // multiply-adds
 constexpr GemmEpilogue kResume{false, nullptr, false, false, true};
 
@@ -188,7 +190,8 @@ void dense_backward_input(const DenseShape& s, const float* dy, const float* wei
 
 // dW = xᵀ · dy: the summation index is the batch. With one block of it each weight gradient is
 // written once, past the caches, since it is read much later and fetching the line would double
-// the traffic.
+// the traffic. Such stores hold the buffers that lines from L2 need, too: blocks of x are large
+// enough that both operands come from L1 most of the time.
 void dense_backward_weight(const DenseShape& s, const float* dy, const float* x, float* dweight,
                            float* dbias) {
     const KernelTable& k = kernels();
@@ -206,17 +209,20 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
                    packed + columns.begin * s.batch, panels.width);
     });
 
-    const size_t block_row = padded(kBlockRows);
-    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), kDepth * block_row);
+    const size_t most_depth = std::min(s.batch, kDepth);
+    const size_t fitting = kBlockFloats / most_depth / kBlockRows * kBlockRows;
+    const size_t most_rows = std::clamp(fitting, kBlockRows, kMostBlockRows);
+    const size_t block_row = padded(most_rows);
+    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), most_depth * block_row);
     const bool stream = s.batch <= kDepth && fills_lines(dweight, s.out_features, s.out_features);
-    const size_t tiles = ceil_div(s.in_features, kBlockRows);
-    const size_t tile_work = kBlockRows * s.out_features * s.batch;
-    const size_t tasks = ceil_div(tiles, ceil_div(kWorthATask, tile_work));
+    const size_t all_blocks = ceil_div(s.in_features, most_rows);
+    const size_t block_work = most_rows * s.out_features * s.batch;
+    const size_t tasks = ceil_div(all_blocks, ceil_div(kWorthATask, block_work));
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         float* block = blocks[thread];
-        const Range own = part(tiles, tasks, task);
-        for (size_t t = own.begin; t < own.end; ++t) {
-            const Range rows = part(s.in_features, tiles, t);
+        const Range own = part(all_blocks, tasks, task);
+        for (size_t i = own.begin; i < own.end; ++i) {
+            const Range rows = part(s.in_features, all_blocks, i);
             for (size_t begin = 0; begin < s.batch; begin += kDepth) {
                 const size_t depth = std::min(kDepth, s.batch - begin);
                 const GemmSegment segment{0, depth};
