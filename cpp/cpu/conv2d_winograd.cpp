@@ -13,8 +13,8 @@
 // Threads: with many images, tasks own some rows of tiles, as few as do not read the weights'
 // spectra too often; with few images, tasks own output channels and transform their weights on the
 // way.
-// Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; the products are summed as in
-// microkernels/gemm.cpp. The same bits for every partition.
+// Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; each product is one chain of
+// FMAs over the channels (microkernels/gemm.cpp). The same bits for every partition.
 
 #include <vector>
 
@@ -30,6 +30,7 @@ namespace {
 
 constexpr size_t kTilesATask = 18;         // at least: enough for one pass over the weights
 constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
+constexpr size_t kPieceFloats = 6 << 10;   // of a panel of them that stays in L1
 
 // A matrix for each frequency: floats from row to row, and from matrix to matrix.
 struct Spectra {
@@ -105,7 +106,8 @@ class Layer {
 
     // Products of some rows of tiles with one panel of the weights at frequency f, over the `depth`
     // channels that `in` and `panel` begin with; `resume` goes on with the sums of those before.
-    void multiply(size_t f, Range rows, const DepthBlocks& depth, const float* in, Spectra in_size,
+    // All tiles take a piece of the panel before they go on to the next, with the sums so far.
+    void multiply(size_t f, Range rows, size_t depth, const float* in, Spectra in_size,
                   const float* panel, size_t ahead, Range columns, bool resume, float* out,
                   Spectra out_size) const {
         const Product product{p_.tiling.tiles_with(f, rows),
@@ -116,10 +118,13 @@ class Layer {
                               out + f * out_size.frequency,
                               out_size.row,
                               ahead};
-        for (const DepthBlocks::Block& block : depth.blocks()) {
-            GemmEpilogue epilogue{block.begin > 0};
-            epilogue.resume = resume;
-            multiply_panel(k_, product, block, panel, columns, epilogue);
+        const size_t pieces = ceil_div(depth * panels_.width, kPieceFloats);
+        for (size_t i = 0; i < pieces; ++i) {
+            const Range piece = part(depth, pieces, i);
+            const GemmSegment segment{piece.begin, piece.size()};
+            GemmEpilogue epilogue{};
+            epilogue.resume = resume || i > 0;
+            multiply_panel(k_, product, {&segment, 1, piece.begin}, panel, columns, epilogue);
         }
     }
 
@@ -196,7 +201,6 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const size_t in_floats = frequencies * in_size.frequency;
     const size_t out_floats = frequencies * out_size.frequency;
     const Slices memory(Slot::kFrames, team, in_floats + out_floats + Source::frame_size(s, p));
-    const DepthBlocks depth({{0, p.group_in}});
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(total, tasks, task);
         float* in = memory[thread];
@@ -212,8 +216,8 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
                 const float* panel = weight_spectra + group * group_size + f * weight_size;
                 fetching.next_share();
                 for (size_t i = 0; i < panels.count; ++i) {
-                    layer.multiply(f, range, depth, in, in_size, panel + i * panel_size, panel_size,
-                                   panels[i], false, out, out_size);
+                    layer.multiply(f, range, p.group_in, in, in_size, panel + i * panel_size,
+                                   panel_size, panels[i], false, out, out_size);
                 }
             }
             const size_t channel = group * s.group_out();
@@ -280,11 +284,10 @@ void forward_by_panels(const Layer& layer, const Conv2dShape& s, const float* x,
                 const bool is_last = chunk + 1 == chunks;
                 const Range next_channels = part(p.group_in, chunks, is_last ? 0 : chunk + 1);
                 const size_t next_panel = std::min(panel + is_last, panels.end - 1);
-                const DepthBlocks depth({{0, channels.size()}});
                 for (size_t f = 0; f < frequencies; ++f) {
                     // The products wait for no memory: what is transformed next comes meanwhile.
                     weights.fetch(group, next_channels, all_panels[next_panel], frequencies, f);
-                    layer.multiply(f, {0, rows}, depth, in + channels.begin, in_size,
+                    layer.multiply(f, {0, rows}, channels.size(), in + channels.begin, in_size,
                                    weight_spectra + f * weight_size, 0, {0, columns.size()},
                                    chunk > 0, out, out_size);
                 }
