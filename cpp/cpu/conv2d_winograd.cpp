@@ -11,8 +11,8 @@
 // instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225. The spectra of the weights
 // are (points / window)² times the weights, so few tiles do not pay (conv2d.cpp decides).
 // Threads: with many images, tasks own some rows of tiles, as few as do not read the weights'
-// spectra too often; with few images, tasks own output channels and transform their weights on the
-// way.
+// spectra too often; with fewer, all transforms come first, and tasks own frequencies; with few,
+// tasks own output channels and transform their weights on the way.
 // Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; each product is one chain of
 // FMAs over the channels (microkernels/gemm.cpp). The same bits for every partition.
 
@@ -29,8 +29,8 @@ namespace alexnet::cpu::winograd {
 namespace {
 
 constexpr size_t kTilesATask = 18;         // at least: enough for one pass over the weights
+constexpr size_t kTilesForWeights = 2;     // spectra of tiles, at most, for one of the weights
 constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
-constexpr size_t kPieceFloats = 6 << 10;   // of a panel of them that stays in L1
 
 // A matrix for each frequency: floats from row to row, and from matrix to matrix.
 struct Spectra {
@@ -106,7 +106,6 @@ class Layer {
 
     // Products of some rows of tiles with one panel of the weights at frequency f, over the `depth`
     // channels that `in` and `panel` begin with; `resume` goes on with the sums of those before.
-    // All tiles take a piece of the panel before they go on to the next, with the sums so far.
     void multiply(size_t f, Range rows, size_t depth, const float* in, Spectra in_size,
                   const float* panel, size_t ahead, Range columns, bool resume, float* out,
                   Spectra out_size) const {
@@ -118,14 +117,9 @@ class Layer {
                               out + f * out_size.frequency,
                               out_size.row,
                               ahead};
-        const size_t pieces = ceil_div(depth * panels_.width, kPieceFloats);
-        for (size_t i = 0; i < pieces; ++i) {
-            const Range piece = part(depth, pieces, i);
-            const GemmSegment segment{piece.begin, piece.size()};
-            GemmEpilogue epilogue{};
-            epilogue.resume = resume || i > 0;
-            multiply_panel(k_, product, {&segment, 1, piece.begin}, panel, columns, epilogue);
-        }
+        constexpr GemmEpilogue kResume{false, nullptr, false, false, true};
+        multiply_in_pieces(k_, product, depth, panel, columns, resume ? kResume : GemmEpilogue{},
+                           kResume);
     }
 
     // Outputs of a row of tiles from its products, which are those of `columns`, in matrices that
@@ -153,6 +147,40 @@ class Layer {
     Panels panels_;
 };
 
+// The spectra of all weights: for each group and frequency a matrix in panels.
+class WeightSpectra {
+  public:
+    WeightSpectra(const Conv2dShape& s, const Layer& layer)
+        : channels_(layer.problem().group_in),
+          panels_(layer.panels()),
+          panel_(channels_ * panels_.width),
+          frequency_(panels_.size(channels_) + kSpectrumGap),
+          group_(padded(layer.problem().tiling.frequencies() * frequency_)),
+          memory_(scratch(Slot::kPackedB, s.groups * group_)) {}
+
+    // Input channels are transformed in so many blocks; `memory` is the thread's own for `weights`.
+    size_t blocks() const { return ceil_div(channels_, Weights::kChannels); }
+    void transform(const Layer& layer, const Weights& weights, size_t group, size_t block,
+                   float* memory) const {
+        const size_t first = block * Weights::kChannels;
+        const Range channels{first, std::min(first + Weights::kChannels, channels_)};
+        layer.transform_weights(weights, group, channels, {0, panels_.count}, memory,
+                                memory_ + group * group_ + first * panels_.width, panel_,
+                                frequency_, true);
+    }
+
+    size_t panel_size() const { return panel_; }
+    const float* panel(size_t group, size_t f, size_t i) const {
+        return memory_ + group * group_ + f * frequency_ + i * panel_;
+    }
+
+  private:
+    size_t channels_;
+    const Panels& panels_;
+    size_t panel_, frequency_, group_;
+    float* memory_;
+};
+
 // --- many images: the spectra of all weights first, then tasks own rows of tiles ----------------
 
 // Tasks of some tiles, as many for each thread. The spectra of the weights come from L3 once for
@@ -177,19 +205,11 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const Problem& p = layer.problem();
     const size_t frequencies = p.tiling.frequencies();
     const Panels& panels = layer.panels();
-    const size_t panel_size = p.group_in * panels.width;
-    const size_t weight_size = panels.size(p.group_in) + kSpectrumGap;  // of a frequency
-    const size_t group_size = padded(frequencies * weight_size);
+    const WeightSpectra spectra(s, layer);
     const Slices own_memory(Slot::kColumns, team, weights.memory_size(s.group_out()));
-    const size_t blocks = ceil_div(p.group_in, Weights::kChannels);  // of channels
-    float* weight_spectra = scratch(Slot::kPackedB, s.groups * group_size);
-    parallel_tasks(threads, s.groups * blocks, [&](size_t block, size_t thread) {
-        const size_t group = block / blocks;
-        const size_t first = block % blocks * Weights::kChannels;
-        float* spectra = weight_spectra + group * group_size + first * panels.width;
-        layer.transform_weights(
-            weights, group, {first, std::min(first + Weights::kChannels, p.group_in)},
-            {0, panels.count}, own_memory[thread], spectra, panel_size, weight_size, true);
+    parallel_tasks(threads, s.groups * spectra.blocks(), [&](size_t task, size_t thread) {
+        spectra.transform(layer, weights, task / spectra.blocks(), task % spectra.blocks(),
+                          own_memory[thread]);
         k.stream_fence();
     });
 
@@ -213,11 +233,10 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
                 layer.transform_input(source, group, range, row, in_size, in);
             }
             for (size_t f = 0; f < frequencies; ++f) {
-                const float* panel = weight_spectra + group * group_size + f * weight_size;
                 fetching.next_share();
                 for (size_t i = 0; i < panels.count; ++i) {
-                    layer.multiply(f, range, p.group_in, in, in_size, panel + i * panel_size,
-                                   panel_size, panels[i], false, out, out_size);
+                    layer.multiply(f, range, p.group_in, in, in_size, spectra.panel(group, f, i),
+                                   spectra.panel_size(), panels[i], false, out, out_size);
                 }
             }
             const size_t channel = group * s.group_out();
@@ -226,6 +245,65 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
                                        bias ? bias + channel : nullptr, relu, y + channel);
             }
         }
+        k.stream_fence();
+    });
+}
+
+// --- fewer images: the spectra of all tiles as well, then tasks own frequencies -----------------
+
+// Whether the spectra of the tiles are so few, beside those of the weights, that it is better to
+// pass them from thread to thread than to read those of the weights once a thread. Tasks are many
+// and small, too: all threads are done at about the same time.
+bool fewer_images(const Conv2dShape& s, const Problem& p) {
+    const size_t tiles = s.batch * p.tiling.products() * (p.group_in + s.group_out());
+    return tiles < kTilesForWeights * p.tiling.frequencies() * p.group_in * s.group_out();
+}
+
+void forward_by_frequencies(const Layer& layer, const Conv2dShape& s, const float* x,
+                            const Weights& weights, const float* bias, bool relu,
+                            const float* zeros, float* y) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const size_t team = static_cast<size_t>(threads);
+    const Problem& p = layer.problem();
+    const size_t frequencies = p.tiling.frequencies();
+    const Panels& panels = layer.panels();
+    const Range rows{0, s.batch * p.tiling.vertical.tiles};
+    const size_t tiles = s.batch * p.tiling.tiles();
+    const Spectra in_size = spectra_size(tiles, p.group_in);
+    const Spectra out_size = spectra_size(tiles, s.group_out());
+    const size_t in_floats = padded(frequencies * in_size.frequency);
+    const size_t out_floats = padded(frequencies * out_size.frequency);
+    const WeightSpectra spectra(s, layer);
+    const size_t memory_size = padded(weights.memory_size(s.group_out()));
+    const Slices own_memory(Slot::kColumns, team, memory_size + Source::frame_size(s, p));
+    const Slices memory(Slot::kFrames, 1, s.groups * (in_floats + out_floats));
+    float* in = memory[0];
+    float* out = in + s.groups * in_floats;
+
+    const size_t blocks = spectra.blocks();
+    parallel_tasks(threads, s.groups * blocks, [&](size_t task, size_t thread) {
+        const size_t group = task / blocks, block = task % blocks;
+        spectra.transform(layer, weights, group, block, own_memory[thread]);
+        k.stream_fence();
+        Source source(k, s, p, x, own_memory[thread] + memory_size, zeros);
+        const Range own = part(rows.size(), blocks, block);
+        for (size_t row = own.begin; row < own.end; ++row) {
+            layer.transform_input(source, group, rows, row, in_size, in + group * in_floats);
+        }
+    });
+    parallel_tasks(threads, s.groups * frequencies * panels.count, [&](size_t task, size_t) {
+        const size_t i = task % panels.count, f = task / panels.count % frequencies;
+        const size_t group = task / (panels.count * frequencies);
+        layer.multiply(f, rows, p.group_in, in + group * in_floats, in_size,
+                       spectra.panel(group, f, i), spectra.panel_size(), panels[i], false,
+                       out + group * out_floats, out_size);
+    });
+    parallel_tasks(threads, s.groups * rows.size(), [&](size_t task, size_t) {
+        const size_t group = task / rows.size(), channel = group * s.group_out();
+        layer.transform_output(0, task % rows.size(), out + group * out_floats, out_size,
+                               {0, s.group_out()}, bias ? bias + channel : nullptr, relu,
+                               y + channel);
         k.stream_fence();
     });
 }
@@ -311,7 +389,10 @@ void convolve(const Conv2dShape& s, const float* x, const float* weight, bool tu
     float* zeros = scratch(Slot::kPartialSums, zeros_size);
     std::fill_n(zeros, zeros_size, 0.0f);
     const Weights weights(kernels(), s, p, weight, turned, zeros);
-    (few ? forward_by_panels : forward_by_rows)(layer, s, x, weights, bias, relu, zeros, y);
+    const auto way = few                  ? forward_by_panels
+                     : fewer_images(s, p) ? forward_by_frequencies
+                                          : forward_by_rows;
+    way(layer, s, x, weights, bias, relu, zeros, y);
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 
 namespace alexnet::cpu {
 
+constexpr size_t kPieceFloats = 6 << 10;
+
 void pack_panel(const KernelTable& k, size_t depth, size_t columns, const float* b, size_t b_row,
                 float* panel, size_t width) {
     k.copy_rows(depth, columns, b, b_row, panel, width);
@@ -69,6 +71,18 @@ void multiply_panel(const KernelTable& k, const Product& product, const DepthBlo
         kernels[size - 1](a, rows, b, c, product.c_row, columns.size(), epilogue);
         a += size * product.row_stride;
         c += size * product.c_row;
+    }
+}
+
+void multiply_in_pieces(const KernelTable& k, const Product& product, size_t depth,
+                        const float* panel, Range columns, const GemmEpilogue& first,
+                        const GemmEpilogue& rest) {
+    const size_t pieces = ceil_div(depth * product.width, kPieceFloats);
+    for (size_t i = 0; i < pieces; ++i) {
+        const Range piece = part(depth, pieces, i);
+        const GemmSegment segment{piece.begin * product.depth_stride, piece.size()};
+        multiply_panel(k, product, {&segment, 1, piece.begin}, panel, columns,
+                       i == 0 ? first : rest);
     }
 }
 

@@ -110,6 +110,12 @@ class DepthBlocks {
 void multiply_panel(const KernelTable& k, const Product& product, const DepthBlocks::Block& block,
                     const float* panel, Range columns, const GemmEpilogue& epilogue);
 
+// The same over one run of the summation index, a piece of the panel that stays in L1 at a time:
+// all rows take it, with the epilogue `first` or `rest`, before they go on to the next.
+void multiply_in_pieces(const KernelTable& k, const Product& product, size_t depth,
+                        const float* panel, Range columns, const GemmEpilogue& first,
+                        const GemmEpilogue& rest);
+
 }  // namespace alexnet::cpu
 
 #endif  // ALEXNET_CPU_GEMM_H_
