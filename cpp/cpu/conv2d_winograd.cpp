@@ -11,7 +11,7 @@
 // instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225. The spectra of the weights
 // are (points / window)² times the weights, so few tiles do not pay (conv2d.cpp decides).
 // Threads: with many images, tasks own some rows of tiles, as few as do not read the weights'
-// spectra too often; with fewer, all transforms come first, and tasks own frequencies; with few,
+// spectra too often; with fewer, the transforms come first, and tasks own frequencies; with few,
 // tasks own output channels and transform their weights on the way.
 // Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; each product is one chain of
 // FMAs over the channels (microkernels/gemm.cpp). The same bits for every partition.
@@ -28,9 +28,10 @@
 namespace alexnet::cpu::winograd {
 namespace {
 
-constexpr size_t kTilesATask = 18;         // at least: enough for one pass over the weights
-constexpr size_t kTilesForWeights = 2;     // spectra of tiles, at most, for one of the weights
-constexpr size_t kPanelFloats = 96 << 10;  // of the weights' spectra that stay in L2
+constexpr size_t kTilesATask = 18;           // at least: enough for one pass over the weights
+constexpr size_t kTilesForWeights = 2;       // spectra of tiles, at most, for one of the weights
+constexpr size_t kBlockFloats = 4096 << 10;  // spectra of tiles at a time, where threads share them
+constexpr size_t kPanelFloats = 96 << 10;    // of the weights' spectra that stay in L2
 
 // A matrix for each frequency: floats from row to row, and from matrix to matrix.
 struct Spectra {
@@ -249,7 +250,7 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     });
 }
 
-// --- fewer images: the spectra of all tiles as well, then tasks own frequencies -----------------
+// --- fewer images: the spectra of a block of tiles as well, then tasks own frequencies ----------
 
 // Whether the spectra of the tiles are so few, beside those of the weights, that it is better to
 // pass them from thread to thread than to read those of the weights once a thread. Tasks are many
@@ -268,8 +269,9 @@ void forward_by_frequencies(const Layer& layer, const Conv2dShape& s, const floa
     const Problem& p = layer.problem();
     const size_t frequencies = p.tiling.frequencies();
     const Panels& panels = layer.panels();
-    const Range rows{0, s.batch * p.tiling.vertical.tiles};
-    const size_t tiles = s.batch * p.tiling.tiles();
+    const size_t total = s.batch * p.tiling.vertical.tiles;
+    const size_t block_rows = rows_a_block(s, p, kBlockFloats);
+    const size_t tiles = block_rows * p.tiling.horizontal.tiles;
     const Spectra in_size = spectra_size(tiles, p.group_in);
     const Spectra out_size = spectra_size(tiles, s.group_out());
     const size_t in_floats = padded(frequencies * in_size.frequency);
@@ -281,31 +283,39 @@ void forward_by_frequencies(const Layer& layer, const Conv2dShape& s, const floa
     float* in = memory[0];
     float* out = in + s.groups * in_floats;
 
-    const size_t blocks = spectra.blocks();
-    parallel_tasks(threads, s.groups * blocks, [&](size_t task, size_t thread) {
-        const size_t group = task / blocks, block = task % blocks;
-        spectra.transform(layer, weights, group, block, own_memory[thread]);
-        k.stream_fence();
-        Source source(k, s, p, x, own_memory[thread] + memory_size, zeros);
-        const Range own = part(rows.size(), blocks, block);
-        for (size_t row = own.begin; row < own.end; ++row) {
-            layer.transform_input(source, group, rows, row, in_size, in + group * in_floats);
-        }
-    });
-    parallel_tasks(threads, s.groups * frequencies * panels.count, [&](size_t task, size_t) {
-        const size_t i = task % panels.count, f = task / panels.count % frequencies;
-        const size_t group = task / (panels.count * frequencies);
-        layer.multiply(f, rows, p.group_in, in + group * in_floats, in_size,
-                       spectra.panel(group, f, i), spectra.panel_size(), panels[i], false,
-                       out + group * out_floats, out_size);
-    });
-    parallel_tasks(threads, s.groups * rows.size(), [&](size_t task, size_t) {
-        const size_t group = task / rows.size(), channel = group * s.group_out();
-        layer.transform_output(0, task % rows.size(), out + group * out_floats, out_size,
-                               {0, s.group_out()}, bias ? bias + channel : nullptr, relu,
-                               y + channel);
-        k.stream_fence();
-    });
+    for (size_t first = 0; first < total; first += block_rows) {
+        const Range block{first, std::min(first + block_rows, total)};
+        const size_t weight_tasks = first == 0 ? s.groups * spectra.blocks() : 0;
+        const size_t row_tasks = s.groups * block.size();
+        parallel_tasks(threads, weight_tasks + row_tasks, [&](size_t task, size_t thread) {
+            float* own = own_memory[thread];
+            if (task < weight_tasks) {
+                spectra.transform(layer, weights, task / spectra.blocks(), task % spectra.blocks(),
+                                  own);
+                k.stream_fence();
+                return;
+            }
+            task -= weight_tasks;
+            const size_t group = task / block.size(), row = first + task % block.size();
+            Source source(k, s, p, x, own + memory_size, zeros);
+            layer.transform_input(source, group, block, row, in_size, in + group * in_floats);
+        });
+        parallel_tasks(threads, s.groups * frequencies * panels.count, [&](size_t task, size_t) {
+            const size_t i = task % panels.count, f = task / panels.count % frequencies;
+            const size_t group = task / (panels.count * frequencies);
+            layer.multiply(f, block, p.group_in, in + group * in_floats, in_size,
+                           spectra.panel(group, f, i), spectra.panel_size(), panels[i], false,
+                           out + group * out_floats, out_size);
+        });
+        parallel_tasks(threads, row_tasks, [&](size_t task, size_t) {
+            const size_t group = task / block.size(), row = first + task % block.size();
+            const size_t channel = group * s.group_out();
+            layer.transform_output(first, row, out + group * out_floats, out_size,
+                                   {0, s.group_out()}, bias ? bias + channel : nullptr, relu,
+                                   y + channel);
+            k.stream_fence();
+        });
+    }
 }
 
 // --- few images: each thread has the spectra of all inputs, tasks own panels of output channels --

@@ -28,15 +28,11 @@ constexpr size_t kMostBlock = 4096 << 10;
 constexpr size_t kPointOne = 2;  // where microkernels/winograd.cpp has the point 1
 constexpr size_t kInPanel = 3;   // vectors of input channels
 
-// Rows of tiles in a block: what is much larger does not stay in the caches, but the sums are read
-// and written once for each block.
-size_t rows_a_block(const Conv2dShape& s, const Problem& p) {
-    const size_t total = s.batch * p.tiling.vertical.tiles;
+// Floats of a block: what is much larger does not stay in the caches, but the sums are read and
+// written once for each block.
+size_t block_floats(const Conv2dShape& s, const Problem& p) {
     const size_t sums = p.tiling.frequencies() * p.group_in * s.out_channels;
-    const size_t row =
-        p.tiling.products() * (p.group_in * s.groups + s.out_channels) / p.tiling.vertical.tiles;
-    const size_t most = std::max(std::clamp(sums, kLeastBlock, kMostBlock) / row, size_t{1});
-    return ceil_div(total, ceil_div(total, most));
+    return std::clamp(sums, kLeastBlock, kMostBlock);
 }
 
 // Spectra of x and dy: for each group and frequency a matrix tiles × channels in panels of some
@@ -121,8 +117,8 @@ class WeightGradient {
         }
     }
 
-    // Adds a block's products at frequency f, for a panel of output channels, to its sums. The first
-    // block, whose first tile has all frequencies, sets them.
+    // Adds a block's products at frequency f, for a panel of output channels, to its sums. The
+    // first block, whose first tile has all frequencies, sets them.
     void multiply(size_t f, size_t panel, Range block, const float* spectra, float* sums) const {
         const GemmEpilogue set{}, add{true};
         const float* out = out_spectra(f, panel, spectra);
@@ -196,7 +192,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const int threads = num_threads();
     const size_t team = static_cast<size_t>(threads);
     const Problem p(s);
-    const size_t block_rows = rows_a_block(s, p);
+    const size_t block_rows = rows_a_block(s, p, block_floats(s, p));
     const WeightGradient gradient(k, s, p, block_rows);
     if (!gradient.has_bias()) {
         column_sums(s.batch * s.out_height * s.out_width, s.out_channels, dy, dbias);

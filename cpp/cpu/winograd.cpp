@@ -151,6 +151,13 @@ Problem::Problem(const Conv2dShape& s)
       group_in(s.group_in() * stride * stride),
       tiling(s.out_height, s.out_width, window_height, window_width) {}
 
+size_t rows_a_block(const Conv2dShape& s, const Problem& p, size_t floats) {
+    const size_t total = s.batch * p.tiling.vertical.tiles;
+    const size_t channels = p.group_in * s.groups + s.out_channels;
+    const size_t row = p.tiling.products() * channels / p.tiling.vertical.tiles;
+    return ceil_div(total, ceil_div(total, std::max(floats / row, size_t{1})));
+}
+
 size_t Weights::memory_size(size_t columns) const {
     if (p_.stride > 1) return 0;
     return padded(s_.kernel_height * s_.kernel_width * (kChannels * columns + kSpectrumGap));

@@ -148,6 +148,10 @@ struct Problem {
     Tiling tiling;
 };
 
+// Rows of tiles in a block of them whose spectra, of inputs and outputs, are at most `floats`, or
+// one row. Blocks are as even as they can be, and depend on the shape alone.
+size_t rows_a_block(const Conv2dShape& shape, const Problem& problem, size_t floats);
+
 // Where the taps of one channel of a block lie in the weights; `elsewhere` for those that blocks
 // have beyond the window.
 template <typename Float>
