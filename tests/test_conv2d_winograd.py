@@ -137,8 +137,9 @@ def test_what_it_cannot_serve_is_refused_with_the_reason() -> None:
         ((32, 27, 64, 5, 192, 1), "winograd", "winograd", "winograd"),
         ((32, 13, 192, 3, 384, 1), "winograd", "winograd", "winograd"),
         ((1, 27, 64, 5, 192, 1), "winograd", "winograd", "winograd"),
-        # One image repays the transform of so many weights only where they are used at once.
-        ((1, 13, 192, 3, 384, 1), "winograd", "winograd", "direct"),
+        ((1, 13, 192, 3, 384, 1), "winograd", "winograd", "winograd"),
+        # So few pixels do not repay the transform of so many weights.
+        ((1, 4, 192, 3, 384, 1), "direct", "direct", "direct"),
         # Too few channels, a window that is too small, and a dense layer.
         ((32, 32, 3, 3, 48, 1), "direct", "direct", "direct"),
         ((32, 13, 192, 1, 384, 1), "direct", "direct", "direct"),

@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kMostValues = 6;         // of a tile or a window: winograd_step's limit
 constexpr size_t kRowsAhead = 8;          // of weights that are turned, to fetch
+constexpr size_t kChannelsATile = 3;      // fewer make too few products of a transformed weight
 constexpr size_t kFewFloats = 512 << 10;  // spectra that each thread may read as a whole
 
 }  // namespace
@@ -114,12 +115,12 @@ const char* unsupported(const Conv2dShape& s, ConvDirection direction) {
 
 bool few_images(size_t batch, const Tiling& tiling, size_t in_channels, size_t out_channels) {
     return batch * tiling.products() * in_channels <= kFewFloats && in_channels <= kDepthBlock &&
-           batch * tiling.tiles() < out_channels;
+           kChannelsATile * batch * tiling.tiles() < out_channels;
 }
 
-// Measured costs in units of one multiply-add of the direct algorithm: products run at about 3/4 of
-// its rate; transforming a value takes about 40 units. A value of the weights takes about 70 where
-// it goes through memory, once a call, and 14 where it is used at once.
+// Costs in units of one multiply-add of the direct algorithm, fitted to measurements of some 300
+// shapes with 32 channels and more: a product, transforming a value of the input or output, and one
+// of the weights, which is used at once, goes through memory, or is a gradient.
 bool is_faster(const Conv2dShape& s, ConvDirection direction) {
     const size_t stride = s.stride_height;
     size_t in = s.group_in() * stride * stride, out = s.group_out();
@@ -133,14 +134,15 @@ bool is_faster(const Conv2dShape& s, ConvDirection direction) {
     }
     const Tiling tiling(height, width, ceil_div(s.kernel_height, stride),
                         ceil_div(s.kernel_width, stride));
-    const bool used_at_once =
-        direction != ConvDirection::kBackwardWeight && few_images(s.batch, tiling, in, out);
     const double pairs = static_cast<double>(in * out), channels = static_cast<double>(in + out);
     const double products = static_cast<double>(tiling.products() * s.batch);
     const double direct = static_cast<double>(s.batch * s.out_height * s.out_width * s.window()) *
                           static_cast<double>(s.group_out());
-    return products * (1.3 * pairs + 40 * channels) +
-               (used_at_once ? 14 : 70) * static_cast<double>(tiling.frequencies()) * pairs <
+    const double weight = direction == ConvDirection::kBackwardWeight ? 20
+                          : few_images(s.batch, tiling, in, out)      ? 8
+                                                                      : 40;
+    return products * (1.1 * pairs + 25 * channels) +
+               weight * static_cast<double>(tiling.frequencies()) * pairs <
            direct;
 }
 
