@@ -256,13 +256,13 @@ struct Border {
 };
 
 // Panels of the taps of a phase in the order in which they meet dy: from the last to the first.
-void pack_phase(const Conv2dShape& s, const Phase& h, const Phase& w, const float* weight,
-                size_t group, Range columns, float* panel, size_t width) {
+void pack_phase(const KernelTable& k, const Conv2dShape& s, const Phase& h, const Phase& w,
+                const float* weight, size_t group, Range columns, float* panel, size_t width) {
     for (size_t i = h.taps; i-- > 0;) {
         for (size_t j = w.taps; j-- > 0;) {
             const size_t kh = h.tap + i * s.stride_height, kw = w.tap + j * s.stride_width;
             const size_t row = (kh * s.kernel_width + kw) * s.group_in() + columns.begin;
-            pack_panel_transposed(s.group_out(), columns.size(),
+            pack_panel_transposed(k, s.group_out(), columns.size(),
                                   weight + row * s.out_channels + group * s.group_out(),
                                   s.out_channels, panel, width);
             panel += s.group_out() * width;
@@ -296,7 +296,7 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                 continue;
             }
             parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
-                pack_phase(s, h, w, weight, i / panels.count, panels[i % panels.count],
+                pack_phase(k, s, h, w, weight, i / panels.count, panels[i % panels.count],
                            packed + i * panels.width * depth, panels.width);
             });
             c.grids.push_back({h.count, w.count, dx + s.input_pixel(0, h.position, w.position),

@@ -73,7 +73,7 @@ float* pack_groups(const KernelTable& k, const Conv2dShape& s, const float* weig
             const float* b = weight + i / panels.count * s.group_out();
             float* panel = packed + i * panels.width * depth;
             if (transposed) {
-                pack_panel_transposed(depth, own.size(), b + own.begin * s.out_channels,
+                pack_panel_transposed(k, depth, own.size(), b + own.begin * s.out_channels,
                                       s.out_channels, panel, panels.width);
             } else {
                 pack_panel(k, depth, own.size(), b + own.begin, s.out_channels, panel,

@@ -14,20 +14,11 @@ void pack_panel(const KernelTable& k, size_t depth, size_t columns, const float*
     }
 }
 
-void pack_panel_transposed(size_t depth, size_t columns, const float* b, size_t b_row, float* panel,
-                           size_t width) {
-    // A few rows of the panel at a time: they stay in L1 while each source row adds its column.
-    constexpr size_t kRowsAtOnce = 64;
-    for (size_t first = 0; first < depth; first += kRowsAtOnce) {
-        const size_t rows = std::min(kRowsAtOnce, depth - first);
-        float* target = panel + first * width;
-        for (size_t j = 0; j < columns; ++j) {
-            const float* source = b + j * b_row + first;
-            for (size_t i = 0; i < rows; ++i) target[i * width + j] = source[i];
-        }
-        for (size_t i = 0; columns < width && i < rows; ++i) {
-            std::memset(target + i * width + columns, 0, (width - columns) * sizeof(float));
-        }
+void pack_panel_transposed(const KernelTable& k, size_t depth, size_t columns, const float* b,
+                           size_t b_row, float* panel, size_t width) {
+    k.transpose(columns, depth, b, b_row, panel, width);
+    for (size_t i = 0; columns < width && i < depth; ++i) {
+        std::memset(panel + i * width + columns, 0, (width - columns) * sizeof(float));
     }
 }
 

@@ -60,8 +60,8 @@ void pack_panel(const KernelTable& k, size_t depth, size_t columns, const float*
                 float* panel, size_t width);
 
 // The same from B stored transposed: B(k, j) is b[j*b_row + k].
-void pack_panel_transposed(size_t depth, size_t columns, const float* b, size_t b_row, float* panel,
-                           size_t width);
+void pack_panel_transposed(const KernelTable& k, size_t depth, size_t columns, const float* b,
+                           size_t b_row, float* panel, size_t width);
 
 // The operands and destination of a product that multiply_panel computes a panel of.
 struct Product {

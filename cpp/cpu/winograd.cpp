@@ -10,7 +10,6 @@ namespace alexnet::cpu::winograd {
 namespace {
 
 constexpr size_t kMostValues = 6;         // of a tile or a window: winograd_step's limit
-constexpr size_t kRowsAhead = 8;          // of weights that are turned, to fetch
 constexpr size_t kChannelsATile = 3;      // fewer make too few products of a transformed weight
 constexpr size_t kFewFloats = 512 << 10;  // spectra that each thread may read as a whole
 
@@ -190,10 +189,8 @@ void Weights::set_channels(size_t group, Range channels, Range columns, float* m
                          columns.size());
             continue;
         }
-        for (size_t o = 0; o < columns.size(); ++o, source += s_.in_channels) {
-            __builtin_prefetch(source + kRowsAhead * s_.in_channels);
-            for (size_t c = 0; c < channels.size(); ++c) target[c * columns.size() + o] = source[c];
-        }
+        k_.transpose(columns.size(), channels.size(), source, s_.in_channels, target,
+                     columns.size());
     }
 }
 

@@ -23,6 +23,41 @@ void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float*
     }
 }
 
+// The same, transposed: y[c*y_row + r] = x[r*x_row + c]. In blocks of kLanes rows and columns: to
+// zip vector i with vector i + kLanes / 2, for all i, moves the highest bit of each element's row
+// behind the lowest of its lane; after log2(kLanes) times rows and lanes have changed places.
+void transpose(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row) {
+    for (size_t c = 0; c < columns; c += kLanes) {
+        const size_t width = columns - c < kLanes ? columns - c : kLanes;
+        for (size_t r = 0; r < rows; r += kLanes) {
+            const size_t height = rows - r < kLanes ? rows - r : kLanes;
+            const float* source = x + r * x_row + c;
+            Vec v[kLanes];
+#pragma GCC unroll 16
+            for (size_t i = 0; i < kLanes; ++i) {
+                v[i] = i < height ? load_upto(source + i * x_row, width) : zero();
+                __builtin_prefetch(source + (i + kLanes) * x_row);
+            }
+#pragma GCC unroll 4
+            for (size_t step = 1; step < kLanes; step *= 2) {
+                Vec zipped[kLanes];
+#pragma GCC unroll 8
+                for (size_t i = 0; i < kLanes / 2; ++i) {
+                    zipped[2 * i] = zip_low(v[i], v[i + kLanes / 2]);
+                    zipped[2 * i + 1] = zip_high(v[i], v[i + kLanes / 2]);
+                }
+#pragma GCC unroll 16
+                for (size_t i = 0; i < kLanes; ++i) v[i] = zipped[i];
+            }
+            float* target = y + c * y_row + r;
+#pragma GCC unroll 16
+            for (size_t i = 0; i < kLanes; ++i) {
+                if (i < width) store_upto(target + i * y_row, v[i], height);
+            }
+        }
+    }
+}
+
 void stream_fence() { fence(); }
 
 // y[j] = x[0][j] + x[1][j] + ..., in the order of the rows, in double: what cancels in the sum

@@ -119,6 +119,8 @@ struct KernelTable {
     void (*copy)(size_t n, const float* x, float* y);
     void (*copy_rows)(size_t rows, size_t columns, const float* x, size_t x_row, float* y,
                       size_t y_row);
+    void (*transpose)(size_t rows, size_t columns, const float* x, size_t x_row, float* y,
+                      size_t y_row);
     void (*stream_fence)();  // orders streaming stores before what follows
     void (*sum_rows)(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
 

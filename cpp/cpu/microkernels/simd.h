@@ -16,6 +16,7 @@
 //   rsqrt(x) = x^-1/2 to about 1 ulp
 //   three_quarter_power(x) = (x / kPowerUnit)^-3/4 to a few ulp, for a normal x > 0, +inf and NaN
 //   concat<n>(a, b): kLanes lanes of a and then b, from the n-th (0 < n < kLanes); AVX-512 only
+//   zip_low(a, b) = a0 b0 a1 b1 ...;  zip_high(a, b): the same of the second halves
 //   select_positive(m, x) = m > 0 ? x : 0
 //   reduce_add4(a, b, c, d, p): their four sums, to p
 //   Mask: one truth value a lane;  same_bits(a, b);  select(mask, a, b) = mask ? a : b

@@ -42,6 +42,16 @@ ALEXNET_INLINE Vec concat(Vec a, Vec b) {
         _mm512_alignr_epi32(_mm512_castps_si512(b), _mm512_castps_si512(a), kFirst));
 }
 
+ALEXNET_INLINE Vec zip_low(Vec a, Vec b) {
+    const __m512i order = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return _mm512_permutex2var_ps(a, order, b);
+}
+ALEXNET_INLINE Vec zip_high(Vec a, Vec b) {
+    const __m512i order =
+        _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return _mm512_permutex2var_ps(a, order, b);
+}
+
 // vmaxps returns its second operand when either is NaN.
 ALEXNET_INLINE Vec at_least(Vec low, Vec x) { return _mm512_max_ps(low, x); }
 ALEXNET_INLINE Vec relu(Vec x) { return at_least(zero(), x); }

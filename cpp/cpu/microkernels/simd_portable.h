@@ -56,6 +56,9 @@ ALEXNET_INLINE Vec three_quarter_power(Vec x) {
     return div(broadcast(1.0f), mul(root, sqrt(root)));
 }
 
+ALEXNET_INLINE Vec zip_low(Vec a, Vec b) { return Vec{a[0], b[0], a[1], b[1]}; }
+ALEXNET_INLINE Vec zip_high(Vec a, Vec b) { return Vec{a[2], b[2], a[3], b[3]}; }
+
 ALEXNET_INLINE void reduce_add4(Vec a, Vec b, Vec c, Vec d, float* sums) {
     const Vec vectors[4] = {a, b, c, d};
     for (size_t i = 0; i < 4; ++i) {

@@ -13,6 +13,7 @@ void dot_rows(size_t rows, size_t depth, const float* w, size_t w_row, size_t im
               const float* x, size_t x_row, bool accumulate, float* y, size_t y_row);
 void copy(size_t n, const float* x, float* y);
 void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
+void transpose(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
 void stream_fence();
 void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
 void relu(size_t n, const float* x, float* y);
@@ -62,6 +63,7 @@ const KernelTable table = {
     dot_rows,
     copy,
     copy_rows,
+    transpose,
     stream_fence,
     sum_rows,
     relu,
