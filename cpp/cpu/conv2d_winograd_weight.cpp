@@ -214,13 +214,16 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const size_t total = s.batch * p.tiling.vertical.tiles;
     for (size_t first = 0; first < total; first += block_rows) {
         const Range block{first, std::min(first + block_rows, total)};
-        parallel_tasks(threads, block.size(), [&](size_t task, size_t thread) {
-            const size_t row = block.begin + task;
+        parallel_tasks(threads, 2 * block.size(), [&](size_t task, size_t thread) {
+            const size_t row = block.begin + task / 2;
             Source source(k, s, p, x, frames[thread], zeros);
             for (size_t group = 0; group < s.groups; ++group) {
                 float* spectra = all_spectra + group * spectra_size;
-                gradient.transform_input(source, block, row, group, spectra);
-                gradient.transform_output_gradient(block, row, group, dy, spectra);
+                if (task % 2 == 0) {
+                    gradient.transform_input(source, block, row, group, spectra);
+                } else {
+                    gradient.transform_output_gradient(block, row, group, dy, spectra);
+                }
             }
         });
         parallel_tasks(threads, s.groups * frequencies * panels, [&](size_t task, size_t) {
