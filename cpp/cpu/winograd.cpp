@@ -138,7 +138,7 @@ bool is_faster(const Conv2dShape& s, ConvDirection direction) {
     const double direct = static_cast<double>(s.batch * s.out_height * s.out_width * s.window()) *
                           static_cast<double>(s.group_out());
     const double weight = direction == ConvDirection::kBackwardWeight ? 20
-                          : few_images(s.batch, tiling, in, out)      ? 8
+                          : few_images(s.batch, tiling, in, out)      ? 9
                                                                       : 40;
     return products * (1.1 * pairs + 25 * channels) +
                weight * static_cast<double>(tiling.frequencies()) * pairs <
