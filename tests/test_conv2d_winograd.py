@@ -82,13 +82,15 @@ def test_every_way_to_cut_an_axis(kernel: int, size: int) -> None:
 
 # batch, size, in, out, kernel, stride, groups
 DEALT_OUT = [
-    (7, 13, 48, 40, 3, 1, 1),  # rows of tiles; the weight gradient cut by output channels
-    (5, 8, 200, 70, 3, 1, 1),  # the weight gradient cut by input channels
-    (24, 12, 6, 5, 3, 1, 1),  # few channels: parts of the images, in blocks
+    (7, 13, 48, 40, 3, 1, 1),  # many images: rows of tiles
+    (5, 8, 200, 70, 3, 1, 1),  # fewer: frequencies; few backwards: panels of input channels
+    (24, 12, 6, 5, 3, 1, 1),
     (17, 11, 8, 6, 3, 1, 2),
     (9, 39, 3, 8, 11, 4, 1),  # 4 × 4 pixels become channels
     (1, 9, 80, 96, 3, 1, 1),  # one image: panels of output channels
     (2, 5, 16, 150, 2, 1, 2),
+    (10, 8, 1536, 1536, 3, 1, 32),  # two blocks of tiles in each direction
+    (12, 64, 16, 16, 3, 1, 1),  # two blocks in the gradient of the weights
 ]
 
 
@@ -115,6 +117,10 @@ def test_the_same_bits_for_every_number_of_threads(case: tuple[int, ...]) -> Non
     assert relative_error(y, expected) <= BOUND
     assert relative_error(dweight, gradients[0]) <= BOUND
     assert relative_error(dbias, gradients[1]) <= 1e-6
+    if stride == 1:
+        del options["algorithm"]
+        expected_input = reference.conv2d_backward_input(dy, weight, x.shape, **options)
+        assert relative_error(results[-1], expected_input) <= BOUND
 
 
 def test_what_it_cannot_serve_is_refused_with_the_reason() -> None:
