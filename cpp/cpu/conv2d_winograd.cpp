@@ -152,18 +152,18 @@ class Layer {
 class WeightSpectra {
   public:
     WeightSpectra(const Conv2dShape& s, const Layer& layer)
-        : channels_(layer.problem().group_in),
+        : groups_(s.groups),
+          channels_(layer.problem().group_in),
           panels_(layer.panels()),
           panel_(channels_ * panels_.width),
           frequency_(panels_.size(channels_) + kSpectrumGap),
           group_(padded(layer.problem().tiling.frequencies() * frequency_)),
           memory_(scratch(Slot::kPackedB, s.groups * group_)) {}
 
-    // Input channels are transformed in so many blocks; `memory` is the thread's own for `weights`.
-    size_t blocks() const { return ceil_div(channels_, Weights::kChannels); }
-    void transform(const Layer& layer, const Weights& weights, size_t group, size_t block,
-                   float* memory) const {
-        const size_t first = block * Weights::kChannels;
+    // So many tasks, some input channels of a group each; `memory` is the thread's for `weights`.
+    size_t tasks() const { return groups_ * ceil_div(channels_, Weights::kChannels); }
+    void transform(const Layer& layer, const Weights& weights, size_t task, float* memory) const {
+        const size_t group = task % groups_, first = task / groups_ * Weights::kChannels;
         const Range channels{first, std::min(first + Weights::kChannels, channels_)};
         layer.transform_weights(weights, group, channels, {0, panels_.count}, memory,
                                 memory_ + group * group_ + first * panels_.width, panel_,
@@ -176,7 +176,7 @@ class WeightSpectra {
     }
 
   private:
-    size_t channels_;
+    size_t groups_, channels_;
     const Panels& panels_;
     size_t panel_, frequency_, group_;
     float* memory_;
@@ -208,9 +208,8 @@ void forward_by_rows(const Layer& layer, const Conv2dShape& s, const float* x,
     const Panels& panels = layer.panels();
     const WeightSpectra spectra(s, layer);
     const Slices own_memory(Slot::kColumns, team, weights.memory_size(s.group_out()));
-    parallel_tasks(threads, s.groups * spectra.blocks(), [&](size_t task, size_t thread) {
-        spectra.transform(layer, weights, task / spectra.blocks(), task % spectra.blocks(),
-                          own_memory[thread]);
+    parallel_tasks(threads, spectra.tasks(), [&](size_t task, size_t thread) {
+        spectra.transform(layer, weights, task, own_memory[thread]);
         k.stream_fence();
     });
 
@@ -285,13 +284,12 @@ void forward_by_frequencies(const Layer& layer, const Conv2dShape& s, const floa
 
     for (size_t first = 0; first < total; first += block_rows) {
         const Range block{first, std::min(first + block_rows, total)};
-        const size_t weight_tasks = first == 0 ? s.groups * spectra.blocks() : 0;
+        const size_t weight_tasks = first == 0 ? spectra.tasks() : 0;
         const size_t row_tasks = s.groups * block.size();
         parallel_tasks(threads, weight_tasks + row_tasks, [&](size_t task, size_t thread) {
             float* own = own_memory[thread];
             if (task < weight_tasks) {
-                spectra.transform(layer, weights, task / spectra.blocks(), task % spectra.blocks(),
-                                  own);
+                spectra.transform(layer, weights, task, own);
                 k.stream_fence();
                 return;
             }

@@ -131,9 +131,9 @@ Transform output_gradient_transform(const KernelTable& k, const Tiling& t, size_
 Transform weight_transform(const KernelTable& k, const Tiling& t);
 Transform weight_gradient_transform(const KernelTable& k, const Tiling& t);
 
-// Whether the spectra of a batch are so few that each thread has all of them, and fewer than those
-// of the weights: tasks are then panels of output channels instead of rows of tiles. Depends on the
-// shape alone, and both ways compute the same sums.
+// Whether the spectra of a batch are so few that each thread has all of them, and a transformed
+// weight is used so seldom that it need not be stored: tasks are then panels of output channels.
+// Depends on the shape alone.
 bool few_images(size_t batch, const Tiling& tiling, size_t in_channels, size_t out_channels);
 
 // A convolution that Winograd's algorithm can do, after space-to-depth where it has a stride: the
