@@ -144,7 +144,7 @@ struct KernelTable {
     // l2_loss.cpp
     double (*sum_squares)(size_t n, const float* x);
 
-    // lrn.cpp
+    // lrn.cpp; pixels >= 1
     size_t (*lrn_workspace)(size_t channels, size_t radius);  // floats, aligned to 64 bytes
     void (*lrn)(size_t pixels, size_t channels, const LrnCoefficients& coefficients, const float* x,
                 float* y, float* workspace);
