@@ -60,6 +60,19 @@ def test_several_chunks_of_a_network_layer() -> None:
     check(x, dy, **{**NETWORK, "depth_radius": 5})
 
 
+@pytest.mark.parametrize("channels", [96, 100])
+@pytest.mark.parametrize("radius", [3, 4, 5])
+def test_outputs_larger_than_the_caches(channels: int, radius: int) -> None:
+    x, parameters = random_array(9, 16_000, channels), {**NETWORK, "depth_radius": radius}
+    expected, few = reference.lrn(x, **parameters), cpu.lrn(x[:40], **parameters)
+    for _ in range(3):  # with a cache line and within one
+        y = Guarded(x.shape)
+        cpu.lrn(x, out=y.array, **parameters)
+        y.check()
+        assert relative_error(y.array, expected) <= BOUND
+        np.testing.assert_array_equal(y.array[:40], few)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e3, 1e9])
 @pytest.mark.parametrize("beta", [0.5, 0.75, 0.625])
 def test_small_and_big_values(scale: float, beta: float) -> None:
