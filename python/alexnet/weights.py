@@ -6,18 +6,31 @@ when it is whole: it is written beside it, synced, and renamed.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
-from safetensors import SafetensorError, safe_open
+import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from alexnet.checks import AnyArray
-from alexnet.files import replacing
+from alexnet.checks import AnyArray, Shape
+from alexnet.descriptions import LARGEST, Entry, parse, shown
+from alexnet.file_kinds import kind_of
+from alexnet.files import open_regular, replacing
 from alexnet.variant import Variant
 
 VARIANT_KEY = "alexnet.variant"
+LENGTH_BYTES = 8  # of the header's length, at the beginning of a safetensors file
+MOST_AXES = 16
+DTYPES = {  # those of the format that NumPy has, by their names there
+    "BOOL": "?",
+    **{f"U{8 * size}": f"<u{size}" for size in (1, 2, 4, 8)},
+    **{f"I{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+}
 
 
 def write_tensors(
@@ -43,19 +56,89 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dic
     Raises
     ------
     ValueError
-        It is not a safetensors file, or not a whole one.
+        It is no regular file, no safetensors file, or not a whole one; where it seems to be of
+        another kind, the message says so.
     OSError
         It cannot be opened.
     """
     path = Path(path)
-    with path.open("rb"):  # a missing file and a folder get the usual error
-        pass
-    try:
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, dict(file.metadata() or {})
-    except (SafetensorError, AttributeError, TypeError) as error:  # the others: no NumPy dtype
-        raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            entries, metadata, start = _header(file, size)
+        except ValueError as error:
+            kind = kind_of(file)
+            reason = f"it is {kind.name}; {kind.advice}" if kind else str(error)
+            raise ValueError(f"{path}: not a whole safetensors file: {reason}") from error
+        try:
+            tensors = {entry.name: _array(file, start, entry) for entry in entries}
+        except EOFError as error:
+            raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
+    return tensors, metadata
+
+
+class _Tensor(NamedTuple):
+    """An array in a file, as the header describes it."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    begin: int
+    end: int
+
+
+def _header(file: BinaryIO, size: int) -> tuple[list[_Tensor], dict[str, str], int]:
+    """Arrays and metadata that the header of a file of so many bytes has, and where it ends.
+
+    The arrays lie one after the other behind it, without a gap, to the end of the file: so no
+    header can ask for more memory than the file has.
+    """
+    if size < LENGTH_BYTES:
+        raise ValueError(f"it has {size} bytes")
+    length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+    start = LENGTH_BYTES + length
+    if start > size:
+        raise ValueError(f"its header should have {length:,} bytes, and the file has {size:,}")
+    if length > LARGEST:
+        raise ValueError(f"its header has {length:,} bytes, expected at most {LARGEST:,}")
+    described = Entry("", parse(file.read(length))).entries()
+    given = described.pop("__metadata__", Entry("", {})).entries()
+    metadata = {key: entry.text() for key, entry in given.items()}
+    tensors = sorted(
+        (_described_tensor(name, entry) for name, entry in described.items()),
+        key=lambda tensor: (tensor.begin, tensor.end),
+    )
+    place = 0
+    for tensor in tensors:
+        if tensor.begin != place:
+            raise ValueError(f"{shown(tensor.name)} begins at byte {tensor.begin}, not at {place}")
+        place = tensor.end
+    if start + place != size:
+        raise ValueError(f"its arrays end at byte {start + place:,}, and the file has {size:,}")
+    return tensors, metadata, start
+
+
+def _described_tensor(name: str, entry: Entry) -> _Tensor:
+    Entry("the name of an array", name).name()
+    fields = entry.fields(("dtype", "shape", "data_offsets"))
+    dtype = np.dtype(DTYPES[fields["dtype"].choice(DTYPES)])
+    shape = tuple(extent.integer() for extent in fields["shape"].items(longest=MOST_AXES))
+    begin, end = (place.integer(0, 2**63) for place in fields["data_offsets"].items(2))
+    if math.prod(max(extent, 1) for extent in shape) >= 2**63:  # of an array without elements
+        raise ValueError(f"{entry.where}.shape is {shape}, which is too large")
+    if end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(
+            f"{entry.where} has {end - begin} bytes for the shape {shape} of {dtype.name}"
+        )
+    return _Tensor(name, dtype, shape, begin, end)
+
+
+def _array(file: BinaryIO, start: int, tensor: _Tensor) -> AnyArray:
+    array = np.empty(tensor.shape, tensor.dtype)
+    file.seek(start + tensor.begin)
+    if file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
+        raise EOFError(f"{tensor.name} is cut short")
+    return array
 
 
 def write(
@@ -95,7 +178,10 @@ def read_described(
     """
     tensors, metadata = read_tensors(path)
     if VARIANT_KEY not in metadata:
-        raise ValueError(f"{path}: no description of a network: not written by alexnet")
+        raise ValueError(
+            f"{path}: no description of a network: not written by alexnet; alexnet convert makes "
+            "one of ours of torchvision's"
+        )
     try:
         variant = Variant.from_json(metadata[VARIANT_KEY])
     except ValueError as error:

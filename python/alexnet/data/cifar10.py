@@ -17,6 +17,8 @@ import numpy as np
 
 from alexnet import restricted_pickle
 from alexnet.data.sources import Dataset, ImageSet
+from alexnet.descriptions import shown
+from alexnet.files import read_regular
 from alexnet.restricted_pickle import PickledArray
 
 FOLDER = "cifar-10-batches-py"
@@ -87,7 +89,7 @@ def _read_batch(path: Path, classes: int) -> ImageSet:
     for label in labels:
         if type(label) is not int or not 0 <= label < classes:
             raise ValueError(
-                f"{path}: labels has the value {label!r:.50}, expected integers from 0 to "
+                f"{path}: labels has the value {shown(label)}, expected integers from 0 to "
                 f"{classes - 1}"
             )
     planes = pixels.reshape(-1, CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
@@ -97,7 +99,7 @@ def _read_batch(path: Path, classes: int) -> ImageSet:
 def _read_class_names(path: Path) -> tuple[str, ...]:
     names = _entry(path, read_pickle(path), "label_names")
     if not isinstance(names, list) or not names or not all(type(name) is str for name in names):
-        raise ValueError(f"{path}: label_names is {names!r:.50}, expected a list of strings")
+        raise ValueError(f"{path}: label_names is {shown(names)}, expected a list of strings")
     return tuple(names)
 
 
@@ -117,13 +119,10 @@ def read_pickle(path: Path) -> dict[Any, Any]:
     OSError
         The file cannot be read.
     ValueError
-        It is larger than any file of the set, no complete pickle, asks for a global other than
-        those of an array, or does not hold a dictionary.
+        It is no regular file, is larger than any of the set, no complete pickle, asks for a global
+        other than those of an array, or does not hold a dictionary.
     """
-    size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise ValueError(f"{path}: {size:,} bytes, expected at most {LARGEST_FILE:,}")
-    content = path.read_bytes()
+    content = read_regular(path, LARGEST_FILE)
     try:
         value = restricted_pickle.loads(content)
     except pickle.UnpicklingError as error:

@@ -144,7 +144,7 @@ def _photos(folder: Path, class_names: tuple[str, ...]) -> PhotoSet:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
-        found = list(_image_files(folder / name, frozenset()))
+        found = list(_image_files(folder / name))
         paths += found
         labels += [label] * len(found)
     photos = PhotoSet(paths, np.array(labels, np.int64))
@@ -155,17 +155,27 @@ def _photos(folder: Path, class_names: tuple[str, ...]) -> PhotoSet:
     return photos
 
 
-def _image_files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Image files below `folder`, in order; `above` are the folders that it lies in."""
-    inside = above | {folder.resolve()}
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
+def _image_files(root: Path) -> Iterator[Path]:
+    """Image files below `root`, in order; a folder that links lead to again is seen once."""
+    seen = {_identity(root)}
+    below = [iter(sorted(root.iterdir()))]  # not by recursion: folders may be very deep
+    while below:
+        entry = next(below[-1], None)
+        if entry is None:
+            below.pop()
+        elif entry.name.startswith("."):
             continue
-        if entry.is_dir():
-            if entry.resolve() not in inside:  # a link back up would never end
-                yield from _image_files(entry, inside)
+        elif entry.is_dir():
+            if (identity := _identity(entry)) not in seen:
+                seen.add(identity)
+                below.append(iter(sorted(entry.iterdir())))
         elif entry.suffix.lower() in EXTENSIONS:
             yield entry
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _is_readable(photos: PhotoSet, position: int) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from alexnet.data.sources import Pixels, UnreadableImageError
+from alexnet.files import open_regular
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 LARGEST_IMAGE = 2**26  # pixels; 200 MB in memory as RGB
@@ -40,10 +41,15 @@ def read_image(path: str | Path, shortest_side: int | None = None) -> Pixels:
     OSError
         The file cannot be opened.
     UnreadableImageError
-        It is no image of the formats known here, cut short, damaged or larger than 2**26 pixels.
+        It is no regular file, no image of the formats known here, cut short, damaged or larger
+        than 2**26 pixels.
     """
     path = Path(path)
-    with path.open("rb") as file:
+    try:
+        opened = open_regular(path)
+    except ValueError as error:
+        raise UnreadableImageError(str(error)) from error
+    with opened as file:
         try:
             with Image.open(file, formats=FORMATS) as image:
                 return _pixels(image, shortest_side)

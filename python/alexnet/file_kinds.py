@@ -1,0 +1,137 @@
+"""What a file that was given for weights seems to be, by its first bytes, and what to do then."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from typing import BinaryIO, NamedTuple
+
+START = 1024  # bytes that are looked at
+MOST_ENTRIES = 10_000  # of an archive whose names are looked at
+
+READ_HERE = (
+    "alexnet convert reads .safetensors files, the .pth files of torch.save and Caffe's .npy"
+)
+
+
+class Kind(NamedTuple):
+    """A kind of file, and what to do with one."""
+
+    name: str
+    advice: str
+
+
+TORCH = Kind("a file of torch.save", "alexnet convert makes one of ours of it")
+TORCH_SCRIPT = Kind(
+    "a TorchScript model", "load it with torch.jit.load and save its state_dict() with torch.save"
+)
+NUMPY_ARRAY = Kind("a NumPy file (.npy)", "alexnet convert makes one of ours of it, if Caffe's")
+NUMPY_ARCHIVE = Kind(
+    "an archive of NumPy arrays (.npz)",
+    "write its arrays with safetensors.numpy.save_file, under the names of torchvision's AlexNet",
+)
+KERAS = Kind("a Keras model (.keras)", "write its weights with safetensors.numpy.save_file instead")
+ZIP = Kind("a ZIP archive", "unpack it")
+PICKLE = Kind(
+    "a pickle of Python", "save the weights with safetensors, or the state_dict() with torch.save"
+)
+_UNPACK = "unpack it"
+_AGAIN = "download or copy it again"
+
+# First bytes, what they stand for, and what to do.
+_STARTS: tuple[tuple[bytes, Kind], ...] = (
+    (b"version https://git-lfs", Kind("a Git LFS pointer", "git lfs pull fetches the file itself")),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        Kind(
+            "an HDF5 file (.h5 of Keras, .mat of MATLAB)",
+            "write its arrays with safetensors.numpy.save_file, under the names of torchvision's "
+            "AlexNet",
+        ),
+    ),
+    (b"\x93NUMPY", NUMPY_ARRAY),
+    (b"\x1f\x8b\x08", Kind("a gzip archive", _UNPACK)),
+    (b"BZh", Kind("a bzip2 archive", _UNPACK)),
+    (b"\xfd7zXZ\x00", Kind("an xz archive", _UNPACK)),
+    (b"\x28\xb5\x2f\xfd", Kind("a Zstandard archive", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", _UNPACK)),
+    (b"Rar!\x1a\x07", Kind("a RAR archive", _UNPACK)),
+    (b"GGUF", Kind("a GGUF file", READ_HERE)),
+    (b"MATLAB 5.0 MAT-file", Kind("a MATLAB file (.mat)", READ_HERE)),
+    (b"\x89PNG\r\n\x1a\n", Kind("a PNG image", READ_HERE)),
+    (b"\xff\xd8\xff", Kind("a JPEG image", READ_HERE)),
+    (b"%PDF", Kind("a PDF document", READ_HERE)),
+    (b"\x7fELF", Kind("a program", READ_HERE)),
+)
+_HTML = Kind("a page of the web (HTML)", f"the link was to a page about the file: {_AGAIN}")
+_ONNX = Kind(
+    "a protocol buffer, as .onnx files are",
+    "export the weights with PyTorch, or by safetensors.numpy.save_file under the names of "
+    "torchvision's AlexNet",
+)
+_CAFFE_MODEL = Kind(
+    "a protocol buffer, as .caffemodel files are",
+    "convert it to the .npy form first, by caffe-tensorflow say",
+)
+
+
+def kind_of(file: BinaryIO) -> Kind | None:
+    """Kind of the file, None where nothing is known of its first bytes; it is read from anew."""
+    file.seek(0)
+    start = file.read(START)
+    if not start.strip(b"\0"):
+        return Kind("only zeros" if start else "an empty file", _AGAIN)
+    if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return _kind_of_zip(file)
+    for first, kind in _STARTS:
+        if start.startswith(first):
+            return kind
+    if start[257:262] == b"ustar":
+        return Kind("a tar archive", _UNPACK)
+    if start[4:8] == b"TFL3":
+        return Kind("a TensorFlow Lite model", READ_HERE)
+    if re.match(rb"\x80[\x02-\x05][^\0]", start):
+        return TORCH if is_old_torch(start) else PICKLE
+    if re.match(rb"\s*<(!doctype\s+html|html|head|body|\?xml)", start, re.IGNORECASE):
+        return _HTML
+    return _kind_of_message(start) or _kind_of_text(start)
+
+
+def is_old_torch(start: bytes) -> bool:
+    """Whether a pickle is the number that torch.save began its files with before PyTorch 1.6."""
+    return re.match(rb"\x80.(\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46", start, re.DOTALL) is not None
+
+
+def _kind_of_zip(file: BinaryIO) -> Kind:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()[:MOST_ENTRIES]
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+        return Kind("a ZIP archive, as torch.save writes, cut short or damaged", _AGAIN)
+    last = {name.rpartition("/")[2] for name in names}
+    if "data.pkl" in last:
+        return TORCH_SCRIPT if "constants.pkl" in last else TORCH
+    if any(name.endswith(".npy") for name in last):
+        return NUMPY_ARCHIVE
+    return KERAS if "model.weights.h5" in last else ZIP
+
+
+def _kind_of_message(start: bytes) -> Kind | None:
+    """Tell the protocol buffers of ONNX, a version and a producer, and of Caffe, a name, apart."""
+    if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", start):
+        return _ONNX
+    if match := re.match(rb"\x0a([\x01-\x7f])([ -~]+)", start):
+        length, name = match[1][0], match[2]
+        if length <= len(name) and start[2 + length : 3 + length] in (b"\x12", b"\x1a", b"\xa2"):
+            return _CAFFE_MODEL
+    return None
+
+
+def _kind_of_text(start: bytes) -> Kind | None:
+    try:
+        text = start.decode("utf-8", "strict" if len(start) < START else "ignore")
+    except UnicodeDecodeError:
+        return None
+    if all(character.isprintable() or character.isspace() for character in text):
+        return Kind("text", READ_HERE)
+    return None
