@@ -21,7 +21,6 @@ from alexnet.interchange import (
     from_caffe,
     from_torchvision,
     read_caffe,
-    read_torchvision,
     to_caffe,
     to_torchvision,
     write_torchvision,
@@ -284,7 +283,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(
     [
         (b"\x93NUMPY", "no .npy file of a dictionary of arrays"),
         (npy(b""), "no .npy file of a dictionary of arrays"),
-        (npy(b"", "{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }"), "an array .3,. of"),
+        (npy(b"", "{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }"), "no single object"),
         (npy(pickle.dumps(3)), "the pickle holds a int, expected an array"),
         (npy(pickle.dumps(np.zeros(3))), "the array is not a single object"),
         (npy(pickle.dumps(np.array(None))), "holds None, expected a dictionary of layers"),
@@ -323,8 +322,8 @@ def test_arrays_that_do_not_fit() -> None:
     lacking = {name: array for name, array in state.items() if name != "features.3.bias"}
     with pytest.raises(ValueError, match=r"torchvision's AlexNet: arrays lack features\.3\.bias"):
         from_torchvision(lacking)
-    with pytest.raises(ValueError, match=r"have module\.x too many"):
-        from_torchvision({**state, "module.x": state["features.0.bias"]})
+    with pytest.raises(ValueError, match=r"have other\.x too many"):
+        from_torchvision({**state, "other.x": state["features.0.bias"]})
     turned = {**state, "classifier.1.weight": state["classifier.1.weight"].T}
     with pytest.raises(ValueError, match=r"classifier.1.weight has shape .*, expected \(128, "):
         from_torchvision(turned)
@@ -361,11 +360,10 @@ def test_a_foreign_safetensors_file(tmp_path: Path) -> None:
 def test_without_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     network("torchvision").save(tmp_path / "net")
-    with pytest.raises(ValueError, match=r"net\.pth: this format takes PyTorch, which is not"):
+    with pytest.raises(
+        ValueError, match=r"net\.pth: writing this format takes PyTorch, which is not"
+    ):
         convert(tmp_path / "net", tmp_path / "net.pth")
-    (tmp_path / "old.pth").write_bytes(b"\x80\x02\x8a\x0a")
-    with pytest.raises(ValueError, match=r"old\.pth: this format takes PyTorch, which is not"):
-        read_torchvision(tmp_path / "old.pth")
     assert not (tmp_path / "net.pth").exists()
 
 

@@ -104,6 +104,11 @@ def shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
+def label(name: str) -> str:
+    """Tell a name in a message: as it is if it is a plain word, such as "conv1"."""
+    return name if name.isidentifier() and len(name) <= SHOWN else shown(name)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A value of a description, and its place: "" for the whole, "layers[2].stride" for a part."""
@@ -203,5 +208,4 @@ class Entry:
             self.refuse("an object")
         prefix = f"{self.where}." if self.where else ""
         for key, value in self.value.items():
-            label = key if key.isidentifier() and len(key) <= SHOWN else shown(key)
-            yield key, Entry(f"{prefix}{label}", value)
+            yield key, Entry(f"{prefix}{label(key)}", value)

@@ -498,4 +498,6 @@ ARRAYS: Mapping[tuple[str, str], Global] = {
     ("numpy._core.multiarray", "_reconstruct"): Global(PickledArray),  # the name since NumPy 2
     ("numpy", "ndarray"): Global(),
     ("numpy", "dtype"): Global(_Dtype),
+    # How Python 3 spells bytes for Python 2: text, one character a byte.
+    ("_codecs", "encode"): Global(lambda text, _encoding: text),
 }

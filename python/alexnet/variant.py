@@ -9,16 +9,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from alexnet import initializers
-from alexnet.checks import LARGEST_SIZE, Shape, check_extent_tuple, check_int
+from alexnet.checks import (
+    LARGEST_SIZE,
+    Shape,
+    check_activation,
+    check_extent_tuple,
+    check_int,
+    check_number,
+)
+from alexnet.descriptions import Entry, parse
 from alexnet.initializers import HeNormal, Initialisation
 from alexnet.layer import Layer
-from alexnet.layers import LAYERS, LRN, Conv2d, Dense
+from alexnet.layers import LAYERS, LRN, BatchNorm, Conv2d, Dense, Dropout, MaxPool2d
 from alexnet.summary import Summary, SummaryRow
 
 DEFAULT_INITIALISATION = Initialisation(HeNormal())
@@ -166,13 +177,13 @@ class Variant:
 
     @staticmethod
     def from_json(text: str) -> Variant:
-        """Read what `to_json` wrote; ValueError for anything else."""
+        """Read what `to_json` wrote; ValueError for anything else, before anything is allocated."""
         try:
-            variant = _revived(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            variant = _revived(Entry("", parse(text)), Variant)
+            assert isinstance(variant, Variant)
+            _check_sizes(variant)
+        except (ValueError, TypeError) as error:
             raise ValueError(f"not the description of a network: {error}") from error
-        if not isinstance(variant, Variant):
-            raise ValueError("not the description of a network")
         return variant
 
 
@@ -201,11 +212,141 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _revived(value: Any) -> Any:
-    """Undo `_plain`; every list becomes a tuple."""
-    if isinstance(value, list):
-        return tuple(_revived(entry) for entry in value)
-    if not isinstance(value, dict):
-        return value
-    entries = {key: _revived(entry) for key, entry in value.items() if key != "type"}
-    return _CLASSES[value["type"]](**entries) if "type" in value else entries
+# --- reading --------------------------------------------------------------------------------------
+
+MOST_LAYERS = 1000
+LARGEST_FLOAT, SMALLEST_FLOAT = float(np.finfo(np.float32).max), 2.0**-149  # in float32
+LARGEST_STEP = 2**16  # of a kernel, a window, a stride or a pad, in pixels
+LARGEST_ARRAY = 2**31  # numbers of a parameter, or of one image in a layer
+
+
+def _revived(entry: Entry, hint: Any) -> Any:
+    """Undo `_plain`: a value of the type that a field's annotation says; every list is a tuple."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return _revived(entry, _alternative(entry, arguments))
+    if origin is tuple and arguments[-1] is not ...:
+        pairs = zip(entry.items(len(arguments)), arguments, strict=True)
+        return tuple(_revived(item, argument) for item, argument in pairs)
+    if origin in (tuple, list, Sequence):
+        return tuple(_revived(item, arguments[0]) for item in entry.items(longest=MOST_LAYERS))
+    if origin is Mapping:
+        return {key: _revived(item, arguments[1]) for key, item in entry.entries().items()}
+    if hint in _PLAIN:
+        return _PLAIN[hint][1](entry)
+    return _revived_object(entry, hint)
+
+
+def _alternative(entry: Entry, hints: Sequence[Any]) -> Any:
+    """Choose the annotation, of those that may be, that a value in JSON is of."""
+    expected = []
+    for hint in hints:
+        origin = get_origin(hint)
+        json_types, _, name = _PLAIN.get(hint, ((dict,), None, "an object"))
+        if origin in (tuple, list, Sequence):
+            json_types, name = (list,), "a list"
+        if type(entry.value) in json_types:
+            return hint
+        expected.append(name)
+    return entry.refuse(" or ".join(dict.fromkeys(expected)))
+
+
+# By annotation: the types of its values in JSON, what reads them, and their name in messages.
+_PLAIN: dict[Any, tuple[tuple[type, ...], Callable[[Entry], Any], str]] = {
+    bool: ((bool,), Entry.flag, "true or false"),
+    int: ((int,), lambda entry: entry.integer(-LARGEST_SIZE), "an integer"),
+    float: ((int, float), Entry.number, "a number"),
+    str: ((str,), Entry.text, "text"),
+    type(None): ((type(None),), lambda entry: entry.value, "null"),
+}
+
+
+def _revived_object(entry: Entry, hint: type) -> Any:
+    """Make an object of the class that its "type" names, a `hint` or a kind of it."""
+    given = entry.entries()
+    classes = {name: cls for name, cls in _CLASSES.items() if issubclass(cls, hint)}
+    if "type" not in given:
+        entry.refuse(f'an object with a "type" of {", ".join(classes)}')
+    cls = classes[given["type"].choice(classes)]
+    hints = _hints(cls)
+    required = [field.name for field in dataclasses.fields(cls) if _has_no_default(field)]
+    entry.fields(("type", *required), hints)
+    if issubclass(cls, Layer):
+        name = given["name"].name()
+        given = {key: Entry(f"{name}: {key}", item.value) for key, item in given.items()}
+    values = {key: _revived(given[key], hints[key]) for key in hints if key in given}
+    for key, check in _RANGES.get(cls, {}).items():
+        if key in values:
+            check(given[key].where, values[key])
+    return cls(**values)
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _has_no_default(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _number(**bounds: float) -> Callable[[str, Any], object]:
+    """Check a number as the operators do, which see it in float32."""
+
+    def check(where: str, value: float) -> None:
+        owner, _, name = where.rpartition(": ")
+        check_number(owner or "initialisation", name, value, **bounds)
+        if not abs(value) < LARGEST_FLOAT or 0 < abs(value) < SMALLEST_FLOAT:
+            raise ValueError(f"{where} is {value}, which is beyond float32")
+
+    return check
+
+
+def _step(where: str, value: Any) -> None:
+    """Check a size in pixels, or a pair, or pairs, of them."""
+    if isinstance(value, tuple):
+        for part in value:
+            _step(where, part)
+    elif isinstance(value, int) and value > LARGEST_STEP:
+        raise ValueError(f"{where} is {value}, expected at most {LARGEST_STEP}")
+
+
+def _radius(where: str, value: int) -> None:
+    if not 0 <= value <= LARGEST_STEP:
+        raise ValueError(f"{where} is {value}, expected an integer from 0 to {LARGEST_STEP}")
+
+
+_any = _number()
+_positive = _number(above=0)
+_scale = _number(low=0)
+_RANGES: dict[type, dict[str, Callable[[str, Any], object]]] = {
+    Conv2d: {
+        **dict.fromkeys(("kernel_size", "stride", "padding"), _step),
+        "activation": check_activation,
+    },
+    Dense: {"activation": check_activation},
+    LRN: {"depth_radius": _radius, "bias": _positive, "alpha": _any, "beta": _any},
+    MaxPool2d: dict.fromkeys(("window", "stride", "padding"), _step),
+    BatchNorm: {
+        "epsilon": _positive,
+        "momentum": _number(low=0),
+        "activation": check_activation,
+    },
+    Dropout: {"rate": _number(low=0, below=1)},
+    initializers.Constant: {"value": _any},
+    initializers.Normal: {"stddev": _scale},
+    initializers.TruncatedNormal: {"stddev": _scale},
+}
+
+
+def _check_sizes(variant: Variant) -> None:
+    """Check that no array of a network of this description is beyond any memory."""
+    Entry("name", variant.name).name()
+    names = ("the input", *(layer.name for layer in variant.layers))
+    sizes = dict(zip(names, variant.image_shapes, strict=True)) | variant.parameter_shapes()
+    for name, shape in sizes.items():
+        if math.prod(shape) > LARGEST_ARRAY:
+            raise ValueError(
+                f"{name} has the shape {shape}, expected at most {LARGEST_ARRAY:,} numbers"
+            )

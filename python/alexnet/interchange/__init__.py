@@ -15,6 +15,8 @@ from typing import Any
 
 from alexnet import weights
 from alexnet.checkpoint import Checkpoint, TrainedModel, load_model
+from alexnet.file_kinds import NUMPY_ARRAY, TORCH, kind_of
+from alexnet.files import open_regular
 from alexnet.interchange import caffe, torchvision
 from alexnet.interchange.caffe import from_caffe, read_caffe, to_caffe, write_caffe
 from alexnet.interchange.torchvision import (
@@ -74,7 +76,7 @@ def convert(
     ------
     ValueError
         The source is damaged or of no format known here, the network's layers are not those of the
-        target's format, or PyTorch is needed and not installed.
+        target's format, or writing it needs PyTorch, which is not installed.
     OSError
         A file cannot be read or written.
 
@@ -92,15 +94,20 @@ def convert(
 def format_of(source: Path) -> str:
     """Which of `FORMATS` a file or a run's folder is in, by its content.
 
-    A file that is of none of them may be taken for any; reading it says what is wrong with it.
+    Raises
+    ------
+    ValueError
+        It is of none of them; the message says what it seems to be.
+    OSError
+        It cannot be opened.
     """
     if source.is_dir():
         return OURS
-    with source.open("rb") as file:
-        start = file.read(len(caffe.START))
-    if start == caffe.START:
+    with open_regular(source) as file:
+        kind = kind_of(file)
+    if kind == NUMPY_ARRAY:
         return caffe.VARIANT
-    if start[:2] in torchvision.TORCH_STARTS:
+    if kind == TORCH:
         return torchvision.VARIANT
     return OURS if weights.VARIANT_KEY in weights.read_tensors(source)[1] else torchvision.VARIANT
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +20,8 @@ import numpy as np
 from alexnet import restricted_pickle
 from alexnet.checks import AnyArray
 from alexnet.data import Preprocessing
-from alexnet.files import replacing
+from alexnet.descriptions import label, shown
+from alexnet.files import check_size, open_regular, replacing
 from alexnet.interchange.checks import check_layers, checked, network_with
 from alexnet.models import AlexNet, variant_named
 from alexnet.network import Network
@@ -29,6 +31,8 @@ VARIANT = "caffe"
 KINDS = ("weight", "bias")  # in the order of a layer's list
 LARGEST_FILE = 2**30  # bytes; the original has 244 million
 START = b"\x93NUMPY"
+LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}  # of the header's length, by the version of the file
+LONGEST_HEADER = 1024  # bytes
 
 # Caffe's mean of ImageNet, and no deviation: the network sees differences from 0 to 255.
 PREPROCESSING = Preprocessing(
@@ -104,10 +108,8 @@ def read_caffe(path: str | os.PathLike[str]) -> dict[str, tuple[AnyArray, AnyArr
         It cannot be opened.
     """
     path = Path(path)
-    size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise ValueError(f"{path}: {size:,} bytes, expected at most {LARGEST_FILE:,}")
-    with path.open("rb") as file:
+    with open_regular(path) as file:
+        check_size(path, file, LARGEST_FILE)
         try:
             _read_header(file)
             saved = restricted_pickle.loads(file.read())
@@ -119,32 +121,38 @@ def read_caffe(path: str | os.PathLike[str]) -> dict[str, tuple[AnyArray, AnyArr
         raise ValueError(f"{path}: the pickle holds a {type(saved).__name__}, expected an array")
     layers = saved.to_object(f"{path}: the array")
     if not isinstance(layers, dict) or not all(type(name) is str for name in layers):
-        raise ValueError(f"{path}: holds {layers!r:.50}, expected a dictionary of layers")
-    return {name: _pair(f"{path}: {name:.50}", entry) for name, entry in layers.items()}
+        raise ValueError(f"{path}: holds {shown(layers)}, expected a dictionary of layers")
+    return {name: _pair(f"{path}: {label(name)}", entry) for name, entry in layers.items()}
 
 
 def _read_header(file: BinaryIO) -> None:
-    """Go on to the pickle; ValueError unless it is that of a single object."""
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    version = np.lib.format.read_magic(file)
-    if version not in readers:
-        raise ValueError(f"its version is {version}, expected 1.0 or 2.0")
-    shape, _, dtype = readers[version](file)
-    if shape != () or dtype != np.dtype(object):
-        raise ValueError(f"it is an array {shape} of {dtype}")
+    """Go on to the pickle; ValueError unless it is that of a single object.
+
+    NumPy's own reader evaluates the header, which may be as deep as Python's parser can be.
+    """
+    magic = file.read(len(START))
+    version = tuple(file.read(2))
+    if magic != START or version not in LENGTH_BYTES:
+        raise ValueError(f"its first bytes are {magic!r}, its version {version}")
+    length = int.from_bytes(file.read(LENGTH_BYTES[version]), "little")
+    if length > LONGEST_HEADER:
+        raise ValueError(f"its header has {length:,} bytes, expected at most {LONGEST_HEADER:,}")
+    header = file.read(length).decode("latin1").strip()
+    if not (re.search(r"'descr':\s*'\|?O'", header) and re.search(r"'shape':\s*\(\s*\)", header)):
+        raise ValueError(f"it is no single object, but {header!r:.200}")
 
 
 def _pair(where: str, entry: Any) -> tuple[AnyArray, AnyArray]:
     match entry:
-        case [PickledArray() as weight, PickledArray() as bias]:
+        case [PickledArray() as weight, PickledArray() as bias] | {
+            "weights": PickledArray() as weight,
+            "biases": PickledArray() as bias,
+        }:
             return (
                 weight.to_numpy(f"{where}'s weight", np.float32),
                 bias.to_numpy(f"{where}'s bias", np.float32),
             )
-    raise ValueError(f"{where} is not a list of two arrays, weight and bias")
+    raise ValueError(f"{where} is not a list of two arrays, weight and bias, but {shown(entry)}")
 
 
 def write_caffe(

@@ -12,12 +12,19 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from alexnet import weights
 from alexnet.checks import AnyArray, Shape
 from alexnet.data import Preprocessing
-from alexnet.files import replacing
+from alexnet.descriptions import shown
+from alexnet.file_kinds import TORCH, kind_of
+from alexnet.files import open_regular, replacing
 from alexnet.interchange.checks import check_layers, checked, network_with
+from alexnet.interchange.state_dicts import bare_state
+from alexnet.interchange.torch_file import read_state
 from alexnet.models import AlexNet, variant_named
 from alexnet.network import Network
 from alexnet.variant import Variant
@@ -35,7 +42,6 @@ MODULES = {
     "fc8": "classifier.6",
 }
 CLASSES = "classifier.6.bias"
-TORCH_STARTS = (b"PK", b"\x80\x02")  # of a file by torch.save: an archive, before 1.6 a pickle
 
 # Order of axes, by their number.
 TO_FOREIGN = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
@@ -55,14 +61,15 @@ PREPROCESSING = Preprocessing(
 )
 
 
-def from_torchvision(arrays: Mapping[str, AnyArray]) -> AlexNet:
+def from_torchvision(module: Any) -> AlexNet:
     """Build the network that torchvision's arrays belong to.
 
     Parameters
     ----------
-    arrays
-        Those of the state_dict by name, float32: "features.0.weight" (64, 3, 11, 11), ...,
-        "classifier.6.bias" (classes,), for any number of classes.
+    module
+        The arrays of the state_dict by name, float32, NumPy's or PyTorch's: "features.0.weight"
+        (64, 3, 11, 11), ..., "classifier.6.bias" (classes,), for any number of classes. Also a
+        checkpoint that holds them or the module itself: whatever has a method `state_dict`.
 
     Raises
     ------
@@ -70,6 +77,7 @@ def from_torchvision(arrays: Mapping[str, AnyArray]) -> AlexNet:
         A name, a shape or a dtype is not that of torchvision's AlexNet.
 
     """
+    arrays = _arrays(module)
     variant = variant_named(VARIANT)
     if CLASSES in arrays:
         variant = variant.with_classes(arrays[CLASSES].size)
@@ -84,6 +92,24 @@ def from_torchvision(arrays: Mapping[str, AnyArray]) -> AlexNet:
         for name, kernel in _kernels(variant).items()
     }
     return network_with(variant, parameters)
+
+
+def _arrays(module: Any) -> dict[str, AnyArray]:
+    """NumPy's arrays of a module, a state_dict, or a checkpoint that holds either."""
+    state = bare_state(module.state_dict() if hasattr(module, "state_dict") else module, object)
+    return {name: _to_numpy(name, array) for name, array in state.items()}
+
+
+def _to_numpy(name: str, array: Any) -> AnyArray:
+    if isinstance(array, np.ndarray):
+        return array
+    try:
+        taken: AnyArray = array.detach().cpu().numpy()
+    except (AttributeError, TypeError, RuntimeError) as error:  # the others: no NumPy dtype
+        raise ValueError(
+            f"{name:.200} is {shown(array)}, expected an array of float32, NumPy's or PyTorch's"
+        ) from error
+    return taken
 
 
 def to_torchvision(network: Network) -> dict[str, AnyArray]:
@@ -127,33 +153,28 @@ def _kernels(variant: Variant) -> dict[str, Shape]:
 
 
 def read_torchvision(path: str | os.PathLike[str]) -> dict[str, AnyArray]:
-    """Arrays of a state_dict in a safetensors file, or in one of torch.save, which PyTorch reads.
+    """Arrays of a state_dict in a safetensors file, or in one of torch.save.
 
-    PyTorch reads it with ``weights_only=True``, so nothing that the file contains runs.
+    PyTorch is not needed, and nothing that the file contains runs. The state_dict may be in a
+    checkpoint or in wrapped modules, see `alexnet.interchange.state_dicts`.
 
     Raises
     ------
     ValueError
-        It is neither of the two, is cut short, or holds anything but arrays; or PyTorch is needed
-        and not installed.
+        It is neither of the two, is cut short, or holds anything but arrays.
     OSError
         It cannot be opened.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        is_from_torch = file.read(2) in TORCH_STARTS
-    if not is_from_torch:
-        return weights.read_tensors(path)[0]
-    torch = _torch(path)
+    with open_regular(path) as file:
+        is_from_torch = kind_of(file) == TORCH
+    if is_from_torch:
+        return read_state(path)
+    tensors = weights.read_tensors(path)[0]
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of a damaged file, PyTorch's unpickler raises anything
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path}: not a whole file of weights from PyTorch: {reason}") from error
-    try:
-        return {str(name): tensor.detach().numpy() for name, tensor in state.items()}
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: not a state_dict of float arrays: {error}") from error
+        return bare_state(tensors, np.ndarray)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def write_torchvision(path: str | os.PathLike[str], arrays: Mapping[str, AnyArray]) -> None:
@@ -180,6 +201,6 @@ def _torch(path: Path) -> ModuleType:
         return import_module("torch")
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"{path}: this format takes PyTorch, which is not installed; "
+            f"{path}: writing this format takes PyTorch, which is not installed; "
             "a .safetensors file does not"
         ) from error
