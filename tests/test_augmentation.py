@@ -259,29 +259,33 @@ def test_json_gives_the_same_preprocessing(augment: str) -> None:
     ("name", "value", "message"),
     [
         ("augment", "all", "augment is 'all', expected none, standard, paper"),
-        ("augment", ["none"], r"augment is \['none'\], expected"),
-        ("input_size", 32, "input_size is 32, expected 2 values"),
-        ("input_size", [32, 0], "input_size is 0, expected an integer from 1"),
-        ("input_size", [32, 32.5], "input_size is 32.5, expected an integer"),
+        ("augment", ["none"], "augment is a list of 1, expected none"),
+        ("input_size", 32, "input_size is 32, expected a list of 2"),
+        ("input_size", [32, 0], r"input_size\[1\] is 0, expected an integer from 1"),
+        ("input_size", [32, 32.5], r"input_size\[1\] is 32.5, expected an integer"),
         ("shortest_side", None, "shortest_side is None, expected an integer"),
         ("padding", -1, "padding is -1, expected an integer from 0"),
-        ("mean", [1, 2], r"mean is \[1, 2\], expected 3 values"),
-        ("mean", [1, 2, "3"], "mean is '3', expected a real number"),
-        ("stddev", [1, 0, 1], "stddev is 0, expected a finite number > 0"),
-        ("eigenvalues", [1, math.nan, 1], "eigenvalues is nan, expected a finite number"),
-        ("components", [[1, 2, 3]], "components is .*, expected 3 values"),
-        ("components", [[1, 2, 3], [1, 2], [1, 2, 3]], r"components is \[1, 2\], expected 3"),
+        ("mean", [1, 2], "mean is a list of 2, expected a list of 3"),
+        ("mean", [1, 2, "3"], r"mean\[2\] is '3', expected a number"),
+        ("stddev", [1, 0, 1], r"stddev\[1\] is 0, expected a finite number from 1e-06"),
+        ("eigenvalues", [1, math.nan, 1], r"eigenvalues\[1\] is nan, expected a finite number"),
+        ("components", [[1, 2, 3]], "components is a list of 1, expected a list of 3"),
+        (
+            "components",
+            [[1, 2, 3], [1, 2], [1, 2, 3]],
+            r"components\[1\] is a list of 2",
+        ),
     ],
 )
 def test_json_is_checked(name: str, value: object, message: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=f"preprocessing: {message}"):
+    with pytest.raises(ValueError, match=rf"preprocessing\.{message}"):
         variation(**{name: value})
 
 
 def test_json_has_all_entries_and_no_other() -> None:
     values = PLAIN.to_json()
-    with pytest.raises(ValueError, match=r"preprocessing: has .*'extra'.*, expected \['augment'"):
+    with pytest.raises(ValueError, match="preprocessing has the unknown 'extra'"):
         Preprocessing.from_json({**values, "extra": 1})
     del values["mean"]
-    with pytest.raises(ValueError, match=r"preprocessing: has .*, expected .*'mean'"):
+    with pytest.raises(ValueError, match="preprocessing lacks 'mean'"):
         Preprocessing.from_json(values)

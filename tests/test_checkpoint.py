@@ -101,10 +101,10 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"version": 2}, "its version is 2, expected 1"),
-        ({"step": "x"}, "not a checkpoint of this version: invalid literal"),
-        ({"data": [1]}, "not a checkpoint of this version"),
-        ({"preprocessing": {"mean": 1}}, "preprocessing: has"),
-        ({"best_accuracy": "high"}, "could not convert string to float"),
+        ({"step": "x"}, "not a checkpoint of this version: step is 'x', expected an integer"),
+        ({"data": [1]}, "data is a list of 1, expected an object"),
+        ({"preprocessing": {"mean": 1}}, "preprocessing lacks 'augment', "),
+        ({"best_accuracy": "high"}, "best_accuracy is 'high', expected a number"),
     ],
 )
 def test_damaged_descriptions(changes: dict[str, object], message: str, tmp_path: Path) -> None:

@@ -17,12 +17,14 @@ from alexnet import reference, weights
 from alexnet.checkpoint import Checkpoint, load_model
 from alexnet.cli import main
 from alexnet.interchange import (
+    caffe,
     convert,
     from_caffe,
     from_torchvision,
     read_caffe,
     to_caffe,
     to_torchvision,
+    torchvision,
     write_torchvision,
 )
 from alexnet.models import VARIANTS, AlexNet
@@ -67,6 +69,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, shape in IMAGE_SHAPES.items():
         narrow = replace(VARIANTS[name].shrunk(width=1 / 32), input_shape=shape)
         monkeypatch.setitem(VARIANTS, name, narrow)
+        module = {"torchvision": torchvision, "caffe": caffe}[name]
+        prepared = replace(module.PREPROCESSING, input_size=shape[:2])
+        monkeypatch.setattr(module, "PREPROCESSING", prepared)
 
 
 def network(variant: str, seed: int = 3, **settings: object) -> AlexNet:
@@ -88,10 +93,10 @@ def assert_same_parameters(actual: AlexNet, expected: AlexNet) -> None:
 
 
 def test_full_size_shapes_are_those_of_the_published_files() -> None:
-    torchvision = to_torchvision(AlexNet("torchvision", seed=None))
-    assert {name: array.shape for name, array in torchvision.items()} == TORCHVISION_SHAPES
-    caffe = to_caffe(AlexNet("caffe", seed=None))
-    assert {name: tuple(a.shape for a in pair) for name, pair in caffe.items()} == CAFFE_SHAPES
+    state = to_torchvision(AlexNet("torchvision", seed=None))
+    assert {name: array.shape for name, array in state.items()} == TORCHVISION_SHAPES
+    layers = to_caffe(AlexNet("caffe", seed=None))
+    assert {name: tuple(a.shape for a in pair) for name, pair in layers.items()} == CAFFE_SHAPES
 
 
 @pytest.mark.usefixtures("small")
@@ -390,8 +395,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.usefixtures("small")
 def test_a_checkpoint_without_what_is_for_training(tmp_path: Path) -> None:
-    ours = network("torchvision")
-    optimizer = {"steps": np.array(3), "velocity.fc8.bias": np.zeros(1000, np.float32)}
+    ours = network("torchvision", num_classes=2)
+    optimizer = {"steps": np.array(3), "velocity.fc8.bias": np.zeros(2, np.float32)}
     Checkpoint(ours.variant, ours.tensors(), optimizer, step=3, class_names=("a", "b")).write(
         tmp_path / "checkpoint"
     )

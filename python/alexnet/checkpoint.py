@@ -19,9 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from alexnet import weights
 from alexnet.checks import AnyArray
 from alexnet.data import Preprocessing
+from alexnet.descriptions import LONGEST_NAME, Entry, versioned
 from alexnet.models import AlexNet
 from alexnet.network import Network
 from alexnet.variant import Variant
@@ -29,6 +32,7 @@ from alexnet.variant import Variant
 KEY = "alexnet.checkpoint"
 VERSION = 1
 OPTIMIZER = "optimizer."
+FIELDS = ("step", "data", "class_names", "preprocessing", "best_accuracy")
 LAST, BEST = "last.safetensors", "best.safetensors"
 
 
@@ -108,24 +112,39 @@ class Checkpoint:
                 network[name] = array
         try:
             details = _details(metadata[KEY]) if KEY in metadata else {}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            checkpoint = Checkpoint(variant, network, optimizer, **details)
+            checkpoint._check()
+        except ValueError as error:
             raise ValueError(f"{path}: not a checkpoint of this version: {error}") from error
-        return Checkpoint(variant, network, optimizer, **details)
+        return checkpoint
+
+    def _check(self) -> None:
+        """Check that what a file says fits together."""
+        if self.preprocessing and self.preprocessing.input_shape != self.variant.input_shape:
+            raise ValueError(
+                f"preprocessing makes images of {self.preprocessing.input_shape}, but "
+                f"{self.variant.name} takes {self.variant.input_shape}"
+            )
+        if "steps" in self.optimizer:
+            steps = self.optimizer["steps"]
+            if steps.dtype != np.int64 or steps.shape != ():
+                raise ValueError(
+                    f"optimizer.steps is {steps.dtype} {steps.shape}, expected one int64"
+                )
+            Entry("optimizer.steps", steps.item()).integer()
 
 
 def _details(text: str) -> dict[str, Any]:
     """Fields of a checkpoint that are no arrays."""
-    described = json.loads(text)
-    if described["version"] != VERSION:
-        raise ValueError(f"its version is {described['version']!r}, expected {VERSION}")
-    names, accuracy = described["class_names"], described["best_accuracy"]
-    preprocessing = described["preprocessing"]
+    given = versioned(text, VERSION, FIELDS)
+    names, accuracy = given["class_names"].optional(), given["best_accuracy"].optional()
+    preprocessing = given["preprocessing"].optional()
     return {
-        "step": int(described["step"]),
-        "data": {key: int(value) for key, value in described["data"].items()},
-        "class_names": None if names is None else tuple(map(str, names)),
-        "preprocessing": preprocessing and Preprocessing.from_json(preprocessing),
-        "best_accuracy": None if accuracy is None else float(accuracy),
+        "step": given["step"].integer(),
+        "data": {key: item.integer(0, 2**64 - 1) for key, item in given["data"].entries().items()},
+        "class_names": names and tuple(item.text(LONGEST_NAME) for item in names.items()),
+        "preprocessing": preprocessing and Preprocessing.from_entry(preprocessing),
+        "best_accuracy": accuracy and accuracy.number(0, 1),
     }
 
 
@@ -164,6 +183,12 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     if path.is_dir():
         path = _checkpoint_in(path)
     checkpoint = Checkpoint.read(path)
+    outputs, names = checkpoint.variant.output_shape, checkpoint.class_names
+    if names is not None and outputs != (len(names),):
+        raise ValueError(
+            f"{path}: {len(names)} class_names, but the output of {checkpoint.variant.name} is "
+            f"{outputs}"
+        )
     network = AlexNet(checkpoint.variant, seed=None)
     try:
         network.assign(checkpoint.network)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet.data import Dataset, Preprocessing, TrainingBatches
-from alexnet.files import replacing
-from alexnet.models import AlexNet, variant_named
+from alexnet.data import AUGMENTATIONS, Dataset, Preprocessing, TrainingBatches
+from alexnet.descriptions import LARGEST, Entry, versioned
+from alexnet.files import read_regular, replacing
+from alexnet.models import AlexNet, variant_named, variants
 from alexnet.optim import SGD, Adam, Optimizer
-from alexnet.schedules import Schedule
-from alexnet.training import Trainer
+from alexnet.schedules import SCHEDULES, Schedule
+from alexnet.training import OPTIMIZERS, Trainer
 from alexnet.variant import Variant
 
 VERSION = 1
+FIELDS = ("configuration", "data", "preprocessing", "environment")
+SMALLEST_RATE, LARGEST_RATE = 1e-30, 1e30  # far from where float32 ends
 WIDE = 4096  # inputs of one unit; see docs/training.md, "Stuck at 0.6931"
 
 
@@ -93,11 +96,8 @@ class Configuration:
     @staticmethod
     def from_plain(values: Mapping[str, Any]) -> Configuration:
         """Undo `dataclasses.asdict`; ValueError for anything else."""
-        names = {field.name for field in dataclasses.fields(Configuration)}
-        if values.keys() != names:
-            different = ", ".join(sorted(values.keys() ^ names))
-            raise ValueError(f"the settings of a run differ in {different}")
-        return Configuration(**values)
+        given = Entry("configuration", values).fields(_SETTINGS)
+        return Configuration(**{name: read(given[name]) for name, read in _SETTINGS.items()})
 
     def continued(self, given: Mapping[str, Any]) -> Configuration:
         """Take the length of the run, "epochs" or "steps", from `given`.
@@ -117,6 +117,33 @@ class Configuration:
     def total_steps(self, per_epoch: int) -> int:
         """Length of the run in steps, of which an epoch has `per_epoch`."""
         return self.steps or self.epochs * per_epoch
+
+
+def _count(entry: Entry) -> int:
+    return entry.integer(1)
+
+
+def _or_none(read: Callable[[Entry], Any]) -> Callable[[Entry], Any]:
+    return lambda entry: None if entry.value is None else read(entry)
+
+
+# What each setting of a `Configuration` may be in a file.
+_SETTINGS: dict[str, Callable[[Entry], Any]] = {
+    "variant": lambda entry: entry.choice(variants()),
+    "epochs": _count,
+    "steps": _or_none(_count),
+    "batch_size": _count,
+    "seed": lambda entry: entry.integer(0, 2**64 - 1),
+    "optimizer": lambda entry: entry.choice(OPTIMIZERS),
+    "learning_rate": _or_none(lambda entry: entry.number(SMALLEST_RATE, LARGEST_RATE)),
+    "momentum": _or_none(lambda entry: entry.number(0, math.nextafter(1, 0))),
+    "weight_decay": _or_none(lambda entry: entry.number(0, LARGEST_RATE)),
+    "schedule": lambda entry: entry.choice(SCHEDULES),
+    "warm_up": _or_none(Entry.integer),
+    "augment": lambda entry: entry.choice(AUGMENTATIONS),
+    "evaluate_every": _or_none(_count),
+    "checkpoint_every": _or_none(_count),
+}
 
 
 def build_trainer(
@@ -202,22 +229,26 @@ def read_description(path: Path, dataset: Dataset) -> tuple[Configuration, Prepr
     OSError
         It cannot be read.
     """
+    content = read_regular(path, LARGEST)
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        if description["version"] != VERSION:
-            raise ValueError(f"its version is {description['version']!r}, expected {VERSION}")
-        configuration = Configuration.from_plain(description["configuration"])
-        preprocessing = Preprocessing.from_json(description["preprocessing"])
-        data = dict(description["data"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        given = versioned(content, VERSION, FIELDS)
+        configuration = Configuration.from_plain(given["configuration"].value)
+        preprocessing = Preprocessing.from_entry(given["preprocessing"])
+        data = {name: entry.value for name, entry in given["data"].entries().items()}
+    except ValueError as error:
         raise ValueError(f"{path}: not the description of a run: {error}") from error
     for name, value in _described(dataset).items():
         if data.get(name) != value:
             raise ValueError(
-                f"{path}: the run is of other images: its {name} is {data.get(name)!r:.200}, but "
-                f"here it is {value!r:.200}"
+                f"{path}: the run is of other images: its {name} is {_told(data.get(name))}, but "
+                f"here it is {_told(value)}"
             )
     return configuration, preprocessing
+
+
+def _told(value: object) -> str:
+    """Tell a value of JSON, which is a tree of a bounded size, in a message."""
+    return f"{value!r:.200}"
 
 
 def _described(dataset: Dataset) -> dict[str, Any]:

@@ -209,3 +209,17 @@ class Entry:
         prefix = f"{self.where}." if self.where else ""
         for key, value in self.value.items():
             yield key, Entry(f"{prefix}{label(key)}", value)
+
+
+def versioned(text: str | bytes, version: int, names: Collection[str]) -> dict[str, Entry]:
+    """Take the values of JSON text: an object of this "version" that has `names`, and no others.
+
+    Raises
+    ------
+    ValueError
+        It is something else, or of another version, whose names may be others.
+    """
+    whole = Entry("", parse(text))
+    if (given := whole.entries().get("version")) and given.value != version:
+        raise ValueError(f"its version is {shown(given.value)}, expected {version}")
+    return whole.fields(("version", *names))

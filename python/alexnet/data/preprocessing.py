@@ -7,7 +7,6 @@ Ren, Sun, "Deep residual learning for image recognition", 2016, section 4.2.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
@@ -15,8 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import LARGEST_SIZE, Shape, check_int, check_number
+from alexnet.checks import Shape
 from alexnet.data.sources import ImageSource, Pixels, UnreadableImageError
+from alexnet.descriptions import Entry, shown
 from alexnet.random import Generator
 
 Images: TypeAlias = npt.NDArray[np.float32]
@@ -30,6 +30,9 @@ COLOUR_STDDEV = 0.1
 SAMPLE = 1000  # images that mean, deviation and colours are computed from, at most
 SAMPLE_STREAM = 2**63 + 2**62  # stream of random numbers; initialisation's begin at 0
 TEN_CROP_VIEWS = 10
+# What a description may have: beyond, a view is nothing but mean colour, or no float32.
+LARGEST_PADDING = 2**16
+SMALLEST_STDDEV, LARGEST_NUMBER = 1e-6, 1e6
 
 
 @dataclass(frozen=True)
@@ -117,27 +120,26 @@ class Preprocessing:
 
         Raises
         ------
-        TypeError, ValueError
+        ValueError
             A value is missing, unknown or not what it may be; the message names it.
         """
-        expected = [field.name for field in fields(cls)]
-        if set(values) != set(expected):
-            raise ValueError(f"preprocessing: has {sorted(values)}, expected {sorted(expected)}")
-        if values["augment"] not in AUGMENTATIONS:
-            raise _unknown_augmentation(values["augment"])
-        height, width = _list(values, "input_size", 2)
-        components = [
-            _numbers({"components": row}, "components") for row in _list(values, "components", 3)
-        ]
+        return cls.from_entry(Entry("preprocessing", values))
+
+    @classmethod
+    def from_entry(cls, entry: Entry) -> Preprocessing:
+        """Make it from what `to_json` gave, as a part of a larger description; see `from_json`."""
+        given = entry.fields([field.name for field in fields(cls)])
+        height, width = given["input_size"].items(2)
+        first, second, third = given["components"].items(CHANNELS)
         return cls(
-            input_size=(_size("input_size", height), _size("input_size", width)),
-            shortest_side=_size("shortest_side", values["shortest_side"]),
-            padding=check_int("preprocessing", "padding", values["padding"], 0, LARGEST_SIZE),
-            augment=values["augment"],
-            mean=_numbers(values, "mean"),
-            stddev=_numbers(values, "stddev", above=0),
-            components=(components[0], components[1], components[2]),
-            eigenvalues=_numbers(values, "eigenvalues"),
+            input_size=(height.integer(1), width.integer(1)),
+            shortest_side=given["shortest_side"].integer(1),
+            padding=given["padding"].integer(0, LARGEST_PADDING),
+            augment=given["augment"].choice(AUGMENTATIONS),
+            mean=_numbers(given["mean"], 0, 255),
+            stddev=_numbers(given["stddev"], SMALLEST_STDDEV),
+            components=(_numbers(first), _numbers(second), _numbers(third)),
+            eigenvalues=_numbers(given["eigenvalues"]),
         )
 
     @property
@@ -280,24 +282,10 @@ def _triple(values: Float64Array) -> Triple:
 
 def _unknown_augmentation(augment: object) -> ValueError:
     return ValueError(
-        f"preprocessing: augment is {augment!r:.50}, expected {', '.join(AUGMENTATIONS)}"
+        f"preprocessing: augment is {shown(augment)}, expected {', '.join(AUGMENTATIONS)}"
     )
 
 
-def _list(values: Mapping[str, Any], name: str, length: int) -> Sequence[Any]:
-    value = values[name]
-    if not isinstance(value, list | tuple) or len(value) != length:
-        raise ValueError(f"preprocessing: {name} is {value!r:.80}, expected {length} values")
-    return value
-
-
-def _size(name: str, value: Any) -> int:
-    return check_int("preprocessing", name, value, 1, LARGEST_SIZE)
-
-
-def _numbers(values: Mapping[str, Any], name: str, above: float = -math.inf) -> Triple:
-    red, green, blue = (
-        check_number("preprocessing", name, value, above=above)
-        for value in _list(values, name, CHANNELS)
-    )
+def _numbers(entry: Entry, low: float = -LARGEST_NUMBER, high: float = LARGEST_NUMBER) -> Triple:
+    red, green, blue = (item.number(low, high) for item in entry.items(CHANNELS))
     return red, green, blue
