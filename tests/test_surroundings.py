@@ -26,7 +26,7 @@ from alexnet.cli import main
 from alexnet.commands import bench
 from alexnet.configuration import Configuration
 from alexnet.console import Stopped, postponed_signals, write_json
-from alexnet.files import replacing
+from alexnet.files import lock, replacing
 from alexnet.metrics import METRICS, MOST_POINTS, NORMS, Curve, Table
 from alexnet.models import VARIANTS, AlexNet
 from alexnet.run import Run
@@ -274,6 +274,18 @@ def test_no_deleted_file_drops_the_lock(tmp_path: Path) -> None:
     assert "second" in (tmp_path / "log.txt").read_text()
     assert (tmp_path / "metrics.csv").read_text().count("\n") == 7
     Run.resume(tmp_path, small_runs.dataset()).close()
+
+
+def test_the_second_resume_at_a_time_is_refused_with_one_line(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", data, "--batch-size", "20", "--steps", "1", "--output", "run"]) == 0
+    held = lock(Path("run"))
+    capsys.readouterr()
+    assert main(["train", data, "--resume", "run", "--steps", "2"]) == 2
+    assert capsys.readouterr().err == ("alexnet: error: run: another process is training there\n")
+    os.close(held)
+    assert main(["train", data, "--resume", "run", "--steps", "2"]) == 0
 
 
 @pytest.mark.parametrize("replaced", [False, True])
@@ -656,6 +668,19 @@ def test_the_command_trains_in_any_thread_and_a_trainer_leaves_handlers_alone(
     assert statuses == [0]
 
 
+def test_an_output_that_is_full_is_one_line() -> None:
+    command = [sys.executable, "-m", "alexnet"]
+    for arguments in (["variants"], ["variants", "--json", "-"], ["summary", "tf-small"]):
+        with Path("/dev/full").open("wb") as full:
+            result = subprocess.run(
+                [*command, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert result.returncode == 2
+        last = result.stderr.splitlines()[-1]
+        assert last == "alexnet: error: standard output: No space left on device"
+        assert "Traceback" not in result.stderr
+
+
 def test_training_goes_on_without_its_reader(data: str, tmp_path: Path) -> None:
     command = [*SCRIPT, "train", data, "--batch-size", "10", "--epochs", "40", "--output", "run"]
     with subprocess.Popen(
@@ -674,7 +699,7 @@ def test_training_goes_on_without_its_reader(data: str, tmp_path: Path) -> None:
         assert process.wait() == 0
     assert load_model(Path("run", LAST)).step == 240
     log = Path("run/log.txt").read_text()
-    assert log.count("nothing is printed any more: Broken pipe; training goes on") == 1
+    assert log.count("nothing is printed any more: standard output: Broken pipe; ") == 1
     assert "Trained 240 steps" in log
 
 

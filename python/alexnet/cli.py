@@ -26,7 +26,8 @@ from alexnet.commands import (
     train,
     verify,
 )
-from alexnet.console import Stopped, described, silence
+from alexnet.console import OUTPUT, Stopped, described, silence
+from alexnet.files import naming
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
 CHECK_FAILED, BAD_USE = 1, 2
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         passed: bool = options.run(options)
-        sys.stdout.flush()
+        with naming(OUTPUT):
+            sys.stdout.flush()
     except Stopped as error:
         return _fail(
             "interrupted" if error.number == signal.SIGINT else f"stopped by {error.number.name}",

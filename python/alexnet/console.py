@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -20,10 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from alexnet.files import json_text, replacing
+from alexnet.files import json_text, naming, replacing
 
 PATIENCE = 2.0  # seconds until a progress bar appears
 REFRESH = 0.1  # seconds between two drawings of it
+OUTPUT = "standard output"  # in errors
 UNLIMITED = 10_000  # columns: a table in a file is not cut to a terminal's width
 
 
@@ -32,6 +33,7 @@ def timestamp() -> str:
     return datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
+@naming(OUTPUT)
 def print_table(
     file: TextIO, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int]
 ) -> None:
@@ -48,11 +50,12 @@ def print_table(
         print(line.rstrip(), file=file)
 
 
-def write_json(destination: str, figures: Mapping[str, Any]) -> None:
-    """Write `figures` to the file of that name, or to standard output for "-"."""
+def write_json(destination: str, figures: Any) -> None:
+    """Write `figures` to the file of that name, or to standard output for "-"; see `json_text`."""
     text = json_text(figures)
     if destination == "-":
-        sys.stdout.write(text)
+        with naming(OUTPUT):
+            sys.stdout.write(text)
     else:
         with replacing(destination) as file:
             file.write(text.encode())

@@ -78,7 +78,7 @@ def replacing(path: str | os.PathLike[str], *, previous: Path | None = None) -> 
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name `path` in errors of the system that name no file, as of a full disk, or a temporary."""
     try:
         yield

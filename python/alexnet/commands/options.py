@@ -15,8 +15,8 @@ import numpy as np
 
 from alexnet import runtime
 from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, check_number
-from alexnet.console import described, write_json
-from alexnet.files import check_folder, check_writable
+from alexnet.console import OUTPUT, described, write_json
+from alexnet.files import check_folder, check_writable, naming
 from alexnet.models import VARIANTS, variant_named
 from alexnet.ops import implementation_on
 from alexnet.variant import Variant
@@ -194,7 +194,8 @@ def text_file(options: argparse.Namespace) -> TextIO:
 
 def say(options: argparse.Namespace, line: str = "") -> None:
     """Print a line of text for people, at once."""
-    print(line, file=text_file(options), flush=True)
+    with naming(OUTPUT if options.json != "-" else "standard error"):
+        print(line, file=text_file(options), flush=True)
 
 
 def write_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:
