@@ -29,7 +29,7 @@ from alexnet.variant import Variant
 KEY = "alexnet.checkpoint"
 VERSION = 1
 OPTIMIZER = "optimizer."
-LAST, BEST = "last.safetensors", "best.safetensors"
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ class Checkpoint:
     preprocessing: Preprocessing | None = None
     best_accuracy: float | None = None
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def write(self, path: str | os.PathLike[str], *, previous: Path | None = None) -> None:
         """Write it to a file; an earlier one is replaced when this is whole and on the disk.
+
+        `previous`, a name in the same file system, keeps the earlier one.
 
         Raises
         ------
@@ -84,9 +86,9 @@ class Checkpoint:
             "preprocessing": self.preprocessing and self.preprocessing.to_json(),
             "best_accuracy": self.best_accuracy,
         }
-        weights.write(
-            path, self.variant, {**self.network, **optimizer}, {KEY: json.dumps(described)}
-        )
+        tensors = {**self.network, **optimizer}
+        metadata = {KEY: json.dumps(described, allow_nan=False)}
+        weights.write(path, self.variant, tensors, metadata, previous=previous)
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> Checkpoint:

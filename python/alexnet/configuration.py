@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet.data import Dataset, Preprocessing, TrainingBatches
-from alexnet.files import replacing
+from alexnet.files import json_text, replacing
 from alexnet.models import AlexNet, variant_named
 from alexnet.optim import SGD, Adam, Optimizer
 from alexnet.schedules import Schedule
@@ -188,8 +188,8 @@ def write_description(
         "preprocessing": preprocessing.to_json(),
         "environment": dict(environment),
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    with replacing(path) as file:
+        file.write(json_text(description).encode())
 
 
 def read_description(path: Path, dataset: Dataset) -> tuple[Configuration, Preprocessing]:

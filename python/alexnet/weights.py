@@ -6,35 +6,73 @@ when it is whole: it is written beside it, synced, and renamed.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from alexnet.checks import AnyArray
 from alexnet.files import replacing
 from alexnet.variant import Variant
 
 VARIANT_KEY = "alexnet.variant"
+DTYPES = {  # of NumPy, by their names in the files
+    **{np.dtype(f"f{size}"): f"F{8 * size}" for size in (2, 4, 8)},
+    **{np.dtype(f"i{size}"): f"I{8 * size}" for size in (1, 2, 4, 8)},
+    **{np.dtype(f"u{size}"): f"U{8 * size}" for size in (1, 2, 4, 8)},
+    np.dtype(bool): "BOOL",
+}
+HEADER_ALIGNMENT = 8  # bytes
 
 
 def write_tensors(
-    path: str | os.PathLike[str], tensors: Mapping[str, AnyArray], metadata: Mapping[str, str]
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, AnyArray],
+    metadata: Mapping[str, str],
+    *,
+    previous: Path | None = None,
 ) -> None:
     """Write a safetensors file; `path` holds the earlier file or the whole new one at any moment.
+
+    The same tensors and metadata give the same bytes, whatever their order: safetensors' own writer
+    orders the metadata at random, and takes a copy of everything. `previous`, a name in the same
+    file system, keeps the earlier file.
 
     Raises
     ------
     OSError
         It could not be written, for want of space or permission; an earlier file is untouched.
+    ValueError
+        The files have no name for an array's dtype.
     """
-    try:
-        with replacing(path) as temporary:
-            save_file(dict(tensors), temporary, dict(metadata))
-    except SafetensorError as error:
-        raise OSError(f"{path}: cannot be written: {error}") from error
+    # The largest elements first, so that each array lies at a multiple of its element's size.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in names:
+        array = tensors[name]
+        dtype = array.dtype.newbyteorder("=")
+        if dtype not in DTYPES:
+            raise ValueError(f"{path}: {name} has dtype {dtype}, which safetensors files lack")
+        start, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": DTYPES[dtype],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % HEADER_ALIGNMENT)
+    with replacing(path, previous=previous) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            little_endian = tensors[name].dtype.newbyteorder("<")
+            file.write(
+                np.ascontiguousarray(tensors[name], little_endian).reshape(-1).view("u1").data
+            )
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dict[str, str]]:
@@ -63,13 +101,15 @@ def write(
     variant: Variant,
     tensors: Mapping[str, AnyArray],
     metadata: Mapping[str, str] | None = None,
+    *,
+    previous: Path | None = None,
 ) -> None:
     """Write a network's arrays, by full name, with the description of its variant.
 
-    `metadata` is further text for the file's metadata.
+    `metadata` is further text for the file's metadata; `previous` as in `write_tensors`.
     """
     described = {"format": "np", VARIANT_KEY: variant.to_json(), **(metadata or {})}
-    write_tensors(path, tensors, described)
+    write_tensors(path, tensors, described, previous=previous)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Variant, dict[str, AnyArray]]:
