@@ -24,7 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from alexnet.console import print_table
+from alexnet.commands.options import output_file
+from alexnet.console import print_table, write_json
 
 OURS, DECODING, TORCH = "alexnet", "alexnet, decoding always", "torch"
 CONTENDERS = {
@@ -134,7 +135,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="of a contender in a round (default: 5)"
     )
-    parser.add_argument("--json", metavar="FILE", help="all figures, of every round")
+    parser.add_argument(
+        "--json", type=output_file, metavar="FILE", help="all figures, of every round"
+    )
     options = parser.parse_args()
     if options.cifar10 is None and options.photos is None:
         parser.error("give --cifar10 DIR, --photos DIR or both")
@@ -160,7 +163,7 @@ def main() -> None:
         print(flush=True)
         figures += [{**asdict(worker.case), "rounds": worker.rounds} for worker in workers]
     if options.json:
-        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, figures)
 
 
 if __name__ == "__main__":

@@ -47,12 +47,21 @@ def test_curves_lie_where_their_values_are(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["curves.png"]
 
 
-def test_many_steps_are_drawn_as_their_means(tmp_path: Path) -> None:
-    path = tmp_path / "curves.png"
-    noisy = {step: float(step % 2) for step in range(1, 60_001)}
-    plots.draw_curves(path, (noisy, noisy), ({}, {}))
-    height = SIZE[1] - plots.MARGIN[1] - plots.MARGIN[3]
-    assert np.abs(rows_of(pixels(path), plots.TRAIN, 1) - 0.5 * height).max() <= 3
+def test_what_is_not_finite_is_left_out(tmp_path: Path) -> None:
+    path, expected = tmp_path / "curves.png", tmp_path / "expected.png"
+    inf, nan = float("inf"), float("nan")
+    ruined = {1: 4.0, 2: inf, 3: nan, 4: -inf, 5: 1.7e308, 6: 2.0}
+    plots.draw_curves(path, (ruined, ruined), (ruined, {1: nan}))
+    good = {1: 4.0, 6: 2.0}
+    plots.draw_curves(expected, (good, good), (good, {}))
+    assert path.read_bytes() == expected.read_bytes()
+    weight = np.zeros((3, 3, 3, 2), np.float32)
+    weight[0, 0, 0] = inf, nan
+    weight[1, 1, 1] = 1.0
+    plots.draw_filters(path, weight)
+    weight[0, 0, 0] = 0.0
+    plots.draw_filters(expected, weight)
+    assert path.read_bytes() == expected.read_bytes()
 
 
 def test_a_run_of_one_step_and_one_of_none_can_be_drawn(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import cifar_files as files
 import small_runs
-from alexnet.checkpoint import BEST, LAST, load_model
+from alexnet.checkpoint import BEST, LAST, PREVIOUS, load_model
 from alexnet.configuration import Configuration
 from alexnet.models import VARIANTS
 from alexnet.run import Run
@@ -172,6 +172,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
 def test_damaged_files_are_refused_and_left_alone(tmp_path: Path) -> None:
     folder = started(tmp_path)
     last, config = folder / LAST, folder / "config.json"
+    (folder / PREVIOUS).unlink()  # which would take the place of a damaged one
     whole = last.read_bytes()
     last.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"last.safetensors: not a whole safetensors file"):
@@ -192,17 +193,50 @@ def test_damaged_files_are_refused_and_left_alone(tmp_path: Path) -> None:
         Run.resume(folder, small_runs.dataset())
 
 
+@pytest.mark.parametrize("kept", [0, 100])
+def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(
+    kept: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = small_runs.run_to_end(tmp_path / "whole", SHORT, small_runs.dataset()).folder
+    folder = started(tmp_path / "damaged")
+    (folder / LAST).write_bytes((folder / LAST).read_bytes()[:kept])
+    run = Run.resume(folder, small_runs.dataset())
+    assert run.trainer.steps == 2
+    assert "last.safetensors: not a whole safetensors file" in caplog.text
+    assert "going on from the checkpoint before it, of step 2" in caplog.text
+    assert load_model(folder / LAST).step == 2
+    run.train()
+    run.close()
+    assert small_runs.folder_contents(folder) == small_runs.folder_contents(whole)
+
+
+def test_with_both_checkpoints_damaged_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    folder = started(tmp_path)
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink()
+        (folder / name).write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"last.safetensors: not a whole safetensors file"):
+        Run.resume(folder, small_runs.dataset())
+    assert (folder / LAST).read_bytes() == (folder / PREVIOUS).read_bytes() == b"damaged"
+
+
 def test_remains_of_a_killed_writer_and_half_a_row_disappear(tmp_path: Path) -> None:
     folder = started(tmp_path)
-    remains = [folder / f".{LAST}.0123.tmp", folder / ".tmpxfy8tM"]  # the latter of safetensors
-    for path in remains:
-        path.write_bytes(b"half a checkpoint")
+    remains = folder / f".{LAST}.{'0123456789abcdef' * 2}.tmp"
+    others = [
+        folder / name
+        for name in (".notes.tmp", ".tmpxfy8tM", f".{LAST}.0123.tmp", f".{LAST}.tmp", "a.tmp")
+    ]
+    others.append(folder / f".notes.{'0123456789abcdef' * 2}.tmp")
+    for path in (remains, *others):
+        path.write_bytes(b"half a checkpoint, or somebody's notes")
     table = folder / "metrics.csv"
     rows = table.read_text()
     table.write_text(rows + "5,1,0.25,0.5,0.001,100.0,0.0,,\n6,1,0.2")
     Run.resume(folder, small_runs.dataset()).close()
     assert table.read_text() == rows
-    assert not any(path.exists() for path in remains)
+    assert not remains.exists()
+    assert all(path.exists() for path in others)
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:

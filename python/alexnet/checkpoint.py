@@ -24,7 +24,7 @@ import numpy as np
 from alexnet import weights
 from alexnet.checks import AnyArray
 from alexnet.data import Preprocessing
-from alexnet.descriptions import LONGEST_NAME, Entry, versioned
+from alexnet.descriptions import Entry, versioned
 from alexnet.models import AlexNet
 from alexnet.network import Network
 from alexnet.variant import Variant
@@ -32,8 +32,9 @@ from alexnet.variant import Variant
 KEY = "alexnet.checkpoint"
 VERSION = 1
 OPTIMIZER = "optimizer."
+LONGEST_CLASS = 1000  # characters of a name
 FIELDS = ("step", "data", "class_names", "preprocessing", "best_accuracy")
-LAST, BEST = "last.safetensors", "best.safetensors"
+LAST, PREVIOUS, BEST = "last.safetensors", "previous.safetensors", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ class Checkpoint:
     preprocessing: Preprocessing | None = None
     best_accuracy: float | None = None
 
-    def write(self, path: str | os.PathLike[str]) -> None:
+    def write(self, path: str | os.PathLike[str], *, previous: Path | None = None) -> None:
         """Write it to a file; an earlier one is replaced when this is whole and on the disk.
+
+        `previous`, a name in the same file system, keeps the earlier one.
 
         Raises
         ------
@@ -88,9 +91,9 @@ class Checkpoint:
             "preprocessing": self.preprocessing and self.preprocessing.to_json(),
             "best_accuracy": self.best_accuracy,
         }
-        weights.write(
-            path, self.variant, {**self.network, **optimizer}, {KEY: json.dumps(described)}
-        )
+        tensors = {**self.network, **optimizer}
+        metadata = {KEY: json.dumps(described, allow_nan=False)}
+        weights.write(path, self.variant, tensors, metadata, previous=previous)
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> Checkpoint:
@@ -142,7 +145,7 @@ def _details(text: str) -> dict[str, Any]:
     return {
         "step": given["step"].integer(),
         "data": {key: item.integer(0, 2**64 - 1) for key, item in given["data"].entries().items()},
-        "class_names": names and tuple(item.text(LONGEST_NAME) for item in names.items()),
+        "class_names": names and tuple(item.text(LONGEST_CLASS) for item in names.items()),
         "preprocessing": preprocessing and Preprocessing.from_entry(preprocessing),
         "best_accuracy": accuracy and accuracy.number(0, 1),
     }

@@ -1,16 +1,18 @@
 """The command `alexnet`: parses, calls, and turns what goes wrong into one line and a status.
 
 Exit status: 0; 1 where a check failed, a training diverged or an image could not be read; 2 on bad
-use; 130 after Ctrl-C.
+use; 130 after Ctrl-C. A training that SIGTERM or SIGHUP stopped has 143 or 129.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from alexnet import runtime
@@ -24,32 +26,48 @@ from alexnet.commands import (
     train,
     verify,
 )
+from alexnet.console import OUTPUT, Stopped, described, silence
+from alexnet.files import naming
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
-CHECK_FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
+CHECK_FAILED, BAD_USE = 1, 2
+SIGNALLED = 128  # and the signal's number, as a shell has it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (the process's own if None) and return its exit status."""
     warnings.filterwarnings("ignore", module="PIL")  # of photos, of which we say ourselves
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     try:
         options = _parser().parse_args(arguments)
         passed: bool = options.run(options)
-        sys.stdout.flush()
+        with naming(OUTPUT):
+            sys.stdout.flush()
+    except Stopped as error:
+        return _fail(
+            "interrupted" if error.number == signal.SIGINT else f"stopped by {error.number.name}",
+            SIGNALLED + error.number,
+        )
     except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+        return _fail("interrupted", SIGNALLED + signal.SIGINT)
     except BrokenPipeError:  # the reader, `head` say, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
+        silence(sys.stderr)
         return 0
     except FloatingPointError as error:
-        return _fail(f"error: {error}", CHECK_FAILED)
+        return _fail(f"error: {described(error)}", CHECK_FAILED)
     except (ValueError, OSError, MemoryError) as error:
-        return _fail(f"error: {str(error) or 'out of memory'}", BAD_USE)
+        return _fail(f"error: {described(error)}", BAD_USE)
     return 0 if passed else CHECK_FAILED
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"alexnet: {message}", file=sys.stderr)
+    try:
+        print(f"alexnet: {message}", file=sys.stderr, flush=True)
+    except OSError:  # nobody is there to read it
+        silence(sys.stderr)
     return status
 
 

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from alexnet.compare import Comparison
+from alexnet.files import replacing
 from alexnet.peers import OURS
 
 BAR_INCHES, TITLE_INCHES, WIDTH_INCHES = 0.3, 1.0, 9.0
@@ -46,4 +47,5 @@ def draw(comparisons: Sequence[Comparison], file: Path) -> None:
         axes.margins(x=0.25)
         axes.set_title(comparison.case.name)
         axes.set_xlabel("ms, less is better")
-    figure.savefig(file)
+    with replacing(file) as opened:
+        figure.savefig(opened, format=file.suffix.removeprefix("."))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from alexnet.data import AUGMENTATIONS, Dataset, Preprocessing, TrainingBatches
 from alexnet.descriptions import LARGEST, Entry, versioned
-from alexnet.files import read_regular, replacing
+from alexnet.files import json_text, read_regular, replacing
 from alexnet.models import AlexNet, variant_named, variants
 from alexnet.optim import SGD, Adam, Optimizer
 from alexnet.schedules import SCHEDULES, Schedule
@@ -215,8 +214,8 @@ def write_description(
         "preprocessing": preprocessing.to_json(),
         "environment": dict(environment),
     }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    with replacing(path) as file:
+        file.write(json_text(description).encode())
 
 
 def read_description(path: Path, dataset: Dataset) -> tuple[Configuration, Preprocessing]:

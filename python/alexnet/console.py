@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import io
+import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -16,8 +20,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from alexnet.files import json_text, naming, replacing
+
 PATIENCE = 2.0  # seconds until a progress bar appears
 REFRESH = 0.1  # seconds between two drawings of it
+OUTPUT = "standard output"  # in errors
 UNLIMITED = 10_000  # columns: a table in a file is not cut to a terminal's width
 
 
@@ -26,6 +33,7 @@ def timestamp() -> str:
     return datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
+@naming(OUTPUT)
 def print_table(
     file: TextIO, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int]
 ) -> None:
@@ -42,13 +50,68 @@ def print_table(
         print(line.rstrip(), file=file)
 
 
-def write_json(destination: str, figures: Mapping[str, Any]) -> None:
-    """Write `figures` to the file of that name, or to standard output for "-"."""
-    text = json.dumps(figures, indent=2) + "\n"
+def write_json(destination: str, figures: Any) -> None:
+    """Write `figures` to the file of that name, or to standard output for "-"; see `json_text`."""
+    text = json_text(figures)
     if destination == "-":
-        sys.stdout.write(text)
+        with naming(OUTPUT):
+            sys.stdout.write(text)
     else:
-        Path(destination).write_text(text, encoding="utf-8")
+        with replacing(destination) as file:
+            file.write(text.encode())
+
+
+def described(error: BaseException) -> str:
+    """One line that says what went wrong, of the system's errors the file and the reason."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        names = (name for name in (error.filename, error.filename2) if name is not None)
+        return ": ".join([*(os.fsdecode(name) for name in names), error.strerror])
+    return " ".join(str(error).split()) or (
+        "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+    )
+
+
+def silence(stream: TextIO) -> None:
+    """Send what is still written to a stream nowhere: its reader is gone."""
+    with suppress(io.UnsupportedOperation), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())  # what has none is in memory
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked this process to end; the exit status tells which."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number.name)
+        self.number = number
+
+
+@contextmanager
+def postponed_signals() -> Iterator[Callable[[], signal.Signals | None]]:
+    """Give a function that tells which signal has asked the process to end, or None.
+
+    These are SIGINT (Ctrl-C), SIGTERM (Slurm, containers) and SIGHUP (a terminal that closes). A
+    second one raises `Stopped` at once. Those that are ignored, as after nohup, stay so, and the
+    handlers from before come back at the end. Nothing happens outside of the main thread, which
+    alone gets signals.
+    """
+    asked: signal.Signals | None = None
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked is not None:
+            raise Stopped(signal.Signals(number))
+        asked = signal.Signals(number)
+
+    before = {}
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    before[number] = signal.signal(number, ask)
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Progress:

@@ -1,67 +1,223 @@
-"""Files that appear under their name only when they are whole and on the disk, and safe reading."""
+"""Files that appear under their name only when they are whole and on the disk, locks, JSON.
+
+Everything that the package writes goes through `replacing`, but for the tables that grow by rows.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import json
+import logging
+import math
 import os
+import re
 import stat
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+logger = logging.getLogger(__name__)
+
+# What a file system answers that cannot do a thing at all, unlike one that failed to do it.
+UNSUPPORTED = {
+    *(errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP),
+    *(errno.EBADF, errno.ENOLCK, errno.ENOTTY, errno.EISDIR),
+}
+NOT_LINKED = UNSUPPORTED | {errno.EPERM, errno.EXDEV, errno.EMLINK}
+LOCK = "lock"  # in a folder that cannot be locked itself
+NAME_BYTES = 200  # of a file's name that its temporary one repeats: most systems take 255 in all
+
+_said: set[str] = set()
+
+
+# --- writing --------------------------------------------------------------------------------------
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; then sync it and rename it to `path`.
+def replacing(path: str | os.PathLike[str], *, previous: Path | None = None) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` to write to; then sync it and rename it to `path`.
 
     `path` holds the earlier file or the whole new one at any moment. If the block fails, the
     earlier file is untouched and the temporary one removed. Only a killed process leaves one
-    behind: `remove_remains` finds it.
+    behind: `remove_remains` finds it. An earlier file's mode, owner and group stay as they are; a
+    new one has the mode that the umask leaves. Of a symbolic link, the file that it points to is
+    replaced. What is no regular file, a pipe or a device, is written to as it stands.
+
+    `previous`, a name in the same file system, keeps the earlier file.
 
     Raises
     ------
     OSError
-        The new file could not be synced or renamed.
+        The new file could not be written, synced or renamed; the error names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with naming(path):
-            yield temporary
-            _sync(temporary)
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+    with naming(path):
+        check_writable(path)
+        earlier = path.stat() if path.exists() else None
+        if earlier is not None and not stat.S_ISREG(earlier.st_mode):
+            with path.open("wb") as stream:
+                yield stream
+            return
+        target = Path(os.path.realpath(path))
+        temporary = target.with_name(f".{_stem(target)}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                if earlier is not None:
+                    _give_mode_of(earlier, file.fileno())
+                yield file
+                sync(file, path)
+            if previous is not None and earlier is not None:
+                _keep(target, previous)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name `path` in errors of the system that name no file: those of a full disk, say."""
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name `path` in errors of the system that name no file, as of a full disk, or a temporary."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
+        named = isinstance(error.filename, str) and not _is_temporary(Path(error.filename))
+        if error.errno is None or named:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def remove_remains(folder: Path) -> None:
-    """Remove what writers that were killed left in `folder`; none may be at work there."""
-    for remains in (".*.tmp", ".tmp??????"):  # of `replacing`, and of safetensors within it
-        for temporary in folder.glob(remains):
-            temporary.unlink(missing_ok=True)
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out before any work whether `path` could be written by `replacing`.
 
-
-def _sync(path: Path) -> None:
-    """Wait until the file's contents, or the folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    Raises
+    ------
+    OSError
+        It is a folder, its own folder is missing, or the permissions or the file system forbid it.
+    """
+    path = Path(path)
     try:
-        os.fsync(descriptor)
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = 0
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if mode and not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, "cannot be written to", str(path))
+    if not mode or stat.S_ISREG(mode):
+        _check_folder_writable(Path(os.path.realpath(path)).parent)
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Find out before any work whether `path` is a folder to write to, or could become one.
+
+    Raises
+    ------
+    OSError
+        It is another kind of file, or the permissions or the file system forbid it.
+    """
+    path = Path(os.path.realpath(path))
+    while not os.path.lexists(path):
+        with suppress(FileNotFoundError):
+            path.stat()  # of a name that is too long, say
+        path = path.parent
+    _check_folder_writable(path)
+
+
+def _check_folder_writable(folder: Path) -> None:
+    if not stat.S_ISDIR(folder.stat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "cannot be written to", str(folder))
+
+
+def remove_remains(paths: Iterable[Path]) -> None:
+    """Remove what writers of these files left that were killed; none may be at work on them.
+
+    It takes the names that `replacing` makes for them, and no others.
+    """
+    for path in paths:
+        target = Path(os.path.realpath(path))
+        for other in target.parent.iterdir():
+            if _is_temporary(other) and other.name.startswith(f".{_stem(target)}."):
+                other.unlink(missing_ok=True)
+
+
+def _stem(path: Path) -> str:
+    return os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])
+
+
+def _is_temporary(path: Path) -> bool:
+    return re.fullmatch(r"\..+\.[0-9a-f]{32}\.tmp", path.name, re.DOTALL) is not None
+
+
+def _give_mode_of(earlier: os.stat_result, descriptor: int) -> None:
+    """Give owner, group and mode to an open file, as far as it is allowed and there are any."""
+    with suppress(OSError):
+        os.fchown(descriptor, earlier.st_uid, earlier.st_gid)
+    with suppress(OSError):
+        os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
+
+
+def _keep(target: Path, previous: Path) -> None:
+    """Give the file a second name, so that neither name is without a whole file meanwhile."""
+    previous.unlink(missing_ok=True)
+    try:
+        previous.hardlink_to(target)
+    except OSError as error:
+        if error.errno not in NOT_LINKED:
+            raise
+        say_once(
+            f"{previous.parent}: this file system has no hard links ({error.strerror}): "
+            f"{previous.name} is not kept"
+        )
+
+
+def say_once(text: str) -> None:
+    """Log a warning, the first time only."""
+    if text not in _said:
+        _said.add(text)
+        logger.warning("%s", text)
+
+
+# --- on the disk ----------------------------------------------------------------------------------
+
+
+def sync(file: BinaryIO, path: Path) -> None:
+    """Wait until what was written to an open file is on the disk, where the system can do that."""
+    file.flush()
+    _fsync(file.fileno(), path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the folder's entries are on the disk, where the system can do that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:  # a folder may be written to and not read
+        _say_unsynced(folder, error)
+        return
+    try:
+        _fsync(descriptor, folder)
     finally:
         os.close(descriptor)
+
+
+def _fsync(descriptor: int, folder: Path) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        _say_unsynced(folder, error)
+
+
+def _say_unsynced(folder: Path, error: OSError) -> None:
+    say_once(
+        f"{folder}: cannot wait there until files are on the disk ({error.strerror}): a failure of "
+        "the machine may lose what was written last"
+    )
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -88,7 +244,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         It is missing, a folder, or cannot be opened.
     """
     path = Path(path)
-    _check_regular(path, path.stat())
+    check_regular(path)
     # Non-blocking, because another process may have put a pipe there since.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -122,9 +278,77 @@ def check_size(path: str | os.PathLike[str], file: BinaryIO, largest: int) -> in
     return size
 
 
+def check_regular(path: Path) -> None:
+    """ValueError if it is a pipe, a socket or a device, OSError if it is missing or a folder."""
+    _check_regular(path, path.stat())
+
+
 def _check_regular(path: Path, status: os.stat_result) -> None:
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if kind != stat.S_IFREG:
         raise ValueError(f"{path}: {KINDS.get(kind, 'no regular file')}, expected a regular file")
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+
+def lock(folder: Path) -> int:
+    """Lock a folder against other processes that call this; give a descriptor that holds the lock.
+
+    The folder itself is locked, which no deleted file undoes, or a file "lock" in it where the
+    system locks files only, as NFS does. Closing the descriptor, or the end of the process, gives
+    the lock back.
+
+    Raises
+    ------
+    ValueError
+        Another process holds it.
+    OSError
+        The folder cannot be opened.
+    """
+    for path, flags in ((folder, os.O_RDONLY | os.O_DIRECTORY), (folder / LOCK, os.O_RDWR)):
+        created = os.O_CREAT if path != folder else 0
+        descriptor = os.open(path, flags | created | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise ValueError(f"{folder}: another process is training there") from error
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in UNSUPPORTED:
+                raise
+            obstacle = error.strerror
+        else:
+            return descriptor
+    say_once(
+        f"{folder}: this file system has no locks ({obstacle}): nothing keeps another process from "
+        "training there at the same time"
+    )
+    with suppress(OSError):
+        (folder / LOCK).unlink()
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def json_text(value: Any) -> str:
+    """Write a value as JSON, which has no number for NaN and infinity: they become null.
+
+    Text is escaped to ASCII, also what is no Unicode in the names of files, and reads back as it
+    was.
+    """
+    return json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

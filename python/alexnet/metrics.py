@@ -1,13 +1,16 @@
-"""Tables of numbers that grow by a row at a time and survive a kill: comma-separated files."""
+"""Tables of numbers that grow by a row at a time and survive a kill, and the curves in them."""
 
 from __future__ import annotations
 
 import errno
+import itertools
+import math
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from alexnet.files import naming, replacing
+from alexnet.files import naming, open_regular, replacing, sync
 
 METRICS = (
     "step",
@@ -21,6 +24,9 @@ METRICS = (
     "test_accuracy",
 )
 NORMS = ("step", "parameter", "weight_norm", "gradient_norm", "update_norm")
+TEXTS = ("parameter",)  # columns that hold no numbers
+LONGEST_LINE = 10_000  # bytes; a file of ours has none of a tenth of that
+MOST_POINTS = 600  # of a curve
 
 Value = int | float | str | None
 
@@ -30,7 +36,7 @@ class Table:
 
     Numbers are written so that they read back as the same float64; what a row lacks stays empty.
     Every row is handed to the system at once, so only a failing machine can lose any, and `sync`
-    guards against that.
+    guards against that. Nothing of it is kept in memory.
 
     Parameters
     ----------
@@ -53,49 +59,140 @@ class Table:
     def __init__(self, path: Path, columns: Sequence[str], step: int = 0) -> None:
         self.path = path
         self._columns = tuple(columns)
-        self.rows = _rows(path, self._columns, step) if path.exists() else []
-        lines = [",".join(self._columns), *(",".join(row.values()) for row in self.rows)]
-        with replacing(path) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        self._file = path.open("ab", buffering=0)
+        if not path.exists():
+            with replacing(path) as new:
+                new.write(f"{','.join(self._columns)}\n".encode())
+        end = self._end_of(step)
+        self._file = path.open("a+b", buffering=0)
+        try:
+            with naming(path):
+                self._file.truncate(end)
+        except BaseException:
+            self._file.close()
+            raise
 
     def append(self, **values: Value) -> None:
         """Add a row and hand it to the system."""
-        row = {name: _text(values.get(name)) for name in self._columns}
-        self.rows.append(row)
-        line = (",".join(row.values()) + "\n").encode()
+        line = (",".join(_text(values.get(name)) for name in self._columns) + "\n").encode()
         with naming(self.path):
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def rows(self) -> Iterator[Mapping[str, str]]:
+        """Read the rows, one after the other, as text by column.
+
+        Raises
+        ------
+        ValueError
+            A line is not a row.
+        """
+        for _, row in self._lines():
+            yield row
+
     def column(self, name: str) -> dict[int, float]:
         """Numbers of a column by their step, without the empty ones."""
-        return {int(row["step"]): float(row[name]) for row in self.rows if row[name]}
+        return {int(row["step"]): float(row[name]) for row in self.rows() if row[name]}
 
     def sync(self) -> None:
-        """Wait until every row is on the disk."""
+        """Wait until every row is on the disk, under the table's name."""
         with naming(self.path):
-            os.fsync(self._file.fileno())
+            if not self._in_place():  # somebody removed or replaced the file
+                self._file.seek(0)
+                with replacing(self.path) as file:
+                    shutil.copyfileobj(self._file, file)
+                self._file.close()
+                self._file = self.path.open("a+b", buffering=0)
+            sync(self._file, self.path)
 
     def close(self) -> None:
         """Close the file; nothing can be appended any more."""
         self._file.close()
+
+    def _in_place(self) -> bool:
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _end_of(self, step: int) -> int:
+        """Bytes up to the end of the last row that is not later than `step`."""
+        end = len(",".join(self._columns)) + 1
+        for line_end, row in self._lines():
+            if int(row["step"]) > step:
+                break
+            end = line_end
+        return end
+
+    def _lines(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Give every whole row, and at which byte of the file it ends."""
+        with naming(self.path), open_regular(self.path) as file:
+            line, expected = file.readline(LONGEST_LINE), ",".join(self._columns)
+            if line != f"{expected}\n".encode():
+                header = line.decode(errors="backslashreplace").rstrip("\n")
+                raise ValueError(
+                    f"{self.path}: the columns are {header!r:.200}, expected {expected!r}"
+                )
+            end = len(line)
+            for number in itertools.count(2):
+                line = file.readline(LONGEST_LINE)
+                if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+                    return  # the end, or a row that was cut short
+                text = line.decode(errors="backslashreplace").rstrip("\n")
+                values = text.split(",")
+                row = dict(zip(self._columns, values, strict=False))
+                if len(values) != len(self._columns) or not _is_row(row):
+                    raise ValueError(
+                        f"{self.path}: line {number} is {text!r:.200}, expected a row of numbers"
+                    )
+                end += len(line)
+                yield end, row
 
 
 def _text(value: Value) -> str:
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
-def _rows(path: Path, columns: tuple[str, ...], last: int) -> list[dict[str, str]]:
-    """Read the rows up to step `last`."""
-    header, *lines = path.read_text(encoding="utf-8").split("\n")[:-1] or [""]
-    if header != ",".join(columns):
-        raise ValueError(f"{path}: the columns are {header!r:.200}, expected {','.join(columns)!r}")
-    rows = []
-    for number, line in enumerate(lines, 2):
-        values = line.split(",")
-        if len(values) != len(columns) or not values[0].isdecimal():
-            raise ValueError(f"{path}: line {number} is {line!r:.200}, expected a row of numbers")
-        if int(values[0]) <= last:
-            rows.append(dict(zip(columns, values, strict=True)))
-    return rows
+def _is_row(row: Mapping[str, str]) -> bool:
+    try:
+        for name, text in row.items():
+            if text and name not in TEXTS:
+                float(text)
+    except ValueError:
+        return False
+    return row["step"].isdecimal()
+
+
+class Curve:
+    """A column of any length as at most 600 points: means over equal runs of neighbouring values.
+
+    NaN and infinity are left out.
+    """
+
+    def __init__(self) -> None:
+        self._length = 1  # values of a run
+        self._steps: list[int] = []  # the last one of each run
+        self._sums: list[float] = []
+        self._counts: list[int] = []
+
+    def add(self, step: int, value: float) -> None:
+        """Add the value at a step, which is later than those before."""
+        if not math.isfinite(value):
+            return
+        if self._counts and self._counts[-1] < self._length:
+            self._steps[-1] = step
+            self._sums[-1] += value
+            self._counts[-1] += 1
+            return
+        if len(self._steps) == MOST_POINTS:  # every two neighbours become one
+            self._length *= 2
+            self._steps = self._steps[1::2]
+            self._sums = [sum(pair) for pair in zip(*[iter(self._sums)] * 2, strict=True)]
+            self._counts = [self._length] * len(self._steps)
+        self._steps.append(step)
+        self._sums.append(value)
+        self._counts.append(1)
+
+    def points(self) -> dict[int, float]:
+        """Means by the last step of each run."""
+        runs = zip(self._steps, self._sums, self._counts, strict=True)
+        return {step: total / count for step, total, count in runs}

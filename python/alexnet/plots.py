@@ -18,7 +18,7 @@ Points = Mapping[int, float]  # by step
 
 PANEL = (640, 400)  # pixels of one diagram with its axes' labels
 MARGIN = (64, 36, 20, 44)  # left, top, right, bottom, around the area of a diagram
-POINTS_DRAWN = 300  # of a curve: the means of as many runs of steps
+LARGEST_DRAWN = 1e300  # the ends of the axes are numbers too
 INK, GRID, TRAIN, TEST = "#222222", "#dddddd", "#1f77b4", "#d62728"
 FILTER_PIXELS = 44  # width of one filter at least
 NAMED_CELL, MOST_NAMES = 44, 20  # of a confusion matrix: pixels of a cell, classes with names
@@ -33,14 +33,14 @@ def draw_curves(path: Path, train: tuple[Points, Points], test: tuple[Points, Po
     path
         The picture; an earlier one is replaced.
     train, test
-        Loss and accuracy by step. Finite; empty ones draw nothing.
+        Loss and accuracy by step. NaN, infinity and what is beyond 1e300 are left out; empty ones
+        draw nothing.
 
-    Training is drawn as means over equal runs of steps, at most 300 of them.
     """
     picture = Image.new("RGB", (2 * PANEL[0], PANEL[1]), "white")
     draw = ImageDraw.Draw(picture)
     for column, title in enumerate(("loss", "accuracy")):
-        curves = (_averaged(train[column]), dict(test[column]))
+        curves = (_drawable(train[column]), _drawable(test[column]))
         left, width, height = column * PANEL[0], *PANEL
         area = (left + MARGIN[0], MARGIN[1], left + width - MARGIN[2], height - MARGIN[3])
         _draw_diagram(draw, area, title, curves)
@@ -56,10 +56,12 @@ def draw_filters(path: Path, weight: AnyArray) -> None:
         The picture; an earlier one is replaced.
     weight
         (height, width, channels, filters). Three channels are red, green and blue; of any other
-        number the mean is drawn in grey. Zero is grey, and one scale serves all filters.
+        number the mean is drawn in grey. Zero is grey, as are NaN and infinity, and one scale
+        serves all filters.
 
     """
     filters = np.moveaxis(np.asarray(weight, np.float64), -1, 0)
+    filters = np.where(np.isfinite(filters), filters, 0.0)
     if filters.shape[-1] != 3:
         filters = np.repeat(filters.mean(axis=-1, keepdims=True), 3, axis=-1)
     scale = np.abs(filters).max() or 1.0
@@ -120,16 +122,12 @@ def draw_confusion(path: Path, confusion: AnyArray, class_names: Sequence[str]) 
 
 
 def _save(picture: Image.Image, path: Path) -> None:
-    with replacing(path) as temporary:
-        picture.save(temporary, format="PNG")
+    with replacing(path) as file:
+        picture.save(file, format="PNG")
 
 
-def _averaged(points: Points) -> dict[int, float]:
-    """Means over runs of neighbouring steps, each at the last step of its run."""
-    steps = sorted(points)
-    length = math.ceil(len(steps) / POINTS_DRAWN) or 1
-    runs = [steps[first : first + length] for first in range(0, len(steps), length)]
-    return {run[-1]: sum(points[step] for step in run) / len(run) for run in runs}
+def _drawable(points: Points) -> dict[int, float]:
+    return {step: value for step, value in points.items() if abs(value) <= LARGEST_DRAWN}
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"training: the loss of step {self.steps + 1} is {loss}: "
-                f"{self._first_not_finite() or 'fed by the images themselves'}; {self._hint()}"
+                f"{self._first_not_finite() or 'fed by the images themselves'}; {self.hint()}"
             )
         choices = self._arrays.to_host(logits.argmax(axis=1))
         accuracy = float((choices == batch.labels).mean())
@@ -178,17 +178,20 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            A parameter is not finite: there is nothing to go on with.
+            A parameter, or an array of the network's or the optimizer's state, is not finite: there
+            is nothing to go on with.
         """
-        if trouble := self._first_not_finite(parameters_only=True):
-            raise FloatingPointError(
-                f"training: after step {self.steps} the network is ruined: {trouble}; "
-                f"{self._hint()}"
-            )
+        network, optimizer = self.network.tensors(), self.optimizer.state_dict()
+        for name, array in (*network.items(), *optimizer.items()):
+            if not _finite(array):
+                raise FloatingPointError(
+                    f"training: after step {self.steps} the network is ruined: {name} is no longer "
+                    f"finite; {self.hint()}"
+                )
         return Checkpoint(
             self.network.variant,
-            self.network.tensors(),
-            {} if for_evaluation else self.optimizer.state_dict(),
+            network,
+            {} if for_evaluation else optimizer,
             step=self.steps,
             data=self._data(),
             class_names=class_names,
@@ -249,9 +252,9 @@ class Trainer:
 
     # --- divergence -------------------------------------------------------------------------------
 
-    def _first_not_finite(self, *, parameters_only: bool = False) -> str | None:
-        """Name what in the order of the layers is the first not to be finite."""
-        outputs = {} if parameters_only else self.network.activations
+    def _first_not_finite(self) -> str | None:
+        """Name the first parameter or output, in the order of the layers, that is not finite."""
+        outputs = self.network.activations
         for layer in self.network.layers:
             for name, parameter in self.network.parameters.items():
                 if name.startswith(f"{layer.name}.") and not _finite(parameter):
@@ -260,7 +263,8 @@ class Trainer:
                 return f"layer {layer.name} is the first whose output is not finite"
         return None
 
-    def _hint(self) -> str:
+    def hint(self) -> str:
+        """Say what may help a run that diverges."""
         return (
             f"try a learning rate below {self.optimizer.learning_rate:g}, a warm-up, or another "
             "initialisation"

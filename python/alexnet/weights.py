@@ -6,6 +6,7 @@ when it is whole: it is written beside it, synced, and renamed.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -13,8 +14,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from alexnet.checks import AnyArray, Shape
 from alexnet.descriptions import LARGEST, Entry, parse, shown
@@ -23,31 +22,62 @@ from alexnet.files import open_regular, replacing
 from alexnet.variant import Variant
 
 VARIANT_KEY = "alexnet.variant"
-LENGTH_BYTES = 8  # of the header's length, at the beginning of a safetensors file
-MOST_AXES = 16
-DTYPES = {  # those of the format that NumPy has, by their names there
-    "BOOL": "?",
-    **{f"U{8 * size}": f"<u{size}" for size in (1, 2, 4, 8)},
-    **{f"I{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
-    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+DTYPES = {  # of NumPy, by their names in the files
+    **{np.dtype(f"f{size}"): f"F{8 * size}" for size in (2, 4, 8)},
+    **{np.dtype(f"i{size}"): f"I{8 * size}" for size in (1, 2, 4, 8)},
+    **{np.dtype(f"u{size}"): f"U{8 * size}" for size in (1, 2, 4, 8)},
+    np.dtype(bool): "BOOL",
 }
+_NAMED = {name: dtype.newbyteorder("<") for dtype, name in DTYPES.items()}
+HEADER_ALIGNMENT = 8  # bytes
+LENGTH_BYTES = 8  # of the header's length, at the beginning of a file
+MOST_AXES = 16
 
 
 def write_tensors(
-    path: str | os.PathLike[str], tensors: Mapping[str, AnyArray], metadata: Mapping[str, str]
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, AnyArray],
+    metadata: Mapping[str, str],
+    *,
+    previous: Path | None = None,
 ) -> None:
     """Write a safetensors file; `path` holds the earlier file or the whole new one at any moment.
+
+    The same tensors and metadata give the same bytes, whatever their order: safetensors' own writer
+    orders the metadata at random, and takes a copy of everything. `previous`, a name in the same
+    file system, keeps the earlier file.
 
     Raises
     ------
     OSError
         It could not be written, for want of space or permission; an earlier file is untouched.
+    ValueError
+        The files have no name for an array's dtype.
     """
-    try:
-        with replacing(path) as temporary:
-            save_file(dict(tensors), temporary, dict(metadata))
-    except SafetensorError as error:
-        raise OSError(f"{path}: cannot be written: {error}") from error
+    # The largest elements first, so that each array lies at a multiple of its element's size.
+    names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in names:
+        array = tensors[name]
+        dtype = array.dtype.newbyteorder("=")
+        if dtype not in DTYPES:
+            raise ValueError(f"{path}: {name} has dtype {dtype}, which safetensors files lack")
+        start, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": DTYPES[dtype],
+            "shape": list(array.shape),
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % HEADER_ALIGNMENT)
+    with replacing(path, previous=previous) as file:
+        file.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
+        for name in names:
+            little_endian = tensors[name].dtype.newbyteorder("<")
+            file.write(
+                np.ascontiguousarray(tensors[name], little_endian).reshape(-1).view("u1").data
+            )
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dict[str, str]]:
@@ -121,7 +151,7 @@ def _header(file: BinaryIO, size: int) -> tuple[list[_Tensor], dict[str, str], i
 def _described_tensor(name: str, entry: Entry) -> _Tensor:
     Entry("the name of an array", name).name()
     fields = entry.fields(("dtype", "shape", "data_offsets"))
-    dtype = np.dtype(DTYPES[fields["dtype"].choice(DTYPES)])
+    dtype = _NAMED[fields["dtype"].choice(_NAMED)]
     shape = tuple(extent.integer() for extent in fields["shape"].items(longest=MOST_AXES))
     begin, end = (place.integer(0, 2**63) for place in fields["data_offsets"].items(2))
     if math.prod(max(extent, 1) for extent in shape) >= 2**63:  # of an array without elements
@@ -146,13 +176,15 @@ def write(
     variant: Variant,
     tensors: Mapping[str, AnyArray],
     metadata: Mapping[str, str] | None = None,
+    *,
+    previous: Path | None = None,
 ) -> None:
     """Write a network's arrays, by full name, with the description of its variant.
 
-    `metadata` is further text for the file's metadata.
+    `metadata` is further text for the file's metadata; `previous` as in `write_tensors`.
     """
     described = {"format": "np", VARIANT_KEY: variant.to_json(), **(metadata or {})}
-    write_tensors(path, tensors, described)
+    write_tensors(path, tensors, described, previous=previous)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Variant, dict[str, AnyArray]]:

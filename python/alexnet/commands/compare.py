@@ -19,6 +19,7 @@ from alexnet.commands.options import (
     described_variant,
     environment,
     integer,
+    output_file,
     say,
     text_file,
     write_figures,
@@ -77,7 +78,9 @@ def add_parsers(subparsers: Any) -> None:
         help=f"time of a turn, at least one run (default: {SECONDS})",
     )
     add_json(parser)
-    parser.add_argument("--plot", metavar="FILE", help="draw a bar chart there, such as F.png")
+    parser.add_argument(
+        "--plot", type=output_file, metavar="FILE", help="draw a bar chart there, such as F.png"
+    )
 
 
 # --- arguments ------------------------------------------------------------------------------------

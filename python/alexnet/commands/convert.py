@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from alexnet.commands.options import add_parser
+from alexnet.commands.options import add_parser, output_file
 from alexnet.interchange import FORMATS, convert
 
 
@@ -24,7 +24,7 @@ def add_parsers(subparsers: Any) -> None:
         help="file of ours, torchvision's (.safetensors, or .pth where PyTorch is installed) or "
         "Caffe's (.npy), told by its content; or a run's folder",
     )
-    parser.add_argument("target", metavar="TARGET", help="file to write")
+    parser.add_argument("target", type=output_file, metavar="TARGET", help="file to write")
     parser.add_argument(
         "--to",
         choices=FORMATS,

@@ -14,6 +14,7 @@ from alexnet.commands.options import (
     add_parser,
     add_threads,
     environment,
+    output_file,
     say,
     text_file,
     write_figures,
@@ -45,7 +46,12 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_ten_crop(parser)
     add_batch_size(parser, BATCH_SIZE)
-    parser.add_argument("--plot", metavar="FILE", help="draw the confusion matrix there, as PNG")
+    parser.add_argument(
+        "--plot",
+        type=output_file,
+        metavar="FILE",
+        help="draw the confusion matrix there, as PNG",
+    )
     add_threads(parser)
     add_json(parser)
 

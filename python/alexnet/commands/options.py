@@ -15,7 +15,8 @@ import numpy as np
 
 from alexnet import runtime
 from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, check_number
-from alexnet.console import write_json
+from alexnet.console import OUTPUT, described, write_json
+from alexnet.files import check_folder, check_writable, naming
 from alexnet.models import VARIANTS, variant_named
 from alexnet.ops import implementation_on
 from alexnet.variant import Variant
@@ -146,10 +147,34 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def output_file(text: str) -> str:
+    """Argument type: a file that can be written, which is found out before any work."""
+    return _checked(text, check_writable, "a file that can be written")
+
+
+def output_folder(text: str) -> str:
+    """Argument type: a folder that can be written to or made, found out before any work."""
+    return _checked(text, check_folder, "a folder that can be written to")
+
+
+def _checked(text: str, check: Callable[[str], None], expected: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected {expected}")
+    try:
+        check(text)
+    except OSError as error:
+        reason = described(error)
+        raise argparse.ArgumentTypeError(f"{text!r}, expected {expected}: {reason}") from error
+    return text
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """--json FILE."""
     parser.add_argument(
-        "--json", metavar="FILE", help="write the figures there; - for standard output"
+        "--json",
+        type=lambda text: text if text == "-" else output_file(text),
+        metavar="FILE",
+        help="write the figures there; - for standard output",
     )
 
 
@@ -169,7 +194,8 @@ def text_file(options: argparse.Namespace) -> TextIO:
 
 def say(options: argparse.Namespace, line: str = "") -> None:
     """Print a line of text for people, at once."""
-    print(line, file=text_file(options), flush=True)
+    with naming(OUTPUT if options.json != "-" else "standard error"):
+        print(line, file=text_file(options), flush=True)
 
 
 def write_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from alexnet.commands.options import (
     say,
     write_figures,
 )
+from alexnet.console import described
 from alexnet.data import UnreadableImageError, read_image
 from alexnet.prediction import predict, top_classes
 
@@ -69,8 +70,8 @@ def _run(options: argparse.Namespace) -> bool:
         try:
             image = read_image(path, model.preprocessing.shortest_side)
         except (UnreadableImageError, OSError) as error:
-            print(f"alexnet: error: {error}", file=sys.stderr)
-            entries.append({"path": path, "error": str(error)})
+            print(f"alexnet: error: {described(error)}", file=sys.stderr)
+            entries.append({"path": path, "error": described(error)})
             continue
         probabilities = predict(model, [image], ten_crop=options.ten_crop)[0]
         top = top_classes(probabilities, model.class_names, options.top)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import math
-import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from alexnet.commands.options import (
@@ -23,11 +22,13 @@ from alexnet.commands.options import (
     environment,
     integer,
     number,
+    output_folder,
     say,
+    text_file,
     write_figures,
 )
 from alexnet.configuration import Configuration
-from alexnet.console import Progress
+from alexnet.console import Progress, Stopped, described, postponed_signals, silence
 from alexnet.data import AUGMENTATIONS, Dataset, open_dataset
 from alexnet.models import VARIANTS
 from alexnet.run import Run, StepReport
@@ -52,7 +53,10 @@ def add_parsers(subparsers: Any) -> None:
     )
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument(
-        "--output", metavar="DIR", help="folder of the run (default: a new one in runs)"
+        "--output",
+        type=output_folder,
+        metavar="DIR",
+        help="folder of the run (default: a new one in runs)",
     )
     folder.add_argument(
         "--resume", metavar="DIR", help="go on with the run in DIR, with its own settings"
@@ -123,21 +127,25 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     dataset = open_dataset(options.data)
-    with closing(_opened(options, dataset)) as run, _postponed_interrupt() as interrupted:
+    with closing(_opened(options, dataset)) as run, postponed_signals() as stopped:
         reporter = _Reporter(options, run)
         try:
             with reporter.progress:
-                run.train(after_step=reporter.after_step, stop=interrupted)
+                run.train(after_step=reporter.after_step, stop=lambda: stopped() is not None)
         except (FloatingPointError, OSError) as error:
-            run.log(f"stopped: {error}")
+            with suppress(OSError):  # the first error is the one to show
+                run.log(f"stopped: {described(error)}")
             raise
         reporter.finish()
-        if run.trainer.steps < run.total_steps:
+        number = stopped()
+        if number is not None and run.trainer.steps < run.total_steps:
             reporter.tell(
-                f"Interrupted: alexnet train DATA --resume {run.folder} goes on from here"
+                f"Stopped by {number.name}: alexnet train DATA --resume {run.folder} goes on from "
+                "here"
             )
-            raise KeyboardInterrupt
-        write_figures(options, _figures(run))
+            raise Stopped(number)
+        if options.json is not None:
+            write_figures(options, _figures(run))
     return True
 
 
@@ -148,31 +156,15 @@ def _opened(options: argparse.Namespace, dataset: Dataset) -> Run:
     given = {name: value for name, value in given.items() if value is not None}
     if options.resume is not None:
         return Run.resume(options.resume, dataset, given, device=options.device)
-    folder = options.output or next(
-        folder
-        for number in itertools.count(1)
-        if not (folder := RUNS / f"{given.get('variant', DEFAULTS.variant)}-{number}").exists()
-    )
     configuration = Configuration(**given)
-    return Run.start(folder, configuration, dataset, environment(), device=options.device)
-
-
-@contextmanager
-def _postponed_interrupt() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C was pressed; a second one interrupts at once."""
-    pressed = False
-
-    def press(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return Run.start(
+        options.output or RUNS / configuration.variant,
+        configuration,
+        dataset,
+        environment(),
+        numbered=options.output is None,
+        device=options.device,
+    )
 
 
 class _Reporter:
@@ -183,14 +175,28 @@ class _Reporter:
         self._run = run
         self._steps, self._seconds, self._waited = 0, 0.0, 0.0
         self._start = time.perf_counter()
+        self._muted = False
         self.progress = Progress("training", run.total_steps, done=run.trainer.steps)
         where = f"step {run.trainer.steps} of {run.total_steps}"
         self.tell(f"Training {run.configuration.variant} in {run.folder}, {where}")
 
     def tell(self, line: str) -> None:
         """Print a line and log it."""
-        say(self._options, line)
+        self._show(partial(say, self._options, line))
         self._run.log(line)
+
+    def _show(self, write: Callable[[], None]) -> None:
+        """Write to the terminal or the pipe; training goes on where that is gone or full."""
+        if self._muted:
+            return
+        try:
+            write()
+        except OSError as error:
+            self._muted = True
+            silence(text_file(self._options))
+            if self.progress.on_terminal:
+                silence(sys.stderr)
+            self._run.log(f"nothing is printed any more: {described(error)}; training goes on")
 
     def after_step(self, report: StepReport) -> None:
         result, per_epoch = report.result, self._run.trainer.batches.per_epoch
@@ -201,10 +207,11 @@ class _Reporter:
         epochs = math.ceil(self._run.total_steps / per_epoch)
         measures = f"Loss: {result.loss:.4f} Accuracy: {result.accuracy:.4f}"
         rate = f"{self._rate():.0f} images/s"
-        self.progress.advance(f"Epoch [{epoch}/{epochs}] {measures} {rate}")
+        title = f"Epoch [{epoch}/{epochs}] {measures} {rate}"
+        self._show(partial(self.progress.advance, title))
         if not self.progress.on_terminal and result.step % self._options.log_interval == 0:
             place = f"Epoch [{epoch}/{epochs}], Iter [{iteration}/{per_epoch}]"
-            say(self._options, f"{place} {measures}")
+            self._show(partial(say, self._options, f"{place} {measures}"))
         if report.test is not None:
             test = report.test
             self.tell(

@@ -167,5 +167,5 @@ def write_caffe(
     """
     dictionary = np.empty((), object)
     dictionary[()] = {name: list(pair) for name, pair in layers.items()}
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as file:
         np.save(file, dictionary, allow_pickle=True)

@@ -192,8 +192,8 @@ def write_torchvision(path: str | os.PathLike[str], arrays: Mapping[str, AnyArra
         weights.write_tensors(path, arrays, {"format": "pt"})
         return
     torch = _torch(path)
-    with replacing(path) as temporary:
-        torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, temporary)
+    with replacing(path) as file:
+        torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, file)
 
 
 def _torch(path: Path) -> ModuleType:
