@@ -302,7 +302,8 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, AnyArray]:
             value = source.value()
         except _ERRORS as error:
             raise ValueError(
-                f"{path}: not a whole file of weights from PyTorch, and not run: {error!s:.300}"
+                f"{path}: not a whole file of weights from PyTorch, and not run: {error!s:.300}; "
+                "torch.save(model.state_dict(), FILE) writes one"
             ) from error
         try:
             state = bare_state(value, TorchTensor)
