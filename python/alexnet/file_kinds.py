@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import pickle
 import re
+import struct
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 START = 1024  # bytes that are looked at
@@ -102,11 +108,33 @@ def is_old_torch(start: bytes) -> bool:
     return re.match(rb"\x80.(\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46", start, re.DOTALL) is not None
 
 
+@contextmanager
+def damage_as_value_error() -> Iterator[None]:
+    """Make a ValueError of what a damaged or hostile archive or pickle raises, depending on it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of a place before the beginning of the file
+            raise
+        raise ValueError("it tells of a place that it has not") from error
+    except (
+        EOFError,
+        NotImplementedError,
+        OverflowError,
+        RuntimeError,
+        struct.error,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(f"{error!s:.300}" or type(error).__name__) from error
+
+
 def _kind_of_zip(file: BinaryIO) -> Kind:
     try:
-        with zipfile.ZipFile(file) as archive:
+        with damage_as_value_error(), zipfile.ZipFile(file) as archive:
             names = archive.namelist()[:MOST_ENTRIES]
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError):
+    except ValueError:
         return Kind("a ZIP archive, as torch.save writes, cut short or damaged", _AGAIN)
     last = {name.rpartition("/")[2] for name in names}
     if "data.pkl" in last:

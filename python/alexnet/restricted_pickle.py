@@ -28,7 +28,7 @@ import numpy.typing as npt
 from alexnet.checks import AnyArray
 from alexnet.descriptions import shown
 
-MOST_OPCODES = 2**21  # of a pickle; one of CIFAR-100's has 200,000
+MOST_OPCODES = 2**20  # of a pickle; one of CIFAR-100's has 200,000
 LONGEST_INTEGER = 16  # bytes; PyTorch's magic number has 10
 LONGEST_WORD = 200  # characters of a number or a name that is written as a line of text
 LARGEST_KEY = 2**32  # above integers as keys: those of one hash are further apart
@@ -94,7 +94,7 @@ def load_first(
     ------
     pickle.UnpicklingError
         It is no complete pickle, asks for another global or for what writers of plain values do not
-        need, or has more than 2**21 opcodes.
+        need, or has more than 2**20 opcodes.
 
     """
     machine = _Machine(content, start, ARRAYS if allowed is None else allowed, persistent)

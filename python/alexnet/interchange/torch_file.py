@@ -23,7 +23,7 @@ import numpy as np
 
 from alexnet.checks import AnyArray
 from alexnet.descriptions import shown
-from alexnet.file_kinds import START, TORCH, is_old_torch, kind_of
+from alexnet.file_kinds import START, TORCH, damage_as_value_error, is_old_torch, kind_of
 from alexnet.files import check_size, open_regular
 from alexnet.interchange.state_dicts import bare_state
 from alexnet.restricted_pickle import (
@@ -50,17 +50,6 @@ STORAGES = {  # types of storages by their names in the module torch, None: NumP
     "BoolStorage": "?",
     "BFloat16Storage": None,
 }
-# What a damaged or hostile archive or pickle raises, depending on it.
-_ERRORS = (
-    ValueError,
-    EOFError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 
 
 @dataclass(frozen=True)
@@ -298,15 +287,17 @@ def read_state(path: str | os.PathLike[str]) -> dict[str, AnyArray]:
             file.seek(0)
             is_old = is_old_torch(file.read(START))
             file.seek(0)
-            source = _OldFile(file.read()) if is_old else _Archive(file, size)
-            value = source.value()
-        except _ERRORS as error:
+            with damage_as_value_error():
+                source = _OldFile(file.read()) if is_old else _Archive(file, size)
+                value = source.value()
+        except ValueError as error:
             raise ValueError(
                 f"{path}: not a whole file of weights from PyTorch, and not run: {error!s:.300}; "
                 "torch.save(model.state_dict(), FILE) writes one"
             ) from error
         try:
             state = bare_state(value, TorchTensor)
-            return {name: tensor.array(name) for name, tensor in state.items()}
-        except _ERRORS as error:
+            with damage_as_value_error():
+                return {name: tensor.array(name) for name, tensor in state.items()}
+        except ValueError as error:
             raise ValueError(f"{path}: not a state_dict of arrays: {error!s:.300}") from error
