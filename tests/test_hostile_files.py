@@ -330,6 +330,37 @@ def test_archives_that_unpack_to_more_than_they_are_are_refused(tmp_path: Path) 
     assert "2 entries data.pkl" in refused(read_torchvision, path)
 
 
+def test_an_archive_with_a_directory_of_very_many_entries_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch_files.write_archive(path, pickle.EMPTY_DICT, {})
+    content = path.read_bytes()
+    path.write_bytes(content[:64] + b"PK\x01\x02".ljust(46, b"\0") * 200_000 + content[64:])
+    assert "a ZIP archive of more than 10,000 files" in refused(read_torchvision, path)
+
+
+def test_names_in_files_keep_messages_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    value = torch_files.dictionary({"a\nb": torch_files.tensor(STORED, (24,))})
+    torch_files.write_archive(path, value, {"0": bytes(96)})
+    assert "expected printable text" in refused(read_torchvision, path)
+    array = files.array(bytes(4), (1,), dtype="f4", order="<")
+    pair = files.string("a\nb") + files.list_of([array, array])
+    layers = pickle.EMPTY_DICT + pickle.MARK + pair + pickle.SETITEMS
+    as_npy(path, PROTO + files.object_array(layers) + b".")
+    assert "expected printable text" in refused(read_caffe, path)
+
+
+def test_the_other_form_of_caffes_weights(tmp_path: Path) -> None:
+    """Dictionaries of "weights" and "biases", as caffe-tensorflow writes them."""
+    array = np.arange(3, dtype=np.float32)
+    saved = np.empty((), object)
+    saved[()] = {"conv1": {"weights": array, "biases": array + 1}}
+    np.save(tmp_path / "a.npy", saved, allow_pickle=True)
+    weight, bias = read_caffe(tmp_path / "a.npy")["conv1"]
+    np.testing.assert_array_equal(weight, array)
+    np.testing.assert_array_equal(bias, array + 1)
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_damaged_bytes_of_a_file_of_torch_give_one_line(old: bool, tmp_path: Path) -> None:
     arrays = {"features.0.weight": np.ones((2, 3), np.float32), "features.0.bias": np.ones(2)}

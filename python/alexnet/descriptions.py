@@ -104,9 +104,10 @@ def shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def label(name: str) -> str:
+def label(name: object) -> str:
     """Tell a name in a message: as it is if it is a plain word, such as "conv1"."""
-    return name if name.isidentifier() and len(name) <= SHOWN else shown(name)
+    plain = isinstance(name, str) and name.isidentifier() and len(name) <= SHOWN
+    return str(name) if plain else shown(name)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 START = 1024  # bytes that are looked at
-MOST_ENTRIES = 10_000  # of an archive whose names are looked at
+MOST_ENTRIES = 10_000  # of an archive; a checkpoint has one for each array, and a few
+CHUNK = 2**20  # bytes
 
 READ_HERE = (
     "alexnet convert reads .safetensors files, the .pth files of torch.save and Caffe's .npy"
@@ -131,9 +132,11 @@ def damage_as_value_error() -> Iterator[None]:
 
 
 def _kind_of_zip(file: BinaryIO) -> Kind:
+    if _most_entries(file) > MOST_ENTRIES:
+        return Kind(f"a ZIP archive of more than {MOST_ENTRIES:,} files", READ_HERE)
     try:
         with damage_as_value_error(), zipfile.ZipFile(file) as archive:
-            names = archive.namelist()[:MOST_ENTRIES]
+            names = archive.namelist()
     except ValueError:
         return Kind("a ZIP archive, as torch.save writes, cut short or damaged", _AGAIN)
     last = {name.rpartition("/")[2] for name in names}
@@ -142,6 +145,19 @@ def _kind_of_zip(file: BinaryIO) -> Kind:
     if any(name.endswith(".npy") for name in last):
         return NUMPY_ARCHIVE
     return KERAS if "model.weights.h5" in last else ZIP
+
+
+def _most_entries(file: BinaryIO) -> int:
+    """Count the places where an entry of an archive's directory may begin.
+
+    Python's reader makes an object of each, ten times as large as it is in the file.
+    """
+    file.seek(0)
+    count, tail = 0, b""
+    while chunk := file.read(CHUNK):
+        count += (tail + chunk).count(b"PK\x01\x02")
+        tail = chunk[-3:]
+    return count
 
 
 def _kind_of_message(start: bytes) -> Kind | None:

@@ -21,8 +21,8 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="file of ours, torchvision's (.safetensors, or .pth where PyTorch is installed) or "
-        "Caffe's (.npy), told by its content; or a run's folder",
+        help="file of ours, torchvision's (.safetensors or .pth, also a checkpoint that holds it) "
+        "or Caffe's (.npy), told by its content; or a run's folder",
     )
     parser.add_argument("target", type=output_file, metavar="TARGET", help="file to write")
     parser.add_argument(

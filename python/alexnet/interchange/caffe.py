@@ -20,7 +20,7 @@ import numpy as np
 from alexnet import restricted_pickle
 from alexnet.checks import AnyArray
 from alexnet.data import Preprocessing
-from alexnet.descriptions import label, shown
+from alexnet.descriptions import Entry, shown
 from alexnet.files import check_size, open_regular, replacing
 from alexnet.interchange.checks import check_layers, checked, network_with
 from alexnet.models import AlexNet, variant_named
@@ -122,7 +122,9 @@ def read_caffe(path: str | os.PathLike[str]) -> dict[str, tuple[AnyArray, AnyArr
     layers = saved.to_object(f"{path}: the array")
     if not isinstance(layers, dict) or not all(type(name) is str for name in layers):
         raise ValueError(f"{path}: holds {shown(layers)}, expected a dictionary of layers")
-    return {name: _pair(f"{path}: {label(name)}", entry) for name, entry in layers.items()}
+    for name in layers:
+        Entry(f"{path}: the name of a layer", name).name()
+    return {name: _pair(f"{path}: {name}", entry) for name, entry in layers.items()}
 
 
 def _read_header(file: BinaryIO) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from alexnet.descriptions import shown
+from alexnet.descriptions import Entry, shown
 
 Tensor = TypeVar("Tensor")
 
@@ -46,6 +46,7 @@ def bare_state(value: Any, kind: type[Tensor]) -> dict[str, Tensor]:
     for name, entry in value.items():
         if not isinstance(name, str) or not isinstance(entry, kind):
             raise ValueError(f"its entry {shown(name)} is {shown(entry)}, expected an array")
+        Entry("the name of an array", name).name()
     bare = _bare_names(list(value))
     if len(set(bare)) < len(bare):
         raise ValueError("two of its arrays have one name without those of the modules around them")
