@@ -126,7 +126,7 @@ def test_bench_prints_the_lines_of_the_classic_script(
         assert len(timing["durations"]) == 11
         assert timing["mean"] == pytest.approx(np.mean(timing["durations"]))
         assert timing["deviation"] == pytest.approx(np.std(timing["durations"]))
-    assert len(result["layers"]) == 30
+    assert len(result["layers"]) == 34
 
 
 def test_bench_of_one_target_without_lrn(capsys: pytest.CaptureFixture[str]) -> None:
