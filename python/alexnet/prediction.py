@@ -3,6 +3,8 @@
     model = load_model("runs/cifar10-bn-1")
     probabilities = predict(model, ["cat.jpg", "dog.jpg"])
     top_classes(probabilities[0], model.class_names, 3)  # [("cat", 0.93), ("fox", 0.04), ...]
+
+`alexnet predict` is this as a command.
 """
 
 from __future__ import annotations
