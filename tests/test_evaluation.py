@@ -198,7 +198,11 @@ def test_a_network_without_preprocessing(
 ) -> None:
     AlexNet(VARIANT, seed=2, num_classes=3).save(tmp_path / "net")
     assert main(["evaluate", str(tmp_path / "net"), str(data)]) == 0
-    assert "net has no mean and deviation: those of" in capsys.readouterr().out
+    assert "net has no mean and deviation: those of cifar10-bn are used" in capsys.readouterr().out
+    measured = replace(VARIANT.with_classes(3), pixel_range=None)
+    AlexNet(measured, seed=2).save(tmp_path / "net")
+    assert main(["evaluate", str(tmp_path / "net"), str(data)]) == 0
+    assert f"net has no mean and deviation: those of {data} are" in capsys.readouterr().out
 
 
 def test_bad_use(

@@ -13,8 +13,9 @@ import pytest
 
 import cifar_files as files
 import small_runs
-from alexnet.checkpoint import BEST, LAST, PREVIOUS
+from alexnet.checkpoint import BEST, LAST, PREVIOUS, load_model
 from alexnet.cli import main
+from alexnet.data import Preprocessing
 from alexnet.models import VARIANTS
 
 RUN_FOLDER = {
@@ -63,6 +64,9 @@ def test_lines_figures_and_folder(
 
     folder = tmp_path / "runs" / "cifar10-bn-1"
     assert {entry.name for entry in folder.iterdir()} == {*RUN_FOLDER, PREVIOUS}
+    described = json.loads((folder / "config.json").read_text())["preprocessing"]
+    assert described["mean"] == described["stddev"] == [127.5] * 3  # pixel / 127.5 - 1
+    assert load_model(folder).preprocessing == Preprocessing.from_json(described)
     log = (folder / "log.txt").read_text().splitlines()
     assert [line.split(" ", 2)[2] for line in log] == [lines[n] for n in (0, 4, 8, 9)]
     norms = (folder / "norms.csv").read_text().splitlines()

@@ -1,8 +1,8 @@
 // Convolution as an implicit matrix product: the register tile (microkernels/gemm.cpp) reads the
-// image where it lies. Neighbouring pixels of an output row are the rows of a tile;
-// one row of the window, kernel_width · channels floats, is contiguous in the image and the same
-// distance apart for all of them, so it is one segment of the summation index. Only the weights are
-// packed, and images that need a border of zeros are copied into a frame, a few at a time.
+// image where it lies. Neighbouring pixels of an output row are the rows of a tile; one row of the
+// window, kernel_width · channels floats, is contiguous in the image and the same distance apart
+// for all of them, so it is one segment of the summation index. Only the weights are packed, and
+// images that need a border of zeros are copied into a frame, a few at a time.
 //
 // forward: y = correlation of x with the weights.
 // backward_input: with stride 1, dx is the correlation of dy with the weights turned by 180° and

@@ -1,8 +1,7 @@
 // Gradient of a convolution with respect to its weights, as an implicit matrix product:
 //
-//   dweight[kh, kw, c, o] = sum over n, oh, ow of x[n, oh·stride + kh - pad, ow·stride + kw - pad,
-//   c]
-//                                                 · dy[n, oh, ow, o]
+//   dweight[kh,kw,c,o] = sum over n, oh, ow of
+//                        x[n, oh·stride + kh - pad, ow·stride + kw - pad, c] · dy[n,oh,ow,o]
 //
 // The rows of the product are the elements kh, kw, c of the window, its summation index runs over
 // the output pixels. For one row kh of the window the elements kw, c are contiguous in the image

@@ -2,7 +2,9 @@
 // For study and as a cross-check of the other algorithms.
 //
 // Cost: 2 · outputs · window FLOP, one multiply-add at a time: hundreds of times slower than
-// direct. Threads: each owns a range of rows of the result.  Numerics: double sums, rounded once.
+// direct.
+// Threads: each owns a range of rows of the result.
+// Numerics: double sums, rounded once.
 
 #include "conv2d.h"
 #include "parallel.h"

@@ -5,13 +5,11 @@
 //   maximum. So each element of dx has one owner, who adds in the order of the windows.
 //
 // Threads: each owns four neighbouring channels of a pixel (of y; backward of dx) where their
-// number
-//   is a multiple of four and arrays are aligned to 16 bytes, else one. blockIdx.x and threadIdx.x
-//   run over a row's columns and channels, blockIdx.y over the rows of all images.
+//   number is a multiple of four and arrays are aligned to 16 bytes, else one. blockIdx.x and
+//   threadIdx.x run over a row's columns and channels, blockIdx.y over the rows of all images.
 // Cost: a comparison for each pixel of a window; backward as many for each window that an element
-// is
-//   in, 20 with windows of 3 x 3 at stride 2. x comes from memory once, and to the threads around
-//   it from the caches. Forward is memory-bound, backward about even on H100.
+//   is in, 20 with windows of 3 x 3 at stride 2. x comes from memory once, and to the threads
+//   around it from the caches. Forward is memory-bound, backward about even on H100.
 // Numerics: values are copied, never computed.
 
 #include "alexnet/max_pool2d.h"

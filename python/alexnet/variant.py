@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from alexnet import initializers
-from alexnet.checks import LARGEST_SIZE, Shape, check_extent_tuple, check_int
+from alexnet.checks import LARGEST_SIZE, Shape, check_extent_tuple, check_int, check_range
 from alexnet.initializers import HeNormal, Initialisation
 from alexnet.layer import Layer
 from alexnet.layers import LAYERS, LRN, Conv2d, Dense
@@ -28,7 +28,9 @@ DEFAULT_INITIALISATION = Initialisation(HeNormal())
 class Variant:
     """A sequence of layers for images of one size.
 
-    `input_shape` is (height, width, channels). Building one checks that the layers fit together:
+    `input_shape` is (height, width, channels). `pixel_range` is what the pixel values 0 and 255
+    are in the input of a network that is trained from its start; None scales by the mean and the
+    standard deviation of the training images. Building one checks that the layers fit together:
     ValueError or TypeError names the layer and the argument.
     """
 
@@ -37,6 +39,7 @@ class Variant:
     input_shape: Shape
     layers: tuple[Layer, ...]
     initialisation: Initialisation = DEFAULT_INITIALISATION
+    pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
@@ -46,6 +49,8 @@ class Variant:
         if repeated:
             raise ValueError(f"{self.name}: layers repeat the names {', '.join(repeated)}")
         check_extent_tuple(self.name, "input_shape", self.input_shape)
+        if self.pixel_range is not None:
+            check_range(self.name, "pixel_range", self.pixel_range)
         _ = self.image_shapes  # which checks every layer
 
     # --- sizes ------------------------------------------------------------------------------------

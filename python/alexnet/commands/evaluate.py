@@ -103,10 +103,10 @@ def _preprocessing(
 ) -> Preprocessing:
     if model.preprocessing is not None:
         return model.preprocessing
-    say(
-        options, f"{options.checkpoint} has no mean and deviation: those of {options.data} are used"
-    )
-    return Preprocessing.fit(dataset.train, model.network.input_shape)
+    variant = model.network.variant
+    source = options.data if variant.pixel_range is None else variant.name
+    say(options, f"{options.checkpoint} has no mean and deviation: those of {source} are used")
+    return Preprocessing.fit(dataset.train, variant.input_shape, pixel_range=variant.pixel_range)
 
 
 def _show(
