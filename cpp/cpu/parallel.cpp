@@ -72,9 +72,10 @@ int default_threads() {
 
 #if defined(_OPENMP)
 
-// The largest team that this thread has asked for, and the largest that it got.
+// Of the teams of this thread: the largest that was asked for, the largest that it can have, and
+// how many threads the last had, itself included.
 struct TeamLimit {
-    int asked = 1, granted = 1;
+    int asked = 1, granted = 1, last = 1;
 };
 thread_local TeamLimit team_limit;
 
@@ -149,12 +150,14 @@ bool run_openmp_team(int threads, void (*body)(void*, int, int), void* context) 
     if (threads <= 1) return false;
     const bool apart = forked.load(std::memory_order_relaxed);
     if (threads > team_limit.asked) {
-        const int own = apart ? 0 : 1;  // the caller is one of the team
-        team_limit = {threads, own + startable(threads - own)};
+        const int there = apart ? 0 : team_limit.last;
+        team_limit.asked = threads;
+        team_limit.granted = there + startable(threads - there);
     }
     threads = std::min(threads, team_limit.granted);
     if (threads <= 1) return false;
     if (!apart) {
+        team_limit.last = threads;
         run_openmp(threads, body, context);
         return true;
     }
