@@ -334,8 +334,9 @@ def test_photos_stay_decoded_up_to_the_limit(tmp_path: Path) -> None:
         path.unlink()
     for k in range(2):
         np.testing.assert_array_equal(photos.read(k, 10), images[k])
-    with pytest.raises(UnreadableImageError, match=r"2\.png"):
+    with pytest.raises(FileNotFoundError, match=r"2\.png"):
         photos.read(2, 10)
+    assert not photos.skipped
 
 
 # --- told by content ------------------------------------------------------------------------------

@@ -144,7 +144,8 @@ def test_no_readable_image_is_an_error(tmp_path: Path) -> None:
     source = photos(tmp_path, 1)
     fitted = Preprocessing.fit(source, (32, 32, 3))
     assert isinstance(source, PhotoSet)
-    empty = PhotoSet([tmp_path / "gone.jpg"] * 3, np.zeros(3, np.int64))
+    (tmp_path / "empty.jpg").touch()
+    empty = PhotoSet([tmp_path / "empty.jpg"] * 3, np.zeros(3, np.int64))
     for workers in (0, 1):
         with (
             TrainingBatches(empty, fitted, 2, workers=workers) as batches,

@@ -7,10 +7,13 @@ use; 130 after Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import io
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from alexnet import runtime
@@ -24,6 +27,7 @@ from alexnet.commands import (
     train,
     verify,
 )
+from alexnet.console import printable
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
 CHECK_FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
@@ -32,9 +36,13 @@ CHECK_FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (the process's own if None) and return its exit status."""
     warnings.filterwarnings("ignore", module="PIL")  # of photos, of which we say ourselves
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever the encoding, no name ends a command
+            stream.reconfigure(errors="backslashreplace")
     try:
-        options = _parser().parse_args(arguments)
-        passed: bool = options.run(options)
+        with _warnings_in_a_line():
+            options = _parser().parse_args(arguments)
+            passed: bool = options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
@@ -49,15 +57,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"alexnet: {message}", file=sys.stderr)
+    print(printable(f"alexnet: {message}"), file=sys.stderr)
     return status
+
+
+class _Lines(logging.Handler):
+    """Prints each warning of the library as a line of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(f"alexnet: warning: {record.getMessage()}"), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    logger, handler = logging.getLogger("alexnet"), _Lines(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(
+            BAD_USE, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

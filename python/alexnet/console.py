@@ -1,10 +1,11 @@
-"""What the commands share in talking to a person: tables, a progress bar, JSON, times of day."""
+"""What the commands share in talking to a person: names, tables, a progress bar, JSON, times."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+import unicodedata
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,26 @@ from rich.table import Table
 
 PATIENCE = 2.0  # seconds until a progress bar appears
 REFRESH = 0.1  # seconds between two drawings of it
+JOINERS = "\u200c\u200d"  # have no width, and are a part of words and of emoji
 UNLIMITED = 10_000  # columns: a table in a file is not cut to a terminal's width
+
+
+def printable(text: str) -> str:
+    r"""Give text that a terminal shows and does nothing else with, on one line.
+
+    Names of files and classes may hold anything. Control characters (line ends, escape sequences),
+    marks that change the direction of writing and bytes of no encoding come as Python writes them:
+    \n, \x1b, \u202e, \udcff.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if _is_shown(letter) else letter.encode("unicode_escape").decode() for letter in text
+    )
+
+
+def _is_shown(letter: str) -> bool:
+    return letter.isprintable() or letter in JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def timestamp() -> str:
@@ -29,13 +49,15 @@ def timestamp() -> str:
 def print_table(
     file: TextIO, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int]
 ) -> None:
-    """Print cells in columns; those with the numbers `right` are aligned right."""
+    """Print cells in columns, as they are; those with the numbers `right` are aligned right."""
     table = Table(box=None, pad_edge=False)
     for number, title in enumerate(header):
-        table.add_column(title, justify="right" if number in right else "left", no_wrap=True)
+        table.add_column(
+            printable(title), justify="right" if number in right else "left", no_wrap=True
+        )
     for row in rows:
-        table.add_row(*row)
-    console = Console(file=file, markup=False, highlight=False, width=UNLIMITED)
+        table.add_row(*map(printable, row))
+    console = Console(file=file, markup=False, emoji=False, highlight=False, width=UNLIMITED)
     with console.capture() as text:
         console.print(table)
     for line in text.get().splitlines():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def _check_classes(options: argparse.Namespace, model: TrainedModel, dataset: Da
             f"{options.data} has {len(dataset.class_names)} classes, but the output of "
             f"{options.checkpoint} is {outputs}"
         )
-    if model.class_names not in (None, dataset.class_names):
+    # Folders of photos have their names in NFC; those of a checkpoint may be as others spell them.
+    trained = [unicodedata.normalize("NFC", name) for name in model.class_names or ()]
+    if trained and trained != [unicodedata.normalize("NFC", name) for name in dataset.class_names]:
         raise ValueError(
             f"{options.data} has the classes {_listed(dataset.class_names)}, but "
             f"{options.checkpoint} was trained on {_listed(model.class_names or ())}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from alexnet import runtime
 from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, check_number
-from alexnet.console import write_json
+from alexnet.console import printable, write_json
 from alexnet.models import VARIANTS, variant_named
 from alexnet.ops import implementation_on
 from alexnet.variant import Variant
@@ -168,8 +168,8 @@ def text_file(options: argparse.Namespace) -> TextIO:
 
 
 def say(options: argparse.Namespace, line: str = "") -> None:
-    """Print a line of text for people, at once."""
-    print(line, file=text_file(options), flush=True)
+    """Print a line of text for people, at once; what no terminal shows comes as escapes."""
+    print(printable(line), file=text_file(options), flush=True)
 
 
 def write_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:
