@@ -265,7 +265,8 @@ def _photos(folder: Path, classes: Mapping[str, Sequence[Path]]) -> PhotoSet:
         labels += [label] * len(found)
     for reason, files in ignored.items():
         names = _listed(str(path.relative_to(folder)) for path in files)
-        logger.warning("%s: ignored %d files (%s): %s", folder, len(files), reason, names)
+        count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
+        logger.warning("%s: ignored %s (%s): %s", folder, count, reason, names)
     photos = PhotoSet(paths, np.array(labels, np.int64))
     for label, folders in enumerate(classes.values()):
         positions = np.flatnonzero(photos.labels == label)
