@@ -221,7 +221,7 @@ def test_names_are_printed_as_they_are_and_do_nothing(
     arguments = ["evaluate", str(tmp_path / "net"), str(tmp_path), "--json", str(figures)]
     assert main([*arguments, "--plot", str(plot)]) == 0
     captured = capsys.readouterr()
-    names = [line.split()[0] for line in captured.out.splitlines()[1:6]]
+    names = [line.split()[0] for line in captured.out.splitlines()[2:7]]
     shown = {":cat:", "[red]dog", "a\\x1b[31m\\nb\\u202e", "caf\\udce9", "猫"}
     assert set(names) == shown
     assert captured.err.splitlines() == [

@@ -303,7 +303,7 @@ def test_a_lack_of_file_descriptors_is_no_fault_of_the_file(
     path = files.write_photo(tmp_path / "0.jpg")
     expected = read_image(path, 20)
     photos = PhotoSet([path], np.zeros(1, np.int64))
-    monkeypatch.setattr("alexnet.files.PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("alexnet.data.patience.PAUSES", (0.01, 0.01))
     with (
         files.no_file_descriptors(),
         pytest.raises(OSError, match=r"Too many open files: .*0\.jpg"),
@@ -337,7 +337,7 @@ def test_faults_of_the_system_are_raised_and_not_remembered(
     def fail(path: Path) -> bytes:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr("alexnet.files.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("alexnet.data.patience.PAUSES", (0.0, 0.0))
     with monkeypatch.context() as broken:
         broken.setattr(photos_module, "_content", fail)
         with pytest.raises(OSError, match=r"0\.png") as raised:
@@ -361,7 +361,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_file(
     def none_left(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("alexnet.files.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("alexnet.data.patience.PAUSES", (0.0, 0.0))
     with monkeypatch.context() as short:
         short.setattr(photos_module, "_pixels", fail)
         short.setattr(photos_module.np, "empty", none_left)

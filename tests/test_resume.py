@@ -163,7 +163,7 @@ def test_other_images_of_the_same_number_are_refused(tmp_path: Path) -> None:
         ("training", dataclasses.replace(same, train=ImageSet(same.train.pixels, labels))),
         ("test", dataclasses.replace(same, test=small_runs.image_set(2, 12))),
     ):
-        with pytest.raises(ValueError, match=f"run is of other images: its {part}_digest is '"):
+        with pytest.raises(ValueError, match=f"run is of other images: its {part}_digest is "):
             Run.resume(folder, images)
 
 

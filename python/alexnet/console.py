@@ -83,7 +83,7 @@ class Progress:
     def __init__(self, title: str, total: int, *, done: int = 0) -> None:
         console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),

@@ -31,7 +31,7 @@ from alexnet.configuration import (
     read_description,
     write_description,
 )
-from alexnet.console import printable, timestamp
+from alexnet.console import timestamp
 from alexnet.data import Dataset, Preprocessing
 from alexnet.evaluation import Evaluation, evaluate
 from alexnet.files import remove_remains
@@ -301,7 +301,7 @@ class Run:
 
     def log(self, line: str) -> None:
         """Add a line to log.txt, with the time of day."""
-        self._log.write(f"{timestamp()} {printable(line)}\n")
+        self._log.write(f"{timestamp()} {line}\n")
         self._log.flush()
 
     def close(self) -> None:

@@ -19,9 +19,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from alexnet.data.patience import patiently
 from alexnet.data.photos import read_image, why_no_image
-from alexnet.data.sources import Dataset, Labels, Pixels, UnreadableImageError
-from alexnet.files import patiently
+from alexnet.data.sources import DIGEST_BYTES, Dataset, Labels, Pixels, UnreadableImageError
 
 # Whatever their case. Of several folders of test images, the first here is taken.
 TRAINING_FOLDERS = ("train", "training")
@@ -72,7 +72,7 @@ class PhotoSet:
         return self._skipped
 
     @cached_property
-    def digest(self) -> str:
+    def digest(self) -> int:
         """Of the photos in their order: names below their common folder, sizes, labels, bytes.
 
         The bytes are those at the beginning, in the middle and at the end of each photo or, of more
@@ -93,7 +93,7 @@ class PhotoSet:
             digest.update(f"{name}\0{size}\0".encode("utf-8", "surrogatepass"))
             if number % step == 0:
                 digest.update(patiently(partial(_sample, path, size)))
-        return digest.hexdigest()
+        return int.from_bytes(digest.digest()[:DIGEST_BYTES], "big")
 
     def read(self, position: int, shortest_side: int) -> Pixels:
         """Photo at `position` as `read_image` gives it, with the errors of that.

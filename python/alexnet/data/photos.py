@@ -32,8 +32,8 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
+from alexnet.data.patience import patiently
 from alexnet.data.sources import Pixels, UnreadableImageError
-from alexnet.files import patiently
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "QOI")
 PREFIX = 16  # bytes that Pillow tells a format by

@@ -17,6 +17,8 @@ from alexnet.checks import Shape
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Labels: TypeAlias = npt.NDArray[np.int64]
 
+DIGEST_BYTES = 8  # of SHA-256 that a digest consists of
+
 
 class UnreadableImageError(ValueError):
     """A file that is no image, is damaged or is too large; the message names it."""
@@ -38,8 +40,8 @@ class ImageSource(Protocol):
         """The files that turned out to be damaged so far, and why."""
 
     @property
-    def digest(self) -> str:
-        """Hexadecimal digits that other images, another order or other labels change."""
+    def digest(self) -> int:
+        """An integer of 64 bits that other images, another order or other labels change."""
 
     def __len__(self) -> int: ...
 
@@ -78,12 +80,12 @@ class ImageSet:
         return {}
 
     @cached_property
-    def digest(self) -> str:
+    def digest(self) -> int:
         """Of the shape, the pixels and the labels, when it is asked for first."""
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         digest.update(self.labels.astype("<i8").tobytes())
-        return digest.hexdigest()
+        return int.from_bytes(digest.digest()[:DIGEST_BYTES], "big")
 
     def read(self, position: int, shortest_side: int) -> Pixels:  # noqa: ARG002
         """Image at `position`, in its own size."""
