@@ -13,6 +13,7 @@ import sys
 import unicodedata
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -663,6 +664,73 @@ def test_what_is_not_used_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert said == [f"not used: {root / 'Val'}, {root / 'validation'}"]
 
 
+# --- a share for testing --------------------------------------------------------------------------
+
+
+def test_folders_of_classes_alone_are_split(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = files.write_folder(tmp_path, 10, None) / "train"
+    said = warnings_of(lambda: open_dataset(root), caplog)
+    assert said == [
+        f"{root} has no test images: of 20 in the classes cat, dog, 4 are for testing, by "
+        "split seed 0"
+    ]
+    data = open_dataset(root)
+    assert data.class_names == ("cat", "dog")
+    assert data.train.labels.tolist() == [0] * 8 + [1] * 8
+    assert data.test is not None
+    assert data.test.labels.tolist() == [0, 0, 1, 1]
+    train, test = set(data.train.paths), set(data.test.paths)
+    assert train | test == set(root.rglob("*.jpg"))
+    assert not train & test
+    assert open_dataset(root).test.digest == data.test.digest
+    others = [open_dataset(root, split_seed=seed).test.digest for seed in range(1, 5)]
+    assert len({data.test.digest, *others}) > 3
+    half = open_dataset(root, test_share=0.5)
+    assert len(half.train) == len(half.test) == 10
+    assert open_dataset(root, test_share=0).test is None
+
+
+def test_a_share_of_train_is_for_testing_if_asked_for(tmp_path: Path) -> None:
+    root = files.write_folder(tmp_path, 3, None)
+    files.write_photo(root / "train" / "wolf" / "0.jpg")
+    assert open_dataset(root).test is None
+    data = open_dataset(root, test_share=0.01)
+    assert data.train.labels.tolist() == [0, 0, 1, 1, 2]  # of one photo, none is for testing
+    assert data.test.labels.tolist() == [0, 1]
+
+
+def test_a_share_beside_test_images_is_refused(tmp_path: Path) -> None:
+    cifar = cifar_files.write_directory(tmp_path / "cifar")
+    for root in (files.write_folder(tmp_path / "photos", 2), cifar):
+        with pytest.raises(ValueError, match=r"has test images: test_share is 0.2, expected none"):
+            open_dataset(root, test_share=0.2)
+    for share in (1, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=r"test_share is .*, expected a finite number"):
+            open_dataset(tmp_path / "photos" / "train", test_share=share)
+
+
+def test_damaged_photos_of_a_split_are_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = files.write_folder(tmp_path, 4, None) / "train"
+    for number in range(3):
+        files.cut_short(root / "cat" / f"{number}.jpg")
+
+    def read_all() -> None:
+        data = open_dataset(root)
+        for part in (data.train, data.test):
+            for position in range(len(part)):
+                with suppress(UnreadableImageError):
+                    part.read(position, 8)
+
+    said = warnings_of(read_all, caplog)
+    damaged = [line.split(":")[0] for line in said if line.startswith("skipped")]
+    assert sorted(damaged) == [f"skipped {root}/cat/{number}.jpg" for number in range(3)]
+    assert len(said) == 1 + 3
+
+
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Kätzchen") for form in ("NFC", "NFD"))
 
 
@@ -748,6 +816,10 @@ def test_cifar10_is_told_by_its_files(tmp_path: Path) -> None:
 def test_what_is_neither_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"neither a CIFAR-10 directory .* nor a folder of photos"):
         open_dataset(tmp_path)
+    files.write_folder(tmp_path / "inner", 1)
+    with pytest.raises(ValueError, match=r"or CLASS/\*.jpg\): did you mean .*/inner\?"):
+        open_dataset(tmp_path)
+    shutil.rmtree(tmp_path / "inner")
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         open_dataset(tmp_path / "nowhere")
     (tmp_path / "train").mkdir()

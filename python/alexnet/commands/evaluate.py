@@ -11,17 +11,19 @@ from typing import Any
 from alexnet.checkpoint import TrainedModel, load_model
 from alexnet.commands.options import (
     add_batch_size,
+    add_data,
     add_json,
     add_parser,
     add_threads,
     environment,
+    opened_data,
     say,
     text_file,
     write_figures,
 )
 from alexnet.commands.predict import add_checkpoint, add_ten_crop
 from alexnet.console import Progress, print_table
-from alexnet.data import Dataset, ImageSource, Preprocessing, open_dataset
+from alexnet.data import Dataset, ImageSource, Preprocessing
 from alexnet.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
 from alexnet.plots import draw_confusion
 
@@ -38,9 +40,7 @@ def add_parsers(subparsers: Any) -> None:
         example="alexnet evaluate runs/cifar10-bn-1 cifar-10-batches-py --ten-crop",
     )
     add_checkpoint(parser)
-    parser.add_argument(
-        "data", metavar="DATA", help="CIFAR-10 directory, or folder with train/CLASS/*.jpg and test"
-    )
+    add_data(parser)
     parser.add_argument(
         "--split", choices=("test", "train"), default="test", help="images (default: test)"
     )
@@ -52,7 +52,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    model, dataset = load_model(options.checkpoint), open_dataset(options.data)
+    model, dataset = load_model(options.checkpoint), opened_data(options)
     _check_classes(options, model, dataset)
     images = dataset.test if options.split == "test" else dataset.train
     if images is None:

@@ -1,5 +1,7 @@
 """Folders of photos, one folder for each class: train/CLASS/*.jpg, and test/ or val/ beside it.
 
+Where the folders of the classes lie in the one that is given, a share of each class is for testing.
+
 Listing a folder opens only as many photos as show that every class has one, and files without an
 image's extension, which are told by their content. A photo that turns out to be damaged later is
 skipped when its turn comes, logged once and kept in `skipped`. What is left out is logged as well.
@@ -18,10 +20,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from alexnet.checks import check_int, check_number
 from alexnet.data.patience import patiently
 from alexnet.data.photos import read_image, why_no_image
 from alexnet.data.sources import DIGEST_BYTES, Dataset, Labels, Pixels, UnreadableImageError
+from alexnet.random import LARGEST_WORD_64, Generator
 
 # Whatever their case. Of several folders of test images, the first here is taken.
 TRAINING_FOLDERS = ("train", "training")
@@ -32,6 +37,7 @@ SYSTEM_FILES = frozenset(
 )
 NAMED = 5  # files and classes that a line names, at most
 CACHE_BYTES = 2**30
+TEST_SHARE = 0.2
 DIGEST_PHOTOS = 4096  # of a set, whose bytes its digest covers
 DIGEST_PIECE = 4096  # bytes at the beginning, in the middle and at the end of each of them
 
@@ -55,6 +61,14 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def part(self, chosen: npt.NDArray[np.bool_]) -> PhotoSet:
+        """Give the photos where `chosen`, (photos,), is true, with what is known of them."""
+        paths = [self.paths[position] for position in np.flatnonzero(chosen).tolist()]
+        photos = PhotoSet(paths, self._labels[chosen])
+        kept = set(paths)
+        photos._skipped = {path: why for path, why in self._skipped.items() if path in kept}
+        return photos
 
     @property
     def labels(self) -> Labels:
@@ -139,12 +153,20 @@ def _sample(path: Path, size: int) -> bytes:
 
 
 def is_image_folder(root: Path) -> bool:
-    """Whether `root` has the folder of the training photos."""
-    return root.is_dir() and bool(_folders_named(root, TRAINING_FOLDERS))
+    """Whether `root` has the folder of the training photos, or the folders of classes."""
+    return root.is_dir() and bool(
+        _folders_named(root, TRAINING_FOLDERS) or _has_folders_of_classes(root)
+    )
 
 
-def open_image_folder(root: str | Path) -> Dataset:
+def open_image_folder(
+    root: str | Path, *, test_share: float | None = None, split_seed: int = 0
+) -> Dataset:
     """List the photos below train/CLASS, and below test/CLASS, val/CLASS or validation/CLASS.
+
+    Where there is no folder for training, the folders in `root` are the classes. Of those, or where
+    it is given and there are no test images, `test_share` of each class, 0.2 unless it is given, is
+    for testing: at least one photo, if that leaves one, drawn by `split_seed`.
 
     The names of these folders may be in any case; "training", "testing" and "valid" will do, too.
     Of several with test images, the first of test, val and validation is taken; one without folders
@@ -161,13 +183,15 @@ def open_image_folder(root: str | Path) -> Dataset:
     OSError
         A folder is missing or cannot be read.
     ValueError
-        There are no classes, nothing in a class can be read, test has other classes than train, or
-        the folders of classes lie a level too deep.
+        There are no classes, nothing in a class can be read, test has other classes than train, the
+        folders of classes lie a level too deep, or a `test_share` is given beside test images or is
+        not from 0 to below 1.
     """
     root = Path(root)
     training = _folders_named(root, TRAINING_FOLDERS)
     if not training:
-        raise FileNotFoundError(f"{root} has no folder {TRAINING_FOLDERS[0]}")
+        training = [root]
+        test_share = TEST_SHARE if test_share is None else test_share
     classes = _class_folders(training[0])
     if not classes:
         raise ValueError(f"{training[0]} has no folders, expected one for each class")
@@ -189,7 +213,45 @@ def open_image_folder(root: str | Path) -> Dataset:
             test = _photos(folder, found)
     if unused:
         logger.warning("not used: %s", _listed(map(str, unused)))
+    if test_share is not None:
+        if test is not None:
+            raise ValueError(f"{root} has test images: test_share is {test_share}, expected none")
+        train, test = _split(train, test_share, split_seed)
+        logger.warning(
+            "%s has no test images: of %d in the classes %s, %d are for testing, by split seed %d",
+            root,
+            len(train) + len(test or ()),
+            _listed(classes),
+            len(test or ()),
+            split_seed,
+        )
     return Dataset(tuple(classes), train, test)
+
+
+def _has_folders_of_classes(root: Path) -> bool:
+    """Whether there are two folders or more in `root`, each of them with an image in it."""
+    if _folders_named(root, TEST_FOLDERS):
+        return False
+    folders = [entry for entry in _visible(root) if entry.is_dir()]
+    return len(folders) > 1 and all(map(_has_images, folders))
+
+
+def _has_images(folder: Path) -> bool:
+    """Whether there is an image in `folder` itself."""
+    return any(entry.is_file() and why_no_image(entry) is None for entry in _visible(folder))
+
+
+def _split(photos: PhotoSet, test_share: float, seed: int) -> tuple[PhotoSet, PhotoSet | None]:
+    """Photos for training and for testing, in their order, of every class the same share."""
+    test_share = check_number("split", "test_share", test_share, low=0, below=1)
+    generator = Generator(check_int("split", "split_seed", seed, 0, LARGEST_WORD_64))
+    is_test = np.zeros(len(photos), bool)
+    for label in np.unique(photos.labels):
+        positions = generator.permutation(int((photos.labels == label).sum()))
+        count = min(max(1, round(test_share * len(positions))), len(positions) - 1)
+        chosen = np.flatnonzero(photos.labels == label)[positions[:count]]
+        is_test[chosen] = test_share > 0
+    return photos.part(~is_test), photos.part(is_test) if is_test.any() else None
 
 
 def _folders_named(root: Path, names: Sequence[str]) -> list[Path]:
@@ -228,9 +290,8 @@ def _check_depth(folder: Path, classes: Mapping[str, Sequence[Path]]) -> None:
     if len(classes) != 1:
         return
     (only,) = (found[0] for found in classes.values())
-    entries = _visible(only)
-    inner = [entry.name for entry in entries if entry.is_dir()]
-    if inner and not any(entry.is_file() and why_no_image(entry) is None for entry in entries):
+    inner = [entry.name for entry in _visible(only) if entry.is_dir()]
+    if inner and not _has_images(only):
         raise ValueError(
             f"{folder} has one class only, {only.name}, with the folders {_listed(inner)} in it: "
             f"if these are the classes, move them up into {folder}"
