@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> bool:
     for path in options.images:
         try:
             image = read_image(path, model.preprocessing.shortest_side)
-        except (UnreadableImageError, OSError) as error:
+        except (UnreadableImageError, OSError, MemoryError) as error:
             print(printable(f"alexnet: error: {described(error)}"), file=sys.stderr)
             entries.append({"path": path, "error": described(error)})
             continue

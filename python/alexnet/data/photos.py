@@ -26,7 +26,6 @@ from PIL import (  # noqa: F401
     MpoImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
-    QoiImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
@@ -35,14 +34,15 @@ from PIL import (  # noqa: F401
 from alexnet.data.patience import patiently
 from alexnet.data.sources import Pixels, UnreadableImageError
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000", "QOI")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
 PREFIX = 16  # bytes that Pillow tells a format by
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 LARGEST_FILE = 2**30  # bytes; the largest image in 16 bits, not compressed, has half of that
 LARGEST_IMAGE = 2**26  # pixels; 200 MB in memory as RGB
 JPEG_BLOCK = 8  # pixels
 SHARPNESS = 2  # how many times as large as asked for a JPEG is decoded, at least
-SPARE_MEMORY = 2**24  # bytes that decoding takes beside the file and the pixels, at most
+DECODER_MEMORY = 32  # bytes that decoding takes for a pixel, at most: JPEG 2000's 32-bit integers
+SPARE_MEMORY = 2**24  # bytes that it takes besides
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {  # what undoes each orientation of the Exif standard; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -146,15 +146,17 @@ def _content(path: Path) -> bytes:
 
 def _decoded(content: bytes, shortest_side: int | None) -> Pixels:
     """Pixels of a file's content; anything may be raised where that is at fault."""
-    pixels = 0
+    memory = DECODER_MEMORY * LARGEST_IMAGE // 4  # until the size is known
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            pixels = min(image.width * image.height, LARGEST_IMAGE)
+            memory = DECODER_MEMORY * min(image.width * image.height, LARGEST_IMAGE)
             return _pixels(image, shortest_side)
+    except UnidentifiedImageError:
+        raise
     except Exception:
         # Some decoders call it damage when they get no memory. What fails with memory to spare,
         # and a second time, is damaged.
-        np.empty(SPARE_MEMORY + len(content) + 8 * pixels, np.uint8)
+        np.empty(SPARE_MEMORY + len(content) + memory, np.uint8)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             return _pixels(image, shortest_side)
 
