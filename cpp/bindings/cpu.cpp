@@ -133,28 +133,28 @@ void define_dense(py::module_& m) {
     m.def("dense", [](const py::object& shape, const py::array& x, const py::array& weight,
                       const py::object& bias, bool relu, py::array y) {
         const DenseShape s = dense_shape(shape);
-        const float* px = input(x, "x", s.batch * s.in_features);
-        const float* pw = input(weight, "weight", s.in_features * s.out_features);
+        const float* px = input(x, "x", s.input_size());
+        const float* pw = input(weight, "weight", s.weight_size());
         const float* pb = optional_input(bias, "bias", s.out_features);
-        float* out = output(y, "y", s.batch * s.out_features);
+        float* out = output(y, "y", s.output_size());
         py::gil_scoped_release release;
         cpu::dense(s, px, pw, pb, relu, out);
     });
     m.def("dense_backward_input",
           [](const py::object& shape, const py::array& dy, const py::array& weight, py::array dx) {
               const DenseShape s = dense_shape(shape);
-              const float* pdy = input(dy, "dy", s.batch * s.out_features);
-              const float* pw = input(weight, "weight", s.in_features * s.out_features);
-              float* out = output(dx, "dx", s.batch * s.in_features);
+              const float* pdy = input(dy, "dy", s.output_size());
+              const float* pw = input(weight, "weight", s.weight_size());
+              float* out = output(dx, "dx", s.input_size());
               py::gil_scoped_release release;
               cpu::dense_backward_input(s, pdy, pw, out);
           });
     m.def("dense_backward_weight", [](const py::object& shape, const py::array& dy,
                                       const py::array& x, py::array dweight, py::array dbias) {
         const DenseShape s = dense_shape(shape);
-        const float* pdy = input(dy, "dy", s.batch * s.out_features);
-        const float* px = input(x, "x", s.batch * s.in_features);
-        float* pdw = output(dweight, "dweight", s.in_features * s.out_features);
+        const float* pdy = input(dy, "dy", s.output_size());
+        const float* px = input(x, "x", s.input_size());
+        float* pdw = output(dweight, "dweight", s.weight_size());
         float* pdb = output(dbias, "dbias", s.out_features);
         py::gil_scoped_release release;
         cpu::dense_backward_weight(s, pdy, px, pdw, pdb);
@@ -165,8 +165,8 @@ void define_lrn(py::module_& m) {
     m.def("lrn", [](const py::object& shape, const py::array& x, size_t depth_radius, float bias,
                     float alpha, float beta, py::array y) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-        const float* px = input(x, "x", pixels * channels);
-        float* out = output(y, "y", pixels * channels);
+        const float* px = input(x, "x", Size{pixels} * channels);
+        float* out = output(y, "y", Size{pixels} * channels);
         py::gil_scoped_release release;
         cpu::lrn(pixels, channels, {depth_radius, bias, alpha, beta}, px, out);
     });
@@ -174,9 +174,9 @@ void define_lrn(py::module_& m) {
           [](const py::object& shape, const py::array& dy, const py::array& x, size_t depth_radius,
              float bias, float alpha, float beta, bool through_relu, py::array dx) {
               const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-              const float* pdy = input(dy, "dy", pixels * channels);
-              const float* px = input(x, "x", pixels * channels);
-              float* out = output(dx, "dx", pixels * channels);
+              const float* pdy = input(dy, "dy", Size{pixels} * channels);
+              const float* px = input(x, "x", Size{pixels} * channels);
+              float* out = output(dx, "dx", Size{pixels} * channels);
               py::gil_scoped_release release;
               cpu::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta}, pdy, px,
                                 through_relu, out);
@@ -252,12 +252,12 @@ void define_batch_norm(py::module_& m) {
              const py::array& beta, const py::array& mean, const py::array& variance,
              double epsilon, bool relu, py::array y) {
               const BatchNormShape s = batch_norm_shape(shape);
-              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* px = input(x, "x", s.size());
               const float* pgamma = input(gamma, "gamma", s.channels);
               const float* pbeta = input(beta, "beta", s.channels);
               const float* pmean = input(mean, "mean", s.channels);
               const float* pvariance = input(variance, "variance", s.channels);
-              float* out = output(y, "y", s.pixels * s.channels);
+              float* out = output(y, "y", s.size());
               py::gil_scoped_release release;
               cpu::batch_norm_inference(s, px, pgamma, pbeta, pmean, pvariance, epsilon, relu, out);
           });
@@ -265,10 +265,10 @@ void define_batch_norm(py::module_& m) {
                                     const py::array& gamma, const py::array& beta, double epsilon,
                                     bool relu, py::array y, py::array mean, py::array variance) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const float* px = input(x, "x", s.pixels * s.channels);
+        const float* px = input(x, "x", s.size());
         const float* pgamma = input(gamma, "gamma", s.channels);
         const float* pbeta = input(beta, "beta", s.channels);
-        float* out = output(y, "y", s.pixels * s.channels);
+        float* out = output(y, "y", s.size());
         float* pmean = output(mean, "mean", s.channels);
         float* pvariance = output(variance, "variance", s.channels);
         py::gil_scoped_release release;
@@ -286,12 +286,12 @@ void define_batch_norm(py::module_& m) {
              const py::array& gamma, const py::array& mean, const py::array& variance,
              double epsilon, bool training, py::array dx, py::array dgamma, py::array dbeta) {
               const BatchNormShape s = batch_norm_shape(shape);
-              const float* pdy = input(dy, "dy", s.pixels * s.channels);
-              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* pdy = input(dy, "dy", s.size());
+              const float* px = input(x, "x", s.size());
               const float* pgamma = input(gamma, "gamma", s.channels);
               const float* pmean = input(mean, "mean", s.channels);
               const float* pvariance = input(variance, "variance", s.channels);
-              float* pdx = output(dx, "dx", s.pixels * s.channels);
+              float* pdx = output(dx, "dx", s.size());
               float* pdgamma = output(dgamma, "dgamma", s.channels);
               float* pdbeta = output(dbeta, "dbeta", s.channels);
               py::gil_scoped_release release;
@@ -325,7 +325,7 @@ const int64_t* labels_of(const py::array& labels, size_t batch, size_t classes) 
 void define_losses(py::module_& m) {
     m.def("softmax_cross_entropy", [](size_t batch, size_t classes, const py::array& logits,
                                       const py::array& labels, py::array loss) {
-        const float* pz = input(logits, "logits", batch * classes);
+        const float* pz = input(logits, "logits", Size{batch} * classes);
         const int64_t* plabels = labels_of(labels, batch, classes);
         float* out = output(loss, "loss", 1);
         py::gil_scoped_release release;
@@ -334,9 +334,9 @@ void define_losses(py::module_& m) {
     m.def("softmax_cross_entropy_backward",
           [](size_t batch, size_t classes, const py::array& logits, const py::array& labels,
              py::array dlogits) {
-              const float* pz = input(logits, "logits", batch * classes);
+              const float* pz = input(logits, "logits", Size{batch} * classes);
               const int64_t* plabels = labels_of(labels, batch, classes);
-              float* out = output(dlogits, "dlogits", batch * classes);
+              float* out = output(dlogits, "dlogits", Size{batch} * classes);
               py::gil_scoped_release release;
               cpu::softmax_cross_entropy_backward(batch, classes, pz, plabels, out);
           });

@@ -2,10 +2,10 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
-#include <new>
 
 namespace alexnet::cpu {
 namespace {
@@ -37,15 +37,16 @@ class Buffer {
     Buffer(const Buffer&) = delete;
     ~Buffer() { release(); }
 
-    float* grow(size_t count) {
-        if (count <= capacity_) return data_;
+    float* grow(Size count) {
+        if (count <= capacity_ && data_ != nullptr) return data_;
         release();
-        const bool large = count * sizeof(float) > kSmall;
+        const size_t floats = std::max<size_t>(count, 1);
+        const bool large = floats * sizeof(float) > kSmall;
         const size_t page = large ? kLargePage : kSmallPage;
-        const size_t bytes = (count * sizeof(float) + page - 1) / page * page;
+        const size_t bytes = (floats * sizeof(float) + page - 1) / page * page;
         data_ =
             static_cast<float*>(large ? map_large_pages(bytes) : std::aligned_alloc(page, bytes));
-        if (data_ == nullptr) throw std::bad_alloc();
+        if (data_ == nullptr) throw OutOfMemory();
         capacity_ = bytes / sizeof(float);
         return data_;
     }
@@ -68,16 +69,16 @@ class Buffer {
 
 }  // namespace
 
-float* scratch(Slot slot, size_t count) {
+float* scratch(Slot slot, Size count) {
     thread_local Buffer buffers[static_cast<size_t>(Slot::kCount)];
-    return buffers[static_cast<size_t>(slot)].grow(count == 0 ? 1 : count);
+    return buffers[static_cast<size_t>(slot)].grow(count);
 }
 
-Slices::Slices(Slot slot, size_t slices, size_t count) {
+Slices::Slices(Slot slot, size_t slices, Size count) {
     thread_local std::deque<Buffer> buffers[static_cast<size_t>(Slot::kCount)];
     std::deque<Buffer>& own = buffers[static_cast<size_t>(slot)];
     while (own.size() < slices) own.emplace_back();
-    for (size_t i = 0; i < slices; ++i) data_.push_back(own[i].grow(count == 0 ? 1 : count));
+    for (size_t i = 0; i < slices; ++i) data_.push_back(own[i].grow(count));
 }
 
 }  // namespace alexnet::cpu
