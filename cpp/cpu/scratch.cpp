@@ -1,11 +1,13 @@
 #include "scratch.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
+#include <memory>
 
 namespace alexnet::cpu {
 namespace {
@@ -67,16 +69,35 @@ class Buffer {
     size_t capacity_ = 0;
 };
 
+// All that a thread keeps.
+struct Memory {
+    Buffer buffers[static_cast<size_t>(Slot::kCount)];
+    std::deque<Buffer> slices[static_cast<size_t>(Slot::kCount)];
+};
+
+// Made by the first call of a thread. A thread_local variable would be made then as well, but where
+// there is no memory for it, or to note its destructor, the C library ends the process.
+Memory& own_memory() {
+    static const pthread_key_t key = [] {
+        pthread_key_t made;
+        const auto destroy = [](void* memory) { delete static_cast<Memory*>(memory); };
+        if (pthread_key_create(&made, destroy) != 0) throw OutOfMemory();
+        return made;
+    }();
+    if (void* memory = pthread_getspecific(key)) return *static_cast<Memory*>(memory);
+    auto memory = std::make_unique<Memory>();
+    if (pthread_setspecific(key, memory.get()) != 0) throw OutOfMemory();
+    return *memory.release();
+}
+
 }  // namespace
 
 float* scratch(Slot slot, Size count) {
-    thread_local Buffer buffers[static_cast<size_t>(Slot::kCount)];
-    return buffers[static_cast<size_t>(slot)].grow(count);
+    return own_memory().buffers[static_cast<size_t>(slot)].grow(count);
 }
 
 Slices::Slices(Slot slot, size_t slices, Size count) {
-    thread_local std::deque<Buffer> buffers[static_cast<size_t>(Slot::kCount)];
-    std::deque<Buffer>& own = buffers[static_cast<size_t>(slot)];
+    std::deque<Buffer>& own = own_memory().slices[static_cast<size_t>(slot)];
     while (own.size() < slices) own.emplace_back();
     for (size_t i = 0; i < slices; ++i) data_.push_back(own[i].grow(count));
 }
