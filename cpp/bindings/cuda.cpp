@@ -88,11 +88,11 @@ void define_dense(py::module_& m) {
                                      bool tf32, const Array& dx, const Array& workspace,
                                      uintptr_t stream) {
         const DenseShape s = dense_shape(shape);
-        cuda::dense_backward_input(
-            s, device_array(dy, "dy", s.output_size()),
-            device_array(weight, "weight", s.weight_size()), precision_of(tf32),
-            device_array(dx, "dx", s.input_size()),
-            workspace_of(workspace, cuda::dense_backward_input_workspace(s)), stream_of(stream));
+        cuda::dense_backward_input(s, device_array(dy, "dy", s.output_size()),
+                                   device_array(weight, "weight", s.weight_size()),
+                                   precision_of(tf32), device_array(dx, "dx", s.input_size()),
+                                   workspace_of(workspace, cuda::dense_backward_input_workspace(s)),
+                                   stream_of(stream));
     });
     m.def("dense_backward_weight_workspace", [](const py::object& shape) {
         return cuda::dense_backward_weight_workspace(dense_shape(shape));
@@ -102,9 +102,8 @@ void define_dense(py::module_& m) {
                                       const Array& workspace, uintptr_t stream) {
         const DenseShape s = dense_shape(shape);
         cuda::dense_backward_weight(
-            s, device_array(dy, "dy", s.output_size()),
-            device_array(x, "x", s.input_size()), precision_of(tf32),
-            device_array(dweight, "dweight", s.weight_size()),
+            s, device_array(dy, "dy", s.output_size()), device_array(x, "x", s.input_size()),
+            precision_of(tf32), device_array(dweight, "dweight", s.weight_size()),
             device_array(dbias, "dbias", s.out_features),
             workspace_of(workspace, cuda::dense_backward_weight_workspace(s)), stream_of(stream));
     });
@@ -116,8 +115,8 @@ void define_lrn(py::module_& m) {
                     float alpha, float beta, const Array& y, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
         cuda::lrn(pixels, channels, {depth_radius, bias, alpha, beta},
-                  device_array(x, "x", Size{pixels} * channels), device_array(y, "y", Size{pixels} * channels),
-                  stream_of(stream));
+                  device_array(x, "x", Size{pixels} * channels),
+                  device_array(y, "y", Size{pixels} * channels), stream_of(stream));
     });
     m.def("lrn_backward", [](const py::object& shape, const Array& dy, const Array& x,
                              size_t depth_radius, float bias, float alpha, float beta,

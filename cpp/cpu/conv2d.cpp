@@ -21,10 +21,10 @@ bool is_dense(const Conv2dShape& s) {
 DenseShape dense_shape(const Conv2dShape& s) { return {s.batch, s.window(), s.out_channels}; }
 
 // Whether padding would take most of what an algorithm spends: memory, for images with a border of
-// zeros or what is made of them, or work, for products with zeros. All algorithms but naive multiply
-// every tap and see the padding as pixels, down to the last that a window reaches. As long as this
-// is false they need, for each thread, at most some constant times the memory of an image, of its
-// output and of the weights. In double: the size of a frame may be beyond 64 bits.
+// zeros or what is made of them, or work, for products with zeros. All algorithms but naive
+// multiply every tap and see the padding as pixels, down to the last that a window reaches. As long
+// as this is false they need, for each thread, at most some constant times the memory of an image,
+// of its output and of the weights. In double: the size of a frame may be beyond 64 bits.
 bool is_mostly_padding(const Conv2dShape& s, ConvDirection direction) {
     constexpr double kMostBorder = 16;       // times an image, its output and the weights
     constexpr double kSmallFrame = 1 << 18;  // floats that are always spared
@@ -37,8 +37,8 @@ bool is_mostly_padding(const Conv2dShape& s, ConvDirection direction) {
         const auto in = static_cast<double>(axis.in), out = static_cast<double>(axis.out);
         const auto kernel = static_cast<double>(axis.kernel);
         const auto steps = static_cast<double>(ceil_div(axis.kernel, axis.stride));
-        frame *= of_outputs ? out + 2 * steps
-                            : (out - 1) * static_cast<double>(axis.stride) + kernel;
+        frame *=
+            of_outputs ? out + 2 * steps : (out - 1) * static_cast<double>(axis.stride) + kernel;
         taps *= of_outputs ? in * steps : out * kernel;
         on_image *= axis.taps_on_image();
     }

@@ -294,8 +294,8 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const Panels panels(k, s.group_in());
     Correlation c{s.batch, s.groups, dy, frame, s.group_out(), panels, nullptr, false, {}};
 
-    float* packed = scratch(Slot::kPackedB, panels.size(s.group_out()) * s.kernel_height *
-                                                s.kernel_width * s.groups);
+    float* packed = scratch(
+        Slot::kPackedB, panels.size(s.group_out()) * s.kernel_height * s.kernel_width * s.groups);
     for (const Phase& h : rows) {
         for (const Phase& w : columns) {
             const size_t depth = h.taps * w.taps * s.group_out();

@@ -1,8 +1,8 @@
 // Convolution by way of im2col: the windows of one image are copied into the rows of a matrix, and
 // the convolution is then an ordinary matrix product with the weights. Caffe made it popular; here
 // it is for study and as a cross-check. It moves window / stride² times the input through memory
-// where `direct` reads the input in place. Windows that would take more than kBlockFloats are copied
-// and multiplied block by block.
+// where `direct` reads the input in place. Windows that would take more than kBlockFloats are
+// copied and multiplied block by block.
 //
 //   forward:         y      = columns · W            (pixels × window) · (window × out)
 //   backward input:  columns = dy · Wᵀ,  dx = col2im(columns): each entry added to its pixel
@@ -158,12 +158,9 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
         for (size_t group = 0; group < s.groups; ++group) {
             const float* gradients = dy + s.output_pixel(n, 0, 0) + group * s.group_out();
             z.for_blocks([&](Range pixels) {
-                const Product product{pixels.size(),
-                                      gradients + pixels.begin * s.out_channels,
-                                      s.out_channels,
-                                      1,
-                                      panels.width,
-                                      own,
+                const Product product{pixels.size(),  gradients + pixels.begin * s.out_channels,
+                                      s.out_channels, 1,
+                                      panels.width,   own,
                                       z.window};
                 multiply(k, product, depth, s.group_out(), packed + group * group_size, panels,
                          nullptr, false);
@@ -196,13 +193,10 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
                     pack_panel(k, pixels.size(), own.size(),
                                dy_group + pixels.begin * s.out_channels + own.begin, s.out_channels,
                                panel, panels.width);
-                    const Product product{z.window,
-                                          columns,
-                                          1,
-                                          z.window,
-                                          panels.width,
-                                          dweight + group * s.group_out(),
-                                          s.out_channels};
+                    const Product product{
+                        z.window,      columns,      1,
+                        z.window,      panels.width, dweight + group * s.group_out(),
+                        s.out_channels};
                     for (const DepthBlocks::Block& block : depth.blocks()) {
                         const bool first = n + pixels.begin + block.begin == 0;
                         multiply_panel(k, product, block, panel, own, {!first});

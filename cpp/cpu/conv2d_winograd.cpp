@@ -363,8 +363,7 @@ void Convolution::by_frequencies() const {
 void Convolution::by_panels() const {
     const Spectra in_size = spectra_size(rows_ * p_.tiling.horizontal.tiles, p_.group_in);
     const size_t width = panels_.width;
-    const Spectra out_size{width,
-                           Size{rows_} * p_.tiling.horizontal.tiles * width + kSpectrumGap};
+    const Spectra out_size{width, Size{rows_} * p_.tiling.horizontal.tiles * width + kSpectrumGap};
 
     // The weights' spectra of a panel are used at once, some input channels at a time.
     const size_t chunks = ceil_div(frequencies_ * p_.group_in * width, kPanelFloats);

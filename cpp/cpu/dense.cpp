@@ -214,8 +214,7 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
     const size_t fitting = kBlockFloats / most_depth / kBlockRows * kBlockRows;
     const size_t most_rows = std::clamp(fitting, kBlockRows, kMostBlockRows);
     const size_t block_row = padded(most_rows);
-    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads),
-                        Size{most_depth} * block_row);
+    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), Size{most_depth} * block_row);
     const bool stream = s.batch <= kDepth && fills_lines(dweight, s.out_features, s.out_features);
     const size_t all_blocks = ceil_div(s.in_features, most_rows);
     const size_t block_work = most_rows * s.out_features * s.batch;
