@@ -201,6 +201,27 @@ def test_convolutions_that_padding_or_strides_alone_make_large() -> None:
     in_another_process(check_large_convolutions)
 
 
+def check_many_windows() -> None:
+    """The windows of an image would take 44 MiB as columns; im2col copies some at a time."""
+    shape = (1, 30, 120, 128)
+    x, weight, dy = random_array(1, *shape), random_array(2, 5, 5, 128, 5), random_array(3, *shape)
+    dy = dy[..., :5].copy()
+    calls: tuple[Callable[[str], Any], ...] = (
+        lambda algorithm: cpu.conv2d(x, weight, algorithm=algorithm),
+        lambda algorithm: cpu.conv2d_backward_input(dy, weight, shape, algorithm=algorithm),
+        lambda algorithm: cpu.conv2d_backward_weight(dy, x, 5, algorithm=algorithm)[0],
+    )
+    cpu.relu(x)  # the threads are there
+    for call in calls:
+        with limited_memory(36 * MEBIBYTE):
+            result = call("im2col")
+        assert relative_error(result, call("direct")) < 1e-6
+
+
+def test_im2col_copies_some_of_the_windows_at_a_time() -> None:
+    in_another_process(check_many_windows)
+
+
 def test_outputs_that_see_only_padding_are_the_bias_after_its_activation() -> None:
     x, weight, bias = random_array(1, 1, 2, 2, 8), random_array(2, 3, 3, 8, 2), np.float32([2, -2])
     for algorithm in ALGORITHMS:

@@ -296,13 +296,10 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
 
     float* packed = scratch(
         Slot::kPackedB, panels.size(s.group_out()) * s.kernel_height * s.kernel_width * s.groups);
+    const float* next_packed = packed;
     for (const Phase& h : rows) {
         for (const Phase& w : columns) {
             const size_t depth = h.taps * w.taps * s.group_out();
-            parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
-                pack_phase(k, s, h, w, weight, i / panels.count, panels[i % panels.count],
-                           packed + i * panels.width * depth, panels.width);
-            });
             c.grids.push_back({h.count, w.count, dx + s.input_pixel(0, h.position, w.position),
                                s.input_pixel(1, 0, 0), s.stride_height * s.input_pixel(0, 1, 0),
                                s.stride_width * s.in_channels,
@@ -310,10 +307,18 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                                w.begin + horizontal.before - (w.taps - 1), 1, 1, h.taps,
                                DepthBlocks(window_segments(h.taps, w.taps, frame.columns,
                                                            s.out_channels, s.group_out())),
-                               depth, packed});
-            packed += s.groups * panels.size(depth);
+                               depth, next_packed});
+            next_packed += s.groups * panels.size(depth);
         }
     }
+    const size_t grid_panels = s.groups * panels.count;
+    parallel_tasks(threads, c.grids.size() * grid_panels, [&](size_t task, size_t) {
+        const size_t g = task / grid_panels, i = task % grid_panels;
+        const auto begin = static_cast<size_t>(c.grids[g].packed - packed);
+        pack_phase(k, s, rows[g / columns.size()], columns[g % columns.size()], weight,
+                   i / panels.count, panels[i % panels.count],
+                   packed + begin + i * panels.width * c.grids[g].total_depth, panels.width);
+    });
     if (pixels_of(rows) < s.in_height || pixels_of(columns) < s.in_width) {
         // The stride skips some pixels: no output read them.
         parallel_for(s.input_size(), size_t{1} << 16,
