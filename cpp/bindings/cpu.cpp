@@ -159,28 +159,28 @@ void define_dense(py::module_& m) {
     m.def("dense", [](const py::object& shape, const py::array& x, const py::array& weight,
                       const py::object& bias, bool relu, py::array y) {
         const DenseShape s = dense_shape(shape);
-        const float* px = input(x, "x", s.batch * s.in_features);
-        const float* pw = input(weight, "weight", s.in_features * s.out_features);
+        const float* px = input(x, "x", s.input_size());
+        const float* pw = input(weight, "weight", s.weight_size());
         const float* pb = optional_input(bias, "bias", s.out_features);
-        float* out = output(y, "y", s.batch * s.out_features);
+        float* out = output(y, "y", s.output_size());
         const DriverCall call;
         cpu::dense(s, px, pw, pb, relu, out);
     });
     m.def("dense_backward_input",
           [](const py::object& shape, const py::array& dy, const py::array& weight, py::array dx) {
               const DenseShape s = dense_shape(shape);
-              const float* pdy = input(dy, "dy", s.batch * s.out_features);
-              const float* pw = input(weight, "weight", s.in_features * s.out_features);
-              float* out = output(dx, "dx", s.batch * s.in_features);
+              const float* pdy = input(dy, "dy", s.output_size());
+              const float* pw = input(weight, "weight", s.weight_size());
+              float* out = output(dx, "dx", s.input_size());
               const DriverCall call;
               cpu::dense_backward_input(s, pdy, pw, out);
           });
     m.def("dense_backward_weight", [](const py::object& shape, const py::array& dy,
                                       const py::array& x, py::array dweight, py::array dbias) {
         const DenseShape s = dense_shape(shape);
-        const float* pdy = input(dy, "dy", s.batch * s.out_features);
-        const float* px = input(x, "x", s.batch * s.in_features);
-        float* pdw = output(dweight, "dweight", s.in_features * s.out_features);
+        const float* pdy = input(dy, "dy", s.output_size());
+        const float* px = input(x, "x", s.input_size());
+        float* pdw = output(dweight, "dweight", s.weight_size());
         float* pdb = output(dbias, "dbias", s.out_features);
         const DriverCall call;
         cpu::dense_backward_weight(s, pdy, px, pdw, pdb);
@@ -195,8 +195,8 @@ void define_lrn(py::module_& m) {
     m.def("lrn", [](const py::object& shape, const py::array& x, size_t depth_radius, double bias,
                     double alpha, double beta, py::array y) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-        const float* px = input(x, "x", pixels * channels);
-        float* out = output(y, "y", pixels * channels);
+        const float* px = input(x, "x", Size{pixels} * channels);
+        float* out = output(y, "y", Size{pixels} * channels);
         const DriverCall call;
         cpu::lrn(pixels, channels, lrn_parameters(depth_radius, bias, alpha, beta), px, out);
     });
@@ -204,9 +204,9 @@ void define_lrn(py::module_& m) {
           [](const py::object& shape, const py::array& dy, const py::array& x, size_t depth_radius,
              double bias, double alpha, double beta, bool through_relu, py::array dx) {
               const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-              const float* pdy = input(dy, "dy", pixels * channels);
-              const float* px = input(x, "x", pixels * channels);
-              float* out = output(dx, "dx", pixels * channels);
+              const float* pdy = input(dy, "dy", Size{pixels} * channels);
+              const float* px = input(x, "x", Size{pixels} * channels);
+              float* out = output(dx, "dx", Size{pixels} * channels);
               const DriverCall call;
               cpu::lrn_backward(pixels, channels, lrn_parameters(depth_radius, bias, alpha, beta),
                                 pdy, px, through_relu, out);
@@ -282,12 +282,12 @@ void define_batch_norm(py::module_& m) {
              const py::array& beta, const py::array& mean, const py::array& variance,
              double epsilon, bool relu, py::array y) {
               const BatchNormShape s = batch_norm_shape(shape);
-              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* px = input(x, "x", s.size());
               const float* pgamma = input(gamma, "gamma", s.channels);
               const float* pbeta = input(beta, "beta", s.channels);
               const float* pmean = input(mean, "mean", s.channels);
               const float* pvariance = input(variance, "variance", s.channels);
-              float* out = output(y, "y", s.pixels * s.channels);
+              float* out = output(y, "y", s.size());
               const DriverCall call;
               cpu::batch_norm_inference(s, px, pgamma, pbeta, pmean, pvariance, epsilon, relu, out);
           });
@@ -295,10 +295,10 @@ void define_batch_norm(py::module_& m) {
                                     const py::array& gamma, const py::array& beta, double epsilon,
                                     bool relu, py::array y, py::array mean, py::array variance) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const float* px = input(x, "x", s.pixels * s.channels);
+        const float* px = input(x, "x", s.size());
         const float* pgamma = input(gamma, "gamma", s.channels);
         const float* pbeta = input(beta, "beta", s.channels);
-        float* out = output(y, "y", s.pixels * s.channels);
+        float* out = output(y, "y", s.size());
         float* pmean = output(mean, "mean", s.channels);
         float* pvariance = output(variance, "variance", s.channels);
         const DriverCall call;
@@ -317,12 +317,12 @@ void define_batch_norm(py::module_& m) {
              const py::array& gamma, const py::array& mean, const py::array& variance,
              double epsilon, bool training, py::array dx, py::array dgamma, py::array dbeta) {
               const BatchNormShape s = batch_norm_shape(shape);
-              const float* pdy = input(dy, "dy", s.pixels * s.channels);
-              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* pdy = input(dy, "dy", s.size());
+              const float* px = input(x, "x", s.size());
               const float* pgamma = input(gamma, "gamma", s.channels);
               const float* pmean = input(mean, "mean", s.channels);
               const float* pvariance = input(variance, "variance", s.channels);
-              float* pdx = output(dx, "dx", s.pixels * s.channels);
+              float* pdx = output(dx, "dx", s.size());
               float* pdgamma = output(dgamma, "dgamma", s.channels);
               float* pdbeta = output(dbeta, "dbeta", s.channels);
               const DriverCall call;
@@ -356,7 +356,7 @@ const int64_t* labels_of(const py::array& labels, size_t batch, size_t classes) 
 void define_losses(py::module_& m) {
     m.def("softmax_cross_entropy", [](size_t batch, size_t classes, const py::array& logits,
                                       const py::array& labels, py::array loss) {
-        const float* pz = input(logits, "logits", batch * classes);
+        const float* pz = input(logits, "logits", Size{batch} * classes);
         const int64_t* plabels = labels_of(labels, batch, classes);
         float* out = output(loss, "loss", 1);
         const DriverCall call;
@@ -365,9 +365,9 @@ void define_losses(py::module_& m) {
     m.def("softmax_cross_entropy_backward",
           [](size_t batch, size_t classes, const py::array& logits, const py::array& labels,
              py::array dlogits) {
-              const float* pz = input(logits, "logits", batch * classes);
+              const float* pz = input(logits, "logits", Size{batch} * classes);
               const int64_t* plabels = labels_of(labels, batch, classes);
-              float* out = output(dlogits, "dlogits", batch * classes);
+              float* out = output(dlogits, "dlogits", Size{batch} * classes);
               const DriverCall call;
               cpu::softmax_cross_entropy_backward(batch, classes, pz, plabels, out);
           });

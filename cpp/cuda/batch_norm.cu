@@ -197,7 +197,7 @@ void launch_sums(const char* name, const BatchNormShape& s, const float* dy, con
 }  // namespace
 
 size_t batch_norm_workspace(const BatchNormShape& shape) {
-    return (2 * sum_blocks(shape) + kCoefficients) * shape.channels * sizeof(double);
+    return Size{2 * sum_blocks(shape) + kCoefficients} * shape.channels * sizeof(double);
 }
 
 void batch_norm_inference(const BatchNormShape& shape, const float* x, const float* gamma,
