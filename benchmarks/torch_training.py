@@ -73,12 +73,13 @@ def _modules(layer: Layer, shape: Shape) -> list[nn.Module]:
             how = {"stride": stride, "padding": padding, "groups": s.groups, "bias": layer.bias}
             modules = [nn.Conv2d(shape[-1], layer.features, weight[:2], **how)]
         case Dense():
-            modules = [nn.Linear(shape[-1], layer.features)]
+            modules = [nn.Linear(shape[-1], layer.features, layer.bias)]
         case LRN():
             window = 2 * layer.depth_radius + 1  # by which PyTorch divides alpha
             modules = [nn.LocalResponseNorm(window, layer.alpha * window, layer.beta, layer.bias)]
         case BatchNorm():
-            modules = [nn.BatchNorm2d(shape[-1], layer.epsilon)]
+            kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
+            modules = [kind(shape[-1], layer.epsilon)]
         case MaxPool2d():
             modules = [nn.MaxPool2d(layer.window, layer.stride)]
         case Dropout():
@@ -100,7 +101,9 @@ def make_step(case: dict[str, Any]) -> Callable[[], float]:
     network = network.to(memory_format=layout).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
     loss_of = nn.CrossEntropyLoss()
-    preprocessing = Preprocessing.fit(dataset.train, variant.input_shape, augment="standard")
+    preprocessing = Preprocessing.fit(
+        dataset.train, variant.input_shape, augment="standard", pixel_range=variant.pixel_range
+    )
     loader = DataLoader(
         Images(dataset.train, preprocessing),
         case["batch_size"],

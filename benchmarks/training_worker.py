@@ -27,7 +27,10 @@ def _alexnet_step(case: dict[str, Any]) -> Callable[[], float]:
     if case["contender"] != "alexnet":
         images = PhotoSet(images.paths, images.labels, cache_bytes=0)
     network = AlexNet(case["variant"], seed=1, num_classes=len(dataset.class_names))
-    preprocessing = Preprocessing.fit(images, network.input_shape, augment="standard")
+    pixel_range = network.variant.pixel_range
+    preprocessing = Preprocessing.fit(
+        images, network.input_shape, augment="standard", pixel_range=pixel_range
+    )
     batches = TrainingBatches(images, preprocessing, case["batch_size"], seed=1)
     trainer = Trainer(network, Adam(network, learning_rate=1e-4), batches)
     return lambda: trainer.step().waited

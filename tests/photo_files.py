@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,3 +45,23 @@ def cut_short(path: Path) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     return path
+
+
+@contextmanager
+def no_file_descriptors(seconds: float | None = None) -> Iterator[None]:
+    """Let every `open` of this process fail with EMFILE, for so many seconds or to the end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    over = threading.Event()
+
+    def give_back() -> None:
+        over.wait(seconds)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    thread = threading.Thread(target=give_back)
+    thread.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,4 +1,4 @@
-"""What the operator tests share: error measure, guarded outputs, odd sizes."""
+"""What the tests share: error measure, guarded outputs, odd sizes, code in a new process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import itertools
 import mmap
 import os
 import signal
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 
@@ -31,6 +33,8 @@ TAIL_SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, 47, 63, 64
 # u * sqrt(2048 / 12) = 7.8e-7; adding up a hundred such chains another u * sqrt(100 / 12) = 1.7e-7.
 LARGEST_PRODUCT_ERROR = 1e-6
 
+SPIN_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+
 GUARD = 64  # floats before and after a guarded array
 SENTINEL = np.float32(-123456.789)
 
@@ -48,6 +52,26 @@ def largest_product_error(depth: int) -> float:
 def random_array(seed: int, *shape: int, scale: float = 1.0) -> npt.NDArray[np.float32]:
     generator = np.random.default_rng(seed)
     return (generator.standard_normal(shape) * scale).astype(np.float32)
+
+
+def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a new process with only these of the variables that alexnet reads."""
+    read = ("ALEXNET_ISA", "ALEXNET_NUM_THREADS", "OMP_NUM_THREADS", *SPIN_SETTINGS)
+    environment = {name: value for name, value in os.environ.items() if name not in read}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def output_of(code: str, **variables: str) -> str:
+    result = python(code, **variables)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
 
 
 class Guarded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,20 @@ def test_views_of_the_training_set_have_mean_0_and_deviation_1() -> None:
     np.testing.assert_allclose(values.std(axis=(0, 1, 2)), 1, atol=1e-6)
 
 
+def test_a_range_of_pixels_takes_the_place_of_the_statistics() -> None:
+    """Pixel / 127.5 - 1, whatever the images are; the colours' components stay theirs."""
+    images = image_set()
+    fitted = Preprocessing.fit(images, (32, 32, 3), pixel_range=(-1, 1))
+    assert fitted.mean == fitted.stddev == (127.5, 127.5, 127.5)
+    values = fitted.evaluation_views(images.pixels)
+    np.testing.assert_allclose(values, images.pixels / 127.5 - 1, rtol=0, atol=2**-22)
+    assert Preprocessing.from_json(fitted.to_json()) == fitted
+    measured = Preprocessing.fit(images, (32, 32, 3))
+    assert fitted == replace(measured, mean=fitted.mean, stddev=fitted.stddev)
+    unit = Preprocessing.fit(images, (32, 32, 3), pixel_range=(0, 1))
+    assert (unit.mean, unit.stddev) == ((0.0,) * 3, (255.0,) * 3)
+
+
 def test_components_are_those_of_the_colours() -> None:
     images = image_set()
     fitted = Preprocessing.fit(images, (32, 32, 3), augment="paper")
@@ -239,6 +254,12 @@ def test_what_cannot_be_fitted_is_refused(tmp_path: Path) -> None:
         Preprocessing.fit(images, (32, 32, 1))
     with pytest.raises(ValueError, match="the image set is empty"):
         Preprocessing.fit(ImageSet(images.pixels[:0], images.labels[:0]), (32, 32, 3))
+    for wrong in ((1, 1), (0, math.inf), (math.nan, 1)):
+        with pytest.raises(ValueError, match=r"pixel_range is .*expected a finite"):
+            Preprocessing.fit(images, (32, 32, 3), pixel_range=wrong)
+    for wrong in (1, (0, 1, 2), (0, "1")):
+        with pytest.raises(TypeError, match="preprocessing: pixel_range is "):
+            Preprocessing.fit(images, (32, 32, 3), pixel_range=wrong)  # type: ignore[arg-type]
     Image.new("RGB", (40, 40), "teal").save(tmp_path / "flat.png")
     with pytest.raises(ValueError, match="a channel has the same value in every image"):
         Preprocessing.fit(PhotoSet([tmp_path / "flat.png"], np.zeros(1, np.int64)), (32, 32, 3))

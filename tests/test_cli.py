@@ -15,7 +15,7 @@ import pytest
 import alexnet
 from alexnet.cli import main
 from alexnet.commands import describe
-from alexnet.console import Progress
+from alexnet.console import Progress, printable
 from alexnet.models import variants
 from support import hear_ctrl_c
 
@@ -181,6 +181,30 @@ def test_progress_appears_on_a_terminal_after_two_seconds(
 
 
 # --- processes of their own -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, größer, 猫, 👩‍🔬", "plain, größer, 猫, 👩‍🔬"),
+        ("می‌خواهم\u00a0x", "می‌خواهم\u00a0x"),
+        ("\x1b[31mred\x9b", r"\x1b[31mred\x9b"),
+        ("a\r\n\tb\x7f\0", r"a\r\n\tb\x7f\x00"),
+        ("\u202egnp.exe\u2066\u200f\u2028", r"\u202egnp.exe\u2066\u200f\u2028"),
+        ("\udce9\ufeff\U000e0041", r"\udce9\ufeff\U000e0041"),
+    ],
+)
+def test_what_no_terminal_shows_is_printed_as_escapes(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_errors_are_one_line_whatever_is_in_them(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "no\n\x1b[31m\u202e\udce9"
+    for arguments in (["evaluate", name, name], ["verify", "--" + name], ["convert", name, "x"]):
+        assert status_of(arguments) == 2
+        error = capsys.readouterr().err
+        assert r"no\n\x1b[31m\u202e\udce9" in error
+        assert error.count("\n") == 1
 
 
 def test_ctrl_c_ends_with_130_and_no_traceback() -> None:

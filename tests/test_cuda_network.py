@@ -80,7 +80,7 @@ def test_outputs_that_are_held_stay() -> None:
 
 def test_verification_of_layers_and_of_a_whole_network() -> None:
     comparison = Comparison((CUDA,), hosted(cuda))
-    network = NetworkVerification(small_variant("cifar10-bn"), comparison, batch_size=1)
+    network = NetworkVerification(small_variant("cifar10-bn"), comparison, batch_size=3)
     layers = network.layers()
     whole = network.whole(CUDA, layers, hosted(cuda))
     assert [check for check in [*layers, *whole] if not check.passed] == []

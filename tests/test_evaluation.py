@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,7 +201,73 @@ def test_a_network_without_preprocessing(
 ) -> None:
     AlexNet(VARIANT, seed=2, num_classes=3).save(tmp_path / "net")
     assert main(["evaluate", str(tmp_path / "net"), str(data)]) == 0
-    assert "net has no mean and deviation: those of" in capsys.readouterr().out
+    assert "net has no mean and deviation: those of cifar10-bn are used" in capsys.readouterr().out
+    measured = replace(VARIANT.with_classes(3), pixel_range=None)
+    AlexNet(measured, seed=2).save(tmp_path / "net")
+    assert main(["evaluate", str(tmp_path / "net"), str(data)]) == 0
+    assert f"net has no mean and deviation: those of {data} are" in capsys.readouterr().out
+
+
+NAMES = (":cat:", "[red]dog", "a\x1b[31m\nb\u202e", os.fsdecode(b"caf\xe9"), "猫")
+
+
+def test_names_are_printed_as_they_are_and_do_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for part in ("train", "test"):
+        for number, name in enumerate(NAMES):
+            (tmp_path / part / name).mkdir(parents=True)
+            image = Image.new("RGB", (40, 40), (number * 50, number * 9, number))
+            image.save(tmp_path / part / name / "0.png")
+    (tmp_path / "test" / NAMES[2] / "damaged\r.png").write_bytes(b"?")
+    AlexNet(VARIANT, seed=2, num_classes=len(NAMES)).save(tmp_path / "net")
+    plot, figures = tmp_path / "plot.png", tmp_path / "figures.json"
+    arguments = ["evaluate", str(tmp_path / "net"), str(tmp_path), "--json", str(figures)]
+    assert main([*arguments, "--plot", str(plot)]) == 0
+    captured = capsys.readouterr()
+    names = [line.split()[0] for line in captured.out.splitlines()[2:7]]
+    shown = {":cat:", "[red]dog", "a\\x1b[31m\\nb\\u202e", "caf\\udce9", "猫"}
+    assert set(names) == shown
+    assert captured.err.splitlines() == [
+        f"alexnet: warning: skipped {tmp_path}/test/a\\x1b[31m\\nb\\u202e/damaged\\r.png: no image"
+    ]
+    described = json.loads(figures.read_text())
+    assert {entry["name"] for entry in described["classes"]} == set(NAMES)
+    assert plot.exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+def test_no_name_ends_a_command_whatever_the_encoding(encoding: str, tmp_path: Path) -> None:
+    for name in NAMES:
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 40), (len(name), 9, 200)).save(tmp_path / "train" / name / "0.png")
+    Image.new("RGB", (40, 40)).save(tmp_path / "train" / NAMES[0] / "1.png")
+    AlexNet(VARIANT, seed=2, num_classes=len(NAMES)).save(tmp_path / "net")
+    command = [sys.executable, "-m", "alexnet", "evaluate", str(tmp_path / "net"), str(tmp_path)]
+    result = subprocess.run(
+        [*command, "--split", "train"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (b"\\u732b" if encoding != "utf-8" else "猫".encode()) in result.stdout
+    assert b"caf\\udce9" in result.stdout
+
+
+def test_spellings_of_an_accent_are_one_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("Ka\u0308tzchen", "dog"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 40), (len(name), 9, 9)).save(tmp_path / "train" / name / "0.png")
+    fitted = Preprocessing.fit(ImageSet(*files.easy_images(0, 12)), VARIANT.input_shape)
+    made = AlexNet(VARIANT, num_classes=2)
+    named = Checkpoint(made.variant, made.tensors(), preprocessing=fitted)
+    for names in (("K\u00e4tzchen", "dog"), ("Ka\u0308tzchen", "dog")):
+        replace(named, class_names=names).write(tmp_path / "net")
+        command = ["evaluate", str(tmp_path / "net"), str(tmp_path), "--split", "train"]
+        assert main(command) == 0, capsys.readouterr().err
 
 
 def test_bad_use(

@@ -144,7 +144,8 @@ def test_no_readable_image_is_an_error(tmp_path: Path) -> None:
     source = photos(tmp_path, 1)
     fitted = Preprocessing.fit(source, (32, 32, 3))
     assert isinstance(source, PhotoSet)
-    empty = PhotoSet([tmp_path / "gone.jpg"] * 3, np.zeros(3, np.int64))
+    (tmp_path / "empty.jpg").touch()
+    empty = PhotoSet([tmp_path / "empty.jpg"] * 3, np.zeros(3, np.int64))
     for workers in (0, 1):
         with (
             TrainingBatches(empty, fitted, 2, workers=workers) as batches,
@@ -167,6 +168,67 @@ def test_no_readable_image_is_an_error(tmp_path: Path) -> None:
 def test_numbers_are_checked(arguments: dict[str, int], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         TrainingBatches(IMAGES, PLAIN, **{"batch_size": 4, **arguments})
+
+
+# --- faults of the system -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_a_moment_without_file_descriptors_changes_no_batch(workers: int, tmp_path: Path) -> None:
+    source = photos(tmp_path)
+    fitted = Preprocessing.fit(source, (32, 32, 3))
+    expected = taken(source, fitted, 6, workers=0)
+    again = PhotoSet(source.paths, source.labels)
+    with photo_files.no_file_descriptors(0.3):
+        assert taken(again, fitted, 6, workers=workers) == expected
+    assert not again.skipped
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_batch_that_failed_is_the_next(workers: int) -> None:
+    expected = taken(IMAGES, PAPER, 6, workers=0)
+    source = Watched()
+    parts = []
+    with TrainingBatches(source, PAPER, 5, 3, workers=workers) as batches:
+        for number in range(6):
+            if number == 2:
+                source.error = OSError("the disk is away")
+                for _ in range(workers + 3):  # those made ahead are good
+                    try:
+                        parts.append(batches.next())
+                    except OSError:
+                        break
+                source.error = None
+        while len(parts) < 6:
+            parts.append(batches.next())
+        assert batches.step == 6
+    assert b"".join(part.images.tobytes() + part.labels.tobytes() for part in parts) == expected
+
+
+def test_evaluation_leaves_out_no_image_for_want_of_file_descriptors(tmp_path: Path) -> None:
+    source = photos(tmp_path)
+    fitted = Preprocessing.fit(source, (32, 32, 3))
+    again = PhotoSet(source.paths, source.labels)
+    with photo_files.no_file_descriptors(0.3):
+        batches = list(ordered_batches(again, fitted, 5, workers=2))
+    np.testing.assert_array_equal(joined(batches).labels, source.labels)
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_where_no_thread_can_be_started_there_are_fewer(
+    started: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = taken(IMAGES, PAPER, 6, workers=0)
+    start, left = threading.Thread.start, [None] * started
+
+    def start_few(thread: threading.Thread) -> None:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    assert taken(IMAGES, PAPER, 6, workers=3) == expected
 
 
 # --- threads --------------------------------------------------------------------------------------

@@ -73,9 +73,9 @@ PARAMETERS = {
     + (conv(3, 48, 96) - 96 + 2 * 96)  # no bias before batch norm's gamma and beta
     + conv(3, 96, 192)
     + conv(3, 192, 192)
-    + (conv(3, 192, 96) - 96 + 2 * 96)
-    + dense(4 * 4 * 96, 1024)
-    + dense(1024, 1024)
+    + (conv(3, 192, 96) + 2 * 96)  # a ReLU stands between, so the bias counts
+    + (dense(4 * 4 * 96, 1024) - 1024 + 2 * 1024)
+    + (dense(1024, 1024) - 1024 + 2 * 1024)
     + dense(1024, 10),
     "krizhevsky-2012": GROUPED,
     "caffe": GROUPED,
@@ -117,6 +117,7 @@ def test_parameters_by_own_arithmetic(name: str) -> None:
         ("caffe", 60_965_224),
         ("tf-full", 62_378_344),
         ("slim-v2", 50_303_912),
+        ("cifar10-bn", 3_343_018),  # no figure is published; this one is worked out by hand
     ],
 )
 def test_parameters_as_published(name: str, published: int) -> None:
@@ -198,9 +199,10 @@ def test_order_of_layers(name: str) -> None:
             assert before.activation == "relu"
             assert isinstance(after, MaxPool2d)
         if isinstance(layer, BatchNorm):
-            assert isinstance(before, Conv2d)
-            assert (before.activation, before.bias, layer.activation) == (None, False, "relu")
-            assert isinstance(after, MaxPool2d)
+            assert isinstance(before, Conv2d | Dense)
+            assert before.bias == (before.activation == "relu")
+            assert (layer.activation, layer.epsilon) == ("relu", 1e-3)
+            assert isinstance(after, MaxPool2d | Dense)
         if isinstance(layer, Dropout):
             assert layer.rate == 0.5
             if name == "torchvision":
@@ -215,6 +217,47 @@ def test_order_of_layers(name: str) -> None:
 def test_only_tf_full_has_relu_on_its_classes() -> None:
     last = {name: VARIANTS[name].layers[-1] for name in NAMES}
     assert {name for name in NAMES if getattr(last[name], "activation", None)} == {"tf-full"}
+
+
+def test_cifar10_bn_is_the_network_of_its_write_up() -> None:
+    """Conv5 has a ReLU on both sides of its batch norm; dense layers have batch norm, then ReLU."""
+    rows = [
+        (layer.name, getattr(layer, "features", None), getattr(layer, "activation", None))
+        for layer in VARIANTS["cifar10-bn"].layers
+    ]
+    assert rows == [
+        ("conv1", 48, "relu"),
+        ("lrn1", None, None),
+        ("pool1", None, None),
+        ("conv2", 96, None),
+        ("bn2", None, "relu"),
+        ("pool2", None, None),
+        ("conv3", 192, "relu"),
+        ("conv4", 192, "relu"),
+        ("conv5", 96, "relu"),
+        ("bn5", None, "relu"),
+        ("pool5", None, None),
+        ("flatten", None, None),
+        ("fc6", 1024, None),
+        ("bn6", None, "relu"),
+        ("fc7", 1024, None),
+        ("bn7", None, "relu"),
+        ("fc8", 10, None),
+    ]
+    pools = [layer for layer in VARIANTS["cifar10-bn"].layers if isinstance(layer, MaxPool2d)]
+    assert {(pool.window, pool.stride) for pool in pools} == {(2, 2)}
+    assert {name for name in NAMES if VARIANTS[name].pixel_range} == {"cifar10-bn"}
+    assert VARIANTS["cifar10-bn"].pixel_range == (-1, 1)
+
+
+def test_macs_of_cifar10_bn() -> None:
+    convolutions = (
+        32 * 32 * 48 * 9 * 3
+        + 16 * 16 * 96 * 9 * 48
+        + 8 * 8 * (192 * 9 * 96 + 192 * 9 * 192 + 96 * 9 * 192)
+    )
+    products = 1536 * 1024 + 1024 * 1024 + 1024 * 10
+    assert VARIANTS["cifar10-bn"].summary().macs == convolutions + products == 57_042_944
 
 
 def test_groups() -> None:
@@ -394,6 +437,10 @@ def test_wrong_descriptions() -> None:
         variant(Conv2d("conv", 4, 3, groups=2))
     with pytest.raises(ValueError, match="conv: features is 0"):
         variant(Conv2d("conv", 0, 3))
+    with pytest.raises(ValueError, match=r"mine: pixel_range is -1.0, expected .* > 1"):
+        Variant("mine", "a test", (8, 8, 3), (Flatten("flat"),), pixel_range=(1.0, -1.0))
+    with pytest.raises(TypeError, match=r"mine: pixel_range is 1, expected \(low, high\)"):
+        Variant("mine", "a test", (8, 8, 3), (Flatten("flat"),), pixel_range=1)  # type: ignore[arg-type]
 
 
 def test_summary_is_a_neat_table() -> None:

@@ -89,7 +89,7 @@ def test_state_of_another_optimizer() -> None:
         other.load_state_dict(optimizer.state_dict())
     state = dict(optimizer.state_dict())
     state["velocity.fc8.bias"] = np.zeros(3)
-    state["velocity.fc7.bias"] = np.ones(32)
+    state["velocity.fc7.weight"] = np.ones((32, 32))
     with pytest.raises(ValueError, match=r"SGD: velocity.fc8.bias has shape \(3,\), expected \(10"):
         optimizer.load_state_dict(state)
-    assert (optimizer.state_dict()["velocity.fc7.bias"] == 0).all()
+    assert (optimizer.state_dict()["velocity.fc7.weight"] == 0).all()

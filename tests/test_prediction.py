@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -126,6 +128,23 @@ def test_unreadable_images_leave_the_others(
     assert ["error" in entry for entry in entries] == [True, False, True, True, False]
     for entry in entries[1], entries[4]:
         assert sum(part["probability"] for part in entry["classes"]) == pytest.approx(1)
+
+
+def test_names_of_images_are_printed_and_do_nothing(
+    checkpoint: Path, photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["\x1b[2J\n.png", os.fsdecode(b"caf\xe9.png"), ":cat:.png"]
+    for name in names:
+        shutil.copyfile(photos[0], tmp_path / name)
+    damaged = tmp_path / "\x1b]0;title\x07.jpg"
+    damaged.write_bytes(b"?")
+    given = [*names, names[0], damaged.name]
+    assert main(["predict", str(checkpoint), *(str(tmp_path / name) for name in given)]) == 1
+    captured = capsys.readouterr()
+    paths = [line for line in captured.out.splitlines() if not line.startswith(" ")]
+    shown = ["\\x1b[2J\\n.png", "caf\\udce9.png", ":cat:.png", "\\x1b[2J\\n.png"]
+    assert paths == [f"{tmp_path}/{name}" for name in shown]
+    assert captured.err == f"alexnet: error: {tmp_path}/\\x1b]0;title\\x07.jpg: no image\n"
 
 
 def test_bad_use(

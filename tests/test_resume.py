@@ -9,12 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cifar_files as files
 import small_runs
+from alexnet import cli
 from alexnet.checkpoint import BEST, LAST, PREVIOUS, load_model
 from alexnet.configuration import Configuration
+from alexnet.data import ImageSet
 from alexnet.models import VARIANTS
 from alexnet.run import Run
 from support import hear_ctrl_c
@@ -148,6 +151,36 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"other images: its class_names is .*'dark'"):
         Run.resume(folder, other)
     assert small_runs.folder_contents(folder) == before
+
+
+def test_other_images_of_the_same_number_are_refused(tmp_path: Path) -> None:
+    folder = started(tmp_path)
+    same = small_runs.dataset()
+    Run.resume(folder, small_runs.dataset()).close()
+    labels = np.roll(same.train.labels, 1)
+    for part, images in (
+        ("training", dataclasses.replace(same, train=small_runs.image_set(2, 40))),
+        ("training", dataclasses.replace(same, train=ImageSet(same.train.pixels, labels))),
+        ("test", dataclasses.replace(same, test=small_runs.image_set(2, 12))),
+    ):
+        with pytest.raises(ValueError, match=f"run is of other images: its {part}_digest is "):
+            Run.resume(folder, images)
+
+
+def test_another_batch_of_cifar10_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = files.write_directory(tmp_path / "cifar"), tmp_path / "run"
+    settings = ["--steps", "2", "--batch-size", "4", "--output", str(run)]
+    assert cli.main(["train", str(data), *settings]) == 0
+    moved = data.rename(tmp_path / "elsewhere")
+    assert cli.main(["train", str(moved), "--resume", str(run), "--steps", "3"]) == 0
+    (moved / "data_batch_1").write_bytes((moved / "data_batch_2").read_bytes())
+    capsys.readouterr()
+    assert cli.main(["train", str(moved), "--resume", str(run), "--steps", "4"]) == 2
+    error = capsys.readouterr().err
+    assert "config.json: the run is of other images: its training_digest is" in error
+    assert error.count("\n") == 1
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:

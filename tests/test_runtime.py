@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ import pytest
 import alexnet
 from alexnet import cpu, reference, runtime
 from alexnet.cli import main
-from support import ISAS, random_array, relative_error
+from support import ISAS, output_of, python, random_array, relative_error
 
 OPENMP = alexnet.build_info()["openmp"]
 PROCESSORS = sorted(os.sched_getaffinity(0))
@@ -27,26 +26,6 @@ PROCESSORS = sorted(os.sched_getaffinity(0))
 
 def test_version_is_that_of_the_installed_package() -> None:
     assert alexnet.__version__ == importlib.metadata.version("alexnet")
-
-
-def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `code` in a new process with only these of the variables that alexnet reads."""
-    read = ("ALEXNET_ISA", "ALEXNET_NUM_THREADS", "OMP_NUM_THREADS")
-    environment = {name: value for name, value in os.environ.items() if name not in read}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment | variables,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def output_of(code: str, **variables: str) -> str:
-    result = python(code, **variables)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.strip()
 
 
 # --- instruction sets -----------------------------------------------------------------------------
@@ -115,6 +94,9 @@ PRINT_THREADS = "import alexnet; print(alexnet.get_num_threads())"
         ({"ALEXNET_NUM_THREADS": "3"}, 3),
         ({"OMP_NUM_THREADS": "5"}, 5),
         ({"OMP_NUM_THREADS": "4,2"}, 4),
+        ({"OMP_NUM_THREADS": " 4 "}, 4),
+        ({"OMP_NUM_THREADS": "\t3 , 2,1\n"}, 3),
+        ({"ALEXNET_NUM_THREADS": " ", "OMP_NUM_THREADS": " 5"}, 5),
         ({"ALEXNET_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
     ],
 )
@@ -127,8 +109,12 @@ def test_threads_from_the_affinity() -> None:
     assert output_of(code) == "1"
 
 
+BAD_THREADS = ["0", "-2", "two", "2.5", "3x", "4097", "99999999999999999999"]
+BAD_THREADS += ["4,", ",4", "4,two", "4,0", "4 2", "4;2"]
+
+
 @pytest.mark.parametrize("variable", ["ALEXNET_NUM_THREADS", "OMP_NUM_THREADS"])
-@pytest.mark.parametrize("value", ["0", "-2", "two", "2.5", "3x", "4097", "99999999999999999999"])
+@pytest.mark.parametrize("value", BAD_THREADS)
 def test_a_bad_number_of_threads_is_an_error_at_first_use(variable: str, value: str) -> None:
     result = python(PRINT_THREADS, **{variable: value})
     assert result.returncode == 1

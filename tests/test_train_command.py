@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import cifar_files as files
+import photo_files
 import small_runs
-from alexnet.checkpoint import BEST, LAST, PREVIOUS
+from alexnet.checkpoint import BEST, LAST, PREVIOUS, load_model
 from alexnet.cli import main
+from alexnet.data import Preprocessing
 from alexnet.models import VARIANTS
 
 RUN_FOLDER = {
@@ -63,6 +65,9 @@ def test_lines_figures_and_folder(
 
     folder = tmp_path / "runs" / "cifar10-bn-1"
     assert {entry.name for entry in folder.iterdir()} == {*RUN_FOLDER, PREVIOUS}
+    described = json.loads((folder / "config.json").read_text())["preprocessing"]
+    assert described["mean"] == described["stddev"] == [127.5] * 3  # pixel / 127.5 - 1
+    assert load_model(folder).preprocessing == Preprocessing.from_json(described)
     log = (folder / "log.txt").read_text().splitlines()
     assert [line.split(" ", 2)[2] for line in log] == [lines[n] for n in (0, 4, 8, 9)]
     norms = (folder / "norms.csv").read_text().splitlines()
@@ -98,6 +103,36 @@ def test_resume_goes_on_with_the_settings_of_the_run(
     figures = json.loads(captured.out[captured.out.index("{") :])
     assert (figures["batch_size"], figures["augment"], figures["steps"]) == (20, "none", 5)
     assert "Training cifar10-bn in run, step 2 of 5" in captured.err
+
+
+def test_photos_in_folders_of_classes_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = str(photo_files.write_folder(tmp_path, 5, None) / "train")
+    settings = ["--steps", "2", "--batch-size", "4", "--output", "run"]
+    assert main(["train", photos, *settings]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == (
+        f"alexnet: warning: {photos} has no test images: of 10 in the classes cat, dog, 2 are for "
+        "testing, by split seed 0\n"
+    )
+    assert "2 images\n" in captured.out
+    assert main(["evaluate", "run", photos]) == 0
+    assert capsys.readouterr().out.endswith("\n2 images\n")
+    assert main(["train", photos, "--resume", "run", "--steps", "3"]) == 0
+    for other in (["--split-seed", "3"], ["--test-share", "0.4"]):
+        assert main(["train", photos, "--resume", "run", "--steps", "4", *other]) == 2
+        assert "the run is of other images: its training_" in capsys.readouterr().err
+    for bad in (["--test-share", "1"], ["--test-share", "-0.1"], ["--split-seed", "-1"]):
+        assert status_of(["train", photos, *bad]) == 2
+
+
+def test_a_lack_of_test_images_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = str(photo_files.write_folder(tmp_path, 2, None))
+    assert main(["train", photos, "--steps", "1", "--batch-size", "4"]) == 0
+    line = "Warning: no test images, so no accuracy but that of the training images"
+    assert line in capsys.readouterr().out.splitlines()
+    assert line in (tmp_path / "runs" / "cifar10-bn-1" / "log.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,10 @@ def test_restore_takes_its_own_only() -> None:
         trainer().restore(checkpoint)
     with pytest.raises(ValueError, match=r"trained with images 40, .* but here are images 39,"):
         trainer(step=2, images=39).restore(checkpoint)
+    other_images = TrainingBatches(small_runs.image_set(2, 40), PREPROCESSING, 8, 1, step=2)
+    network = AlexNet(SMALL, seed=1)
+    with pytest.raises(ValueError, match=r"trained with images 40, digest .* images 40, digest"):
+        Trainer(network, Adam(network), other_images).restore(checkpoint)
     with pytest.raises(ValueError, match=r"seed 1, but here are .* seed 2"):
         trainer(2, step=2).restore(checkpoint)
     with pytest.raises(ValueError, match="SGD: the state's arrays are not those"):

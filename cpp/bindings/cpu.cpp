@@ -2,6 +2,7 @@
 // under the GIL, takes raw pointers, and releases the GIL around the driver only.
 
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <optional>
 
@@ -26,6 +27,31 @@ namespace alexnet {
 namespace {
 
 using cpu::kernels;
+
+// Around every call of a driver: the GIL is released, and arithmetic is the default one.
+class DriverCall {
+  public:
+    DriverCall() : state_(PyEval_SaveThread()) {}
+    DriverCall(const DriverCall&) = delete;
+    // When the main thread has ended, Python before 3.14 ends a daemon thread that asks for the GIL
+    // by unwinding its stack: that ends the process at a destructor, and would let destructors of
+    // Python objects run without the GIL. The thread sleeps until the process ends instead, as it
+    // does from Python 3.14 on.
+    ~DriverCall() {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {
+            for (;;) pause();
+        }
+    }
+
+  private:
+    PyThreadState* state_;
+    cpu::DefaultArithmetic arithmetic_;
+};
+
+// A parameter as the driver takes it, rounded in the driver's arithmetic.
+float to_float(double parameter) { return static_cast<float>(parameter); }
 
 std::string compiler() {
 #if defined(__clang__)
@@ -99,7 +125,7 @@ void define_conv2d(py::module_& m) {
               const float* pw = input(weight, "weight", s.weight_size());
               const float* pb = optional_input(bias, "bias", s.out_channels);
               float* out = output(y, "y", s.output_size());
-              py::gil_scoped_release release;
+              const DriverCall call;
               cpu::conv2d(s, px, pw, pb, relu, a, out);
           });
     m.def("conv2d_backward_input",
@@ -111,7 +137,7 @@ void define_conv2d(py::module_& m) {
               const float* pdy = input(dy, "dy", s.output_size());
               const float* pw = input(weight, "weight", s.weight_size());
               float* out = output(dx, "dx", s.input_size());
-              py::gil_scoped_release release;
+              const DriverCall call;
               cpu::conv2d_backward_input(s, pdy, pw, a, out);
           });
     m.def("conv2d_backward_weight",
@@ -124,7 +150,7 @@ void define_conv2d(py::module_& m) {
               const float* px = input(x, "x", s.input_size());
               float* pdw = output(dweight, "dweight", s.weight_size());
               float* pdb = output(dbias, "dbias", s.out_channels);
-              py::gil_scoped_release release;
+              const DriverCall call;
               cpu::conv2d_backward_weight(s, pdy, px, a, pdw, pdb);
           });
 }
@@ -133,53 +159,57 @@ void define_dense(py::module_& m) {
     m.def("dense", [](const py::object& shape, const py::array& x, const py::array& weight,
                       const py::object& bias, bool relu, py::array y) {
         const DenseShape s = dense_shape(shape);
-        const float* px = input(x, "x", s.batch * s.in_features);
-        const float* pw = input(weight, "weight", s.in_features * s.out_features);
+        const float* px = input(x, "x", s.input_size());
+        const float* pw = input(weight, "weight", s.weight_size());
         const float* pb = optional_input(bias, "bias", s.out_features);
-        float* out = output(y, "y", s.batch * s.out_features);
-        py::gil_scoped_release release;
+        float* out = output(y, "y", s.output_size());
+        const DriverCall call;
         cpu::dense(s, px, pw, pb, relu, out);
     });
     m.def("dense_backward_input",
           [](const py::object& shape, const py::array& dy, const py::array& weight, py::array dx) {
               const DenseShape s = dense_shape(shape);
-              const float* pdy = input(dy, "dy", s.batch * s.out_features);
-              const float* pw = input(weight, "weight", s.in_features * s.out_features);
-              float* out = output(dx, "dx", s.batch * s.in_features);
-              py::gil_scoped_release release;
+              const float* pdy = input(dy, "dy", s.output_size());
+              const float* pw = input(weight, "weight", s.weight_size());
+              float* out = output(dx, "dx", s.input_size());
+              const DriverCall call;
               cpu::dense_backward_input(s, pdy, pw, out);
           });
     m.def("dense_backward_weight", [](const py::object& shape, const py::array& dy,
                                       const py::array& x, py::array dweight, py::array dbias) {
         const DenseShape s = dense_shape(shape);
-        const float* pdy = input(dy, "dy", s.batch * s.out_features);
-        const float* px = input(x, "x", s.batch * s.in_features);
-        float* pdw = output(dweight, "dweight", s.in_features * s.out_features);
+        const float* pdy = input(dy, "dy", s.output_size());
+        const float* px = input(x, "x", s.input_size());
+        float* pdw = output(dweight, "dweight", s.weight_size());
         float* pdb = output(dbias, "dbias", s.out_features);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::dense_backward_weight(s, pdy, px, pdw, pdb);
     });
 }
 
+LrnParameters lrn_parameters(size_t depth_radius, double bias, double alpha, double beta) {
+    return {depth_radius, to_float(bias), to_float(alpha), to_float(beta)};
+}
+
 void define_lrn(py::module_& m) {
-    m.def("lrn", [](const py::object& shape, const py::array& x, size_t depth_radius, float bias,
-                    float alpha, float beta, py::array y) {
+    m.def("lrn", [](const py::object& shape, const py::array& x, size_t depth_radius, double bias,
+                    double alpha, double beta, py::array y) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-        const float* px = input(x, "x", pixels * channels);
-        float* out = output(y, "y", pixels * channels);
-        py::gil_scoped_release release;
-        cpu::lrn(pixels, channels, {depth_radius, bias, alpha, beta}, px, out);
+        const float* px = input(x, "x", Size{pixels} * channels);
+        float* out = output(y, "y", Size{pixels} * channels);
+        const DriverCall call;
+        cpu::lrn(pixels, channels, lrn_parameters(depth_radius, bias, alpha, beta), px, out);
     });
     m.def("lrn_backward",
           [](const py::object& shape, const py::array& dy, const py::array& x, size_t depth_radius,
-             float bias, float alpha, float beta, bool through_relu, py::array dx) {
+             double bias, double alpha, double beta, bool through_relu, py::array dx) {
               const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-              const float* pdy = input(dy, "dy", pixels * channels);
-              const float* px = input(x, "x", pixels * channels);
-              float* out = output(dx, "dx", pixels * channels);
-              py::gil_scoped_release release;
-              cpu::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta}, pdy, px,
-                                through_relu, out);
+              const float* pdy = input(dy, "dy", Size{pixels} * channels);
+              const float* px = input(x, "x", Size{pixels} * channels);
+              float* out = output(dx, "dx", Size{pixels} * channels);
+              const DriverCall call;
+              cpu::lrn_backward(pixels, channels, lrn_parameters(depth_radius, bias, alpha, beta),
+                                pdy, px, through_relu, out);
           });
 }
 
@@ -188,7 +218,7 @@ void define_max_pool2d(py::module_& m) {
         const Pool2dShape s = pool2d_shape(shape);
         const float* px = input(x, "x", s.input_size());
         float* out = output(y, "y", s.output_size());
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::max_pool2d(s, px, out);
     });
     m.def("max_pool2d_backward", [](const py::object& shape, const py::array& dy,
@@ -197,34 +227,34 @@ void define_max_pool2d(py::module_& m) {
         const float* pdy = input(dy, "dy", s.output_size());
         const float* px = input(x, "x", s.input_size());
         float* out = output(dx, "dx", s.input_size());
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::max_pool2d_backward(s, pdy, px, through_relu, out);
     });
 }
 
 void define_lrn_max_pool2d(py::module_& m) {
     m.def("lrn_max_pool2d",
-          [](const py::object& shape, const py::array& x, size_t depth_radius, float bias,
-             float alpha, float beta, py::array y, std::optional<py::array> positions) {
+          [](const py::object& shape, const py::array& x, size_t depth_radius, double bias,
+             double alpha, double beta, py::array y, std::optional<py::array> positions) {
               const Pool2dShape s = pool2d_shape(shape);
               const float* px = input(x, "x", s.input_size());
               float* out = output(y, "y", s.output_size());
               float* at = positions ? output(*positions, "positions", s.output_size()) : nullptr;
-              py::gil_scoped_release release;
-              cpu::lrn_max_pool2d(s, {depth_radius, bias, alpha, beta}, px, out, at);
+              const DriverCall call;
+              cpu::lrn_max_pool2d(s, lrn_parameters(depth_radius, bias, alpha, beta), px, out, at);
           });
     m.def("lrn_max_pool2d_backward",
           [](const py::object& shape, const py::array& dy, const py::array& x,
-             const py::array& positions, size_t depth_radius, float bias, float alpha, float beta,
-             bool through_relu, py::array dx) {
+             const py::array& positions, size_t depth_radius, double bias, double alpha,
+             double beta, bool through_relu, py::array dx) {
               const Pool2dShape s = pool2d_shape(shape);
               const float* pdy = input(dy, "dy", s.output_size());
               const float* px = input(x, "x", s.input_size());
               const float* at = input(positions, "positions", s.output_size());
               float* out = output(dx, "dx", s.input_size());
-              py::gil_scoped_release release;
-              cpu::lrn_max_pool2d_backward(s, {depth_radius, bias, alpha, beta}, pdy, px, at,
-                                           through_relu, out);
+              const DriverCall call;
+              cpu::lrn_max_pool2d_backward(s, lrn_parameters(depth_radius, bias, alpha, beta), pdy,
+                                           px, at, through_relu, out);
           });
 }
 
@@ -233,7 +263,7 @@ void define_relu(py::module_& m) {
         const size_t n = static_cast<size_t>(x.size());
         const float* px = input(x, "x", n);
         float* py_ = output(y, "y", n);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::relu(n, px, py_);
     });
     m.def("relu_backward", [](const py::array& dy, const py::array& y, py::array dx) {
@@ -241,7 +271,7 @@ void define_relu(py::module_& m) {
         const float* pdy = input(dy, "dy", n);
         const float* py_ = input(y, "y", n);
         float* pdx = output(dx, "dx", n);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::relu_backward(n, pdy, py_, pdx);
     });
 }
@@ -252,49 +282,50 @@ void define_batch_norm(py::module_& m) {
              const py::array& beta, const py::array& mean, const py::array& variance,
              double epsilon, bool relu, py::array y) {
               const BatchNormShape s = batch_norm_shape(shape);
-              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* px = input(x, "x", s.size());
               const float* pgamma = input(gamma, "gamma", s.channels);
               const float* pbeta = input(beta, "beta", s.channels);
               const float* pmean = input(mean, "mean", s.channels);
               const float* pvariance = input(variance, "variance", s.channels);
-              float* out = output(y, "y", s.pixels * s.channels);
-              py::gil_scoped_release release;
+              float* out = output(y, "y", s.size());
+              const DriverCall call;
               cpu::batch_norm_inference(s, px, pgamma, pbeta, pmean, pvariance, epsilon, relu, out);
           });
     m.def("batch_norm_training", [](const py::object& shape, const py::array& x,
                                     const py::array& gamma, const py::array& beta, double epsilon,
                                     bool relu, py::array y, py::array mean, py::array variance) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const float* px = input(x, "x", s.pixels * s.channels);
+        const float* px = input(x, "x", s.size());
         const float* pgamma = input(gamma, "gamma", s.channels);
         const float* pbeta = input(beta, "beta", s.channels);
-        float* out = output(y, "y", s.pixels * s.channels);
+        float* out = output(y, "y", s.size());
         float* pmean = output(mean, "mean", s.channels);
         float* pvariance = output(variance, "variance", s.channels);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::batch_norm_training(s, px, pgamma, pbeta, epsilon, relu, out, pmean, pvariance);
     });
-    m.def("move_average", [](py::array average, float share, const py::array& value, float factor) {
-        const size_t channels = static_cast<size_t>(average.size());
-        const float* pvalue = input(value, "value", channels);
-        float* paverage = output(average, "average", channels);
-        py::gil_scoped_release release;
-        cpu::move_average(channels, share, factor, pvalue, paverage);
-    });
+    m.def("move_average",
+          [](py::array average, double share, const py::array& value, double factor) {
+              const size_t channels = static_cast<size_t>(average.size());
+              const float* pvalue = input(value, "value", channels);
+              float* paverage = output(average, "average", channels);
+              const DriverCall call;
+              cpu::move_average(channels, to_float(share), to_float(factor), pvalue, paverage);
+          });
     m.def("batch_norm_backward",
           [](const py::object& shape, const py::array& dy, const py::array& x,
              const py::array& gamma, const py::array& mean, const py::array& variance,
              double epsilon, bool training, py::array dx, py::array dgamma, py::array dbeta) {
               const BatchNormShape s = batch_norm_shape(shape);
-              const float* pdy = input(dy, "dy", s.pixels * s.channels);
-              const float* px = input(x, "x", s.pixels * s.channels);
+              const float* pdy = input(dy, "dy", s.size());
+              const float* px = input(x, "x", s.size());
               const float* pgamma = input(gamma, "gamma", s.channels);
               const float* pmean = input(mean, "mean", s.channels);
               const float* pvariance = input(variance, "variance", s.channels);
-              float* pdx = output(dx, "dx", s.pixels * s.channels);
+              float* pdx = output(dx, "dx", s.size());
               float* pdgamma = output(dgamma, "dgamma", s.channels);
               float* pdbeta = output(dbeta, "dbeta", s.channels);
-              py::gil_scoped_release release;
+              const DriverCall call;
               cpu::batch_norm_backward(s, pdy, px, pgamma, pmean, pvariance, epsilon, training, pdx,
                                        pdgamma, pdbeta);
           });
@@ -302,12 +333,12 @@ void define_batch_norm(py::module_& m) {
 
 void define_dropout(py::module_& m) {
     m.def("dropout", [](const py::array& x, uint64_t seed, uint64_t offset, uint64_t threshold,
-                        float scale, py::array y) {
+                        double scale, py::array y) {
         const size_t n = static_cast<size_t>(x.size());
         const float* px = input(x, "x", n);
         float* out = output(y, "y", n);
-        py::gil_scoped_release release;
-        cpu::dropout(n, seed, offset, threshold, scale, px, out);
+        const DriverCall call;
+        cpu::dropout(n, seed, offset, threshold, to_float(scale), px, out);
     });
 }
 
@@ -325,33 +356,33 @@ const int64_t* labels_of(const py::array& labels, size_t batch, size_t classes) 
 void define_losses(py::module_& m) {
     m.def("softmax_cross_entropy", [](size_t batch, size_t classes, const py::array& logits,
                                       const py::array& labels, py::array loss) {
-        const float* pz = input(logits, "logits", batch * classes);
+        const float* pz = input(logits, "logits", Size{batch} * classes);
         const int64_t* plabels = labels_of(labels, batch, classes);
         float* out = output(loss, "loss", 1);
-        py::gil_scoped_release release;
+        const DriverCall call;
         *out = cpu::softmax_cross_entropy(batch, classes, pz, plabels);
     });
     m.def("softmax_cross_entropy_backward",
           [](size_t batch, size_t classes, const py::array& logits, const py::array& labels,
              py::array dlogits) {
-              const float* pz = input(logits, "logits", batch * classes);
+              const float* pz = input(logits, "logits", Size{batch} * classes);
               const int64_t* plabels = labels_of(labels, batch, classes);
-              float* out = output(dlogits, "dlogits", batch * classes);
-              py::gil_scoped_release release;
+              float* out = output(dlogits, "dlogits", Size{batch} * classes);
+              const DriverCall call;
               cpu::softmax_cross_entropy_backward(batch, classes, pz, plabels, out);
           });
     m.def("l2_loss", [](const py::array& x, py::array loss) {
         const size_t n = static_cast<size_t>(x.size());
         const float* px = input(x, "x", n);
         float* out = output(loss, "loss", 1);
-        py::gil_scoped_release release;
+        const DriverCall call;
         *out = cpu::l2_loss(n, px);
     });
     m.def("l2_loss_backward", [](const py::array& x, py::array dx) {
         const size_t n = static_cast<size_t>(x.size());
         const float* px = input(x, "x", n);
         float* out = output(dx, "dx", n);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::l2_loss_backward(n, px, out);
     });
 }
@@ -363,7 +394,7 @@ void define_optimizer(py::module_& m) {
         float* p = output(parameter, "parameter", n);
         const float* g = input(gradient, "gradient", n);
         float* v = output(velocity, "velocity", n);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::sgd_update(n, p, g, v, learning_rate, momentum, weight_decay);
     });
     m.def("adam_update", [](py::array parameter, const py::array& gradient, py::array first_moment,
@@ -374,7 +405,7 @@ void define_optimizer(py::module_& m) {
         const float* g = input(gradient, "gradient", n);
         float* first = output(first_moment, "first_moment", n);
         float* second = output(second_moment, "second_moment", n);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::adam_update(n, p, g, first, second,
                          {step, learning_rate, beta1, beta2, epsilon, weight_decay});
     });
@@ -389,18 +420,18 @@ Pointer blocks(Pointer data, const char* name, size_t n) {
 }
 
 void define_peak(py::module_& m) {
-    m.def("fma_loop", &cpu::fma_loop, py::call_guard<py::gil_scoped_release>());
+    m.def("fma_loop", &cpu::fma_loop, py::call_guard<DriverCall>());
     m.def("read_loop", [](const py::array& x) {
         const size_t n = static_cast<size_t>(x.size());
         const float* px = blocks(input(x, "x", n), "x", n);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::read_loop(n, px);
     });
     m.def("copy_loop", [](const py::array& x, py::array y) {
         const size_t n = static_cast<size_t>(x.size());
         const float* px = blocks(input(x, "x", n), "x", n);
         float* out = blocks(output(y, "y", n), "y", n);
-        py::gil_scoped_release release;
+        const DriverCall call;
         cpu::copy_loop(n, px, out);
     });
 }

@@ -75,10 +75,10 @@ void define_dense(py::module_& m) {
           [](const py::object& shape, const Array& x, const Array& weight, const Array& bias,
              bool relu, bool tf32, const Array& y, const Array& workspace, uintptr_t stream) {
               const DenseShape s = dense_shape(shape);
-              cuda::dense(s, device_array(x, "x", s.batch * s.in_features),
-                          device_array(weight, "weight", s.in_features * s.out_features),
+              cuda::dense(s, device_array(x, "x", s.input_size()),
+                          device_array(weight, "weight", s.weight_size()),
                           optional_device_array(bias, "bias", s.out_features), relu,
-                          precision_of(tf32), device_array(y, "y", s.batch * s.out_features),
+                          precision_of(tf32), device_array(y, "y", s.output_size()),
                           workspace_of(workspace, cuda::dense_workspace(s)), stream_of(stream));
           });
     m.def("dense_backward_input_workspace", [](const py::object& shape) {
@@ -88,11 +88,11 @@ void define_dense(py::module_& m) {
                                      bool tf32, const Array& dx, const Array& workspace,
                                      uintptr_t stream) {
         const DenseShape s = dense_shape(shape);
-        cuda::dense_backward_input(
-            s, device_array(dy, "dy", s.batch * s.out_features),
-            device_array(weight, "weight", s.in_features * s.out_features), precision_of(tf32),
-            device_array(dx, "dx", s.batch * s.in_features),
-            workspace_of(workspace, cuda::dense_backward_input_workspace(s)), stream_of(stream));
+        cuda::dense_backward_input(s, device_array(dy, "dy", s.output_size()),
+                                   device_array(weight, "weight", s.weight_size()),
+                                   precision_of(tf32), device_array(dx, "dx", s.input_size()),
+                                   workspace_of(workspace, cuda::dense_backward_input_workspace(s)),
+                                   stream_of(stream));
     });
     m.def("dense_backward_weight_workspace", [](const py::object& shape) {
         return cuda::dense_backward_weight_workspace(dense_shape(shape));
@@ -102,9 +102,8 @@ void define_dense(py::module_& m) {
                                       const Array& workspace, uintptr_t stream) {
         const DenseShape s = dense_shape(shape);
         cuda::dense_backward_weight(
-            s, device_array(dy, "dy", s.batch * s.out_features),
-            device_array(x, "x", s.batch * s.in_features), precision_of(tf32),
-            device_array(dweight, "dweight", s.in_features * s.out_features),
+            s, device_array(dy, "dy", s.output_size()), device_array(x, "x", s.input_size()),
+            precision_of(tf32), device_array(dweight, "dweight", s.weight_size()),
             device_array(dbias, "dbias", s.out_features),
             workspace_of(workspace, cuda::dense_backward_weight_workspace(s)), stream_of(stream));
     });
@@ -116,14 +115,14 @@ void define_lrn(py::module_& m) {
                     float alpha, float beta, const Array& y, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
         cuda::lrn(pixels, channels, {depth_radius, bias, alpha, beta},
-                  device_array(x, "x", pixels * channels), device_array(y, "y", pixels * channels),
-                  stream_of(stream));
+                  device_array(x, "x", Size{pixels} * channels),
+                  device_array(y, "y", Size{pixels} * channels), stream_of(stream));
     });
     m.def("lrn_backward", [](const py::object& shape, const Array& dy, const Array& x,
                              size_t depth_radius, float bias, float alpha, float beta,
                              bool through_relu, const Array& dx, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-        const size_t size = pixels * channels;
+        const Size size = Size{pixels} * channels;
         cuda::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta},
                            device_array(dy, "dy", size), device_array(x, "x", size), through_relu,
                            device_array(dx, "dx", size), stream_of(stream));
@@ -166,7 +165,7 @@ void define_batch_norm(py::module_& m) {
                                      const Array& beta, const Array& mean, const Array& variance,
                                      double epsilon, bool relu, const Array& y, uintptr_t stream) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const size_t size = s.pixels * s.channels;
+        const size_t size = s.size();
         cuda::batch_norm_inference(
             s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
             device_array(beta, "beta", s.channels), device_array(mean, "mean", s.channels),
@@ -178,7 +177,7 @@ void define_batch_norm(py::module_& m) {
                                     const Array& mean, const Array& variance,
                                     const Array& workspace, uintptr_t stream) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const size_t size = s.pixels * s.channels;
+        const size_t size = s.size();
         cuda::batch_norm_training(
             s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
             device_array(beta, "beta", s.channels), epsilon, relu, device_array(y, "y", size),
@@ -191,7 +190,7 @@ void define_batch_norm(py::module_& m) {
            const Array& mean, const Array& variance, double epsilon, bool training, const Array& dx,
            const Array& dgamma, const Array& dbeta, const Array& workspace, uintptr_t stream) {
             const BatchNormShape s = batch_norm_shape(shape);
-            const size_t size = s.pixels * s.channels;
+            const size_t size = s.size();
             cuda::batch_norm_backward(
                 s, device_array(dy, "dy", size), device_array(x, "x", size),
                 device_array(gamma, "gamma", s.channels), device_array(mean, "mean", s.channels),
@@ -217,7 +216,7 @@ void define_losses(py::module_& m) {
           [](size_t batch, size_t classes, const Array& logits, const Array& labels,
              const Array& loss, const Array& workspace, uintptr_t stream) {
               cuda::softmax_cross_entropy(
-                  batch, classes, device_array(logits, "logits", batch * classes),
+                  batch, classes, device_array(logits, "logits", Size{batch} * classes),
                   device_array<int64_t>(labels, "labels", batch), device_array(loss, "loss", 1),
                   workspace_of(workspace, cuda::softmax_cross_entropy_workspace(batch)),
                   stream_of(stream));
@@ -226,9 +225,9 @@ void define_losses(py::module_& m) {
           [](size_t batch, size_t classes, const Array& logits, const Array& labels,
              const Array& dlogits, uintptr_t stream) {
               cuda::softmax_cross_entropy_backward(
-                  batch, classes, device_array(logits, "logits", batch * classes),
+                  batch, classes, device_array(logits, "logits", Size{batch} * classes),
                   device_array<int64_t>(labels, "labels", batch),
-                  device_array(dlogits, "dlogits", batch * classes), stream_of(stream));
+                  device_array(dlogits, "dlogits", Size{batch} * classes), stream_of(stream));
           });
     m.def("l2_loss_workspace", &cuda::l2_loss_workspace);
     m.def("l2_loss",

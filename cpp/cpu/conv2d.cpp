@@ -1,4 +1,5 @@
-// Convolution: empty batches, the bias gradient, and the choice of the algorithm.
+// Convolution: empty batches, the bias gradient, the choice of the algorithm, and shapes that are
+// mostly padding.
 
 #include "conv2d.h"
 
@@ -6,6 +7,7 @@
 
 #include "alexnet/dense.h"
 #include "column_sums.h"
+#include "conv2d_axis.h"
 
 namespace alexnet::cpu {
 namespace {
@@ -17,6 +19,39 @@ bool is_dense(const Conv2dShape& s) {
 }
 
 DenseShape dense_shape(const Conv2dShape& s) { return {s.batch, s.window(), s.out_channels}; }
+
+// Whether padding would take most of what an algorithm spends: memory, for images with a border of
+// zeros or what is made of them, or work, for products with zeros. All algorithms but naive
+// multiply every tap and see the padding as pixels, down to the last that a window reaches. As long
+// as this is false they need, for each thread, at most some constant times the memory of an image,
+// of its output and of the weights. In double: the size of a frame may be beyond 64 bits.
+bool is_mostly_padding(const Conv2dShape& s, ConvDirection direction) {
+    constexpr double kMostBorder = 16;       // times an image, its output and the weights
+    constexpr double kSmallFrame = 1 << 18;  // floats that are always spared
+    constexpr double kMostTaps = 128;        // times those on the image: naive is so much slower
+    if (is_dense(s)) return false;
+    const bool of_outputs = direction == ConvDirection::kBackwardInput;  // which have the border
+    double frame = static_cast<double>(of_outputs ? s.out_channels : s.in_channels);
+    double taps = 1, on_image = 1;
+    for (const ConvAxis& axis : {vertical_axis(s), horizontal_axis(s)}) {
+        const auto in = static_cast<double>(axis.in), out = static_cast<double>(axis.out);
+        const auto kernel = static_cast<double>(axis.kernel);
+        const auto steps = static_cast<double>(ceil_div(axis.kernel, axis.stride));
+        frame *=
+            of_outputs ? out + 2 * steps : (out - 1) * static_cast<double>(axis.stride) + kernel;
+        taps *= of_outputs ? in * steps : out * kernel;
+        on_image *= axis.taps_on_image();
+    }
+    const Size floats = Size{s.in_height} * s.in_width * s.in_channels +
+                        Size{s.out_height} * s.out_width * s.out_channels + s.weight_size();
+    return frame > kMostBorder * static_cast<double>(floats) + kSmallFrame ||
+           taps > kMostTaps * on_image;
+}
+
+// What computes the shape where `asked` is asked for.
+ConvAlgorithm serving(const Conv2dShape& shape, ConvDirection direction, ConvAlgorithm asked) {
+    return is_mostly_padding(shape, direction) ? ConvAlgorithm::kNaive : asked;
+}
 
 // A 1x1 convolution of stride 1 sees no rows: taken as one long row, its tiles are full.
 Conv2dShape flattened(Conv2dShape s) {
@@ -35,7 +70,7 @@ Conv2dShape flattened(Conv2dShape s) {
 ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction) {
     const bool winograd = winograd::unsupported(shape, direction) == nullptr && !is_dense(shape) &&
                           winograd::is_faster(shape, direction);
-    return winograd ? ConvAlgorithm::kWinograd : ConvAlgorithm::kDirect;
+    return serving(shape, direction, winograd ? ConvAlgorithm::kWinograd : ConvAlgorithm::kDirect);
 }
 
 const char* unsupported(const Conv2dShape& shape, ConvDirection direction,
@@ -47,7 +82,7 @@ const char* unsupported(const Conv2dShape& shape, ConvDirection direction,
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
             bool relu, ConvAlgorithm algorithm, float* y) {
     if (shape.batch == 0) return;
-    switch (algorithm) {
+    switch (serving(shape, ConvDirection::kForward, algorithm)) {
         case ConvAlgorithm::kNaive:
             return naive::forward(shape, x, weight, bias, relu, y);
         case ConvAlgorithm::kIm2col:
@@ -63,7 +98,7 @@ void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,
                            ConvAlgorithm algorithm, float* dx) {
     if (shape.batch == 0) return;
-    switch (algorithm) {
+    switch (serving(shape, ConvDirection::kBackwardInput, algorithm)) {
         case ConvAlgorithm::kNaive:
             return naive::backward_input(shape, dy, weight, dx);
         case ConvAlgorithm::kIm2col:
@@ -90,7 +125,7 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
         column_sums(shape.batch * shape.out_height * shape.out_width, shape.out_channels, dy,
                     dbias);
     };
-    switch (algorithm) {
+    switch (serving(shape, ConvDirection::kBackwardWeight, algorithm)) {
         case ConvAlgorithm::kNaive:
             sum_bias();
             return naive::backward_weight(shape, dy, x, dweight);

@@ -1,8 +1,8 @@
 // Convolution as an implicit matrix product: the register tile (microkernels/gemm.cpp) reads the
-// image where it lies. Neighbouring pixels of an output row are the rows of a tile;
-// one row of the window, kernel_width · channels floats, is contiguous in the image and the same
-// distance apart for all of them, so it is one segment of the summation index. Only the weights are
-// packed, and images that need a border of zeros are copied into a frame, a few at a time.
+// image where it lies. Neighbouring pixels of an output row are the rows of a tile; one row of the
+// window, kernel_width · channels floats, is contiguous in the image and the same distance apart
+// for all of them, so it is one segment of the summation index. Only the weights are packed, and
+// images that need a border of zeros are copied into a frame, a few at a time.
 //
 // forward: y = correlation of x with the weights.
 // backward_input: with stride 1, dx is the correlation of dy with the weights turned by 180° and
@@ -71,10 +71,12 @@ std::vector<GemmSegment> window_segments(size_t rows, size_t columns, size_t fra
 struct Tasks {
     Tasks(const Correlation& c, size_t threads) {
         constexpr size_t kRowsATask = 512;
+        constexpr size_t kMostFloats = 1 << 20;  // of frames, but for one: they stay in L2
         size_t pixels = 0;
         for (const Grid& grid : c.grids) pixels += grid.rows * grid.columns;
-        images = std::clamp<size_t>(ceil_div(kRowsATask, std::max<size_t>(pixels, 1)), 1,
-                                    ceil_div(c.batch, threads));
+        const size_t enough = std::min(ceil_div(kRowsATask, std::max<size_t>(pixels, 1)),
+                                       kMostFloats / c.frame.size());
+        images = std::clamp<size_t>(enough, 1, ceil_div(c.batch, threads));
         image_groups = ceil_div(c.batch, images);
         if (image_groups < threads) {
             const size_t wanted = ceil_div(threads, image_groups);
@@ -178,8 +180,8 @@ class Worker {
 
 void correlate(const KernelTable& k, const Correlation& c, int threads) {
     const Tasks tasks(c, static_cast<size_t>(threads));
-    const Slices frames(Slot::kFrames, static_cast<size_t>(threads),
-                        c.frame.is_image() ? 0 : tasks.images * c.frame.size());
+    const Slices frames(Slot::kFrames, std::min(static_cast<size_t>(threads), tasks.count()),
+                        c.frame.is_image() ? Size{0} : tasks.images * c.frame.size());
     parallel_tasks(threads, tasks.count(), [&](size_t task, size_t thread) {
         const size_t split = task % tasks.column_splits;
         const size_t band = task / tasks.column_splits % tasks.bands;
@@ -224,7 +226,7 @@ namespace {
 // The pixels of one axis of dx that see the taps phase, phase + stride, ...
 struct Phase {
     Phase(size_t phase, size_t stride, size_t kernel, size_t pad, size_t in_size)
-        : tap(phase), taps(phase < kernel ? ceil_div(kernel - phase, stride) : 0) {
+        : tap(phase), taps(ceil_div(kernel - phase, stride)) {
         // Input position stride*a + phase - pad, for a = begin .. end, lies in the image.
         begin = pad > phase ? ceil_div(pad - phase, stride) : 0;
         end = in_size + pad > phase ? (in_size - 1 + pad - phase) / stride + 1 : 0;
@@ -234,21 +236,28 @@ struct Phase {
     size_t tap, taps, begin, end, count, position;
 };
 
+// The phases that have both taps and pixels.
 std::vector<Phase> phases_of(size_t stride, size_t kernel, size_t pad, size_t in_size) {
     std::vector<Phase> phases;
-    for (size_t p = 0; p < stride && p < in_size + pad; ++p) {
+    for (size_t p = 0; p < std::min(stride, kernel); ++p) {
         const Phase phase(p, stride, kernel, pad, in_size);
         if (phase.count > 0) phases.push_back(phase);
     }
     return phases;
 }
 
+// Pixels of the axis that some phase has.
+size_t pixels_of(const std::vector<Phase>& phases) {
+    size_t count = 0;
+    for (const Phase& phase : phases) count += phase.count;
+    return count;
+}
+
 // How far the frame around dy reaches beyond it, before the first and after the last element.
 struct Border {
     Border(const std::vector<Phase>& phases, size_t out_size) {
         for (const Phase& p : phases) {
-            const size_t reach = p.taps > 0 ? p.taps - 1 : 0;
-            before = std::max(before, reach > p.begin ? reach - p.begin : 0);
+            before = std::max(before, p.taps - 1 > p.begin ? p.taps - 1 - p.begin : 0);
             after = std::max(after, p.end > out_size ? p.end - out_size : 0);
         }
     }
@@ -286,19 +295,11 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     Correlation c{s.batch, s.groups, dy, frame, s.group_out(), panels, nullptr, false, {}};
 
     float* packed = scratch(
-        Slot::kPackedB, s.kernel_height * s.kernel_width * s.groups * panels.size(s.group_out()));
-    bool covered = true;
+        Slot::kPackedB, panels.size(s.group_out()) * s.kernel_height * s.kernel_width * s.groups);
+    const float* next_packed = packed;
     for (const Phase& h : rows) {
         for (const Phase& w : columns) {
             const size_t depth = h.taps * w.taps * s.group_out();
-            if (depth == 0) {
-                covered = false;
-                continue;
-            }
-            parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
-                pack_phase(k, s, h, w, weight, i / panels.count, panels[i % panels.count],
-                           packed + i * panels.width * depth, panels.width);
-            });
             c.grids.push_back({h.count, w.count, dx + s.input_pixel(0, h.position, w.position),
                                s.input_pixel(1, 0, 0), s.stride_height * s.input_pixel(0, 1, 0),
                                s.stride_width * s.in_channels,
@@ -306,11 +307,19 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                                w.begin + horizontal.before - (w.taps - 1), 1, 1, h.taps,
                                DepthBlocks(window_segments(h.taps, w.taps, frame.columns,
                                                            s.out_channels, s.group_out())),
-                               depth, packed});
-            packed += s.groups * panels.size(depth);
+                               depth, next_packed});
+            next_packed += s.groups * panels.size(depth);
         }
     }
-    if (!covered) {
+    const size_t grid_panels = s.groups * panels.count;
+    parallel_tasks(threads, c.grids.size() * grid_panels, [&](size_t task, size_t) {
+        const size_t g = task / grid_panels, i = task % grid_panels;
+        const auto begin = static_cast<size_t>(c.grids[g].packed - packed);
+        pack_phase(k, s, rows[g / columns.size()], columns[g % columns.size()], weight,
+                   i / panels.count, panels[i % panels.count],
+                   packed + begin + i * panels.width * c.grids[g].total_depth, panels.width);
+    });
+    if (pixels_of(rows) < s.in_height || pixels_of(columns) < s.in_width) {
         // The stride skips some pixels: no output read them.
         parallel_for(s.input_size(), size_t{1} << 16,
                      [&](size_t begin, size_t end) { std::fill(dx + begin, dx + end, 0.0f); });

@@ -1,8 +1,7 @@
 // Gradient of a convolution with respect to its weights, as an implicit matrix product:
 //
-//   dweight[kh, kw, c, o] = sum over n, oh, ow of x[n, oh·stride + kh - pad, ow·stride + kw - pad,
-//   c]
-//                                                 · dy[n, oh, ow, o]
+//   dweight[kh,kw,c,o] = sum over n, oh, ow of
+//                        x[n, oh·stride + kh - pad, ow·stride + kw - pad, c] · dy[n,oh,ow,o]
 //
 // The rows of the product are the elements kh, kw, c of the window, its summation index runs over
 // the output pixels. For one row kh of the window the elements kw, c are contiguous in the image
@@ -17,7 +16,7 @@
 // Numerics: chains over at most kBlockPixels pixels, summed in order, then parts of the images in
 // order; the shape alone decides what they are, so the bits are the same for every partition.
 
-#include <vector>
+#include <array>
 
 #include "column_sums.h"
 #include "conv2d.h"
@@ -36,6 +35,10 @@ constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut in
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
 constexpr size_t kLine = 16;                // floats of a cache line
 
+// The summation index of a block, at most a segment for each of its pixels. Tasks have one each,
+// since nothing may be allocated there.
+using Segments = std::array<GemmSegment, kBlockPixels>;
+
 // What every task of one call shares.
 struct Plan {
     Plan(const KernelTable& k, const Conv2dShape& s)
@@ -47,9 +50,9 @@ struct Plan {
           panels(k, s.group_out()),
           panel_size(pixels * panels.width),
           image_size(s.in_height * s.in_width * s.in_channels),
-          frame_size(frame.is_image() ? image_size : padded(frame.size())),
+          frame_size(frame.is_image() ? image_size : size_t{padded(frame.size())}),
           pixel_step(s.stride_width * s.in_channels),
-          images(std::clamp<size_t>(kBlockFloats / (frame_size + s.groups * panels.size(pixels)), 1,
+          images(std::clamp<size_t>(kBlockFloats / (panels.size(pixels) * s.groups + frame_size), 1,
                                     s.batch)),
           runs(s.kernel_height * (s.groups == 1 ? 1 : s.kernel_width)),
           run(s.groups == 1 ? s.kernel_width * s.in_channels : s.group_in()),
@@ -79,7 +82,7 @@ struct Tile {
 // next and begins at `next` is fetched meanwhile, `next_step` floats a pixel; null for nothing.
 void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float* frame,
               const float* packed, size_t n, size_t begin, size_t depth, bool first,
-              const float* next, size_t next_step, std::vector<GemmSegment>& segments, float* block,
+              const float* next, size_t next_step, Segments& segments, float* block,
               float* dweight) {
     const Conv2dShape& s = p.shape;
     const size_t kh = s.groups == 1 ? tile.r : tile.r / s.kernel_width;
@@ -88,21 +91,21 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
                      tile.group * s.group_in() + tile.rows.begin;
     const bool in_place = p.pixel_step <= kLine;
     const size_t block_row = padded(kBlockRows);
-    segments.clear();
+    size_t count = 0;
     for (size_t i = 0; i < depth;) {
         const size_t oh = (begin + i) / s.out_width, ow = (begin + i) % s.out_width;
         const size_t pixel = oh * s.stride_height * p.frame.columns + ow * s.stride_width;
         const size_t in_row = std::min(s.out_width - ow, depth - i);
         if (in_place) {
-            segments.push_back(
-                {pixel * s.in_channels, in_row, next ? next + i * next_step : nullptr});
+            segments[count++] = {pixel * s.in_channels, in_row,
+                                 next ? next + i * next_step : nullptr};
         } else {
             k.copy_rows(in_row, tile.rows.size(), x + pixel * s.in_channels, p.pixel_step,
                         block + i * block_row, block_row);
         }
         i += in_row;
     }
-    if (!in_place) segments.push_back({0, depth, next});
+    if (!in_place) segments[count++] = {0, depth, next};
     const Product product{
         tile.rows.size(),
         in_place ? x : block,
@@ -113,7 +116,7 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
         s.out_channels};
     for (size_t panel = 0; panel < p.panels.count; ++panel) {
         multiply_panel(
-            k, product, {segments.data(), segments.size(), begin},
+            k, product, {segments.data(), count, begin},
             packed + ((n * s.groups + tile.group) * p.panels.count + panel) * p.panel_size,
             p.panels[panel], {!first});
     }
@@ -136,10 +139,10 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     column_sums(s.batch * p.pixels, s.out_channels, dy, dbias);
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
-    float* frames = scratch(Slot::kFrames, in_place ? 0 : p.images * p.frame_size);
-    float* packed = scratch(Slot::kPackedB, p.images * s.groups * p.panels.size(p.pixels));
+    float* frames = scratch(Slot::kFrames, in_place ? Size{0} : Size{p.images} * p.frame_size);
+    float* packed = scratch(Slot::kPackedB, p.panels.size(p.pixels) * s.groups * p.images);
     const Slices blocks(Slot::kColumns, static_cast<size_t>(threads),
-                        kBlockPixels * padded(kBlockRows));
+                        Size{kBlockPixels} * padded(kBlockRows));
 
     // More tasks than threads, to balance them, but few: each passes over all of dy.
     const size_t tiles = s.groups * p.runs * p.tiles;
@@ -162,7 +165,7 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
         const float* source = in_place ? x + first * p.image_size : frames;
         parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
             const Range own = part(tiles, tasks, t);
-            std::vector<GemmSegment> segments;
+            Segments segments;
             for (size_t n = 0; n < images; ++n) {
                 for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
                     for (size_t tile = own.begin; tile < own.end; ++tile) {
@@ -185,19 +188,19 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     const bool in_place = p.frame.is_image();
     const size_t parts = std::min(kMostParts, s.batch), tiles = s.groups * p.runs * p.tiles;
     const size_t frame_size = in_place ? 0 : padded(p.frame_size);
-    const size_t packed_size = padded(s.groups * p.panels.size(p.pixels));
+    const Size packed_size = padded(p.panels.size(p.pixels) * s.groups);
     const Slices sums(Slot::kPackedB, parts, s.weight_size());
-    const Slices memory(Slot::kFrames, static_cast<size_t>(threads),
-                        frame_size + packed_size + kBlockPixels * padded(kBlockRows));
+    const Slices memory(Slot::kFrames, std::min(static_cast<size_t>(threads), parts),
+                        packed_size + frame_size + kBlockPixels * padded(kBlockRows));
     const size_t width = p.panels.width, group_bias = p.panels.count * width;
     const size_t bias_size = s.groups * group_bias;
-    double* bias_sums = scratch_doubles(Slot::kPartialSums, parts * bias_size);
+    double* bias_sums = scratch_doubles(Slot::kPartialSums, Size{parts} * bias_size);
     std::fill_n(bias_sums, parts * bias_size, 0.0);
     parallel_tasks(threads, parts, [&](size_t task, size_t thread) {
         const Range images = part(s.batch, parts, task);
         float* frame = memory[thread];
         float* packed = frame + frame_size;
-        std::vector<GemmSegment> segments;
+        Segments segments;
         for (size_t n = images.begin; n < images.end; ++n) {
             const float* image = x + n * p.image_size;
             if (!in_place) copy_frame_rows(k, p.frame, image, 0, p.frame.rows, frame);

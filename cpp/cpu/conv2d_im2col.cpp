@@ -1,7 +1,8 @@
 // Convolution by way of im2col: the windows of one image are copied into the rows of a matrix, and
 // the convolution is then an ordinary matrix product with the weights. Caffe made it popular; here
 // it is for study and as a cross-check. It moves window / stride² times the input through memory
-// where `direct` reads the input in place.
+// where `direct` reads the input in place. Windows that would take more than kBlockFloats are
+// copied and multiplied block by block.
 //
 //   forward:         y      = columns · W            (pixels × window) · (window × out)
 //   backward input:  columns = dy · Wᵀ,  dx = col2im(columns): each entry added to its pixel
@@ -21,36 +22,46 @@
 namespace alexnet::cpu::im2col {
 namespace {
 
+constexpr size_t kBlockFloats = 4 << 20;  // of columns, or one window: all of AlexNet's images
+
 struct Sizes {
     explicit Sizes(const Conv2dShape& s)
         : pixels(s.out_height * s.out_width),
           window(s.window()),
-          columns(padded(pixels * window)) {}
-    size_t pixels, window, columns;
+          block(std::clamp<size_t>(kBlockFloats / window, 1, pixels)),
+          columns(padded(Size{block} * window)) {}
+    // body(range of pixels) for every block.
+    template <typename Body>
+    void for_blocks(const Body& body) const {
+        for (size_t begin = 0; begin < pixels; begin += block) {
+            body(Range{begin, std::min(begin + block, pixels)});
+        }
+    }
+    size_t pixels, window, block;
+    Size columns;
 };
 
-// visit(column, tap's input pixel, outside) for every window of image n and every tap in it.
+// visit(column, tap's input pixel, inside) for some windows of image n and every tap in them.
 template <typename Visit>
-void for_each_tap(const Conv2dShape& s, size_t n, const Visit& visit) {
+void for_each_tap(const Conv2dShape& s, size_t n, Range pixels, const Visit& visit) {
     size_t column = 0;
-    for (size_t oh = 0; oh < s.out_height; ++oh) {
-        for (size_t ow = 0; ow < s.out_width; ++ow) {
-            for (size_t kh = 0; kh < s.kernel_height; ++kh) {
-                const size_t ih = oh * s.stride_height + kh - s.pad_top;
-                for (size_t kw = 0; kw < s.kernel_width; ++kw, column += s.group_in()) {
-                    const size_t iw = ow * s.stride_width + kw - s.pad_left;
-                    const bool inside = ih < s.in_height && iw < s.in_width;
-                    visit(column, inside ? s.input_pixel(n, ih, iw) : 0, inside);
-                }
+    for (size_t pixel = pixels.begin; pixel < pixels.end; ++pixel) {
+        const size_t oh = pixel / s.out_width, ow = pixel % s.out_width;
+        for (size_t kh = 0; kh < s.kernel_height; ++kh) {
+            const size_t ih = oh * s.stride_height + kh - s.pad_top;
+            for (size_t kw = 0; kw < s.kernel_width; ++kw, column += s.group_in()) {
+                const size_t iw = ow * s.stride_width + kw - s.pad_left;
+                const bool inside = ih < s.in_height && iw < s.in_width;
+                visit(column, inside ? s.input_pixel(n, ih, iw) : 0, inside);
             }
         }
     }
 }
 
 void make_columns(const KernelTable& k, const Conv2dShape& s, const float* x, size_t n,
-                  size_t group, float* columns) {
+                  size_t group, Range pixels, float* columns) {
     const size_t channels = s.group_in();
-    for_each_tap(s, n, [&](size_t column, size_t pixel, bool inside) {
+    for_each_tap(s, n, pixels, [&](size_t column, size_t pixel, bool inside) {
         if (inside) {
             k.copy(channels, x + pixel + group * channels, columns + column);
         } else {
@@ -108,19 +119,25 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const Sizes z(s);
     const int threads = num_threads();
     const float* packed = pack_groups(k, s, weight, false);
-    const Slices columns(Slot::kColumns, static_cast<size_t>(threads), z.columns);
+    const size_t tasks = s.batch * s.groups;
+    const Slices columns(Slot::kColumns, std::min(static_cast<size_t>(threads), tasks), z.columns);
     const DepthBlocks depth({{0, z.window}});
     const Panels panels(k, s.group_out());
-    parallel_tasks(threads, s.batch * s.groups, [&](size_t task, size_t thread) {
+    const size_t group_size = panels.size(z.window);
+    parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const size_t n = task / s.groups, group = task % s.groups;
         float* own = columns[thread];
-        make_columns(k, s, x, n, group, own);
         const size_t first = group * s.group_out();
-        const Product product{
-            z.pixels,      own, z.window, 1, panels.width, y + s.output_pixel(n, 0, 0) + first,
-            s.out_channels};
-        multiply(k, product, depth, z.window, packed + group * panels.size(z.window), panels,
-                 bias ? bias + first : nullptr, relu);
+        float* image = y + s.output_pixel(n, 0, 0) + first;
+        z.for_blocks([&](Range pixels) {
+            make_columns(k, s, x, n, group, pixels, own);
+            const Product product{pixels.size(), own,
+                                  z.window,      1,
+                                  panels.width,  image + pixels.begin * s.out_channels,
+                                  s.out_channels};
+            multiply(k, product, depth, z.window, packed + group * group_size, panels,
+                     bias ? bias + first : nullptr, relu);
+        });
     });
 }
 
@@ -129,25 +146,29 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const Sizes z(s);
     const int threads = num_threads();
     const float* packed = pack_groups(k, s, weight, true);
-    const Slices columns(Slot::kColumns, static_cast<size_t>(threads), z.columns);
+    const Slices columns(Slot::kColumns, std::min(static_cast<size_t>(threads), s.batch),
+                         z.columns);
     const DepthBlocks depth({{0, s.group_out()}});
     const Panels panels(k, z.window);
+    const size_t group_size = panels.size(s.group_out());
     parallel_tasks(threads, s.batch, [&](size_t n, size_t thread) {
         float* own = columns[thread];
         float* image = dx + s.input_pixel(n, 0, 0);
         std::fill_n(image, s.in_height * s.in_width * s.in_channels, 0.0f);
         for (size_t group = 0; group < s.groups; ++group) {
-            const Product product{
-                z.pixels,       dy + s.output_pixel(n, 0, 0) + group * s.group_out(),
-                s.out_channels, 1,
-                panels.width,   own,
-                z.window};
-            multiply(k, product, depth, s.group_out(), packed + group * panels.size(s.group_out()),
-                     panels, nullptr, false);
-            for_each_tap(s, n, [&](size_t column, size_t pixel, bool inside) {
-                if (!inside) return;
-                float* target = dx + pixel + group * s.group_in();
-                for (size_t c = 0; c < s.group_in(); ++c) target[c] += own[column + c];
+            const float* gradients = dy + s.output_pixel(n, 0, 0) + group * s.group_out();
+            z.for_blocks([&](Range pixels) {
+                const Product product{pixels.size(),  gradients + pixels.begin * s.out_channels,
+                                      s.out_channels, 1,
+                                      panels.width,   own,
+                                      z.window};
+                multiply(k, product, depth, s.group_out(), packed + group * group_size, panels,
+                         nullptr, false);
+                for_each_tap(s, n, pixels, [&](size_t column, size_t pixel, bool inside) {
+                    if (!inside) return;
+                    float* target = dx + pixel + group * s.group_in();
+                    for (size_t c = 0; c < s.group_in(); ++c) target[c] += own[column + c];
+                });
             });
         }
     });
@@ -159,23 +180,28 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const int threads = num_threads();
     float* columns = scratch(Slot::kColumns, z.columns);
     const Panels panels(k, s.group_out());
-    float* packed = scratch(Slot::kPackedB, panels.size(z.pixels));
-    const DepthBlocks depth({{0, z.pixels}}, z.window);
+    float* packed = scratch(Slot::kPackedB, panels.size(z.block));
     for (size_t n = 0; n < s.batch; ++n) {
         for (size_t group = 0; group < s.groups; ++group) {
-            make_columns(k, s, x, n, group, columns);
             const float* dy_group = dy + s.output_pixel(n, 0, 0) + group * s.group_out();
-            parallel_tasks(threads, panels.count, [&](size_t p, size_t) {
-                const Range own = panels[p];
-                float* panel = packed + own.begin * z.pixels;
-                pack_panel(k, z.pixels, own.size(), dy_group + own.begin, s.out_channels, panel,
-                           panels.width);
-                const Product product{z.window,      columns,      1,
-                                      z.window,      panels.width, dweight + group * s.group_out(),
-                                      s.out_channels};
-                for (const DepthBlocks::Block& block : depth.blocks()) {
-                    multiply_panel(k, product, block, panel, own, {n > 0 || block.begin > 0});
-                }
+            z.for_blocks([&](Range pixels) {
+                make_columns(k, s, x, n, group, pixels, columns);
+                const DepthBlocks depth({{0, pixels.size()}}, z.window);
+                parallel_tasks(threads, panels.count, [&](size_t p, size_t) {
+                    const Range own = panels[p];
+                    float* panel = packed + own.begin * pixels.size();
+                    pack_panel(k, pixels.size(), own.size(),
+                               dy_group + pixels.begin * s.out_channels + own.begin, s.out_channels,
+                               panel, panels.width);
+                    const Product product{
+                        z.window,      columns,      1,
+                        z.window,      panels.width, dweight + group * s.group_out(),
+                        s.out_channels};
+                    for (const DepthBlocks::Block& block : depth.blocks()) {
+                        const bool first = n + pixels.begin + block.begin == 0;
+                        multiply_panel(k, product, block, panel, own, {!first});
+                    }
+                });
             });
         }
     }

@@ -1,36 +1,34 @@
 // Convolution as its definition reads: one output element after the other, all loops spelled out.
 // For study and as a cross-check of the other algorithms.
 //
-// Cost: 2 · outputs · window FLOP, one multiply-add at a time: hundreds of times slower than
-// direct. Threads: each owns a range of rows of the result.  Numerics: double sums, rounded once.
+// Cost: 2 FLOP for each tap that lies on the image and each output channel, one multiply-add at a
+// time: hundreds of times slower than direct. No working memory, and nothing is spent on padding,
+// so conv2d.cpp takes it for shapes that are mostly padding.
+// Threads: each owns a range of rows of the result.
+// Numerics: double sums, rounded once.
 
 #include "conv2d.h"
+#include "conv2d_axis.h"
 #include "parallel.h"
 
 namespace alexnet::cpu::naive {
-namespace {
-
-// Input coordinate that output `o` reads with kernel element `k`; `size` or more when outside, as
-// the unsigned difference wraps around.
-size_t source(size_t o, size_t stride, size_t k, size_t pad) { return o * stride + k - pad; }
-
-}  // namespace
 
 void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
              bool relu, float* y) {
     const size_t group_in = s.group_in(), group_out = s.group_out();
+    const ConvAxis vertical = vertical_axis(s), horizontal = horizontal_axis(s);
     parallel_for(s.batch * s.out_height, 1, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row) {
             const size_t n = row / s.out_height, oh = row % s.out_height;
+            const Range down = vertical.taps(oh);
             for (size_t ow = 0; ow < s.out_width; ++ow) {
+                const Range across = horizontal.taps(ow);
                 for (size_t o = 0; o < s.out_channels; ++o) {
                     double sum = bias ? bias[o] : 0.0;
-                    for (size_t kh = 0; kh < s.kernel_height; ++kh) {
-                        const size_t ih = source(oh, s.stride_height, kh, s.pad_top);
-                        if (ih >= s.in_height) continue;
-                        for (size_t kw = 0; kw < s.kernel_width; ++kw) {
-                            const size_t iw = source(ow, s.stride_width, kw, s.pad_left);
-                            if (iw >= s.in_width) continue;
+                    for (size_t kh = down.begin; kh < down.end; ++kh) {
+                        const size_t ih = oh * s.stride_height + kh - s.pad_top;
+                        for (size_t kw = across.begin; kw < across.end; ++kw) {
+                            const size_t iw = ow * s.stride_width + kw - s.pad_left;
                             const float* px =
                                 x + s.input_pixel(n, ih, iw) + o / group_out * group_in;
                             const float* pw =
@@ -51,21 +49,20 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
 
 void backward_input(const Conv2dShape& s, const float* dy, const float* weight, float* dx) {
     const size_t group_in = s.group_in(), group_out = s.group_out();
+    const ConvAxis vertical = vertical_axis(s), horizontal = horizontal_axis(s);
     parallel_for(s.batch * s.in_height, 1, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row) {
             const size_t n = row / s.in_height, ih = row % s.in_height;
+            const Range down = vertical.outputs_of_input(ih);
             for (size_t iw = 0; iw < s.in_width; ++iw) {
+                const Range across = horizontal.outputs_of_input(iw);
                 for (size_t c = 0; c < s.in_channels; ++c) {
                     const size_t group = c / group_in;
                     double sum = 0.0;
-                    for (size_t kh = 0; kh < s.kernel_height; ++kh) {
-                        const size_t h = ih + s.pad_top - kh;  // = oh * stride_height
-                        const size_t oh = h / s.stride_height;
-                        if (h % s.stride_height != 0 || oh >= s.out_height) continue;
-                        for (size_t kw = 0; kw < s.kernel_width; ++kw) {
-                            const size_t w = iw + s.pad_left - kw;
-                            const size_t ow = w / s.stride_width;
-                            if (w % s.stride_width != 0 || ow >= s.out_width) continue;
+                    for (size_t oh = down.end; oh-- > down.begin;) {  // taps from the first on
+                        const size_t kh = ih + s.pad_top - oh * s.stride_height;
+                        for (size_t ow = across.end; ow-- > across.begin;) {
+                            const size_t kw = iw + s.pad_left - ow * s.stride_width;
                             const float* pdy = dy + s.output_pixel(n, oh, ow) + group * group_out;
                             const size_t tap = kh * s.kernel_width + kw;
                             const float* pw = weight +
@@ -83,19 +80,19 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
 
 void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight) {
     const size_t group_in = s.group_in(), group_out = s.group_out();
+    const ConvAxis vertical = vertical_axis(s), horizontal = horizontal_axis(s);
     parallel_for(s.window(), 1, [&](size_t begin, size_t end) {
         for (size_t row = begin; row < end; ++row) {
             const size_t c = row % group_in, tap = row / group_in;
             const size_t kh = tap / s.kernel_width, kw = tap % s.kernel_width;
+            const Range down = vertical.outputs_of_tap(kh), across = horizontal.outputs_of_tap(kw);
             for (size_t o = 0; o < s.out_channels; ++o) {
                 double sum = 0.0;
                 for (size_t n = 0; n < s.batch; ++n) {
-                    for (size_t oh = 0; oh < s.out_height; ++oh) {
-                        const size_t ih = source(oh, s.stride_height, kh, s.pad_top);
-                        if (ih >= s.in_height) continue;
-                        for (size_t ow = 0; ow < s.out_width; ++ow) {
-                            const size_t iw = source(ow, s.stride_width, kw, s.pad_left);
-                            if (iw >= s.in_width) continue;
+                    for (size_t oh = down.begin; oh < down.end; ++oh) {
+                        const size_t ih = oh * s.stride_height + kh - s.pad_top;
+                        for (size_t ow = across.begin; ow < across.end; ++ow) {
+                            const size_t iw = ow * s.stride_width + kw - s.pad_left;
                             sum += double(dy[s.output_pixel(n, oh, ow) + o]) *
                                    x[s.input_pixel(n, ih, iw) + o / group_out * group_in + c];
                         }

@@ -39,7 +39,7 @@ struct Spectra {
 };
 
 Spectra spectra_size(size_t rows, size_t channels) {
-    return {spectrum_row(channels), rows * spectrum_row(channels) + kSpectrumGap};
+    return {spectrum_row(channels), Size{rows} * spectrum_row(channels) + kSpectrumGap};
 }
 
 // The convolution of a shape, with its weights as they are or turned.
@@ -100,7 +100,7 @@ class Convolution {
                           Range columns) const;
 
     static const float* zeros(size_t count) {
-        float* memory = scratch(Slot::kPartialSums, count);
+        float* memory = scratch(Slot::kPartialSums, Size{count});
         std::fill_n(memory, count, 0.0f);
         return memory;
     }
@@ -219,10 +219,10 @@ class Convolution::WeightSpectra {
   public:
     explicit WeightSpectra(const Convolution& c)
         : c_(c),
-          panel_(c.p_.group_in * c.panels_.width),
+          panel_(Size{c.p_.group_in} * c.panels_.width),
           frequency_(c.panels_.size(c.p_.group_in) + kSpectrumGap),
-          group_(padded(c.frequencies_ * frequency_)),
-          memory_(scratch(Slot::kPackedB, c.s_.groups * group_)) {}
+          group_(padded(Size{c.frequencies_} * frequency_)),
+          memory_(scratch(Slot::kPackedB, Size{c.s_.groups} * group_)) {}
 
     // So many tasks, some input channels of a group each; `memory` is the thread's.
     size_t tasks() const { return c_.s_.groups * ceil_div(c_.p_.group_in, Weights::kChannels); }
@@ -235,7 +235,7 @@ class Convolution::WeightSpectra {
                              frequency_, true);
         c_.k_.stream_fence();
     }
-    size_t task_memory() const { return padded(c_.weights_.memory_size(c_.s_.group_out())); }
+    Size task_memory() const { return padded(c_.weights_.memory_size(c_.s_.group_out())); }
 
     size_t panel_size() const { return panel_; }
     const float* panel(size_t group, size_t f, size_t i) const {
@@ -273,8 +273,8 @@ void Convolution::by_rows() const {
     const size_t most_tiles = ceil_div(rows_, tasks) * p_.tiling.horizontal.tiles;
     const Spectra in_size = spectra_size(most_tiles, p_.group_in);
     const Spectra out_size = spectra_size(most_tiles, s_.group_out());
-    const size_t in_floats = frequencies_ * in_size.frequency;
-    const size_t out_floats = frequencies_ * out_size.frequency;
+    const Size in_floats = Size{frequencies_} * in_size.frequency;
+    const Size out_floats = Size{frequencies_} * out_size.frequency;
     const Slices memory(Slot::kFrames, team_, in_floats + out_floats + Source::frame_size(s_, p_));
     parallel_tasks(threads_, tasks, [&](size_t task, size_t thread) {
         const Range range = part(rows_, tasks, task);
@@ -317,12 +317,12 @@ void Convolution::by_frequencies() const {
     const size_t tiles = block_rows * p_.tiling.horizontal.tiles;
     const Spectra in_size = spectra_size(tiles, p_.group_in);
     const Spectra out_size = spectra_size(tiles, s_.group_out());
-    const size_t in_floats = padded(frequencies_ * in_size.frequency);
-    const size_t out_floats = padded(frequencies_ * out_size.frequency);
+    const size_t in_floats = padded(Size{frequencies_} * in_size.frequency);
+    const size_t out_floats = padded(Size{frequencies_} * out_size.frequency);
     const WeightSpectra weights(*this);
-    const size_t weight_memory = weights.task_memory();
+    const Size weight_memory = weights.task_memory();
     const Slices own_memory(Slot::kColumns, team_, weight_memory + Source::frame_size(s_, p_));
-    const Slices memory(Slot::kFrames, 1, s_.groups * (in_floats + out_floats));
+    const Slices memory(Slot::kFrames, 1, s_.groups * (Size{in_floats} + out_floats));
     float* in = memory[0];
     float* out = in + s_.groups * in_floats;
 
@@ -363,18 +363,18 @@ void Convolution::by_frequencies() const {
 void Convolution::by_panels() const {
     const Spectra in_size = spectra_size(rows_ * p_.tiling.horizontal.tiles, p_.group_in);
     const size_t width = panels_.width;
-    const Spectra out_size{width, rows_ * p_.tiling.horizontal.tiles * width + kSpectrumGap};
+    const Spectra out_size{width, Size{rows_} * p_.tiling.horizontal.tiles * width + kSpectrumGap};
 
     // The weights' spectra of a panel are used at once, some input channels at a time.
     const size_t chunks = ceil_div(frequencies_ * p_.group_in * width, kPanelFloats);
     const size_t weight_size =  // of a frequency
         ceil_div(p_.group_in, chunks) * width + kSpectrumGap;
-    const size_t in_floats = padded(frequencies_ * in_size.frequency);
-    const size_t weight_floats = padded(frequencies_ * weight_size);
-    const size_t out_floats = padded(frequencies_ * out_size.frequency);
+    const Size in_floats = padded(Size{frequencies_} * in_size.frequency);
+    const Size weight_floats = padded(Size{frequencies_} * weight_size);
+    const Size out_floats = padded(Size{frequencies_} * out_size.frequency);
     // A task owns neighbouring panels: what it reads of the weights are runs of some lines.
     const size_t splits = std::min(panels_.count, team_);
-    const size_t other_floats = std::max(weight_floats + out_floats, Source::frame_size(s_, p_));
+    const Size other_floats = std::max(weight_floats + out_floats, Source::frame_size(s_, p_));
     const Slices memory(Slot::kFrames, team_, in_floats + other_floats);
     const Slices own_memory(Slot::kColumns, team_, weights_.memory_size(width));
     std::vector<size_t> ready_group(team_, s_.groups);  // whose inputs a thread has

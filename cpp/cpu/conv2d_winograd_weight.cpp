@@ -48,15 +48,15 @@ class WeightGradient {
           in_panel_(kInPanel * k.lanes),
           out_panels_(k, s.group_out()),
           sum_row_(spectrum_row(out_panels_.count * out_panels_.width)),
-          in_frequency_(ceil_div(p.group_in, in_panel_) * tiles_ * in_panel_ + kSpectrumGap),
+          in_frequency_(Size{tiles_} * ceil_div(p.group_in, in_panel_) * in_panel_ + kSpectrumGap),
           out_frequency_(out_panels_.size(tiles_) + kSpectrumGap),
-          sum_frequency_(p.group_in * sum_row_ + kSpectrumGap) {}
+          sum_frequency_(Size{p.group_in} * sum_row_ + kSpectrumGap) {}
 
     // Floats of a group.
-    size_t spectra_size() const {
-        return padded(p_.tiling.frequencies() * (in_frequency_ + out_frequency_));
+    Size spectra_size() const {
+        return padded(p_.tiling.frequencies() * (Size{in_frequency_} + out_frequency_));
     }
-    size_t sums_size() const { return padded(p_.tiling.frequencies() * sum_frequency_); }
+    Size sums_size() const { return padded(p_.tiling.frequencies() * Size{sum_frequency_}); }
 
     size_t panels() const { return out_panels_.count; }  // of output channels
 
@@ -198,7 +198,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
         column_sums(s.batch * s.out_height * s.out_width, s.out_channels, dy, dbias);
     }
     const size_t frequencies = p.tiling.frequencies(), panels = gradient.panels();
-    const size_t sums_size = gradient.sums_size(), spectra_size = gradient.spectra_size();
+    const Size sums_size = gradient.sums_size(), spectra_size = gradient.spectra_size();
     const Slices sums_memory(Slot::kPackedB, 1, s.groups * sums_size);
     const Slices spectra_memory(Slot::kFrames, 1, s.groups * spectra_size);
     float* const all_sums = sums_memory[0];
@@ -206,9 +206,9 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const Slices frames(Slot::kColumns, team, Source::frame_size(s, p));
     // Zeros to read beside the image, and a row for each thread to write taps beyond the window to.
     const size_t zeros_size = padded(p.group_in), sink_size = padded(s.group_out());
-    float* zeros = scratch(Slot::kPartialSums, zeros_size + team * sink_size);
+    float* zeros = scratch(Slot::kPartialSums, Size{team} * sink_size + zeros_size);
     std::fill_n(zeros, zeros_size, 0.0f);
-    double* bias_sums = scratch_doubles(Slot::kChannelRows, s.out_channels);
+    double* bias_sums = scratch_doubles(Slot::kChannelRows, Size{s.out_channels});
     std::fill_n(bias_sums, s.out_channels, 0.0);
 
     const size_t total = s.batch * p.tiling.vertical.tiles;

@@ -75,10 +75,10 @@ void dense_in_place(const KernelTable& k, const DenseShape& s, const float* x, c
     const int threads = num_threads();
     const bool few = s.batch <= kFewRows;
     const size_t width = columns_a_task(s.out_features, static_cast<size_t>(threads));
-    const size_t block_size = few ? 0 : padded(s.batch * (kDepth + kRowGap));
+    const Size block_size = few ? Size{0} : padded(Size{s.batch} * (kDepth + kRowGap));
     const size_t sum_row = width + kRowGap;
     const Slices memory(Slot::kFrames, static_cast<size_t>(threads),
-                        block_size + s.batch * sum_row);
+                        block_size + Size{s.batch} * sum_row);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* block = memory[thread];
         float* sums = block + block_size;
@@ -134,8 +134,9 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
     }
     const int threads = num_threads();
     const size_t width = columns_a_task(s.out_features, static_cast<size_t>(threads));
-    const size_t packed_size = padded(Panels(k, width).size(kDepth));
-    const size_t block_size = s.batch * (kDepth + kRowGap);
+    const size_t most_depth = std::min(kDepth, s.in_features);
+    const Size packed_size = padded(Panels(k, width).size(most_depth));
+    const Size block_size = Size{s.batch} * (most_depth + kRowGap);
     const Slices memory(Slot::kFrames, static_cast<size_t>(threads), packed_size + block_size);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* packed = memory[thread];
@@ -213,7 +214,7 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
     const size_t fitting = kBlockFloats / most_depth / kBlockRows * kBlockRows;
     const size_t most_rows = std::clamp(fitting, kBlockRows, kMostBlockRows);
     const size_t block_row = padded(most_rows);
-    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), most_depth * block_row);
+    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), Size{most_depth} * block_row);
     const bool stream = s.batch <= kDepth && fills_lines(dweight, s.out_features, s.out_features);
     const size_t all_blocks = ceil_div(s.in_features, most_rows);
     const size_t block_work = most_rows * s.out_features * s.batch;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "alexnet/size.h"
 #include "microkernels/kernels.h"
 
 namespace alexnet::cpu {
@@ -50,7 +51,7 @@ struct Panels {
     }
     Range operator[](size_t p) const { return {p * width, std::min((p + 1) * width, columns)}; }
     // Floats when packed.
-    size_t size(size_t depth) const { return count * width * depth; }
+    Size size(size_t depth) const { return Size{count} * width * depth; }
 
     size_t columns, width, count;
 };

@@ -32,13 +32,13 @@ class OpenRows {
           row_(row_size(shape)),
           x_(through_relu ? x : nullptr),
           dx_(dx),
-          memory_(memory + shape.window_height * row_),
+          memory_(memory + most_rows(shape) * row_),
           first_(begin),
           end_(begin) {}
 
     // The rows of a window, and as many before them, which are addressed and never touched.
-    static size_t memory_size(const Pool2dShape& shape) {
-        return 2 * shape.window_height * row_size(shape);
+    static Size memory_size(const Pool2dShape& shape) {
+        return Size{2} * most_rows(shape) * row_size(shape);
     }
 
     // Begins the rows before `end`, with zeros.
@@ -69,6 +69,10 @@ class OpenRows {
 
   private:
     static size_t row_size(const Pool2dShape& shape) { return shape.in_width * shape.channels; }
+    // Of the image, under a window.
+    static size_t most_rows(const Pool2dShape& shape) {
+        return std::min(shape.window_height, shape.in_height);
+    }
 
     void finish(size_t row, const float* sums) const {
         k_.max_pool2d_finish(row_, sums, x_ ? x_ + row * row_ : nullptr, dx_ + row * row_);

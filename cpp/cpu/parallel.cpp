@@ -2,11 +2,18 @@
 
 #include <pthread.h>
 #include <sched.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
+#include <cctype>
 #include <cerrno>
 #include <cstdlib>
+#include <mutex>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 
 #if defined(_OPENMP)
@@ -29,20 +36,31 @@ int affinity_count() {
     return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-// 0 where the variable is not set. OMP_NUM_THREADS may be a list, one number a nesting level.
+const char* skip_blanks(const char* text) {
+    while (std::isspace(static_cast<unsigned char>(*text))) ++text;
+    return text;
+}
+
+// 0 where the variable is not set. Read as OpenMP reads OMP_NUM_THREADS, which may be a list, one
+// number a nesting level, with blanks around the numbers: the first counts, the others are checked.
 int threads_from(const char* variable) {
     const char* text = std::getenv(variable);
-    if (text == nullptr || *text == '\0') return 0;
-    char* end = nullptr;
-    errno = 0;
-    const long value = std::strtol(text, &end, 10);
-    if (errno != 0 || end == text || (*end != '\0' && *end != ',') || value < 1 ||
-        value > kMostThreads) {
-        throw std::invalid_argument(std::string(variable) + " is '" + text +
-                                    "', expected an integer from 1 to " +
-                                    std::to_string(kMostThreads));
+    if (text == nullptr || *skip_blanks(text) == '\0') return 0;
+    long first = 0;
+    for (const char* next = text;; ++next) {
+        char* end = nullptr;
+        errno = 0;
+        const long value = std::strtol(next, &end, 10);
+        const bool number = errno == 0 && end != next && value >= 1 && value <= kMostThreads;
+        if (next == text) first = value;
+        next = skip_blanks(end);
+        if (!number || (*next != '\0' && *next != ',')) {
+            throw std::invalid_argument(std::string(variable) + " is '" + text +
+                                        "', expected an integer from 1 to " +
+                                        std::to_string(kMostThreads));
+        }
+        if (*next == '\0') return static_cast<int>(first);
     }
-    return static_cast<int>(value);
 }
 
 int default_threads() {
@@ -54,15 +72,101 @@ int default_threads() {
 
 #if defined(_OPENMP)
 
+// Of the teams of this thread: the largest that was asked for, the largest that it can have, and
+// how many threads the last had, itself included.
+struct TeamLimit {
+    int asked = 1, granted = 1, last = 1;
+};
+thread_local TeamLimit team_limit;
+
 // GNU OpenMP keeps its pool of worker threads with the thread that started them, and a fork copies
 // the pool's records but not the threads: the next parallel region of the child would wait for them
-// forever. A new thread of the child has no pool and starts its own.
+// forever. A new thread of the child has no pool and starts its own. The handler runs on the one
+// thread that the child has.
 std::atomic<bool> forked{false};
-const int fork_handler = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+const int fork_handler = pthread_atfork(nullptr, nullptr, [] {
+    forked = true;
+    team_limit = TeamLimit();
+});
+
+struct Trial {
+    pthread_t thread;
+    std::mutex* gate;
+    long id;
+};
+
+void* pass_gate(void* argument) {
+    Trial& trial = *static_cast<Trial*>(argument);
+#if defined(__linux__)
+    trial.id = syscall(SYS_gettid);
+#endif
+    const std::lock_guard<std::mutex> pass(*trial.gate);
+    return nullptr;
+}
+
+// How many threads the system lets this process start at once, at most `wanted`. The runtimes of
+// OpenMP end the process where they can't start one (limits of processes, of a container's tasks,
+// of address space), so as many are started here first. A thread that was joined still counts until
+// the kernel has released it.
+int startable(int wanted) {
+    static_assert(sizeof(Trial) * kMostThreads <= 128 << 10, "on the stack, to allocate nothing");
+    Trial trials[kMostThreads];
+    int started = 0;
+    {
+        std::mutex gate;
+        {
+            const std::lock_guard<std::mutex> closed(gate);
+            for (; started < wanted; ++started) {
+                trials[started].gate = &gate;
+                if (pthread_create(&trials[started].thread, nullptr, pass_gate, &trials[started])) {
+                    break;
+                }
+            }
+        }
+        for (int i = 0; i < started; ++i) pthread_join(trials[i].thread, nullptr);
+    }
+#if defined(__linux__)
+    constexpr int kMostWaits = 1000;  // a debugger may keep it
+    for (int i = 0; i < started; ++i) {
+        for (int wait = 0; wait < kMostWaits; ++wait) {
+            if (syscall(SYS_tgkill, getpid(), trials[i].id, 0) != 0) break;
+            sched_yield();
+        }
+    }
+#endif
+    return started;
+}
 
 void run_openmp(int threads, void (*body)(void*, int, int), void* context) {
 #pragma omp parallel num_threads(threads)
-    body(context, omp_get_thread_num(), omp_get_num_threads());
+    {
+        const DefaultArithmetic arithmetic;
+        body(context, omp_get_thread_num(), omp_get_num_threads());
+    }
+}
+
+// Whether a team has run the body; otherwise the caller is the only thread that there can be.
+bool run_openmp_team(int threads, void (*body)(void*, int, int), void* context) {
+    if (threads <= 1) return false;
+    const bool apart = forked.load(std::memory_order_relaxed);
+    if (threads > team_limit.asked) {
+        const int there = apart ? 0 : team_limit.last;
+        team_limit.asked = threads;
+        team_limit.granted = there + startable(threads - there);
+    }
+    threads = std::min(threads, team_limit.granted);
+    if (threads <= 1) return false;
+    if (!apart) {
+        team_limit.last = threads;
+        run_openmp(threads, body, context);
+        return true;
+    }
+    try {
+        std::thread([=] { run_openmp(threads, body, context); }).join();
+    } catch (const std::system_error&) {  // no thread can be started any more
+        return false;
+    }
+    return true;
 }
 
 #endif  // _OPENMP
@@ -91,14 +195,7 @@ void set_num_threads(int threads) { thread_count.store(threads, std::memory_orde
 
 void run_team(int threads, void (*body)(void*, int, int), void* context) {
 #if defined(_OPENMP)
-    if (threads > 1) {
-        if (forked.load(std::memory_order_relaxed)) {
-            std::thread([=] { run_openmp(threads, body, context); }).join();
-        } else {
-            run_openmp(threads, body, context);
-        }
-        return;
-    }
+    if (run_openmp_team(threads, body, context)) return;
 #endif
     (void)threads;
     body(context, 0, 1);

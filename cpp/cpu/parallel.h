@@ -10,7 +10,47 @@
 #include <atomic>
 #include <cstddef>
 
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#else
+#include <cfenv>
+#endif
+
 namespace alexnet::cpu {
+
+// The arithmetic that a process starts with, for as long as the object lives: rounding to nearest,
+// subnormals kept, no traps. A library built with -Ofast switches subnormals off for the thread
+// that loads it and for those started from there later, and a caller may have set anything else:
+// each thread that computes has one of these, so that results depend neither on that nor on which
+// thread computed them.
+class DefaultArithmetic {
+  public:
+    DefaultArithmetic(const DefaultArithmetic&) = delete;
+#if defined(__SSE__)
+    DefaultArithmetic() : saved_(_mm_getcsr()) {
+        if (differs()) _mm_setcsr(kDefault);
+    }
+    ~DefaultArithmetic() {
+        if (differs()) _mm_setcsr(saved_);
+    }
+
+  private:
+    // Writing the register takes longer than reading it, and is seldom needed.
+    bool differs() const { return (saved_ & ~kFlags) != kDefault; }
+
+    static constexpr unsigned kDefault = 0x1f80, kFlags = 0x3f;  // flags: what has happened so far
+    unsigned saved_;
+#else
+    DefaultArithmetic() {
+        std::fegetenv(&saved_);
+        std::fesetenv(FE_DFL_ENV);
+    }
+    ~DefaultArithmetic() { std::fesetenv(&saved_); }
+
+  private:
+    std::fenv_t saved_;
+#endif
+};
 
 // Without set_num_threads: ALEXNET_NUM_THREADS, else OMP_NUM_THREADS, else the processors that the
 // process may run on (its affinity), found at the first call, which throws std::invalid_argument
@@ -19,8 +59,10 @@ int num_threads();
 void set_num_threads(int threads);  // threads >= 1
 bool has_openmp();
 
-// Calls body(context, thread, team) once on every thread of a team of at most `threads`. The body
-// must not throw. Works in a process that was forked after an earlier call, too.
+// Calls body(context, thread, team) once on every thread of a team of at most `threads`: of fewer
+// where the system lets the process start no more. The body must not throw, and gets the default
+// arithmetic on the threads that are not the caller's, too. Works in a process that was forked
+// after an earlier call.
 void run_team(int threads, void (*body)(void* context, int thread, int team), void* context);
 
 template <typename Body>

@@ -29,8 +29,10 @@ inline size_t first_reaching(const Pool2dShape& shape, size_t row) {
 }
 
 inline PoolRow pool_row(const Pool2dShape& shape, const PooledRows& rows) {
-    return {rows.end - rows.first, shape.in_width,      shape.out_width,    shape.channels,
-            shape.window_width,    shape.stride_height, shape.stride_width, shape.pad_left};
+    // The kernel addresses the window below, to fetch it: never far beyond the image.
+    const size_t below = std::min(shape.stride_height, shape.in_height);
+    return {rows.end - rows.first, shape.in_width, shape.out_width,    shape.channels,
+            shape.window_width,    below,          shape.stride_width, shape.pad_left};
 }
 
 }  // namespace alexnet::cpu

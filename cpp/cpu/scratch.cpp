@@ -1,11 +1,13 @@
 #include "scratch.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
-#include <new>
+#include <memory>
 
 namespace alexnet::cpu {
 namespace {
@@ -37,15 +39,16 @@ class Buffer {
     Buffer(const Buffer&) = delete;
     ~Buffer() { release(); }
 
-    float* grow(size_t count) {
-        if (count <= capacity_) return data_;
+    float* grow(Size count) {
+        if (count <= capacity_ && data_ != nullptr) return data_;
         release();
-        const bool large = count * sizeof(float) > kSmall;
+        const size_t floats = std::max<size_t>(count, 1);
+        const bool large = floats * sizeof(float) > kSmall;
         const size_t page = large ? kLargePage : kSmallPage;
-        const size_t bytes = (count * sizeof(float) + page - 1) / page * page;
+        const size_t bytes = (floats * sizeof(float) + page - 1) / page * page;
         data_ =
             static_cast<float*>(large ? map_large_pages(bytes) : std::aligned_alloc(page, bytes));
-        if (data_ == nullptr) throw std::bad_alloc();
+        if (data_ == nullptr) throw OutOfMemory();
         capacity_ = bytes / sizeof(float);
         return data_;
     }
@@ -66,18 +69,37 @@ class Buffer {
     size_t capacity_ = 0;
 };
 
-}  // namespace
+// All that a thread keeps.
+struct Memory {
+    Buffer buffers[static_cast<size_t>(Slot::kCount)];
+    std::deque<Buffer> slices[static_cast<size_t>(Slot::kCount)];
+};
 
-float* scratch(Slot slot, size_t count) {
-    thread_local Buffer buffers[static_cast<size_t>(Slot::kCount)];
-    return buffers[static_cast<size_t>(slot)].grow(count == 0 ? 1 : count);
+// Made by the first call of a thread. A thread_local variable would be made then as well, but where
+// there is no memory for it, or to note its destructor, the C library ends the process.
+Memory& own_memory() {
+    static const pthread_key_t key = [] {
+        pthread_key_t made;
+        const auto destroy = [](void* memory) { delete static_cast<Memory*>(memory); };
+        if (pthread_key_create(&made, destroy) != 0) throw OutOfMemory();
+        return made;
+    }();
+    if (void* memory = pthread_getspecific(key)) return *static_cast<Memory*>(memory);
+    auto memory = std::make_unique<Memory>();
+    if (pthread_setspecific(key, memory.get()) != 0) throw OutOfMemory();
+    return *memory.release();
 }
 
-Slices::Slices(Slot slot, size_t slices, size_t count) {
-    thread_local std::deque<Buffer> buffers[static_cast<size_t>(Slot::kCount)];
-    std::deque<Buffer>& own = buffers[static_cast<size_t>(slot)];
+}  // namespace
+
+float* scratch(Slot slot, Size count) {
+    return own_memory().buffers[static_cast<size_t>(slot)].grow(count);
+}
+
+Slices::Slices(Slot slot, size_t slices, Size count) {
+    std::deque<Buffer>& own = own_memory().slices[static_cast<size_t>(slot)];
     while (own.size() < slices) own.emplace_back();
-    for (size_t i = 0; i < slices; ++i) data_.push_back(own[i].grow(count == 0 ? 1 : count));
+    for (size_t i = 0; i < slices; ++i) data_.push_back(own[i].grow(count));
 }
 
 }  // namespace alexnet::cpu

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "alexnet/size.h"
+
 namespace alexnet::cpu {
 
 // What a buffer is for. A driver and the drivers it calls use different slots.
@@ -14,16 +16,17 @@ enum class Slot { kFrames, kPackedB, kColumns, kPartialSums, kChannelRows, kCoun
 
 // At least `count` floats, aligned to 64 bytes, private to the calling thread and slot; valid until
 // the next call with the same slot. The contents are whatever was left there. Call it outside of
-// parallel regions and hand slices to the team; throws std::bad_alloc.
-float* scratch(Slot slot, size_t count);
+// parallel regions and hand slices to the team; throws OutOfMemory.
+float* scratch(Slot slot, Size count);
 
 // The same, `count` doubles.
-inline double* scratch_doubles(Slot slot, size_t count) {
+inline double* scratch_doubles(Slot slot, Size count) {
     return reinterpret_cast<double*>(scratch(slot, 2 * count));
 }
 
 // `count` rounded up so that what follows shares no cache line with it.
-constexpr size_t padded(size_t count) { return (count + 15) / 16 * 16; }
+constexpr Size padded(Size count) { return Size{(count + 15) / 16 * 16}; }
+constexpr size_t padded(size_t count) { return padded(Size{count}); }
 
 // Working memory in slices, slice i for thread i of a team, or for part i of the work. A slice
 // keeps its place from call to call, whatever its size and the operator: lines that another core
@@ -31,7 +34,7 @@ constexpr size_t padded(size_t count) { return (count + 15) / 16 * 16; }
 // other memory than that.
 class Slices {
   public:
-    Slices(Slot slot, size_t slices, size_t count);
+    Slices(Slot slot, size_t slices, Size count);
 
     float* operator[](size_t slice) const { return data_[slice]; }
 

@@ -2,9 +2,10 @@
 //
 // With m the largest logit of a row, e_j = exp(z_j - m), and `others` the sum of e_j over all
 // classes but the label's:
-//   loss    = log(others + e_label) + (m - z_label) = log1p(others + (e_label - 1)) + (m - z_label)
-//   dlogits = e_j / (others + e_label) / batch, and -others / (others + e_label) / batch at the
-//   label
+//   loss           = log(others + e_label) + (m - z_label)
+//                  = log1p(others + (e_label - 1)) + (m - z_label)
+//   dlogits[j]     = e_j / (others + e_label) / batch          of every class but the label's
+//   dlogits[label] = -others / (others + e_label) / batch
 // Neither subtracts nearly equal numbers, so that a loss of 1e-12 is right to its last digits,
 // where 1 - softmax would have lost them. Cost and numerics are in
 // microkernels/softmax_cross_entropy.cpp.
@@ -50,7 +51,7 @@ Row sum_row(const KernelTable& k, size_t classes, const float* z, size_t label,
 float softmax_cross_entropy(size_t batch, size_t classes, const float* logits,
                             const int64_t* labels) {
     const KernelTable& k = kernels();
-    double* const losses = scratch_doubles(Slot::kPartialSums, batch);
+    double* const losses = scratch_doubles(Slot::kPartialSums, Size{batch});
     parallel_for(batch, row_grain(classes), [&](size_t begin, size_t end) {
         for (size_t i = begin; i < end; ++i) {
             const auto label = static_cast<size_t>(labels[i]);

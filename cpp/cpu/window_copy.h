@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "alexnet/size.h"
 #include "microkernels/kernels.h"
 
 namespace alexnet::cpu {
@@ -17,7 +18,7 @@ struct Frame {
     size_t top, left;
     size_t rows, columns;
 
-    size_t size() const { return rows * columns * channels; }
+    Size size() const { return Size{rows} * columns * channels; }
     bool is_image() const { return top == 0 && left == 0 && rows <= height && columns == width; }
 };
 

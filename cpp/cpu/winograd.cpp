@@ -159,9 +159,9 @@ size_t rows_a_block(const Conv2dShape& s, const Problem& p, size_t floats) {
     return ceil_div(total, ceil_div(total, std::max(floats / row, size_t{1})));
 }
 
-size_t Weights::memory_size(size_t columns) const {
-    if (p_.stride > 1) return 0;
-    return padded(s_.kernel_height * s_.kernel_width * (kChannels * columns + kSpectrumGap));
+Size Weights::memory_size(size_t columns) const {
+    if (p_.stride > 1) return Size{0};
+    return padded((Size{kChannels} * columns + kSpectrumGap) * s_.kernel_height * s_.kernel_width);
 }
 
 const float* Weights::row(size_t tap, size_t group, size_t channel, size_t column) const {
@@ -217,10 +217,10 @@ void Weights::fetch(size_t group, Range channels, Range columns, size_t parts, s
     }
 }
 
-size_t Source::frame_size(const Conv2dShape& s, const Problem& p) {
-    if (p.stride == 1) return 0;
+Size Source::frame_size(const Conv2dShape& s, const Problem& p) {
+    if (p.stride == 1) return Size{0};
     const size_t rows = p.tiling.vertical.most_points();
-    return rows * (s.out_width + p.window_width - 1) * p.group_in;
+    return Size{rows} * (s.out_width + p.window_width - 1) * p.group_in;
 }
 
 void Source::set_tile_row(size_t number) {

@@ -181,7 +181,7 @@ class Weights {
 
     // Channels that set_channels takes at most, and floats of the memory that it needs.
     static constexpr size_t kChannels = 16;
-    size_t memory_size(size_t columns) const;
+    Size memory_size(size_t columns) const;
 
     // Makes the weights of some input channels of a group ready, for some output channels. They are
     // copied to `memory`, tap by tap: all taps of a channel often lie a power of two apart, more of
@@ -241,7 +241,7 @@ class Source {
            float* frame, const float* zeros)
         : k_(k), s_(shape), p_(problem), x_(x), frame_(frame), zeros_(zeros) {}
 
-    static size_t frame_size(const Conv2dShape& shape, const Problem& problem);
+    static Size frame_size(const Conv2dShape& shape, const Problem& problem);
 
     // Makes a row of tiles ready, counted through the images.
     void set_tile_row(size_t row);

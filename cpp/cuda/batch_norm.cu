@@ -1,7 +1,8 @@
 // Batch normalisation of x (pixels, channels), and its gradient.
-//   y = (x - mean)·scale + shift, then max(0, y) if asked,  scale = gamma / sqrt(variance +
-//   epsilon) dx = scale·(dy - (constant + slope·(x - mean)))     with the sums Σ dy and Σ dy·(x -
-//   mean)
+//   y = (x - mean)·scale + shift, then max(0, y) if asked
+//       with scale = gamma / sqrt(variance + epsilon)
+//   dx = scale·(dy - (constant + slope·(x - mean)))
+//       with the sums Σ dy and Σ dy·(x - mean)
 //
 // Three kernels: sums over the pixels of a block, two for each channel; then one thread a channel
 //   adds the blocks' sums in order and works out the coefficients; then one pass that writes. Where
@@ -9,11 +10,9 @@
 // Threads: threadIdx.x runs over channels, threadIdx.y over pixels, so that a warp reads 128
 //   neighbouring bytes; a thread keeps the coefficients of its channel.
 // Cost: sums 3 FLOP and 4 bytes an element (backward 3 and 8), the last pass 3 and 8 (backward 5
-// and
-//   12): memory-bound where the device's double units are not far slower than its float ones.
+//   and 12): memory-bound where the device's double units are not far slower than its float ones.
 // Numerics: everything between loading a float and storing one is in double, as on the CPU. Sums
-// are
-//   taken of x - x', x' being the channel's first pixel: the mean square of that is at most
+//   are taken of x - x', x' being the channel's first pixel: the mean square of that is at most
 //   1 + pixels times the variance, which bounds what cancels in it. Blocks depend on the shape
 //   alone.
 
@@ -198,7 +197,7 @@ void launch_sums(const char* name, const BatchNormShape& s, const float* dy, con
 }  // namespace
 
 size_t batch_norm_workspace(const BatchNormShape& shape) {
-    return (2 * sum_blocks(shape) + kCoefficients) * shape.channels * sizeof(double);
+    return Size{2 * sum_blocks(shape) + kCoefficients} * shape.channels * sizeof(double);
 }
 
 void batch_norm_inference(const BatchNormShape& shape, const float* x, const float* gamma,

@@ -40,7 +40,8 @@ __global__ void __launch_bounds__(32 * kWarps)
 }  // namespace
 
 size_t column_sums_workspace(size_t rows, size_t columns) {
-    return rows > kBlockRows ? ceil_div(rows, kBlockRows) * columns * sizeof(float) : 0;
+    if (rows <= kBlockRows) return 0;
+    return Size{ceil_div(rows, kBlockRows)} * columns * sizeof(float);
 }
 
 void column_sums(size_t rows, size_t columns, const float* x, float* sums, void* workspace,

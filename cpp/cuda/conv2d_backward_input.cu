@@ -1,7 +1,7 @@
 // Gradient of a convolution with respect to its input, as implicit matrix products.
 //
-//   dx[n,ih,iw,c] = sum of dy[n,oh,ow,o] · weight[kh,kw,c,o] over all o, and all (oh, ow, kh, kw)
-//   with
+//   dx[n,ih,iw,c] = sum of dy[n,oh,ow,o] · weight[kh,kw,c,o]
+//                   over all o, and all (oh, ow, kh, kw) with
 //                   oh·stride_h + kh = ih + top and ow·stride_w + kw = iw + left
 //
 // Along an axis, with a stride, an input at i meets only the taps k ≡ i + pad (mod stride). So dx
@@ -12,8 +12,7 @@
 // A phase without taps has depth 0, which writes its zeros.
 //
 // Cost: 2 · outputs · window FLOP (taps beyond the border of dy count: they are multiplied as
-// zeros);
-//   dy, weight and dx once through memory. Bound: arithmetic.
+//   zeros); dy, weight and dx once through memory. Bound: arithmetic.
 // Numerics: where a tap lies beyond the border, a weight that is not finite gives NaN (0 · weight).
 
 #include "conv2d_windows.cuh"

@@ -9,9 +9,8 @@
 // C is small and the depth long, so the depth is cut into splits, whose sums a second pass adds in
 // order (tile_gemm.cuh): the same bits every time, without atomics.
 //
-// Cost: 2 · outputs · window FLOP; x, dy and dweight once through memory, the splits' sums, splits
-// ·
-//   4 · window · out bytes, written and read, in L2. Bound: arithmetic.
+// Cost: 2 · outputs · window FLOP; x, dy and dweight once through memory, and in L2 the sums of the
+//   splits, splits · 4 · window · out bytes, written and read. Bound: arithmetic.
 
 #include "column_sums.cuh"
 #include "conv2d_windows.cuh"

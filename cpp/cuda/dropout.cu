@@ -5,11 +5,10 @@
 // kept: backward computes the words again.
 //
 // Threads: each owns every (threads of the grid)-th counter, and the four elements of its words,
-// read
-//   and written as 16 bytes where both arrays are aligned to that.
+//   read and written as 16 bytes where both arrays are aligned to that.
 // Cost: about 80 integer operations a counter and 8 bytes an element: memory-bound.
-// Numerics: one rounding. The words agree bit for bit with alexnet.random. A dropped NaN is 0. In
-//   place is allowed.
+// Numerics: one rounding. The words agree bit for bit with alexnet.random. A dropped NaN is 0.
+// In place is allowed.
 
 #include "alexnet/dropout.h"
 #include "elementwise.cuh"

@@ -18,6 +18,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "alexnet/size.h"
 #include "launch.cuh"
 #include "tile_gemm.cuh"
 
@@ -60,7 +61,7 @@ inline Blocking blocking(Layer layer, size_t m, size_t n, size_t depth, size_t g
 // Bytes that run_product wants as its workspace.
 inline size_t product_workspace(Layer layer, size_t m, size_t n, size_t depth, size_t groups) {
     const size_t splits = blocking(layer, m, n, depth, groups).splits;
-    return splits > 1 ? splits * groups * m * n * sizeof(float) : 0;
+    return splits > 1 ? size_t{Size{splits} * groups * m * n * sizeof(float)} : 0;
 }
 
 // An index of the kernels, which has 31 bits.

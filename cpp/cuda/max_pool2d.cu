@@ -5,14 +5,15 @@
 //   maximum. So each element of dx has one owner, who adds in the order of the windows.
 //
 // Threads: each owns four neighbouring channels of a pixel (of y; backward of dx) where their
-// number
-//   is a multiple of four and arrays are aligned to 16 bytes, else one. blockIdx.x and threadIdx.x
-//   run over a row's columns and channels, blockIdx.y over the rows of all images.
+//   number is a multiple of four and arrays are aligned to 16 bytes, else one. blockIdx.x and
+//   threadIdx.x run over a row's columns and channels, blockIdx.y over the rows of all images.
 // Cost: a comparison for each pixel of a window; backward as many for each window that an element
-// is
-//   in, 20 with windows of 3 x 3 at stride 2. x comes from memory once, and to the threads around
-//   it from the caches. Forward is memory-bound, backward about even on H100.
+//   is in, 20 with windows of 3 x 3 at stride 2. x comes from memory once, and to the threads
+//   around it from the caches. Forward is memory-bound, backward about even on H100.
 // Numerics: values are copied, never computed.
+
+#include <stdexcept>
+#include <string>
 
 #include "alexnet/max_pool2d.h"
 #include "device.cuh"
@@ -140,7 +141,17 @@ __global__ void __launch_bounds__(kBlockThreads)
     });
 }
 
+// How far the windows of an axis reach, counted from the edge of the padding.
+void check_reach(size_t outputs, size_t stride, size_t window) {
+    const size_t reach = (outputs - 1) * stride + window;
+    if (reach < size_t{1} << 31) return;
+    throw std::length_error("max_pool2d: windows reach over " + std::to_string(reach) +
+                            " pixels, expected at most 2^31 - 1");
+}
+
 Pool on_device(const Pool2dShape& s, size_t height) {
+    check_reach(s.out_height, s.stride_height, s.window_height);
+    check_reach(s.out_width, s.stride_width, s.window_width);
     const auto i = [](size_t extent) { return static_cast<int>(extent); };
     return {i(s.in_height),     i(s.in_width),     i(s.out_height),    i(s.out_width),
             i(s.window_height), i(s.window_width), i(s.stride_height), i(s.stride_width),

@@ -8,7 +8,8 @@
 // rate = learning_rate / c1, root_scale = 1 / sqrt(c2).
 //
 // Cost: SGD 6 FLOP and 20 bytes an element, Adam 13 FLOP, a square root, a division and 28 bytes:
-//   memory-bound. Threads: as elementwise.cuh deals elements out.
+//   memory-bound.
+// Threads: as elementwise.cuh deals elements out.
 // Numerics: the roundings of cpp/cpu/microkernels/optimizer.cpp, in the same order.
 
 #include <cfloat>

@@ -2,17 +2,17 @@
 //
 // With m the largest logit of a row, e_j = exp(z_j - m), and `others` the sum of e_j over all
 // classes but the label's:
-//   loss    = log1p(others + (e_label - 1)) + (m - z_label)
-//   dlogits = e_j / (others + e_label) / batch, and -others / (others + e_label) / batch at the
-//   label
+//   loss           = log1p(others + (e_label - 1)) + (m - z_label)
+//   dlogits[j]     = e_j / (others + e_label) / batch          of every class but the label's
+//   dlogits[label] = -others / (others + e_label) / batch
 // Neither subtracts nearly equal numbers; see cpp/cpu/softmax_cross_entropy.cpp.
 //
 // Warps: each owns a row, its lanes every 32nd class. The losses of the rows are then added by one
-//   block. Cost: an exponential in double and 4 bytes a class (12 with the gradient): of no weight
-//   beside the dense layer that makes the logits.
+//   block.
+// Cost: an exponential in double and 4 bytes a class (12 with the gradient): of no weight beside
+//   the dense layer that makes the logits.
 // Numerics: in double until the one rounding of a result. NaN anywhere in a row, or +infinity,
-// makes
-//   its results NaN, as in NumPy.
+//   makes its results NaN, as in NumPy.
 
 #include "alexnet/softmax_cross_entropy.h"
 #include "reduce.cuh"

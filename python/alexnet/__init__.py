@@ -8,6 +8,9 @@ same names and with the same signatures. `alexnet.AlexNet(variant)` composes the
 from importlib import import_module
 from typing import Any
 
+from alexnet import loading  # noqa: F401 - before all that uses the compiled module
+
+# isort: split
 from alexnet import cpu, reference
 from alexnet.models import AlexNet, load, variants
 from alexnet.network import Network

@@ -32,6 +32,7 @@ def aligned_empty(shape: Shape, dtype: npt.DTypeLike = np.float32) -> npt.NDArra
     """Uninitialised NumPy array that begins with a cache line.
 
     NumPy's own begin 16 or 32 bytes into one, so that every vector of 64 bytes takes two.
+    MemoryError names the shape where there is no such memory.
     """
     return _aligned(np.empty, shape, np.dtype(dtype))
 
@@ -40,7 +41,13 @@ def _aligned(
     make: Callable[..., npt.NDArray[Any]], shape: Shape, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     count = math.prod(shape)
-    memory = make(count + CACHE_LINE // dtype.itemsize, dtype)
+    try:
+        memory = make(count + CACHE_LINE // dtype.itemsize, dtype)
+    except (MemoryError, ValueError, OverflowError):  # NumPy's two others: beyond all addresses
+        raise MemoryError(
+            f"an array of shape {shape} and dtype {dtype} takes {count * dtype.itemsize} bytes, "
+            "which is more memory than there is"
+        ) from None
     first = -memory.__array_interface__["data"][0] % CACHE_LINE // dtype.itemsize
     return memory[first : first + count].reshape(shape)
 
@@ -57,7 +64,7 @@ def _lasting_zeros(shape: Shape, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         try:
             memory = mmap.mmap(-1, pages * LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             memory.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:  # too much, of which NumPy says so better, or no such pages
+        except (OSError, OverflowError):  # too much, which is said below, or no such pages
             return _aligned(np.zeros, shape, dtype)
         array = np.frombuffer(memory, np.uint8)
         first = -array.__array_interface__["data"][0] % LARGE_PAGE

@@ -53,7 +53,8 @@ class Checkpoint:
     step
         Steps taken. It is the position in the data as well: batch n follows from n and `data`.
     data
-        What the batches follow from: {"images", "batch_size", "seed"}.
+        What the batches follow from: {"images", "digest", "batch_size", "seed"}, where the digest
+        is that of the images, see `ImageSource`.
     class_names
         Names of the classes in the order of the outputs; None where nobody gave them.
     preprocessing

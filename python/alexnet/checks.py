@@ -117,6 +117,14 @@ def check_pair(operator: str, argument: str, value: Size2d, low: int = 1) -> tup
     )
 
 
+def check_range(operator: str, argument: str, value: object) -> tuple[float, float]:
+    """`value` as (low, high) if it is a pair of finite numbers in ascending order."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"{operator}: {argument} is {value!r:.80}, expected (low, high)")
+    low = check_number(operator, argument, value[0])
+    return low, check_number(operator, argument, value[1], above=low)
+
+
 def check_extent_tuple(operator: str, argument: str, value: Sequence[int]) -> Shape:
     """`value` as a shape: a tuple or list of non-negative integers."""
     if not isinstance(value, tuple | list):

@@ -7,11 +7,14 @@ use; 130 after Ctrl-C. A training that SIGTERM or SIGHUP stopped has 143 or 129.
 from __future__ import annotations
 
 import argparse
+import io
+import logging
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,7 +29,7 @@ from alexnet.commands import (
     train,
     verify,
 )
-from alexnet.console import OUTPUT, Stopped, described, silence
+from alexnet.console import OUTPUT, Stopped, described, printable, silence
 from alexnet.files import naming
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
@@ -38,11 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (the process's own if None) and return its exit status."""
     warnings.filterwarnings("ignore", module="PIL")  # of photos, of which we say ourselves
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the caller
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):  # whatever the encoding, no name ends a command
+            stream.reconfigure(errors="backslashreplace")
     try:
-        options = _parser().parse_args(arguments)
-        passed: bool = options.run(options)
+        with _warnings_in_a_line():
+            options = _parser().parse_args(arguments)
+            passed: bool = options.run(options)
         with naming(OUTPUT):
             sys.stdout.flush()
     except Stopped as error:
@@ -65,17 +72,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, status: int) -> int:
     try:
-        print(f"alexnet: {message}", file=sys.stderr, flush=True)
+        print(printable(f"alexnet: {message}"), file=sys.stderr, flush=True)
     except OSError:  # nobody is there to read it
         silence(sys.stderr)
     return status
+
+
+class _Lines(logging.Handler):
+    """Prints each warning of the library as a line of the command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(f"alexnet: warning: {record.getMessage()}"), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    logger, handler = logging.getLogger("alexnet"), _Lines(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_USE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(
+            BAD_USE, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

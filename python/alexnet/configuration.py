@@ -256,4 +256,6 @@ def _described(dataset: Dataset) -> dict[str, Any]:
         "class_names": list(dataset.class_names),
         "training_images": len(dataset.train),
         "test_images": 0 if dataset.test is None else len(dataset.test),
+        "training_digest": dataset.train.digest,
+        "test_digest": None if dataset.test is None else dataset.test.digest,
     }

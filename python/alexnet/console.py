@@ -1,4 +1,4 @@
-"""What the commands share in talking to a person: tables, a progress bar, JSON, times of day."""
+"""What the commands share in talking to a person: names, tables, a progress bar, JSON, times."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -25,7 +26,26 @@ from alexnet.files import json_text, naming, replacing
 PATIENCE = 2.0  # seconds until a progress bar appears
 REFRESH = 0.1  # seconds between two drawings of it
 OUTPUT = "standard output"  # in errors
+JOINERS = "\u200c\u200d"  # have no width, and are a part of words and of emoji
 UNLIMITED = 10_000  # columns: a table in a file is not cut to a terminal's width
+
+
+def printable(text: str) -> str:
+    r"""Give text that a terminal shows and does nothing else with, on one line.
+
+    Names of files and classes may hold anything. Control characters (line ends, escape sequences),
+    marks that change the direction of writing and bytes of no encoding come as Python writes them:
+    \n, \x1b, \u202e, \udcff.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if _is_shown(letter) else letter.encode("unicode_escape").decode() for letter in text
+    )
+
+
+def _is_shown(letter: str) -> bool:
+    return letter.isprintable() or letter in JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def timestamp() -> str:
@@ -37,13 +57,15 @@ def timestamp() -> str:
 def print_table(
     file: TextIO, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int]
 ) -> None:
-    """Print cells in columns; those with the numbers `right` are aligned right."""
+    """Print cells in columns, as they are; those with the numbers `right` are aligned right."""
     table = Table(box=None, pad_edge=False)
     for number, title in enumerate(header):
-        table.add_column(title, justify="right" if number in right else "left", no_wrap=True)
+        table.add_column(
+            printable(title), justify="right" if number in right else "left", no_wrap=True
+        )
     for row in rows:
-        table.add_row(*row)
-    console = Console(file=file, markup=False, highlight=False, width=UNLIMITED)
+        table.add_row(*map(printable, row))
+    console = Console(file=file, markup=False, emoji=False, highlight=False, width=UNLIMITED)
     with console.capture() as text:
         console.print(table)
     for line in text.get().splitlines():
@@ -124,7 +146,7 @@ class Progress:
     def __init__(self, title: str, total: int, *, done: int = 0) -> None:
         console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),

@@ -126,9 +126,13 @@ class Conv2d(_Product):
 
 @dataclass(frozen=True)
 class Dense(_Product):
-    """Fully connected layer, its bias and ReLU in one operator; see `alexnet.dense`."""
+    """Fully connected layer, its bias and ReLU in one operator; see `alexnet.dense`.
+
+    Leave the bias out before a batch norm, which would take it away again.
+    """
 
     features: int
+    bias: bool = True
     activation: str | None = None
 
     def _fans(self, input_shape: Shape) -> Fans:
@@ -147,7 +151,8 @@ class Dense(_Product):
 
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         """Weight (in, features), bias (features,)."""
-        return {"weight": (input_shape[-1], self.features), "bias": (self.features,)}
+        weight = {"weight": (input_shape[-1], self.features)}
+        return weight | ({"bias": (self.features,)} if self.bias else {})
 
     def macs(self, input_shape: Shape) -> int:
         """One for each weight and image."""
@@ -155,13 +160,13 @@ class Dense(_Product):
 
     def forward(self, context: Context, x: Array, out: Array) -> Array:
         """Product, bias and activation."""
-        weight, bias = context.parameters["weight"], context.parameters["bias"]
+        weight, bias = context.parameters["weight"], context.parameters.get("bias")
         return context.operators.dense(x, weight, bias, activation=self.activation, out=out)
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
         """Gradients of weight, bias and input."""
         dy = context.before_relu(dy, self.activation)
-        gradients = (context.gradients["weight"], context.gradients["bias"])
+        gradients = (context.gradients["weight"], context.gradients.get("bias"))
         context.operators.dense_backward_weight(dy, context.x, out=gradients)
         if dx is None:
             return None

@@ -28,6 +28,7 @@ from alexnet.variant import Variant
 
 _conv = partial(Conv2d, activation="relu")
 _dense = partial(Dense, activation="relu")
+_cifar10_norm = partial(BatchNorm, epsilon=1e-3, activation="relu")
 
 
 def _classifier(num_classes: int) -> tuple[Layer, ...]:
@@ -119,27 +120,39 @@ PYTORCH_227 = Variant(
 
 CIFAR10_BN = Variant(
     name="cifar10-bn",
-    description="CIFAR-10 with batch norm on conv2 and conv5",
+    description="CIFAR-10 with batch norm on conv2, conv5 and both hidden dense layers",
     input_shape=(32, 32, 3),
     layers=(
         _conv("conv1", 48, 3),
         LRN("lrn1", depth_radius=4, bias=1.0, alpha=0.001 / 9, beta=0.75),
         MaxPool2d("pool1", window=2),
         Conv2d("conv2", 96, 3, bias=False),
-        BatchNorm("bn2", activation="relu"),
+        _cifar10_norm("bn2"),
         MaxPool2d("pool2", window=2),
         _conv("conv3", 192, 3),
         _conv("conv4", 192, 3),
-        Conv2d("conv5", 96, 3, bias=False),
-        BatchNorm("bn5", activation="relu"),
+        _conv("conv5", 96, 3),
+        _cifar10_norm("bn5"),
         MaxPool2d("pool5", window=2),
         Flatten("flatten"),
-        _dense("fc6", 1024),
-        _dense("fc7", 1024),
+        Dense("fc6", 1024, bias=False),
+        _cifar10_norm("bn6"),
+        Dense("fc7", 1024, bias=False),
+        _cifar10_norm("bn7"),
         Dense("fc8", 10),
     ),
     initialisation=Initialisation(HeNormal()),
+    pixel_range=(-1.0, 1.0),
 )
+"""Conv5 has a ReLU on both sides of its batch norm, and therefore a bias, as no other layer before
+a batch norm has: there the batch norm would take it away again. The input is pixel / 127.5 - 1.
+
+The write-up that it follows has a batch norm written by hand, of which no more is known here than
+its epsilon, 1e-3. Ours may differ in the rest: training normalises by the mean and the biased
+variance of the batch, over all axes but the channels; running averages of the mean and of the
+unbiased variance move by 0.1 of the way in each step, and evaluation uses those; gamma starts at 1
+and beta at 0. The initialisation of the weights, He's, is a choice of ours, too.
+"""
 
 # --- as published ---------------------------------------------------------------------------------
 

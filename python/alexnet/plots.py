@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from alexnet.checks import AnyArray
+from alexnet.console import printable
 from alexnet.files import replacing
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -95,6 +96,7 @@ def draw_confusion(path: Path, confusion: AnyArray, class_names: Sequence[str]) 
         As many; they, and the numbers of images, are written for up to 20 classes.
 
     """
+    class_names = [printable(name) for name in class_names]
     count = len(class_names)
     written = count <= MOST_NAMES
     cell = NAMED_CELL if written else max(1, CONFUSION_PIXELS // count)

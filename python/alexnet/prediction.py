@@ -1,8 +1,10 @@
 """What a trained network takes images for: probabilities of the classes.
 
-model = load_model("runs/cifar10-bn-1")
-probabilities = predict(model, ["cat.jpg", "dog.jpg"])
-top_classes(probabilities[0], model.class_names, 3)   # [("cat", 0.93), ("fox", 0.04), ...]
+    model = load_model("runs/cifar10-bn-1")
+    probabilities = predict(model, ["cat.jpg", "dog.jpg"])
+    top_classes(probabilities[0], model.class_names, 3)  # [("cat", 0.93), ("fox", 0.04), ...]
+
+`alexnet predict` is this as a command.
 """
 
 from __future__ import annotations

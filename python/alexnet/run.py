@@ -130,6 +130,7 @@ class Run:
             variant.input_shape,
             augment=configuration.augment,
             seed=configuration.seed,
+            pixel_range=variant.pixel_range,
         )
         run = cls(folder, configuration, dataset, preprocessing, device=device)
         with run._closed_on_error():

@@ -233,6 +233,7 @@ class Trainer:
         """Tell what the content of batch n follows from, besides n."""
         return {
             "images": len(self.batches.source),
+            "digest": self.batches.source.digest,
             "batch_size": self.batches.batch_size,
             "seed": self.batches.seed,
         }

@@ -25,6 +25,7 @@ from alexnet.checks import (
     check_extent_tuple,
     check_int,
     check_number,
+    check_range,
 )
 from alexnet.descriptions import Entry, parse
 from alexnet.initializers import HeNormal, Initialisation
@@ -39,7 +40,9 @@ DEFAULT_INITIALISATION = Initialisation(HeNormal())
 class Variant:
     """A sequence of layers for images of one size.
 
-    `input_shape` is (height, width, channels). Building one checks that the layers fit together:
+    `input_shape` is (height, width, channels). `pixel_range` is what the pixel values 0 and 255
+    are in the input of a network that is trained from its start; None scales by the mean and the
+    standard deviation of the training images. Building one checks that the layers fit together:
     ValueError or TypeError names the layer and the argument.
     """
 
@@ -48,6 +51,7 @@ class Variant:
     input_shape: Shape
     layers: tuple[Layer, ...]
     initialisation: Initialisation = DEFAULT_INITIALISATION
+    pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
@@ -57,6 +61,8 @@ class Variant:
         if repeated:
             raise ValueError(f"{self.name}: layers repeat the names {', '.join(repeated)}")
         check_extent_tuple(self.name, "input_shape", self.input_shape)
+        if self.pixel_range is not None:
+            check_range(self.name, "pixel_range", self.pixel_range)
         _ = self.image_shapes  # which checks every layer
 
     # --- sizes ------------------------------------------------------------------------------------

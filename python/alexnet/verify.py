@@ -13,7 +13,9 @@ Whole network
     every parameter. Errors add up from layer to layer, and the bound is the sum of the bounds of
     the layers in between. That is no theorem: it takes for granted that a layer does not enlarge
     relative errors in the L2 norm. A random linear map scales error and signal alike; ReLU and
-    pooling do not spread values apart; normalisation divides both.
+    pooling do not spread values apart; LRN divides both. Batch norm does enlarge them: it takes the
+    mean away from the signal and leaves the error, which counts where a batch of few images is
+    alike in a feature. By how much is measured on the batch, and the bound grows by that factor.
 
     Gradients jump where ReLU or max-pooling changes side. An activation within rounding of zero
     may be positive in float32 and negative in float64, and then its gradient is passed on in one
@@ -30,7 +32,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -43,6 +45,7 @@ from alexnet import _cpu, calls, cpu, odd_shapes, reference
 from alexnet.arrays import Array
 from alexnet.checks import LARGEST_SIZE, check_int
 from alexnet.hosted import CHANGED_IN_PLACE, OPERATORS
+from alexnet.layers import BatchNorm
 from alexnet.network import Network
 from alexnet.random import Generator
 from alexnet.runtime import cpu_isa, set_cpu_isa
@@ -256,25 +259,34 @@ class NetworkVerification:
         """
         with using_isa(isa):
             network = self._network(kernels)
-            output = network.forward(self._x, training=True)
+            actual = network.forward(self._x, training=True)
             gradients = network.backward(self._dy)
             same_side = self._network(_forward_of(kernels))
             same_side.forward(self._x, training=True)
             expected = same_side.backward(self._dy)
-        limits = _summed_bounds(self.variant, layer_checks)
+        output, enlargements = self._expected_output
+        limits = _summed_bounds(self.variant, layer_checks, enlargements)
 
         def check(result: str, actual: Array, wanted: Array) -> Check:
             error, case = relative_error(actual, wanted), str(list(actual.shape))
             return Check("network", "network", result, case, "", isa, error, limits[result])
 
         return [
-            check("output", output, self._output),
+            check("output", actual, output),
             *(check(name, gradients[name], expected[name]) for name in network.parameters),
         ]
 
     @cached_property
-    def _output(self) -> Array:
-        return self._network(reference).forward(self._x, training=True)
+    def _expected_output(self) -> tuple[Array, dict[str, float]]:
+        """The reference's output, and by how much every batch norm enlarges relative errors."""
+        network = self._network(reference)
+        output = network.forward(self._x, training=True)
+        inputs = (self._x, *network.activations.values())
+        return output, {
+            layer.name: _enlargement(layer, x, network.parameters)
+            for layer, x in zip(self.variant.layers, inputs, strict=False)
+            if isinstance(layer, BatchNorm)
+        }
 
     def _network(self, implementation: ModuleType) -> Network:
         network = Network(self.variant, seed=None, implementation=implementation)
@@ -290,10 +302,22 @@ def _forward_of(kernels: ModuleType) -> ModuleType:
     return mixed
 
 
-def _summed_bounds(variant: Variant, layer_checks: Sequence[Check]) -> dict[str, float]:
+def _enlargement(layer: BatchNorm, x: Array, parameters: Mapping[str, Array]) -> float:
+    """How much larger an error of x is in relation to y, before its ReLU, than to x; at least 1."""
+    axes = tuple(range(x.ndim - 1))
+    mean, variance = x.mean(axes, np.float64), x.var(axes, np.float64)
+    scale = parameters[f"{layer.name}.gamma"] / np.sqrt(variance + layer.epsilon)
+    y = (x - mean) * scale + parameters[f"{layer.name}.beta"]
+    return max(1.0, float(np.linalg.norm(x * scale) / np.linalg.norm(y)))
+
+
+def _summed_bounds(
+    variant: Variant, layer_checks: Sequence[Check], enlargements: Mapping[str, float]
+) -> dict[str, float]:
     """Bounds of the output and of every parameter's gradient.
 
-    The output's is the sum of those of all layers; a gradient's, of those of the layers behind
+    The output's is the sum of those of all layers, each times the `enlargements` of the batch norms
+    behind it; a gradient's, of those of the layers behind
     its own back to it and of its own operator's. Rounding between layers adds one unit each. Of
     convolutions the algorithm counts that networks use, "auto".
     """
@@ -302,7 +326,10 @@ def _summed_bounds(variant: Variant, layer_checks: Sequence[Check]) -> dict[str,
         if check.algorithm in ("", "auto"):
             key = check.subject, check.result
             limits[key] = max(limits[key], check.bound)
-    summed = {"output": sum(limits[layer.name, "y"] for layer in variant.layers)}
+    output = 0.0
+    for layer in variant.layers:
+        output = output * enlargements.get(layer.name, 1.0) + limits[layer.name, "y"]
+    summed = {"output": output}
     behind = 0.0
     shapes = variant.parameter_shapes()
     for layer in reversed(variant.layers):

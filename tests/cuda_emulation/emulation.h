@@ -4,7 +4,7 @@
 // shuffle or an mma. Which block is next, and which of the fibers that can run, is drawn from a
 // seeded generator, so that what a kernel may not rely on (that a lower thread was earlier) does
 // not hold, and a missing barrier shows in the result. Beyond that a launch fails, with a message,
-// if
+// where
 //   - threads of a block wait at different barriers, or some have ended while others wait,
 //   - the lanes of a shuffle's mask do not all come to it,
 //   - something is written just outside of the block's shared memory,

@@ -2,9 +2,9 @@
 //   y[ow,c] = max of x[h,w,c] over the window of ow;   dx[h,w,c] += dy[ow,c] at the first maximum
 // Shapes: x, dx (rows, in_width, channels): the image rows under the windows, padding cut off.
 //         y, dy (out_width, channels). In place is not allowed.
-// Kept for backward: nothing, then the maximum is found again, and the first pixel with its bits;
-// or
-//         positions (out_width, channels), the number of that pixel in its window, row by row.
+// Kept for backward: nothing, and then the maximum is found again, and the first pixel with its
+//         bits; or positions (out_width, channels), the number of that pixel in its window, row by
+//         row.
 //
 // Vectors run along the channels, kBlock of them at a time so that their comparisons overlap.
 //

@@ -5,10 +5,10 @@
 //        p = p - rate·m / (root_scale·sqrt(s) + epsilon)
 //
 // Cost: SGD 6 FLOP and 20 bytes an element (reads p, g, v, writes p, v), Adam 13 FLOP, a square
-// root, a division and 28 bytes: memory-bound. Numerics: the state is float32 by contract. Each new
-// value takes at most 3 (SGD) or 7 (Adam) roundings of 2^-24, coefficients included, of terms no
-// larger than what is summed: below 1e-6 as long as old and new terms do not cancel. s below 1e-45
-// is 0, as in any float32 state.
+// root, a division and 28 bytes: memory-bound.
+// Numerics: the state is float32 by contract. Each new value takes at most 3 (SGD) or 7 (Adam)
+// roundings of 2^-24, coefficients included, of terms no larger than what is summed: below 1e-6 as
+// long as old and new terms do not cancel. s below 1e-45 is 0, as in any float32 state.
 
 #include "kernels.h"
 #include "simd.h"

@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "alexnet/cuda_stream.h"
+#include "alexnet/size.h"
 
 namespace alexnet {
 
@@ -13,6 +14,8 @@ namespace alexnet {
 struct BatchNormShape {
     size_t pixels;  // may be 0
     size_t channels;
+
+    Size size() const { return Size{pixels} * channels; }
 };
 
 namespace cpu {

@@ -13,6 +13,7 @@
 
 #include "alexnet/cuda_stream.h"
 #include "alexnet/precision.h"
+#include "alexnet/size.h"
 
 namespace alexnet {
 
@@ -27,9 +28,11 @@ struct Conv2dShape {
     size_t group_in() const { return in_channels / groups; }
     size_t group_out() const { return out_channels / groups; }
     size_t window() const { return kernel_height * kernel_width * group_in(); }
-    size_t input_size() const { return batch * in_height * in_width * in_channels; }
-    size_t output_size() const { return batch * out_height * out_width * out_channels; }
-    size_t weight_size() const { return window() * out_channels; }
+    Size input_size() const { return Size{batch} * in_height * in_width * in_channels; }
+    Size output_size() const { return Size{batch} * out_height * out_width * out_channels; }
+    Size weight_size() const {
+        return Size{kernel_height} * kernel_width * group_in() * out_channels;
+    }
     size_t input_pixel(size_t n, size_t h, size_t w) const {
         return ((n * in_height + h) * in_width + w) * in_channels;
     }
@@ -44,7 +47,8 @@ enum class ConvAlgorithm { kNaive, kIm2col, kDirect, kWinograd };
 enum class ConvDirection { kForward, kBackwardInput, kBackwardWeight };
 
 // What algorithm="auto" stands for: winograd where it can serve the shape and its count of
-// operations promises to be faster (winograd.cpp), else direct.
+// operations promises to be faster (winograd.cpp), else direct. Where the shape is mostly padding
+// every choice stands for naive, so that memory and work go with what is there (conv2d.cpp).
 ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction);
 
 // Why an algorithm can't serve a shape; null where it can.

@@ -7,11 +7,16 @@
 
 #include "alexnet/cuda_stream.h"
 #include "alexnet/precision.h"
+#include "alexnet/size.h"
 
 namespace alexnet {
 
 struct DenseShape {
     size_t batch, in_features, out_features;
+
+    Size input_size() const { return Size{batch} * in_features; }
+    Size output_size() const { return Size{batch} * out_features; }
+    Size weight_size() const { return Size{in_features} * out_features; }
 };
 
 namespace cpu {

@@ -12,6 +12,7 @@
 #include <cstddef>
 
 #include "alexnet/cuda_stream.h"
+#include "alexnet/size.h"
 
 namespace alexnet {
 
@@ -22,8 +23,8 @@ struct Pool2dShape {
     size_t stride_height, stride_width;
     size_t pad_top, pad_left;
 
-    size_t input_size() const { return batch * in_height * in_width * channels; }
-    size_t output_size() const { return batch * out_height * out_width * channels; }
+    Size input_size() const { return Size{batch} * in_height * in_width * channels; }
+    Size output_size() const { return Size{batch} * out_height * out_width * channels; }
 };
 
 namespace cpu {

@@ -185,4 +185,5 @@ def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     if best is not None:
         times = f"{best.median * 1e3:.2f} ms / {ours.median * 1e3:.2f} ms"
         say(options, f"best peer, {best.contender} / ours: {times} = {comparison.ratio:.2f}")
-    say(options, f"peaks: FMA {peaks.fma_gflops:.0f} GFLOP/s, copy {peaks.copy_gbs:.1f} GB/s\n")
+    say(options, f"peaks: FMA {peaks.fma_gflops:.0f} GFLOP/s, copy {peaks.copy_gbs:.1f} GB/s")
+    say(options)

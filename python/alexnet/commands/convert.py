@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from alexnet.commands.options import add_parser, output_file
+from alexnet.console import printable
 from alexnet.interchange import FORMATS, convert
 
 
@@ -36,6 +37,10 @@ def add_parsers(subparsers: Any) -> None:
 def _run(options: argparse.Namespace) -> bool:
     done = convert(options.source, options.target, options.to)
     network = done.model.network
-    print(f"{options.source} ({done.source_format}) -> {options.target} ({done.target_format})")
+    print(
+        printable(
+            f"{options.source} ({done.source_format}) -> {options.target} ({done.target_format})"
+        )
+    )
     print(f"{network.num_parameters:,} parameters, {network.output_shape[0]} classes")
     return True

@@ -105,7 +105,8 @@ def _run_variants(options: argparse.Namespace) -> bool:
 
 def _run_summary(options: argparse.Namespace) -> bool:
     summary = described_variant(options).summary(options.batch_size)
-    say(options, str(summary))
+    for line in str(summary).splitlines():
+        say(options, line)
     sizes = ("neurons", "parameters", "macs", "flops")
     layers = [
         {

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import math
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 from alexnet.checkpoint import TrainedModel, load_model
 from alexnet.commands.options import (
     add_batch_size,
+    add_data,
     add_json,
     add_parser,
     add_threads,
     environment,
+    opened_data,
     output_file,
     say,
     text_file,
@@ -21,7 +24,7 @@ from alexnet.commands.options import (
 )
 from alexnet.commands.predict import add_checkpoint, add_ten_crop
 from alexnet.console import Progress, print_table
-from alexnet.data import Dataset, ImageSource, Preprocessing, open_dataset
+from alexnet.data import Dataset, ImageSource, Preprocessing
 from alexnet.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
 from alexnet.plots import draw_confusion
 
@@ -38,9 +41,7 @@ def add_parsers(subparsers: Any) -> None:
         example="alexnet evaluate runs/cifar10-bn-1 cifar-10-batches-py --ten-crop",
     )
     add_checkpoint(parser)
-    parser.add_argument(
-        "data", metavar="DATA", help="CIFAR-10 directory, or folder with train/CLASS/*.jpg and test"
-    )
+    add_data(parser)
     parser.add_argument(
         "--split", choices=("test", "train"), default="test", help="images (default: test)"
     )
@@ -57,7 +58,7 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    model, dataset = load_model(options.checkpoint), open_dataset(options.data)
+    model, dataset = load_model(options.checkpoint), opened_data(options)
     _check_classes(options, model, dataset)
     images = dataset.test if options.split == "test" else dataset.train
     if images is None:
@@ -87,7 +88,9 @@ def _check_classes(options: argparse.Namespace, model: TrainedModel, dataset: Da
             f"{options.data} has {len(dataset.class_names)} classes, but the output of "
             f"{options.checkpoint} is {outputs}"
         )
-    if model.class_names not in (None, dataset.class_names):
+    # Folders of photos have their names in NFC; those of a checkpoint may be as others spell them.
+    trained = [unicodedata.normalize("NFC", name) for name in model.class_names or ()]
+    if trained and trained != [unicodedata.normalize("NFC", name) for name in dataset.class_names]:
         raise ValueError(
             f"{options.data} has the classes {_listed(dataset.class_names)}, but "
             f"{options.checkpoint} was trained on {_listed(model.class_names or ())}"
@@ -103,10 +106,10 @@ def _preprocessing(
 ) -> Preprocessing:
     if model.preprocessing is not None:
         return model.preprocessing
-    say(
-        options, f"{options.checkpoint} has no mean and deviation: those of {options.data} are used"
-    )
-    return Preprocessing.fit(dataset.train, model.network.input_shape)
+    variant = model.network.variant
+    source = options.data if variant.pixel_range is None else variant.name
+    say(options, f"{options.checkpoint} has no mean and deviation: those of {source} are used")
+    return Preprocessing.fit(dataset.train, variant.input_shape, pixel_range=variant.pixel_range)
 
 
 def _show(

@@ -15,7 +15,8 @@ import numpy as np
 
 from alexnet import runtime
 from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, check_number
-from alexnet.console import OUTPUT, described, write_json
+from alexnet.console import OUTPUT, described, printable, write_json
+from alexnet.data import Dataset, open_dataset
 from alexnet.files import check_folder, check_writable, naming
 from alexnet.models import VARIANTS, variant_named
 from alexnet.ops import implementation_on
@@ -83,6 +84,34 @@ def add_variant(parser: argparse.ArgumentParser, *, default: str | None = DEFAUL
     parser.add_argument(
         "--no-lrn", action="store_true", help="without local response normalisation"
     )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add DATA, --test-share S and --split-seed N."""
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="CIFAR-10 directory, or folder with train/CLASS/*.jpg and test, or with CLASS/*.jpg",
+    )
+    parser.add_argument(
+        "--test-share",
+        type=number(low=0, below=1),
+        metavar="S",
+        help="of photos without test images, take this share of each class for testing "
+        "(default: 0.2 of DATA/CLASS/*.jpg, none of DATA/train)",
+    )
+    parser.add_argument(
+        "--split-seed",
+        type=integer(0, LARGEST_SEED),
+        default=0,
+        metavar="N",
+        help="which photos these are (default: 0)",
+    )
+
+
+def opened_data(options: argparse.Namespace) -> Dataset:
+    """Open the images that DATA, --test-share and --split-seed ask for."""
+    return open_dataset(options.data, test_share=options.test_share, split_seed=options.split_seed)
 
 
 def add_batch_size(parser: argparse.ArgumentParser, default: int) -> None:
@@ -193,9 +222,9 @@ def text_file(options: argparse.Namespace) -> TextIO:
 
 
 def say(options: argparse.Namespace, line: str = "") -> None:
-    """Print a line of text for people, at once."""
+    """Print a line of text for people, at once; what no terminal shows comes as escapes."""
     with naming(OUTPUT if options.json != "-" else "standard error"):
-        print(line, file=text_file(options), flush=True)
+        print(printable(line), file=text_file(options), flush=True)
 
 
 def write_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from alexnet.commands.options import (
     say,
     write_figures,
 )
-from alexnet.console import described
+from alexnet.console import described, printable
 from alexnet.data import UnreadableImageError, read_image
 from alexnet.prediction import predict, top_classes
 
@@ -69,8 +69,8 @@ def _run(options: argparse.Namespace) -> bool:
     for path in options.images:
         try:
             image = read_image(path, model.preprocessing.shortest_side)
-        except (UnreadableImageError, OSError) as error:
-            print(f"alexnet: error: {described(error)}", file=sys.stderr)
+        except (UnreadableImageError, OSError, MemoryError) as error:
+            print(printable(f"alexnet: error: {described(error)}"), file=sys.stderr)
             entries.append({"path": path, "error": described(error)})
             continue
         probabilities = predict(model, [image], ten_crop=options.ten_crop)[0]

@@ -15,6 +15,7 @@ from typing import Any
 
 from alexnet.commands.options import (
     LARGEST_SEED,
+    add_data,
     add_device,
     add_json,
     add_parser,
@@ -22,6 +23,7 @@ from alexnet.commands.options import (
     environment,
     integer,
     number,
+    opened_data,
     output_folder,
     say,
     text_file,
@@ -29,7 +31,7 @@ from alexnet.commands.options import (
 )
 from alexnet.configuration import Configuration
 from alexnet.console import Progress, Stopped, described, postponed_signals, silence
-from alexnet.data import AUGMENTATIONS, Dataset, open_dataset
+from alexnet.data import AUGMENTATIONS, Dataset
 from alexnet.models import VARIANTS
 from alexnet.run import Run, StepReport
 from alexnet.schedules import SCHEDULES
@@ -48,9 +50,7 @@ def add_parsers(subparsers: Any) -> None:
         description="train on a CIFAR-10 directory (python version) or a folder of photos",
         example="alexnet train cifar-10-batches-py --variant cifar10-bn --steps 2000",
     )
-    parser.add_argument(
-        "data", metavar="DATA", help="CIFAR-10 directory, or folder with train/CLASS/*.jpg and test"
-    )
+    add_data(parser)
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument(
         "--output",
@@ -126,9 +126,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    dataset = open_dataset(options.data)
+    dataset = opened_data(options)
     with closing(_opened(options, dataset)) as run, postponed_signals() as stopped:
         reporter = _Reporter(options, run)
+        if dataset.test is None:
+            reporter.tell("Warning: no test images, so no accuracy but that of the training images")
         try:
             with reporter.progress:
                 run.train(after_step=reporter.after_step, stop=lambda: stopped() is not None)

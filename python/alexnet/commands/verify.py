@@ -72,16 +72,19 @@ def _run(options: argparse.Namespace) -> bool:
     shapes = variant.shapes(options.batch_size)[0]
     say(options, "operators on odd shapes: relative L2 error, at the worst shape of each")
     _print_checks(options, isas, operators.checks)
-    say(options, f"\nlayers of {variant.name}, input {list(shapes)}")
+    say(options)
+    say(options, f"layers of {variant.name}, input {list(shapes)}")
     _print_checks(options, isas, layer_checks)
-    say(options, f"\n{variant.name} as a whole: output, and gradient of each parameter")
+    say(options)
+    say(options, f"{variant.name} as a whole: output, and gradient of each parameter")
     _print_checks(options, isas, whole)
 
     checks = [*operators.checks, *layer_checks, *whole]
     failed = [check for check in checks if not check.passed]
     for check in failed:
         say(options, _failure(check))
-    say(options, f"\n{len(checks)} comparisons, {len(failed)} over their bound")
+    say(options)
+    say(options, f"{len(checks)} comparisons, {len(failed)} over their bound")
     figures = {
         "variant": variant.name,
         "lrn": not options.no_lrn,

@@ -1,5 +1,6 @@
 """Image sets on disk and the batches that training and evaluation draw from them."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from alexnet.data.cifar10 import find_cifar10, open_cifar10
@@ -28,8 +29,12 @@ __all__ = [
 ]
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(
+    path: str | Path, *, test_share: float | None = None, split_seed: int = 0
+) -> Dataset:
     """Open the images at `path`: a CIFAR-10 directory or a folder of photos, told by its content.
+
+    `test_share` and `split_seed` are for photos without test images, see `open_image_folder`.
 
     Raises
     ------
@@ -42,10 +47,23 @@ def open_dataset(path: str | Path) -> Dataset:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     if find_cifar10(path) is not None:
+        if test_share is not None:
+            raise ValueError(f"{path} has test images: test_share is {test_share}, expected none")
         return open_cifar10(path)
     if is_image_folder(path):
-        return open_image_folder(path)
+        return open_image_folder(path, test_share=test_share, split_seed=split_seed)
     raise ValueError(
         f"{path} is neither a CIFAR-10 directory (python version, with batches.meta) nor a folder "
-        "of photos (train/CLASS/*.jpg, and test/ or val/ beside it)"
+        "of photos (train/CLASS/*.jpg, and test/ or val/ beside it; or CLASS/*.jpg)"
+        f"{_hint(path)}"
     )
+
+
+def _hint(path: Path) -> str:
+    """Say which folders in `path` are what it is not."""
+    good = []
+    for entry in sorted(path.iterdir()) if path.is_dir() else []:
+        with suppress(OSError):  # it may not be allowed to look into it
+            if find_cifar10(entry) is not None or is_image_folder(entry):
+                good.append(entry)
+    return f": did you mean {' or '.join(map(str, good[:3]))}?" if good else ""

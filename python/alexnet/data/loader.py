@@ -46,37 +46,56 @@ class Batch:
 class Prefetcher:
     """make(0), make(1), ... or from another `start`, made ahead of time by `workers` threads.
 
-    With no workers, `next` makes them itself. What `make` raises comes out of `next`.
+    With no workers, or where the system gives no thread, `next` makes them itself. What `make`
+    raises comes out of `next`; the next call makes the same one again.
     """
 
     def __init__(self, make: Callable[[int], Batch], start: int, workers: int) -> None:
         self.waited = 0.0
         self._make = make
         self._number = start
+        self._workers = workers
         self._pending: deque[Future[Batch]] = deque()
-        self._threads = None
-        if workers:
-            self._threads = ThreadPoolExecutor(workers, thread_name_prefix="alexnet-data")
-            for ahead in range(workers + 1):
-                self._pending.append(self._threads.submit(make, start + ahead))
+        self._threads = ThreadPoolExecutor(max(1, workers), thread_name_prefix="alexnet-data")
+        self._fill()
 
     def next(self) -> Batch:
         """Take the next batch; `waited` counts the seconds that it is not there."""
         begin = time.perf_counter()
-        if self._threads is None:
-            batch = self._make(self._number)
-        else:
-            batch = self._pending.popleft().result()
-            number = self._number + 1 + len(self._pending)
-            self._pending.append(self._threads.submit(self._make, number))
+        self._fill()
+        try:
+            batch = self._pending[0].result() if self._pending else self._make(self._number)
+        except BaseException:
+            self._drop()
+            raise
+        if self._pending:
+            self._pending.popleft()
         self._number += 1
+        self._fill()
         self.waited += time.perf_counter() - begin
         return batch
 
     def close(self) -> None:
         """Let the threads finish what they have begun, and end them."""
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
+        self._workers = 0
+        self._threads.shutdown(cancel_futures=True)
+
+    def _fill(self) -> None:
+        """Let the threads make what lies ahead: a batch more than there are threads."""
+        while self._workers and len(self._pending) <= self._workers:
+            try:
+                future = self._threads.submit(self._make, self._number + len(self._pending))
+            except RuntimeError:  # no thread can be started
+                self._drop()
+                self._workers = 0
+            else:
+                self._pending.append(future)
+
+    def _drop(self) -> None:
+        """Forget what is being made."""
+        for future in self._pending:
+            future.cancel()
+        self._pending.clear()
 
 
 class TrainingBatches:

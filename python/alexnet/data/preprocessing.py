@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import Shape
+from alexnet.checks import Shape, check_range
 from alexnet.data.sources import ImageSource, Pixels, UnreadableImageError
 from alexnet.descriptions import Entry, shown
 from alexnet.random import Generator
@@ -25,6 +25,7 @@ Triple: TypeAlias = tuple[float, float, float]
 
 AUGMENTATIONS = ("none", "standard", "paper")
 CHANNELS = 3
+BRIGHTEST = 255  # value of a pixel
 PADDING = 4  # pixels on each side of an image of the network's own size
 COLOUR_STDDEV = 0.1
 SAMPLE = 1000  # images that mean, deviation and colours are computed from, at most
@@ -51,7 +52,8 @@ class Preprocessing:
         "none": training sees the centre crop, as evaluation does. "standard": a random crop, half
         of them mirrored. "paper": colour noise as well.
     mean, stddev
-        Of red, green and blue in 0 .. 255. The input is (pixel - mean) / stddev.
+        Of red, green and blue in 0 .. 255, as measured, or as the network's range of inputs says.
+        The input is (pixel - mean) / stddev.
     components, eigenvalues
         Principal components of the colours, one in each row, and the variances along them, of
         pixels in 0 .. 1. Colour noise adds to every pixel of an image the sum over k of
@@ -69,17 +71,27 @@ class Preprocessing:
 
     @classmethod
     def fit(
-        cls, source: ImageSource, input_shape: Shape, *, augment: str = "none", seed: int = 0
+        cls,
+        source: ImageSource,
+        input_shape: Shape,
+        *,
+        augment: str = "none",
+        seed: int = 0,
+        pixel_range: tuple[float, float] | None = None,
     ) -> Preprocessing:
         """Choose sizes for `input_shape`, (height, width, 3), and compute the colours' statistics.
 
         They are computed from all images of `source`, or 1000 drawn at random if it has more.
+        `pixel_range`, such as a `Variant` has, is what the pixel values 0 and 255 become, instead
+        of what follows from the images' mean and deviation: (-1, 1) for pixel / 127.5 - 1.
 
         Raises
         ------
         ValueError
             `augment` is unknown, `source` has images of another shape, none that can be read, or a
-            channel with the same value everywhere.
+            channel with the same value everywhere; `pixel_range` does not ascend.
+        TypeError
+            `pixel_range` is no pair of numbers.
         """
         if augment not in AUGMENTATIONS:
             raise _unknown_augmentation(augment)
@@ -98,14 +110,19 @@ class Preprocessing:
         mean, covariance = _colour_statistics(source, side, seed)
         if not (np.diag(covariance) > 0).all():
             raise ValueError("preprocessing: a channel has the same value in every image")
-        eigenvalues, vectors = np.linalg.eigh(covariance / 255**2)
+        stddev = np.sqrt(np.diag(covariance))
+        if pixel_range is not None:
+            low, high = check_range("preprocessing", "pixel_range", pixel_range)
+            stddev = np.full(CHANNELS, BRIGHTEST / (high - low))
+            mean = -low * stddev
+        eigenvalues, vectors = np.linalg.eigh(covariance / BRIGHTEST**2)
         return cls(
             input_size=size,
             shortest_side=side,
             padding=PADDING if own_size else 0,
             augment=augment,
             mean=_triple(mean),
-            stddev=_triple(np.sqrt(np.diag(covariance))),
+            stddev=_triple(stddev),
             components=(_triple(vectors[:, 0]), _triple(vectors[:, 1]), _triple(vectors[:, 2])),
             eigenvalues=_triple(eigenvalues),
         )
@@ -136,7 +153,7 @@ class Preprocessing:
             shortest_side=given["shortest_side"].integer(1),
             padding=given["padding"].integer(0, LARGEST_PADDING),
             augment=given["augment"].choice(AUGMENTATIONS),
-            mean=_numbers(given["mean"], 0, 255),
+            mean=_numbers(given["mean"]),
             stddev=_numbers(given["stddev"], SMALLEST_STDDEV),
             components=(_numbers(first), _numbers(second), _numbers(third)),
             eigenvalues=_numbers(given["eigenvalues"]),
@@ -171,7 +188,7 @@ class Preprocessing:
             _crop(view, image, top, left, mirrored=mirror < 0.5)
         if self.augment == "standard":
             return self._normalise(pixels)
-        colours = 255 * (drawn[:, 3:] * self.eigenvalues) @ np.array(self.components)
+        colours = BRIGHTEST * (drawn[:, 3:] * self.eigenvalues) @ np.array(self.components)
         return self._normalise(pixels, colours)
 
     def evaluation_views(self, images: Sequence[Pixels], *, ten_crop: bool = False) -> Images:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -14,6 +16,8 @@ from alexnet.checks import Shape
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Labels: TypeAlias = npt.NDArray[np.int64]
+
+DIGEST_BYTES = 8  # of SHA-256 that a digest consists of
 
 
 class UnreadableImageError(ValueError):
@@ -33,7 +37,11 @@ class ImageSource(Protocol):
 
     @property
     def skipped(self) -> Mapping[Path, str]:
-        """The files that could not be read so far, and why."""
+        """The files that turned out to be damaged so far, and why."""
+
+    @property
+    def digest(self) -> int:
+        """An integer of 64 bits that other images, another order or other labels change."""
 
     def __len__(self) -> int: ...
 
@@ -45,7 +53,9 @@ class ImageSource(Protocol):
         Raises
         ------
         UnreadableImageError
-            The file at that position cannot be read.
+            The file at that position is no image, or damaged: so it will be the next time.
+        OSError, MemoryError
+            The system cannot read it now.
         """
 
 
@@ -68,6 +78,14 @@ class ImageSet:
     def skipped(self) -> Mapping[Path, str]:
         """Nothing: these images have been read."""
         return {}
+
+    @cached_property
+    def digest(self) -> int:
+        """Of the shape, the pixels and the labels, when it is asked for first."""
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        digest.update(self.labels.astype("<i8").tobytes())
+        return int.from_bytes(digest.digest()[:DIGEST_BYTES], "big")
 
     def read(self, position: int, shortest_side: int) -> Pixels:  # noqa: ARG002
         """Image at `position`, in its own size."""

@@ -102,12 +102,15 @@ def _conv2d(layer: Conv2d, input_shape: Shape, layout: str) -> Function:
 
 
 def _by_channel(values: Tensor, layout: str) -> Tensor:
-    return values if layout == "NHWC" else values[:, None, None]
+    return values[:, None, None] if layout == "NCHW" else values
 
 
 def _dense(layer: Dense, _: Shape, __: str) -> Function:
     def function(x: Tensor, parameters: Tensors, _: bool) -> Tensor:
-        return _activated(x @ parameters["weight"] + parameters["bias"], layer.activation)
+        y = x @ parameters["weight"]
+        if layer.bias:
+            y += parameters["bias"]
+        return _activated(y, layer.activation)
 
     return function
 
@@ -139,8 +142,12 @@ def _max_pool2d(layer: MaxPool2d, input_shape: Shape, layout: str) -> Function:
     )
 
 
-def _batch_norm(layer: BatchNorm, _: Shape, layout: str) -> Function:
-    """Statistics of the batch in training; nothing that is timed reads the running ones then."""
+def _batch_norm(layer: BatchNorm, input_shape: Shape, layout: str) -> Function:
+    """Statistics of the batch in training; nothing that is timed reads the running ones then.
+
+    Features without height and width have one layout: (batch, channels).
+    """
+    layout = layout if len(input_shape) == 4 else "NC"
     axes = tuple(index for index, letter in enumerate(layout) if letter != "C")
 
     def function(x: Tensor, parameters: Tensors, training: bool) -> Tensor:

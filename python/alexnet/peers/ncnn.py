@@ -82,8 +82,8 @@ def _steps(layer: Layer, shape: Shape, own: dict[str, AnyArray]) -> list[Step]:
             return [_conv2d(layer, shape, own)]
         case Dense():
             weight = own["weight"].T
-            options = {0: layer.features, 1: 1, 2: weight.size, 9: _relu(layer)}
-            return [("InnerProduct", options, [FLOAT32, weight, own["bias"]])]
+            options = {0: layer.features, 1: int(layer.bias), 2: weight.size, 9: _relu(layer)}
+            return [("InnerProduct", options, [FLOAT32, weight, *_bias(own)])]
         case LRN():
             window = 2 * layer.depth_radius + 1  # by which ncnn divides alpha
             options = {
@@ -133,7 +133,11 @@ def _conv2d(layer: Conv2d, shape: Shape, own: dict[str, AnyArray]) -> Step:
     if s.groups > 1:
         kind, options[7] = "ConvolutionDepthWise", s.groups
     arrays = [FLOAT32, weight.transpose(3, 2, 0, 1)]
-    return kind, options, [*arrays, own["bias"]] if layer.bias else arrays
+    return kind, options, [*arrays, *_bias(own)]
+
+
+def _bias(own: dict[str, AnyArray]) -> list[AnyArray]:
+    return [own["bias"]] if "bias" in own else []
 
 
 def _max_pool2d(layer: MaxPool2d, shape: Shape) -> Step:

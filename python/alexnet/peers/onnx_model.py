@@ -51,7 +51,7 @@ def _nodes(layer: Layer, shape: Shape, own: dict[str, AnyArray]) -> list[Node]:
         case Conv2d():
             nodes = [_conv2d(layer, shape, own)]
         case Dense():
-            nodes = [("Gemm", {}, [own["weight"], own["bias"]])]
+            nodes = [("Gemm", {}, [own["weight"], *_bias(own)])]
         case LRN():
             window = 2 * layer.depth_radius + 1  # by which ONNX divides alpha
             how = {"alpha": layer.alpha * window, "beta": layer.beta, "bias": layer.bias}

@@ -100,11 +100,11 @@ def _conv2d(case: LayerCase, operands: Arrays, out: Arrays, algorithm: str) -> A
 
 def _dense(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
     if case.direction == "forward":
-        x, weight, bias = operands["x"], operands["weight"], operands["bias"]
+        x, weight, bias = operands["x"], operands["weight"], operands.get("bias")
         return partial(cpu.dense, x, weight, bias, out=out["y"])
     if case.direction == "backward_input":
         return partial(cpu.dense_backward_input, operands["dy"], operands["weight"], out=out["dx"])
-    gradients = (out["dweight"], out["dbias"])
+    gradients = (out["dweight"], out.get("dbias"))
     return partial(cpu.dense_backward_weight, operands["dy"], operands["x"], out=gradients)
 
 

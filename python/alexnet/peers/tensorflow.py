@@ -71,7 +71,9 @@ def _conv2d(layer: Conv2d, input_shape: Shape) -> Function:
 
 def _dense(layer: Dense, _: Shape) -> Function:
     def function(x: Tensor, parameters: Mapping[str, Tensor], _: bool) -> Tensor:
-        y = tf.nn.bias_add(tf.matmul(x, parameters["weight"]), parameters["bias"])
+        y = tf.matmul(x, parameters["weight"])
+        if layer.bias:
+            y = tf.nn.bias_add(y, parameters["bias"])
         return _activated(y, layer.activation)
 
     return function
@@ -91,11 +93,15 @@ def _max_pool2d(layer: MaxPool2d, input_shape: Shape) -> Function:
     return lambda x, _parameters, _training: tf.nn.max_pool2d(x, window, strides, padding)
 
 
-def _batch_norm(layer: BatchNorm, _: Shape) -> Function:
+def _batch_norm(layer: BatchNorm, input_shape: Shape) -> Function:
+    """Give the fused operator, which takes images only, features as images of one pixel."""
+    batch, channels = input_shape[0], input_shape[-1]
+    image_shape = input_shape if len(input_shape) == 4 else (batch, 1, 1, channels)
+
     def function(x: Tensor, parameters: Mapping[str, Tensor], training: bool) -> Tensor:
         running = () if training else (parameters["running_mean"], parameters["running_variance"])
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            x,
+            tf.reshape(x, image_shape),
             parameters["gamma"],
             parameters["beta"],
             *running,
@@ -106,7 +112,7 @@ def _batch_norm(layer: BatchNorm, _: Shape) -> Function:
             for name, value in (("running_mean", mean), ("running_variance", variance)):
                 variable = parameters[name]
                 variable.assign_add(layer.momentum * (value - variable))
-        return _activated(y, layer.activation)
+        return _activated(tf.reshape(y, input_shape), layer.activation)
 
     return function
 

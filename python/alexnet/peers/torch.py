@@ -134,7 +134,8 @@ def _conv2d(layer: Conv2d, input_shape: Shape) -> Function:
 
 def _dense(layer: Dense, _: Shape) -> Function:
     def function(x: Tensor, parameters: Tensors, _: bool) -> Tensor:
-        return _activated(F.linear(x, parameters["weight"], parameters["bias"]), layer.activation)
+        y = F.linear(x, parameters["weight"], parameters.get("bias"))
+        return _activated(y, layer.activation)
 
     return function
 

@@ -73,14 +73,18 @@ class _Server:
         self._last = clock() - start
         return self._last
 
-    def time(self, seconds: float, clock: Clock = perf_counter) -> float:
-        """Median seconds of a run over about `seconds`, after one that warms caches again."""
+    def durations(self, seconds: float, clock: Clock = perf_counter) -> list[float]:
+        """Seconds of each run over about `seconds`, after one that warms caches again."""
         if self._last < LONG_RUN:
             self.run()
         durations = [self.run(clock)]
         while sum(durations) < seconds:
             durations.append(self.run(clock))
-        return median(durations)
+        return durations
+
+    def time(self, seconds: float, clock: Clock = perf_counter) -> float:
+        """Median seconds of such a run."""
+        return median(self.durations(seconds, clock))
 
     def peaks(self) -> Peaks:
         return measure_peaks(array_bytes=PEAKS_BYTES)

@@ -98,6 +98,8 @@ def conv2d(
     ValueError
         Shapes do not fit or the kernel exceeds the padded image; a parameter is out of range; `out`
         is not as said above; `algorithm` is unknown or cannot serve this shape (the text says why).
+    MemoryError
+        There is not as much memory as the result or its computation takes.
 
     Notes
     -----
@@ -106,7 +108,9 @@ def conv2d(
     6x6 outputs: ask for "direct" where that matters. It serves equal strides, and kernels that span
     2 to 6 strides each way; with a stride, one group only. "auto" decides by the shape alone:
     "winograd" where a count of operations promises it to be faster (cpp/cpu/winograd.cpp), else
-    "direct". The reference computes every choice the same way and refuses none.
+    "direct". Where padding would take most of the memory or of the work, "naive" computes whatever
+    was asked for, so that both go with x, y and weight (cpp/cpu/conv2d.cpp). The reference computes
+    every choice the same way and refuses none.
     """
     image = as_float64("conv2d", "x", x)
     kernel = as_float64("conv2d", "weight", weight)

@@ -1,0 +1,61 @@
+// One axis of a convolution: which taps of which windows lie on the image.
+
+#ifndef ALEXNET_CPU_CONV2D_AXIS_H_
+#define ALEXNET_CPU_CONV2D_AXIS_H_
+
+#include <algorithm>
+
+#include "alexnet/conv2d.h"
+#include "gemm.h"
+
+namespace alexnet::cpu {
+
+// Output o sees input o·stride + k - pad with tap k. Ranges are empty where there is nothing.
+struct ConvAxis {
+    size_t in, out, kernel, stride, pad;
+
+    // Taps of output o that lie on the image.
+    Range taps(size_t o) const {
+        const size_t start = o * stride;  // counted from the edge of the padding
+        const size_t begin = start < pad ? pad - start : 0;
+        const size_t end = start < in + pad ? std::min(kernel, in + pad - start) : 0;
+        return {begin, std::max(begin, end)};
+    }
+    // Outputs whose tap k lies on the image.
+    Range outputs_of_tap(size_t k) const {
+        const size_t begin = k < pad ? ceil_div(pad - k, stride) : 0;
+        const size_t end = k < in + pad ? std::min(out, (in + pad - k - 1) / stride + 1) : 0;
+        return {begin, std::max(begin, end)};
+    }
+    // Outputs whose window has input i, which is under tap i + pad - o·stride.
+    Range outputs_of_input(size_t i) const {
+        const size_t place = i + pad;
+        const size_t begin = place < kernel ? 0 : (place - kernel) / stride + 1;
+        const size_t end = std::min(out, place / stride + 1);
+        return {begin, std::max(begin, end)};
+    }
+    // Taps of all outputs that lie on the image.
+    double taps_on_image() const {
+        double sum = 0;
+        if (out < kernel) {
+            for (size_t o = 0; o < out; ++o) sum += static_cast<double>(taps(o).size());
+        } else {
+            for (size_t k = 0; k < kernel; ++k) {
+                sum += static_cast<double>(outputs_of_tap(k).size());
+            }
+        }
+        return sum;
+    }
+};
+
+inline ConvAxis vertical_axis(const Conv2dShape& s) {
+    return {s.in_height, s.out_height, s.kernel_height, s.stride_height, s.pad_top};
+}
+
+inline ConvAxis horizontal_axis(const Conv2dShape& s) {
+    return {s.in_width, s.out_width, s.kernel_width, s.stride_width, s.pad_left};
+}
+
+}  // namespace alexnet::cpu
+
+#endif  // ALEXNET_CPU_CONV2D_AXIS_H_

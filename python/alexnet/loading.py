@@ -1,0 +1,57 @@
+"""Loads the compiled module, before anything else of the package can: what has to be right then.
+
+Importing this module does it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from importlib import import_module
+
+__all__: list[str] = []
+
+# A thread that waits at a barrier of GNU OpenMP looks this often whether it may go on, and then
+# sleeps. That takes some 50 µs, longer than the gap between two kernels of a network; by default it
+# is 300,000 times, which is many milliseconds. When anything else runs on the machine, the thread
+# that is waited for may need this very processor.
+SPINS = "1000"
+SETTINGS = (b"GOMP_SPINCOUNT", b"OMP_WAIT_POLICY")  # of the user, who then has it as he wants
+
+
+def _refuse_subinterpreters() -> None:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on; before
+        try:
+            interpreters = import_module(name)
+        except ModuleNotFoundError:
+            continue
+        if interpreters.get_current() != interpreters.get_main():
+            raise ImportError(
+                "alexnet can only be imported in the main interpreter of a process, and this is a "
+                "sub-interpreter, which its compiled module and NumPy do not support; use a "
+                "process of its own"
+            )
+        return
+
+
+def _load() -> None:
+    """Load the compiled module, and with it libgomp, which reads its environment just then.
+
+    Only the C library's environment is changed, with the interpreter lock held throughout, and put
+    back: `os.environ` and child processes never see it. Nothing is set where the user has, and
+    where another library has loaded libgomp before, what it read then stays.
+    """
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_char_p
+    if any(getenv(name) is not None for name in SETTINGS):
+        import_module("alexnet._cpu")
+        return
+    os.putenv("GOMP_SPINCOUNT", SPINS)
+    try:
+        import_module("alexnet._cpu")
+    finally:
+        os.unsetenv("GOMP_SPINCOUNT")
+
+
+_refuse_subinterpreters()
+_load()
