@@ -7,6 +7,7 @@ and memory are for `checks.py`, before these.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from alexnet.checks import (
@@ -163,11 +164,23 @@ def check_lrn(
 ) -> ChannelsShape:
     """Check a call of `lrn`."""
     shape = channels_shape(operator, "x", x.shape)
+    check_lrn_numbers(operator, depth_radius, bias, alpha, beta)
+    return shape
+
+
+def check_lrn_numbers(
+    operator: str, depth_radius: int, bias: float, alpha: float, beta: float
+) -> None:
+    """Check what an LRN has besides its arrays."""
     check_int(operator, "depth_radius", depth_radius, 0, LARGEST_SIZE)
     check_number(operator, "bias", bias, above=0)
     check_number(operator, "alpha", alpha)
     check_number(operator, "beta", beta)
-    return shape
+    try:
+        factor = float(bias) ** -float(beta)
+    except OverflowError:
+        factor = math.inf
+    check_number(operator, "bias ** -beta, the factor of zeros,", factor)
 
 
 def check_lrn_backward(
@@ -275,6 +288,13 @@ def check_sgd_update(
     operator = "sgd_update"
     check_shape(operator, "gradient", gradient, tuple(parameter.shape))
     check_shape(operator, "velocity", velocity, tuple(parameter.shape))
+    check_sgd_numbers(operator, learning_rate, momentum, weight_decay)
+
+
+def check_sgd_numbers(
+    operator: str, learning_rate: float, momentum: float, weight_decay: float
+) -> None:
+    """Check what SGD has besides its arrays."""
     check_number(operator, "learning_rate", learning_rate, low=0)
     check_number(operator, "momentum", momentum, low=0, below=1)
     check_number(operator, "weight_decay", weight_decay, low=0)
@@ -298,8 +318,23 @@ def check_adam_update(
     check_shape(operator, "first_moment", first_moment, tuple(parameter.shape))
     check_shape(operator, "second_moment", second_moment, tuple(parameter.shape))
     check_int(operator, "step", step, 1, 2**63 - 1)
+    check_adam_numbers(operator, learning_rate, beta1, beta2, epsilon, weight_decay, int(step))
+
+
+def check_adam_numbers(
+    operator: str,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    step: int = 1,
+) -> None:
+    """Check what Adam has besides its arrays; the correction of the bias is largest at step 1."""
     check_number(operator, "learning_rate", learning_rate, low=0)
     check_number(operator, "beta1", beta1, low=0, below=1)
     check_number(operator, "beta2", beta2, low=0, below=1)
     check_number(operator, "epsilon", epsilon, above=0)
     check_number(operator, "weight_decay", weight_decay, low=0)
+    rate = float(learning_rate) / (1 - float(beta1) ** step)
+    check_number(operator, "learning_rate / (1 - beta1 ** step)", rate)
