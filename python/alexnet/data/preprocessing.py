@@ -15,8 +15,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import LARGEST_SIZE, Shape, check_int, check_number
-from alexnet.data.sources import ImageSource, Pixels, UnreadableImageError
+from alexnet.checks import LARGEST_SIZE, Shape, check_extent_tuple, check_int, check_number
+from alexnet.data.sources import (
+    ImageSource,
+    Pixels,
+    UnreadableImageError,
+    check_pixels,
+    check_source,
+)
 from alexnet.random import Generator
 
 Images: TypeAlias = npt.NDArray[np.float32]
@@ -78,8 +84,10 @@ class Preprocessing:
             `augment` is unknown, `source` has images of another shape, none that can be read, or a
             channel with the same value everywhere.
         """
-        if augment not in AUGMENTATIONS:
+        check_source("preprocessing", "source", source)
+        if not isinstance(augment, str) or augment not in AUGMENTATIONS:
             raise _unknown_augmentation(augment)
+        input_shape = check_extent_tuple("preprocessing", "input_shape", input_shape)
         if len(input_shape) != 3 or input_shape[2] != CHANNELS:
             raise ValueError(
                 f"preprocessing: input_shape is {input_shape}, expected (height, width, {CHANNELS})"
@@ -203,6 +211,7 @@ class Preprocessing:
 
     def _slack(self, image: Pixels) -> tuple[int, int]:
         """By how many rows and columns the padded image is larger than a view of it."""
+        check_pixels("preprocessing", "image", image)
         height, width = self.input_size
         rows = image.shape[0] + 2 * self.padding - height
         columns = image.shape[1] + 2 * self.padding - width
