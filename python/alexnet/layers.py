@@ -326,7 +326,7 @@ class Dropout(Layer):
         return out
 
     def _drop(self, context: Context, x: Array, out: Array) -> None:
-        seed, offset = context.generator.seed, context.generator.next_offset()
+        seed, offset = context.generator.next_stream()
         context.saved = (seed, offset)
         context.operators.dropout(x, rate=self.rate, seed=seed, offset=offset, out=out)
 
