@@ -189,9 +189,9 @@ def test_gradients_belong_to_the_thread_that_computed_them() -> None:
     optimizer = SGD(network)
     assert not any(array.any() for array in network.gradients.values())
     elsewhere(lambda: network.backward(network.forward(images(network, 1))))
-    with pytest.raises(RuntimeError, match="^gradients: this thread has run no backward"):
+    with pytest.raises(RuntimeError, match=r"^gradients: this thread has run no backward"):
         _ = network.gradients
-    with pytest.raises(RuntimeError, match="^gradients: this thread has run no backward"):
+    with pytest.raises(RuntimeError, match=r"^gradients: this thread has run no backward"):
         optimizer.step()
     assert optimizer.steps == 0
     network.forward(images(network, 1))
@@ -261,7 +261,7 @@ def test_a_trainer_is_one_threads_at_a_time() -> None:
         try:
             assert begun.wait(60)
             for work in (trainer.step, trainer.checkpoint):
-                with pytest.raises(RuntimeError, match="^training: another thread is at work wit"):
+                with pytest.raises(RuntimeError, match=r"^training: another thread is at work wit"):
                     work()
         finally:
             go_on.set()

@@ -64,8 +64,9 @@ def check_number(
     low: float = -math.inf,
     above: float = -math.inf,
     below: float = math.inf,
+    high: float = math.inf,
 ) -> float:
-    """`value` as a float if it is a finite number with low <= value, above < value < below.
+    """`value` as a float if it is finite, low <= value <= high and above < value < below.
 
     The kernels compute in float32, so both the number itself and the float32 that it becomes have
     to be in the range: 1e40 becomes infinity, 1e-50 becomes 0 and 1 - 1e-10 becomes 1.
@@ -78,8 +79,8 @@ def check_number(
         given = math.inf
     rounded = ctypes.c_float(given).value
     for number in (given, rounded):
-        if not (math.isfinite(number) and low <= number and above < number < below):
-            bounds = ((">=", low), (">", above), ("<", below))
+        if not (math.isfinite(number) and low <= number <= high and above < number < below):
+            bounds = ((">=", low), (">", above), ("<", below), ("<=", high))
             parts = [f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)]
             # Of a number that is right in itself, what is wrong with it.
             becomes = "" if number is given else f", which is {rounded:g} in float32"

@@ -25,6 +25,7 @@ from typing import Any
 
 from alexnet import plots
 from alexnet.checkpoint import BEST, LAST, Checkpoint
+from alexnet.checks import check_callable, check_instance
 from alexnet.configuration import (
     Configuration,
     build_trainer,
@@ -109,6 +110,8 @@ class Run:
         OSError
             It cannot be written to.
         """
+        check_instance("training", "configuration", configuration, Configuration)
+        check_instance("training", "dataset", dataset, Dataset)
         folder = Path(folder)
         if (folder / CONFIG).exists():
             raise ValueError(f"{folder} holds a run already: continue it, or choose another folder")
@@ -151,6 +154,7 @@ class Run:
         OSError
             A file cannot be read or written.
         """
+        check_instance("training", "dataset", dataset, Dataset)
         folder = Path(folder)
         if not (folder / CONFIG).exists():
             raise ValueError(f"{folder}: holds no run: there is no {CONFIG}")
@@ -229,6 +233,8 @@ class Run:
             A file could not be written; the earlier checkpoint is intact.
 
         """
+        check_callable("training", "after_step", after_step)
+        check_callable("training", "stop", stop)
         while self.trainer.steps < self.total_steps:
             number = self.trainer.steps + 1
             result = self.trainer.step(measure_norms=_measures_norms(number))

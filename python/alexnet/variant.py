@@ -15,7 +15,16 @@ from functools import cached_property
 from typing import Any
 
 from alexnet import initializers
-from alexnet.checks import LARGEST_SIZE, Shape, check_extent_tuple, check_int
+from alexnet.checks import (
+    LARGEST_SIZE,
+    Shape,
+    check_extent_tuple,
+    check_extents,
+    check_instance,
+    check_int,
+    check_number,
+    shown,
+)
 from alexnet.initializers import HeNormal, Initialisation
 from alexnet.layer import Layer
 from alexnet.layers import LAYERS, LRN, Conv2d, Dense
@@ -39,13 +48,22 @@ class Variant:
     initialisation: Initialisation = DEFAULT_INITIALISATION
 
     def __post_init__(self) -> None:
+        check_instance("variant", "name", self.name, str)
+        check_instance(self.name, "description", self.description, str)
+        check_instance(self.name, "initialisation", self.initialisation, Initialisation)
+        check_instance(self.name, "layers", self.layers, (tuple, list))
         if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
-            raise TypeError(f"{self.name}: layers is {self.layers!r}, expected a tuple of layers")
+            raise TypeError(
+                f"{self.name}: layers is {shown(self.layers)}, expected a tuple of layers"
+            )
+        object.__setattr__(self, "layers", tuple(self.layers))
         names = [layer.name for layer in self.layers]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"{self.name}: layers repeat the names {', '.join(repeated)}")
-        check_extent_tuple(self.name, "input_shape", self.input_shape)
+        shape = check_extent_tuple(self.name, "input_shape", self.input_shape)
+        check_extents(self.name, "input_shape", shape, first=1)
+        object.__setattr__(self, "input_shape", shape)
         _ = self.image_shapes  # which checks every layer
 
     # --- sizes ------------------------------------------------------------------------------------
@@ -134,6 +152,7 @@ class Variant:
             multiple of the groups that the network has.
 
         """
+        check_number(self.name, "width", width, above=0)
         multiple = math.lcm(*(getattr(layer, "groups", 1) for layer in self.layers))
         products = self._products()
         kept = products[-1:] if len(self.output_shape) == 1 else ()
