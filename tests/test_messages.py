@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
@@ -65,7 +67,128 @@ def adam_update(**changes: Any) -> Call:
     return Call("adam_update", (), {**{name: zeros(8) for name in names}, "step": 1, **changes})
 
 
+def lrn(**changes: Any) -> Call:
+    return call("lrn", X, **changes)
+
+
+def misaligned(array: np.ndarray) -> np.ndarray:
+    """The same numbers one byte away from where the processor wants them."""
+    memory = bytearray(array.nbytes + 1)
+    shifted = np.frombuffer(memory, array.dtype, array.size, 1).reshape(array.shape)
+    shifted[...] = array
+    return shifted
+
+
+def masked(array: np.ndarray) -> np.ndarray:
+    return np.ma.masked_invalid(array)
+
+
+# Numbers that float64 holds, and what is left of them in float32.
+NO_FLOAT32 = [
+    (lrn(bias=1e-50), "lrn: bias is 1e-50, which is 0 in float32, expected a finite number > 0"),
+    (
+        lrn(bias=np.float64(1e-50)),
+        "lrn: bias is 1e-50, which is 0 in float32, expected a finite number > 0",
+    ),
+    (lrn(alpha=1e40), "lrn: alpha is 1e+40, which is inf in float32, expected a finite number"),
+    (lrn(beta=-1e39), "lrn: beta is -1e+39, which is -inf in float32, expected a finite number"),
+    (
+        lrn(alpha=10**400),
+        "lrn: alpha is an integer of 1329 bits, expected a finite number",
+    ),
+    (
+        lrn(alpha=10**39),
+        f"lrn: alpha is {10**39}, which is inf in float32, expected a finite number",
+    ),
+    (
+        lrn(bias=2.0**-100, beta=2.0),
+        "lrn: bias ** -beta is 1.6069380442589903e+60, which is inf in "
+        "float32, expected a finite number",
+    ),
+    (
+        lrn(bias=1e-30, beta=1e30),
+        "lrn: bias ** -beta is inf, expected a finite number",
+    ),
+    (
+        lrn(depth_radius=10**5000),
+        f"lrn: depth_radius is an integer of 16610 bits, expected an integer from 0 to {LARGEST}",
+    ),
+    (
+        call("lrn_backward", X, X, bias=2.0**-100, beta=1.0),
+        "lrn_backward: bias ** -(beta + 1) is 1.6069380442589903e+60, which is inf in "
+        "float32, expected a finite number",
+    ),
+    (
+        call("lrn_backward", X, X, bias=2.0**-140, beta=-1.0),
+        "lrn_backward: 1 / bias is 1.393796574908164e+42, which is inf in float32, expected a "
+        "finite number",
+    ),
+    (
+        call("lrn_backward", X, X, alpha=3e38, beta=2.0),
+        "lrn_backward: 2 * alpha * beta is 1.2e+39, which is inf in float32, expected a finite "
+        "number",
+    ),
+    (
+        call("dropout", X, rate=1 - 1e-10),
+        "dropout: rate is 0.9999999999, which is 1 in float32, expected a finite number >= 0 and "
+        "< 1",
+    ),
+    (
+        call("dropout_backward", X, rate=-1e-50),
+        "dropout_backward: rate is -1e-50, expected a finite number >= 0 and < 1",
+    ),
+    (
+        call("batch_norm", X, VECTOR, VECTOR, epsilon=1e-46),
+        "batch_norm: epsilon is 1e-46, which is 0 in float32, expected a finite number > 0",
+    ),
+    (
+        call("batch_norm_backward", X, X, VECTOR, VECTOR, VECTOR, epsilon=1e39),
+        "batch_norm_backward: epsilon is 1e+39, which is inf in float32, expected a finite number "
+        "> 0",
+    ),
+    (
+        sgd_update(learning_rate=1e39),
+        "sgd_update: learning_rate is 1e+39, which is inf in float32, expected a finite number "
+        ">= 0",
+    ),
+    (
+        sgd_update(momentum=1 - 1e-10),
+        "sgd_update: momentum is 0.9999999999, which is 1 in float32, expected a finite number "
+        ">= 0 and < 1",
+    ),
+    (
+        sgd_update(weight_decay=1e300),
+        "sgd_update: weight_decay is 1e+300, which is inf in float32, expected a finite number "
+        ">= 0",
+    ),
+    (
+        adam_update(learning_rate=1e39),
+        "adam_update: learning_rate is 1e+39, which is inf in float32, expected a finite number "
+        ">= 0",
+    ),
+    (
+        adam_update(learning_rate=3e38, beta1=0.5),
+        "adam_update: learning_rate / (1 - beta1 ** step) is 6e+38, which is inf in float32, "
+        "expected a finite number",
+    ),
+    (
+        adam_update(beta1=1 - 1e-10),
+        "adam_update: beta1 is 0.9999999999, which is 1 in float32, expected a finite number >= 0 "
+        "and < 1",
+    ),
+    (
+        adam_update(beta2=np.nextafter(1, 0)),
+        "adam_update: beta2 is 0.9999999999999999, which is 1 in float32, expected a finite number "
+        ">= 0 and < 1",
+    ),
+    (
+        adam_update(epsilon=1e-60),
+        "adam_update: epsilon is 1e-60, which is 0 in float32, expected a finite number > 0",
+    ),
+]
+
 VALUE_ERRORS = [
+    *NO_FLOAT32,
     # conv2d
     (
         conv2d(weight=zeros(3, 3, 3, 6)),
@@ -372,6 +495,56 @@ TYPE_ERRORS = [
         "list, expected a numpy.ndarray of an integer dtype",
     ),
     (adam_update(step=1.5), "adam_update: step is 1.5, expected an integer"),
+    # numbers of other kinds
+    (
+        lrn(bias=Fraction(1, 2)),
+        "lrn: bias is Fraction(1, 2), expected a real number",
+    ),
+    (lrn(bias=Decimal("0.5")), "lrn: bias is Decimal('0.5'), expected a real number"),
+    (lrn(bias=1 + 0j), "lrn: bias is (1+0j), expected a real number"),
+    (lrn(bias=None), "lrn: bias is None, expected a real number"),
+    (
+        lrn(bias=np.array(1.0)),
+        "lrn: bias is an array of shape () and dtype float64, expected a real number",
+    ),
+    (
+        lrn(bias=np.ones((100, 100))),
+        "lrn: bias is an array of shape (100, 100) and dtype float64, expected a real number",
+    ),
+    (
+        sgd_update(learning_rate="x" * 1000),
+        "sgd_update: learning_rate is 'xxxxxxxxxxxx...xxxxxxxxxxxxx', expected a real number",
+    ),
+    (
+        sgd_update(momentum=np.bool_(False)),
+        f"sgd_update: momentum is {np.bool_(False)!r}, expected a real number",
+    ),
+    # masked arrays
+    *(
+        (
+            bad_call,
+            f"{bad_call.operator}: {argument} is a masked array, whose mask would be lost, "
+            f"expected a numpy.ndarray of {kind}: filled(value) gives one",
+        )
+        for bad_call, argument, kind in (
+            (conv2d(x=masked(X)), "x", "FLOATS"),
+            (conv2d(weight=masked(WEIGHT)), "weight", "FLOATS"),
+            (conv2d(bias=masked(zeros(6))), "bias", "FLOATS"),
+            (conv2d(out=masked(DY)), "out", "FLOATS"),
+            (conv2d_backward_weight(out=(None, masked(zeros(6)))), "out[1] (dbias)", "FLOATS"),
+            (lrn(out=masked(zeros(*X.shape))), "out", "FLOATS"),
+            (call("dense_backward_input", masked(LOGITS), zeros(3, 5)), "dy", "FLOATS"),
+            (call("l2_loss", masked(LOGITS)), "x", "FLOATS"),
+            (
+                call("softmax_cross_entropy", LOGITS, masked(LABELS)),
+                "labels",
+                "an integer dtype",
+            ),
+            (sgd_update(parameter=masked(VECTOR)), "parameter", "FLOATS"),
+            (sgd_update(gradient=masked(VECTOR)), "gradient", "FLOATS"),
+            (adam_update(second_moment=masked(VECTOR)), "second_moment", "FLOATS"),
+        )
+    ),
 ]
 
 
@@ -427,3 +600,91 @@ def test_nothing_is_written_by_a_bad_call(implementation: ModuleType) -> None:
             bad_call(implementation)
     for array in (out, dweight, parameter, velocity):
         np.testing.assert_array_equal(array, 7)
+
+
+# --- where arrays lie -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "bad_call",
+    [
+        conv2d(out=misaligned(DY)),
+        conv2d_backward_weight(out=(misaligned(WEIGHT), None)),
+        lrn(out=misaligned(X)),
+        call("softmax_cross_entropy_backward", LOGITS, LABELS, out=misaligned(LOGITS)),
+        sgd_update(parameter=misaligned(VECTOR)),
+        adam_update(first_moment=misaligned(VECTOR)),
+    ],
+    ids=lambda bad_call: bad_call.operator,
+)
+def test_results_are_written_to_aligned_arrays_only(
+    implementation: ModuleType, bad_call: Call
+) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"begins at the address \d+, expected a multiple of 4: an aligned array$",
+    ):
+        bad_call(implementation)
+
+
+class Subclass(np.ndarray):
+    """Arrays whose arithmetic is not NumPy's."""
+
+    def __array_ufunc__(self, *_: object, **__: object) -> object:
+        raise AssertionError("arithmetic of the subclass")
+
+
+LAYOUTS = {
+    "misaligned": misaligned,
+    "subclass": lambda array: array.view(Subclass),
+    "metadata": lambda array: array.astype(np.dtype(array.dtype, metadata={"unit": "m"})),
+    "byte order made anew": lambda array: array.view(array.dtype.newbyteorder("=")),
+    "Fortran order": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_inputs_of_any_layout_give_the_same(implementation: ModuleType, layout: str) -> None:
+    generator = np.random.default_rng(1)
+
+    def numbers(*shape: int) -> np.ndarray:
+        return generator.standard_normal(shape).astype(np.float32)
+
+    x, weight, bias = numbers(*X.shape), numbers(*WEIGHT.shape), numbers(6)
+    calls_and_arrays: list[tuple[str, tuple[np.ndarray, ...], dict[str, Any]]] = [
+        (operator, (x, weight, bias), {"groups": 2, "algorithm": algorithm})
+        for operator in ("conv2d",)
+        for algorithm in ("naive", "im2col", "direct", "winograd")
+    ]
+    calls_and_arrays += [
+        ("lrn", (x,), {}),
+        ("lrn_backward", (x, numbers(*X.shape)), {}),
+        ("max_pool2d", (x,), {}),
+        ("dense", (numbers(3, 8), numbers(8, 5), numbers(5)), {}),
+        ("relu", (x,), {}),
+        ("dropout", (x,), {}),
+        ("batch_norm", (x, numbers(8), numbers(8)), {}),
+        ("softmax_cross_entropy", (numbers(3, 5), LABELS), {}),
+        ("softmax_cross_entropy_backward", (numbers(3, 5), LABELS), {}),
+        ("l2_loss", (x,), {}),
+    ]
+    for operator, arrays, options in calls_and_arrays:
+        function = getattr(implementation, operator)
+        expected = function(*arrays, **options)
+        laid_out = [LAYOUTS[layout](array) for array in arrays]
+        actual = function(*laid_out, **options)
+        if isinstance(expected, np.ndarray):
+            actual, expected = (actual,), (expected,)
+        for array, right in zip(actual, expected, strict=True):
+            assert type(array) is np.ndarray
+            np.testing.assert_allclose(array, right, rtol=1e-12, err_msg=operator)
+
+
+def test_results_may_go_to_any_aligned_array() -> None:
+    x = np.random.default_rng(1).standard_normal(X.shape).astype(np.float32)
+    for layout in ("metadata", "byte order made anew"):
+        out = LAYOUTS[layout](zeros(*X.shape))
+        assert cpu.relu(x, out=out) is out
+        np.testing.assert_array_equal(out, np.maximum(x, 0))

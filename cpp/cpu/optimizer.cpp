@@ -37,7 +37,7 @@ void adam_update(size_t n, float* parameter, const float* gradient, float* first
     AdamCoefficients coefficients;
     coefficients.rate = static_cast<float>(options.learning_rate / correction1);
     coefficients.root_scale = static_cast<float>(1 / std::sqrt(correction2));
-    // Where the processor takes subnormal numbers for 0, 0 / 0 would be NaN.
+    // An epsilon that a float cannot hold must not become 0: 0 / 0 would be NaN.
     coefficients.epsilon = std::max(static_cast<float>(options.epsilon), FLT_MIN);
     coefficients.beta1 = static_cast<float>(options.beta1);
     coefficients.beta2 = static_cast<float>(options.beta2);

@@ -54,7 +54,7 @@ void adam_update(size_t n, float* parameter, const float* gradient, float* first
     AdamStep step;
     step.rate = static_cast<float>(options.learning_rate / (1 - std::pow(options.beta1, count)));
     step.root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, count)));
-    // Where the processor takes subnormal numbers for 0, 0 / 0 would be NaN.
+    // An epsilon that a float cannot hold must not become 0: 0 / 0 would be NaN.
     step.epsilon = std::max(static_cast<float>(options.epsilon), FLT_MIN);
     step.beta1 = static_cast<float>(options.beta1);
     step.beta2 = static_cast<float>(options.beta2);

@@ -176,11 +176,21 @@ def check_lrn_numbers(
     check_number(operator, "bias", bias, above=0)
     check_number(operator, "alpha", alpha)
     check_number(operator, "beta", beta)
+    check_number(operator, "bias ** -beta", _power(bias, -beta))
+
+
+def check_lrn_backward_numbers(operator: str, bias: float, alpha: float, beta: float) -> None:
+    """Check what the gradient has in addition, when `check_lrn_numbers` has passed."""
+    check_number(operator, "1 / bias", 1 / float(bias))
+    check_number(operator, "bias ** -(beta + 1)", _power(bias, -beta - 1))
+    check_number(operator, "2 * alpha * beta", 2 * float(alpha) * float(beta))
+
+
+def _power(base: float, exponent: float) -> float:
     try:
-        factor = float(bias) ** -float(beta)
+        return float(float(base) ** float(exponent))
     except OverflowError:
-        factor = math.inf
-    check_number(operator, "bias ** -beta, the factor of zeros,", factor)
+        return math.inf
 
 
 def check_lrn_backward(
@@ -195,7 +205,9 @@ def check_lrn_backward(
     """Check a call of `lrn_backward`."""
     check_shape("lrn_backward", "dy", dy, tuple(x.shape))
     check_flag("lrn_backward", "through_relu", through_relu)
-    return check_lrn(x, depth_radius, bias, alpha, beta, operator="lrn_backward")
+    shape = check_lrn(x, depth_radius, bias, alpha, beta, operator="lrn_backward")
+    check_lrn_backward_numbers("lrn_backward", bias, alpha, beta)
+    return shape
 
 
 def check_relu_backward(dy: HasShape, y: HasShape) -> None:

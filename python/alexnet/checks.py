@@ -279,13 +279,13 @@ def check_assignable(owner: str, name: str, given: object, array: HasDtype) -> N
 def check_integer_array(
     operator: str, argument: str, array: object, access: ArrayAccess = NUMPY
 ) -> AnyArray:
-    """`array` if it is of integers of any width, signed or not (bool is none)."""
+    """`array`, of no subclass, if it is of integers of any width, signed or not (bool is none)."""
     checked = access.check_type(operator, argument, array, "an integer dtype")
     if checked.dtype.kind not in "iu" or not checked.dtype.isnative:
         raise TypeError(
             f"{operator}: {argument} has dtype {_name(checked)}, expected an integer dtype"
         )
-    return checked
+    return np.asarray(checked) if isinstance(checked, np.ndarray) else checked
 
 
 def _name(array: AnyArray) -> str:

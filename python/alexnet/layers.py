@@ -18,7 +18,7 @@ import numpy as np
 
 from alexnet import _cpu, cpu
 from alexnet.arrays import Array, aligned_empty
-from alexnet.calls import check_lrn_numbers
+from alexnet.calls import check_lrn_backward_numbers, check_lrn_numbers
 from alexnet.checks import (
     LARGEST_SIZE,
     AnyArray,
@@ -202,6 +202,7 @@ class LRN(Layer):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_lrn_numbers(self.name, self.depth_radius, self.bias, self.alpha, self.beta)
+        check_lrn_backward_numbers(self.name, self.bias, self.alpha, self.beta)
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of its operators."""
