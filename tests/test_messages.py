@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -12,7 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+import small_runs
 from alexnet import cpu, reference
+from alexnet.checkpoint import TrainedModel
+from alexnet.configuration import Configuration
+from alexnet.data import Dataset, ImageSet, Preprocessing, TrainingBatches
+from alexnet.evaluation import evaluate
+from alexnet.initializers import Constant, Initialisation, Normal
+from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, Dropout
+from alexnet.models import AlexNet, variant_named
+from alexnet.optim import SGD
+from alexnet.prediction import log_probabilities, predict, top_classes
+from alexnet.random import Generator
+from alexnet.run import Run
+from alexnet.schedules import Schedule
+from alexnet.training import Trainer
+from alexnet.variant import Variant
 
 IMPLEMENTATIONS = (reference, cpu)
 LARGEST = 2**31 - 1
@@ -688,3 +704,362 @@ def test_results_may_go_to_any_aligned_array() -> None:
         out = LAYOUTS[layout](zeros(*X.shape))
         assert cpu.relu(x, out=out) is out
         np.testing.assert_array_equal(out, np.maximum(x, 0))
+
+
+# --- everything else that a user can call ---------------------------------------------------------
+
+NETWORK = AlexNet(small_runs.SMALL.with_classes(3))
+DATA = small_runs.dataset()
+PREPROCESSING = Preprocessing.fit(DATA.train, NETWORK.input_shape)
+BATCHES = TrainingBatches(DATA.train, PREPROCESSING, 8)
+MODEL = TrainedModel(NETWORK, DATA.class_names, PREPROCESSING, 0)
+PIXELS, IMAGE_LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4)
+RULE = SGD(NETWORK)
+MASKED = "is a masked array, whose mask would be lost, expected a numpy.ndarray of"
+
+
+def configuration(**settings: Any) -> Callable[[], object]:
+    return lambda: Configuration(**settings)
+
+
+PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
+    # settings of a run
+    (
+        configuration(optimizer="Adam"),
+        ValueError,
+        "training: optimizer is 'Adam', expected adam, sgd",
+    ),
+    (configuration(optimizer=None), ValueError, "training: optimizer is None, expected adam, sgd"),
+    (
+        configuration(schedule="linear"),
+        ValueError,
+        "training: schedule is 'linear', expected constant, step, cosine",
+    ),
+    (
+        configuration(augment=["none"]),
+        ValueError,
+        "training: augment is ['none'], expected none, standard, paper",
+    ),
+    (
+        configuration(batch_size="4"),
+        TypeError,
+        "training: batch_size is '4', expected an integer",
+    ),
+    (
+        configuration(batch_size=None),
+        TypeError,
+        "training: batch_size is None, expected an integer",
+    ),
+    (
+        configuration(epochs=0),
+        ValueError,
+        f"training: epochs is 0, expected an integer from 1 to {LARGEST}",
+    ),
+    (
+        configuration(steps=0),
+        ValueError,
+        f"training: steps is 0, expected an integer from 1 to {LARGEST}",
+    ),
+    (configuration(steps=1.5), TypeError, "training: steps is 1.5, expected an integer"),
+    (
+        configuration(seed=-1),
+        ValueError,
+        f"training: seed is -1, expected an integer from 0 to {2**64 - 1}",
+    ),
+    (
+        configuration(learning_rate=0),
+        ValueError,
+        "training: learning_rate is 0, expected a finite number > 0",
+    ),
+    (
+        configuration(learning_rate=1e39),
+        ValueError,
+        "training: learning_rate is 1e+39, which is inf in float32, expected a finite number > 0",
+    ),
+    (
+        configuration(momentum=1 - 1e-10),
+        ValueError,
+        "training: momentum is 0.9999999999, which is 1 in float32, expected a finite number >= 0 "
+        "and < 1",
+    ),
+    (
+        configuration(weight_decay=True),
+        TypeError,
+        "training: weight_decay is True, expected a real number",
+    ),
+    (
+        configuration(warm_up=-1),
+        ValueError,
+        f"training: warm_up is -1, expected an integer from 0 to {LARGEST}",
+    ),
+    (
+        configuration(evaluate_every=0),
+        ValueError,
+        f"training: evaluate_every is 0, expected an integer from 1 to {LARGEST}",
+    ),
+    (
+        lambda: Configuration().continued({"epoch": 3}),
+        ValueError,
+        "training: the setting is 'epoch', expected variant, epochs, steps, batch_size, seed, "
+        "optimizer, learning_rate, momentum, weight_decay, schedule, warm_up, augment, "
+        "evaluate_every, checkpoint_every",
+    ),
+    (
+        lambda: Schedule("cosine", 1e-50, 10),
+        ValueError,
+        "schedule: learning_rate is 1e-50, which is 0 in float32, expected a finite number > 0",
+    ),
+    (
+        lambda: Schedule("constant", 0.1, 10)(-1),
+        ValueError,
+        f"schedule: step is -1, expected an integer from 0 to {LARGEST}",
+    ),
+    # images
+    (
+        lambda: ImageSet(PIXELS / 255, IMAGE_LABELS),
+        TypeError,
+        "ImageSet: pixels has dtype float64, expected uint8",
+    ),
+    (
+        lambda: ImageSet(np.ma.masked_equal(PIXELS, 0), IMAGE_LABELS),
+        TypeError,
+        f"ImageSet: pixels {MASKED} uint8: filled(value) gives one",
+    ),
+    (
+        lambda: ImageSet(PIXELS[..., :1], IMAGE_LABELS),
+        ValueError,
+        "ImageSet: pixels has shape (4, 8, 8, 1), expected (4, 8, 8, 3)",
+    ),
+    (
+        lambda: ImageSet(PIXELS[0], IMAGE_LABELS),
+        ValueError,
+        "ImageSet: pixels has shape (8, 8, 3), expected (images, height, width, 3)",
+    ),
+    (
+        lambda: ImageSet(PIXELS, IMAGE_LABELS[:3]),
+        ValueError,
+        "ImageSet: labels has shape (3,), expected (4,)",
+    ),
+    (
+        lambda: ImageSet(PIXELS, IMAGE_LABELS / 1),
+        TypeError,
+        "ImageSet: labels has dtype float64, expected an integer dtype",
+    ),
+    (
+        lambda: ImageSet(PIXELS, IMAGE_LABELS - 1),
+        ValueError,
+        f"ImageSet: labels are from -1 to 2, expected integers from 0 to {LARGEST}",
+    ),
+    (
+        lambda: Dataset("cats", DATA.train, None),
+        TypeError,
+        "Dataset: class_names is 'cats', expected tuple or list",
+    ),
+    (
+        lambda: Dataset(("cats", 3), DATA.train, None),
+        TypeError,
+        "Dataset: class_names is 3, expected str",
+    ),
+    (
+        lambda: Dataset(("cats",), None, None),
+        TypeError,
+        "Dataset: train is None, expected ImageSource",
+    ),
+    (
+        lambda: PREPROCESSING.evaluation_views([np.ones((32, 32, 3))]),
+        TypeError,
+        "preprocessing: image has dtype float64, expected uint8",
+    ),
+    (
+        lambda: PREPROCESSING.evaluation_views([np.ones((32, 32), np.uint8)]),
+        ValueError,
+        "preprocessing: image has shape (32, 32), expected (height, width, 3)",
+    ),
+    (
+        lambda: TrainingBatches(DATA, PREPROCESSING, 8),
+        TypeError,
+        "training: source is alexnet.data.sources.Dataset, expected ImageSource",
+    ),
+    # prediction
+    (
+        lambda: predict(MODEL, [np.full((32, 32, 3), 0.5)]),
+        TypeError,
+        "preprocessing: image has dtype float64, expected uint8",
+    ),
+    (
+        lambda: predict(MODEL, "cat.jpg"),
+        TypeError,
+        "predict: images is 'cat.jpg', expected a sequence of images",
+    ),
+    (
+        lambda: predict(NETWORK, []),
+        TypeError,
+        "predict: model is alexnet.models.AlexNet, expected TrainedModel",
+    ),
+    (
+        lambda: predict(MODEL, [], ten_crop=10),
+        TypeError,
+        "predict: ten_crop is 10, expected True or False",
+    ),
+    (
+        lambda: log_probabilities(NETWORK, np.zeros((3, 32, 32, 3), np.float32), 2),
+        ValueError,
+        "log_probabilities: views has shape (3, 32, 32, 3), expected a multiple of "
+        "views_per_image, 2, of them",
+    ),
+    (
+        lambda: log_probabilities(NETWORK, np.ma.zeros((2, 32, 32, 3), np.float32)),
+        TypeError,
+        f"log_probabilities: views {MASKED} float32 or float64: filled(value) gives one",
+    ),
+    (
+        lambda: top_classes(np.zeros((2, 3)), None),
+        ValueError,
+        "top_classes: probabilities has shape (2, 3), expected (classes)",
+    ),
+    (
+        lambda: evaluate(NETWORK, DATA, PREPROCESSING),
+        TypeError,
+        "evaluate: images is alexnet.data.sources.Dataset, expected ImageSource",
+    ),
+    (
+        lambda: evaluate(NETWORK, DATA.train, None),
+        TypeError,
+        "evaluate: preprocessing is None, expected Preprocessing",
+    ),
+    # training
+    (
+        lambda: Trainer(AlexNet(NETWORK.variant), RULE, BATCHES),
+        ValueError,
+        "training: optimizer is of another network, expected one of network",
+    ),
+    (
+        lambda: Trainer(NETWORK, "adam", BATCHES),
+        TypeError,
+        "training: optimizer is 'adam', expected Optimizer",
+    ),
+    (
+        lambda: Trainer(NETWORK, RULE, DATA.train),
+        TypeError,
+        "training: batches is alexnet.data.sources.ImageSet, expected TrainingBatches",
+    ),
+    (
+        lambda: Trainer(NETWORK, RULE, BATCHES, schedule=0.1),
+        TypeError,
+        "training: schedule is 0.1, expected a function or None",
+    ),
+    (
+        lambda: Trainer(NETWORK, RULE, BATCHES).run("10"),
+        TypeError,
+        "training: until is '10', expected an integer",
+    ),
+    (
+        lambda: Run.start("never-made", {"epochs": 3}, DATA),
+        TypeError,
+        "training: configuration is {'epochs': 3}, expected Configuration",
+    ),
+    # layers, initialisers, variants
+    (
+        lambda: LRN("lrn1", 4, 1e-50, 1.0, 0.75),
+        ValueError,
+        "lrn1: bias is 1e-50, which is 0 in float32, expected a finite number > 0",
+    ),
+    (
+        lambda: LRN("lrn1", 4, "1", 1.0, 0.75),
+        TypeError,
+        "lrn1: bias is '1', expected a real number",
+    ),
+    (
+        lambda: BatchNorm("bn1", epsilon="a"),
+        TypeError,
+        "bn1: epsilon is 'a', expected a real number",
+    ),
+    (
+        lambda: BatchNorm("bn1", momentum=1.5),
+        ValueError,
+        "bn1: momentum is 1.5, expected a finite number >= 0 and <= 1",
+    ),
+    (
+        lambda: Dropout("drop", 1 - 1e-10),
+        ValueError,
+        "drop: rate is 0.9999999999, which is 1 in float32, expected a finite number >= 0 and < 1",
+    ),
+    (
+        lambda: Conv2d("conv1", 8, 3, activation="tanh"),
+        ValueError,
+        "conv1: activation is 'tanh', expected None or 'relu'",
+    ),
+    (
+        lambda: Conv2d("conv1", 8, 3, bias="no"),
+        TypeError,
+        "conv1: bias is 'no', expected True or False",
+    ),
+    (lambda: Dense(3, 8), TypeError, "layer: name is 3, expected str"),
+    (
+        lambda: Normal(1e39),
+        ValueError,
+        "Normal: stddev is 1e+39, expected a finite number >= 0 and < 4.25353e+37",
+    ),
+    (
+        lambda: Constant(1e40),
+        ValueError,
+        "Constant: value is 1e+40, which is inf in float32, expected a finite number",
+    ),
+    (
+        lambda: Initialisation(0.1),
+        TypeError,
+        "initialisation: weight is 0.1, expected Initializer",
+    ),
+    (
+        lambda: Initialisation(Normal(0.1), exceptions={"conv1.bias": 0.1}),
+        TypeError,
+        "initialisation: the exception 'conv1.bias' is 0.1, expected Initializer",
+    ),
+    (
+        lambda: Variant("own", "", (8, 8, 3), (Conv2d("conv1", 8, 3),), "normal"),
+        TypeError,
+        "own: initialisation is 'normal', expected Initialisation",
+    ),
+    (
+        lambda: Variant("own", "", (8, 0, 3), (Conv2d("conv1", 8, 3),)),
+        ValueError,
+        "own: input_shape has shape (8, 0, 3), expected every extent to be at least 1",
+    ),
+    (
+        lambda: NETWORK.variant.shrunk(width=0),
+        ValueError,
+        f"{NETWORK.variant.name}: width is 0, expected a finite number > 0",
+    ),
+    # random numbers
+    (
+        lambda: Generator().normal(3, 1e39),
+        ValueError,
+        "normal: stddev is 1e+39, which is inf in float32, expected a finite number >= 0",
+    ),
+    (
+        lambda: setattr(Generator(), "state", None),
+        TypeError,
+        "Generator: state is None, expected Mapping",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("bad_call", "kind", "message"), PUBLIC, ids=[message for _, _, message in PUBLIC]
+)
+def test_other_errors(bad_call: Callable[[], object], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        bad_call()
+
+
+def test_a_variant_read_from_a_file_is_checked_as_one_that_is_built() -> None:
+    text = variant_named("krizhevsky-2012").to_json()
+    assert '"bias": 2.0' in text
+    for number in ("1e-50", "1e40", "NaN", '"2"', "null"):
+        with pytest.raises(ValueError, match=r"^not the description of a network: lrn1: bias is "):
+            Variant.from_json(text.replace('"bias": 2.0', f'"bias": {number}', 1))
+
+
+def test_labels_of_any_integers_become_int64() -> None:
+    for dtype in ("uint8", "int32", "uint64"):
+        assert ImageSet(PIXELS, IMAGE_LABELS.astype(dtype)).labels.dtype == np.int64

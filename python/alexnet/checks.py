@@ -12,6 +12,7 @@ import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from functools import cache
+from numbers import Number
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -23,6 +24,8 @@ AnyArray: TypeAlias = npt.NDArray[np.generic]
 
 CONV2D_ALGORITHMS = ("naive", "im2col", "direct", "winograd")
 LARGEST_THREADS = 4096
+# Kinds of values that a message shows; of others, it names the type.
+PLAIN = (str, bytes, float, complex, Number, np.generic, tuple, list, dict, set)
 LONGEST_SHOWN = 100  # characters of a foreign value in a message
 LONGEST_WRITTEN = 256  # bits of an integer that is written out
 DLPACK_CUDA = 2  # device type in DLPack's numbering
@@ -92,11 +95,13 @@ def check_number(
 
 
 def shown(value: object) -> str:
-    """`value` in a message: its repr in one line, cut to a length that can be read."""
+    """`value` in a message: in one line, cut to a length that can be read."""
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     if isinstance(value, int):
         return _number(value)
+    if value is not None and not isinstance(value, PLAIN):
+        return type_name(value)
     text = " ".join(reprlib.repr(value).split())
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 

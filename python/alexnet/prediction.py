@@ -56,7 +56,8 @@ def log_probabilities(network: Network, views: AnyArray, views_per_image: int = 
     """
     check_instance("log_probabilities", "network", network, Network)
     count = check_int("log_probabilities", "views_per_image", views_per_image, 1, LARGEST_SIZE)
-    if check_array("log_probabilities", "views", views).shape[:1] != (len(views) // count * count,):
+    check_array("log_probabilities", "views", views, ("float32", "float64"))
+    if views.shape[:1] != (len(views) // count * count,):
         raise ValueError(
             f"log_probabilities: views has shape {views.shape}, expected a multiple of "
             f"views_per_image, {count}, of them"
