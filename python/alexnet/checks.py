@@ -81,17 +81,17 @@ def check_number(
     except OverflowError:  # an integer beyond float64
         given = math.inf
     rounded = ctypes.c_float(given).value
-    for number in (given, rounded):
-        if not (math.isfinite(number) and low <= number <= high and above < number < below):
-            bounds = ((">=", low), (">", above), ("<", below), ("<=", high))
-            parts = [f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)]
-            # Of a number that is right in itself, what is wrong with it.
-            becomes = "" if number is given else f", which is {rounded:g} in float32"
-            raise ValueError(
-                f"{operator}: {argument} is {_number(value)}{becomes}, "
-                f"expected a finite number {' and '.join(parts)}".rstrip()
-            )
-    return given
+    is_right = math.isfinite(given) and low <= given <= high and above < given < below
+    if is_right and math.isfinite(rounded) and low <= rounded <= high and above < rounded < below:
+        return given
+    bounds = ((">=", low), (">", above), ("<", below), ("<=", high))
+    parts = [f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)]
+    # Of a number that is right in itself, what is wrong with it.
+    becomes = f", which is {rounded:g} in float32" if is_right else ""
+    raise ValueError(
+        f"{operator}: {argument} is {_number(value)}{becomes}, "
+        f"expected a finite number {' and '.join(parts)}".rstrip()
+    )
 
 
 def shown(value: object) -> str:

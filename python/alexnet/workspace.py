@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TypeAlias
 
@@ -100,19 +99,15 @@ class Workspace:
                 "train it from one thread, or give each a network of its own (copy.deepcopy)"
             )
 
-    @contextmanager
-    def _passing(self, direction: str) -> Iterator[None]:
+    def _begin(self, direction: str) -> None:
         if self._pass is not None:
             raise RuntimeError(f"{direction}: called during the network's own {self._pass}")
         self._pass = direction
-        try:
-            yield
-        finally:
-            self._pass = None
 
     def forward(self, x: Array, training: bool, observer: Observer | None) -> Array:
         """Compute the output for images that are checked; see `Network.forward`."""
-        with self._passing("forward"):
+        self._begin("forward")
+        try:
             self._batch_size = None
             self._foreign_changes = self._guard.foreign_changes
             y = None
@@ -122,6 +117,8 @@ class Workspace:
                 y = self._forward(x, training, observer)
             self._batch_size = x.shape[0]
             return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
+        finally:
+            self._pass = None
 
     def _forward_again(self, x: Array, training: bool) -> Array:
         """Make the calls of the forward before; None if they were others."""
@@ -196,7 +193,8 @@ class Workspace:
         self, dy: Array, input_gradient: bool, observer: Observer | None
     ) -> dict[str, Array]:
         """Gradients through the last forward, for a gradient that is checked but for its batch."""
-        with self._passing("backward"):
+        self._begin("backward")
+        try:
             batch_size = dy.shape[0]
             if batch_size != self._batch_size:
                 raise ValueError(
@@ -224,6 +222,8 @@ class Workspace:
                 gradients["input"] = dx
             self.has_gone_back = True
             return gradients
+        finally:
+            self._pass = None
 
     def _backward_through(
         self, indices: range, dy: Array, input_gradient: Array, observer: Observer | None
