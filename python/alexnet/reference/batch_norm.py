@@ -64,8 +64,8 @@ def batch_norm(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit; only one of `mean` and `variance` is given; `epsilon`, `activation` or
         `out` is not as said above.
@@ -148,8 +148,8 @@ def batch_norm_backward(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit, `epsilon` is not greater than 0, or `out` is not as said above.
 

@@ -54,8 +54,8 @@ def lrn(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         x has fewer than two axes or an empty one beside the batch; a parameter is out of range or
         not finite; `out` is not as said above.
@@ -117,8 +117,8 @@ def lrn_backward(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes differ or are not those of `lrn`; a parameter is out of range or not finite; `out` is
         not as said above.

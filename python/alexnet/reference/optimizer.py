@@ -46,8 +46,8 @@ def sgd_update(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes differ; a number is out of range or not finite; an array that is changed is not
         C-contiguous, is read-only or overlaps another.
@@ -120,8 +120,8 @@ def adam_update(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes differ; a number is out of range or not finite; an array that is changed is not
         C-contiguous, is read-only or overlaps another.
