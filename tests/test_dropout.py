@@ -52,7 +52,7 @@ def test_extreme_rates() -> None:
     np.testing.assert_array_equal(cpu.dropout(x, rate=0), x)
     np.testing.assert_array_equal(cpu.dropout(x, rate=1e-12), x)
     assert not cpu.dropout(x, rate=1 - 2**-24).any()
-    with pytest.raises(ValueError, match="rate is 0.999999999999, which is 1 in float32"):
+    with pytest.raises(ValueError, match=r"rate is 0.999999999999, which is 1 in float32"):
         cpu.dropout(x, rate=1 - 1e-12)
 
 

@@ -47,7 +47,8 @@ def softmax_cross_entropy(
     Raises
     ------
     TypeError
-        `logits`, `labels` or `out` is no `numpy.ndarray` or is masked, or its dtype or byte order is another.
+        `logits`, `labels` or `out` is no `numpy.ndarray` or is masked, or its dtype or byte order
+        is another.
     ValueError
         Shapes do not fit, a label is out of range, or `out` is not as said above.
 
@@ -94,7 +95,8 @@ def softmax_cross_entropy_backward(
     Raises
     ------
     TypeError
-        `logits`, `labels` or `out` is no `numpy.ndarray` or is masked, or its dtype or byte order is another.
+        `logits`, `labels` or `out` is no `numpy.ndarray` or is masked, or its dtype or byte order
+        is another.
     ValueError
         Shapes do not fit, a label is out of range, or `out` is not as said above.
 
