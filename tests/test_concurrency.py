@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -312,3 +314,37 @@ def test_optimizer_states_are_of_one_step() -> None:
         for state in seen.result():
             steps = int(state.pop("steps"))
             assert all((array == steps).all() for array in state.values())
+
+
+FORK = """
+import os, sys, threading
+import numpy as np
+from alexnet.models import AlexNet
+from alexnet.optim import SGD
+
+network = AlexNet("cifar10-bn")
+x = np.zeros((2, *network.input_shape), np.float32)
+begun, ended = threading.Event(), threading.Event()
+
+def wait(*_):
+    begun.set()
+    ended.wait(60)
+
+thread = threading.Thread(target=network.forward, args=(x,), kwargs={"observer": wait})
+thread.start()
+begun.wait(60)
+child = os.fork()
+if child == 0:
+    network.backward(network.forward(x, training=True).copy())
+    SGD(network).step()
+    os._exit(7)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+ended.set()
+thread.join()
+sys.exit(status)
+"""
+
+
+def test_a_fork_during_a_prediction_can_train() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 7

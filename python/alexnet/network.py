@@ -5,7 +5,8 @@ leaves behind is each thread's own: the output, the activations, the gradients, 
 a backward goes through. So a pool of threads may predict with one network, and a thread that
 trains it waits until it may change it, for as long as they read. Training from two threads is a
 RuntimeError as soon as their steps mix. What is written to `parameters` and `state` directly is not
-guarded: no other thread may run the network meanwhile.
+guarded: no other thread may run the network meanwhile. Nor is what a device has still to do: there,
+the threads of a network use one stream, as they do by default.
 """
 
 from __future__ import annotations

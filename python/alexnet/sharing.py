@@ -7,7 +7,9 @@ is a sequence of steps by its nature, as training is, belongs to one thread at a
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from types import TracebackType
 
 
@@ -31,13 +33,18 @@ class Guard:
         self.reading = _Reading(self)
         self.changing = _Changing(self)
         self._subject = subject
-        self._lock = threading.Lock()
-        self._free = threading.Condition(self._lock)
-        self._readers = 0
-        self._is_changing = False
-        self._waiting_to_change = 0
         self._changes = 0
         self._entered = _Entered()
+        self._begin_alone()
+        _guards.add(self)
+
+    def _begin_alone(self) -> None:
+        """Have no other thread in a section, nor waiting for one."""
+        self._lock = threading.Lock()
+        self._free = threading.Condition(self._lock)
+        self._is_changing = self._entered.depth > 0 and self._entered.changing
+        self._readers = int(self._entered.depth > 0 and not self._entered.changing)
+        self._waiting_to_change = 0
 
     @property
     def foreign_changes(self) -> int:
@@ -89,6 +96,18 @@ class Guard:
                 self._readers -= 1
             if self._readers == 0:
                 self._free.notify_all()
+
+
+# A fork copies what the sections of other threads have noted, but not those threads.
+_guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+
+
+def _begin_alone_after_fork() -> None:
+    for guard in _guards:
+        guard._begin_alone()
+
+
+os.register_at_fork(after_in_child=_begin_alone_after_fork)
 
 
 class _Section:

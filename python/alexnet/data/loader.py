@@ -83,7 +83,9 @@ class Prefetcher:
             if self._threads is None:
                 batch = self._make(self.number)
             else:
-                batch = self._pending.popleft().result()
+                # Kept until it is there: an interrupted wait must not skip a batch.
+                batch = self._pending[0].result()
+                self._pending.popleft()
                 number = self.number + 1 + len(self._pending)
                 self._pending.append(self._threads.submit(self._make, number))
             self.number += 1
