@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -510,6 +512,11 @@ TYPE_ERRORS = [
         "softmax_cross_entropy: labels is of type "
         "list, expected a numpy.ndarray of an integer dtype",
     ),
+    (lrn(bias=np.timedelta64(1)), f"lrn: bias is {np.timedelta64(1)!r}, expected a real number"),
+    (
+        call("dropout", X, seed=np.timedelta64(1)),
+        f"dropout: seed is {np.timedelta64(1)!r}, expected an integer",
+    ),
     (adam_update(step=1.5), "adam_update: step is 1.5, expected an integer"),
     # numbers of other kinds
     (
@@ -704,6 +711,48 @@ def test_results_may_go_to_any_aligned_array() -> None:
         out = LAYOUTS[layout](zeros(*X.shape))
         assert cpu.relu(x, out=out) is out
         np.testing.assert_array_equal(out, np.maximum(x, 0))
+
+
+# --- numbers of NumPy's dtypes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
+def test_numbers_of_small_dtypes_are_as_pythons(implementation: ModuleType) -> None:
+    generator = np.random.default_rng(1)
+    x = generator.standard_normal((2, 3, 3, 200)).astype(np.float32)
+    good_calls: list[tuple[str, int, dict[str, Any]]] = [
+        ("lrn", 1, {"depth_radius": np.int8(2), "alpha": np.float16(6e4), "bias": np.uint8(2)}),
+        ("lrn_backward", 2, {"depth_radius": np.int8(2), "alpha": np.int8(100)}),
+        ("max_pool2d", 1, {"window": np.int8(2), "ceil_mode": np.bool_(True)}),
+        ("dropout", 1, {"rate": np.float16(0.3), "seed": np.uint8(200)}),
+        ("sgd_update", 3, {"learning_rate": np.int8(3), "momentum": np.float16(0.9)}),
+        ("adam_update", 4, {"step": np.int8(100), "beta1": np.float16(0.9)}),
+    ]
+    for operator, count, options in good_calls:
+        results = []
+        for numbers in (options, {name: value.item() for name, value in options.items()}):
+            arrays = [x.copy() for _ in range(count)]
+            result = getattr(implementation, operator)(*arrays, **numbers)
+            results.append(arrays if result is None else [result])
+        for array, right in zip(*results, strict=True):
+            np.testing.assert_array_equal(array, right, err_msg=operator)
+
+
+def test_a_description_may_have_numbers_of_numpys_dtypes() -> None:
+    i8, f16 = np.int8, np.float16
+    layers = (
+        Conv2d("conv1", i8(64), i8(3), stride=[i8(1), 1], groups=i8(1), bias=np.bool_(True)),
+        LRN("lrn1", i8(2), f16(2), f16(6e4), f16(0.75)),
+        BatchNorm("bn1", f16(1e-3), f16(0.25)),
+        Dropout("drop1", f16(0.5)),
+    )
+    rules = Initialisation(Normal(f16(0.1)), Constant(i8(0)))
+    variant = Variant("own", "", [i8(8), i8(8), i8(3)], layers, rules)
+    assert Variant.from_json(variant.to_json()) == variant
+    assert variant.num_parameters == 3 * 3 * 3 * 64 + 64 + 128
+    settings = {"batch_size": np.int64(4), "learning_rate": np.float32(0.5), "seed": np.uint8(3)}
+    given = Configuration(**settings)
+    assert json.loads(json.dumps(dataclasses.asdict(given))) == dataclasses.asdict(given)
 
 
 # --- everything else that a user can call ---------------------------------------------------------

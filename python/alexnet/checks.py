@@ -8,12 +8,13 @@ the wrong kind or dtype. Nothing here reads the numbers in an array.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from numbers import Number
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ AnyArray: TypeAlias = npt.NDArray[np.generic]
 
 CONV2D_ALGORITHMS = ("naive", "im2col", "direct", "winograd")
 LARGEST_THREADS = 4096
+REAL_NUMBERS = (int, float, np.integer, np.floating)
+NO_NUMBERS = (bool, np.timedelta64)  # though they are derived from integers
 # Kinds of values that a message shows; of others, it names the type.
 PLAIN = (str, bytes, float, complex, Number, np.generic, tuple, list, dict, set)
 LONGEST_SHOWN = 100  # characters of a foreign value in a message
@@ -50,7 +53,7 @@ class HasDtype(HasShape, Protocol):
 
 def check_int(operator: str, argument: str, value: object, low: int, high: int) -> int:
     """`value` as an int if it is an integer (bool is none) in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if isinstance(value, NO_NUMBERS) or not isinstance(value, int | np.integer):
         raise TypeError(f"{operator}: {argument} is {shown(value)}, expected an integer")
     if not low <= value <= high:
         raise ValueError(
@@ -74,7 +77,7 @@ def check_number(
     The kernels compute in float32, so both the number itself and the float32 that it becomes have
     to be in the range: 1e40 becomes infinity, 1e-50 becomes 0 and 1 - 1e-10 becomes 1.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if isinstance(value, NO_NUMBERS) or not isinstance(value, REAL_NUMBERS):
         raise TypeError(f"{operator}: {argument} is {shown(value)}, expected a real number")
     try:
         given = float(value)
@@ -92,6 +95,27 @@ def check_number(
         f"{operator}: {argument} is {_number(value)}{becomes}, "
         f"expected a finite number {' and '.join(parts)}".rstrip()
     )
+
+
+def plain(value: Any) -> Any:
+    """`value` with Python's numbers in place of NumPy's, which overflow where they are small.
+
+    Also inside lists and tuples, all of which become tuples.
+    """
+    if isinstance(value, np.bool_ | np.integer):
+        return value.item()
+    if isinstance(value, np.floating):
+        return float(value)
+    if isinstance(value, tuple | list):
+        return tuple(plain(entry) for entry in value)
+    return value
+
+
+def make_plain(description: Any) -> None:
+    """Make the values of a frozen dataclass `plain`, so that JSON can hold them."""
+    for field in dataclasses.fields(description):
+        value = getattr(description, field.name)
+        object.__setattr__(description, field.name, plain(value))
 
 
 def shown(value: object) -> str:

@@ -10,7 +10,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from alexnet.checks import LARGEST_SIZE, check_choice, check_instance, check_int, check_number
+from alexnet.checks import (
+    LARGEST_SIZE,
+    check_choice,
+    check_instance,
+    check_int,
+    check_number,
+    make_plain,
+)
 from alexnet.data import AUGMENTATIONS, Dataset, Preprocessing, TrainingBatches
 from alexnet.files import replacing
 from alexnet.models import AlexNet, variant_named
@@ -88,6 +95,7 @@ class Configuration:
         self._check_unless_none("learning_rate", check_number, above=0)
         self._check_unless_none("momentum", check_number, low=0, below=1)
         self._check_unless_none("weight_decay", check_number, low=0)
+        make_plain(self)
 
     def _check_unless_none(
         self, name: str, check: Callable[..., object], *limits: int, **bounds: float

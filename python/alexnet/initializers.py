@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import Shape, check_instance, check_number, shown
+from alexnet.checks import Shape, check_instance, check_number, make_plain, shown
 from alexnet.random import Generator
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -50,6 +50,7 @@ class Constant(Initializer):
 
     def __post_init__(self) -> None:
         check_number("Constant", "value", self.value)
+        make_plain(self)
 
     def draw(self, generator: Generator, count: int, fans: Fans) -> FloatArray:
         """Repeat the value; nothing is drawn."""
@@ -64,6 +65,7 @@ class Normal(Initializer):
 
     def __post_init__(self) -> None:
         check_number("Normal", "stddev", self.stddev, low=0, below=STDDEV_BOUND)
+        make_plain(self)
 
     def draw(self, generator: Generator, count: int, fans: Fans) -> FloatArray:
         """Draw whatever the fans are."""
@@ -78,6 +80,7 @@ class TruncatedNormal(Initializer):
 
     def __post_init__(self) -> None:
         check_number("TruncatedNormal", "stddev", self.stddev, low=0, below=STDDEV_BOUND)
+        make_plain(self)
 
     def draw(self, generator: Generator, count: int, fans: Fans) -> FloatArray:
         """Draw whatever the fans are."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from alexnet.checks import LARGEST_SIZE, check_choice, check_int, check_number
+from alexnet.checks import LARGEST_SIZE, check_choice, check_int, check_number, make_plain
 
 
 def _constant(progress: float) -> float:  # noqa: ARG001 - the kinds share one signature
@@ -64,6 +64,7 @@ class Schedule:
         check_number("schedule", "learning_rate", self.learning_rate, above=0)
         check_int("schedule", "steps", self.steps, 1, LARGEST_SIZE)
         check_int("schedule", "warm_up", self.warm_up, 0, LARGEST_SIZE)
+        make_plain(self)
 
     def __call__(self, step: int) -> float:
         """Learning rate of step number `step`, counted from 0."""

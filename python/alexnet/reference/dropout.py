@@ -121,5 +121,5 @@ def _mask(
     values: Float64Array, rate: float, threshold: int, seed: int, offset: int
 ) -> Float64Array:
     words = philox_words(seed, offset, values.size).reshape(values.shape)
-    scale = float(np.float32(1 / (1 - rate)))
+    scale = float(np.float32(1 / (1 - float(rate))))
     return np.where(words >= np.uint64(threshold), values * scale, 0)
