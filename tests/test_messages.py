@@ -719,7 +719,7 @@ def test_results_may_go_to_any_aligned_array() -> None:
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
 def test_numbers_of_small_dtypes_are_as_pythons(implementation: ModuleType) -> None:
     generator = np.random.default_rng(1)
-    x = generator.standard_normal((2, 3, 3, 200)).astype(np.float32)
+    x = np.abs(generator.standard_normal((2, 3, 3, 200))).astype(np.float32)
     good_calls: list[tuple[str, int, dict[str, Any]]] = [
         ("lrn", 1, {"depth_radius": np.int8(2), "alpha": np.float16(6e4), "bias": np.uint8(2)}),
         ("lrn_backward", 2, {"depth_radius": np.int8(2), "alpha": np.int8(100)}),
