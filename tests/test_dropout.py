@@ -51,7 +51,9 @@ def test_extreme_rates() -> None:
     x = random_array(2, 1000)
     np.testing.assert_array_equal(cpu.dropout(x, rate=0), x)
     np.testing.assert_array_equal(cpu.dropout(x, rate=1e-12), x)
-    assert not cpu.dropout(x, rate=1 - 1e-12).any()
+    assert not cpu.dropout(x, rate=1 - 2**-24).any()
+    with pytest.raises(ValueError, match=r"rate is 0.999999999999, which is 1 in float32"):
+        cpu.dropout(x, rate=1 - 1e-12)
 
 
 def test_rate_and_expectation() -> None:

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+import small_runs
 from alexnet import cpu, reference
+from alexnet.checkpoint import TrainedModel
+from alexnet.configuration import Configuration
+from alexnet.data import Dataset, ImageSet, Preprocessing, TrainingBatches
+from alexnet.evaluation import evaluate
+from alexnet.initializers import Constant, Initialisation, Normal
+from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, Dropout
+from alexnet.models import AlexNet, variant_named
+from alexnet.optim import SGD
+from alexnet.prediction import log_probabilities, predict, top_classes
+from alexnet.random import Generator
+from alexnet.run import Run
+from alexnet.schedules import Schedule
+from alexnet.training import Trainer
+from alexnet.variant import Variant
 
 IMPLEMENTATIONS = (reference, cpu)
 LARGEST = 2**31 - 1
@@ -65,7 +85,128 @@ def adam_update(**changes: Any) -> Call:
     return Call("adam_update", (), {**{name: zeros(8) for name in names}, "step": 1, **changes})
 
 
+def lrn(**changes: Any) -> Call:
+    return call("lrn", X, **changes)
+
+
+def misaligned(array: np.ndarray) -> np.ndarray:
+    """The same numbers one byte away from where the processor wants them."""
+    memory = bytearray(array.nbytes + 1)
+    shifted = np.frombuffer(memory, array.dtype, array.size, 1).reshape(array.shape)
+    shifted[...] = array
+    return shifted
+
+
+def masked(array: np.ndarray) -> np.ndarray:
+    return np.ma.masked_invalid(array)
+
+
+# Numbers that float64 holds, and what is left of them in float32.
+NO_FLOAT32 = [
+    (lrn(bias=1e-50), "lrn: bias is 1e-50, which is 0 in float32, expected a finite number > 0"),
+    (
+        lrn(bias=np.float64(1e-50)),
+        "lrn: bias is 1e-50, which is 0 in float32, expected a finite number > 0",
+    ),
+    (lrn(alpha=1e40), "lrn: alpha is 1e+40, which is inf in float32, expected a finite number"),
+    (lrn(beta=-1e39), "lrn: beta is -1e+39, which is -inf in float32, expected a finite number"),
+    (
+        lrn(alpha=10**400),
+        "lrn: alpha is an integer of 1329 bits, expected a finite number",
+    ),
+    (
+        lrn(alpha=10**39),
+        f"lrn: alpha is {10**39}, which is inf in float32, expected a finite number",
+    ),
+    (
+        lrn(bias=2.0**-100, beta=2.0),
+        "lrn: bias ** -beta is 1.6069380442589903e+60, which is inf in "
+        "float32, expected a finite number",
+    ),
+    (
+        lrn(bias=1e-30, beta=1e30),
+        "lrn: bias ** -beta is inf, expected a finite number",
+    ),
+    (
+        lrn(depth_radius=10**5000),
+        f"lrn: depth_radius is an integer of 16610 bits, expected an integer from 0 to {LARGEST}",
+    ),
+    (
+        call("lrn_backward", X, X, bias=2.0**-100, beta=1.0),
+        "lrn_backward: bias ** -(beta + 1) is 1.6069380442589903e+60, which is inf in "
+        "float32, expected a finite number",
+    ),
+    (
+        call("lrn_backward", X, X, bias=2.0**-140, beta=-1.0),
+        "lrn_backward: 1 / bias is 1.393796574908164e+42, which is inf in float32, expected a "
+        "finite number",
+    ),
+    (
+        call("lrn_backward", X, X, alpha=3e38, beta=2.0),
+        "lrn_backward: 2 * alpha * beta is 1.2e+39, which is inf in float32, expected a finite "
+        "number",
+    ),
+    (
+        call("dropout", X, rate=1 - 1e-10),
+        "dropout: rate is 0.9999999999, which is 1 in float32, expected a finite number >= 0 and "
+        "< 1",
+    ),
+    (
+        call("dropout_backward", X, rate=-1e-50),
+        "dropout_backward: rate is -1e-50, expected a finite number >= 0 and < 1",
+    ),
+    (
+        call("batch_norm", X, VECTOR, VECTOR, epsilon=1e-46),
+        "batch_norm: epsilon is 1e-46, which is 0 in float32, expected a finite number > 0",
+    ),
+    (
+        call("batch_norm_backward", X, X, VECTOR, VECTOR, VECTOR, epsilon=1e39),
+        "batch_norm_backward: epsilon is 1e+39, which is inf in float32, expected a finite number "
+        "> 0",
+    ),
+    (
+        sgd_update(learning_rate=1e39),
+        "sgd_update: learning_rate is 1e+39, which is inf in float32, expected a finite number "
+        ">= 0",
+    ),
+    (
+        sgd_update(momentum=1 - 1e-10),
+        "sgd_update: momentum is 0.9999999999, which is 1 in float32, expected a finite number "
+        ">= 0 and < 1",
+    ),
+    (
+        sgd_update(weight_decay=1e300),
+        "sgd_update: weight_decay is 1e+300, which is inf in float32, expected a finite number "
+        ">= 0",
+    ),
+    (
+        adam_update(learning_rate=1e39),
+        "adam_update: learning_rate is 1e+39, which is inf in float32, expected a finite number "
+        ">= 0",
+    ),
+    (
+        adam_update(learning_rate=3e38, beta1=0.5),
+        "adam_update: learning_rate / (1 - beta1 ** step) is 6e+38, which is inf in float32, "
+        "expected a finite number",
+    ),
+    (
+        adam_update(beta1=1 - 1e-10),
+        "adam_update: beta1 is 0.9999999999, which is 1 in float32, expected a finite number >= 0 "
+        "and < 1",
+    ),
+    (
+        adam_update(beta2=np.nextafter(1, 0)),
+        "adam_update: beta2 is 0.9999999999999999, which is 1 in float32, expected a finite number "
+        ">= 0 and < 1",
+    ),
+    (
+        adam_update(epsilon=1e-60),
+        "adam_update: epsilon is 1e-60, which is 0 in float32, expected a finite number > 0",
+    ),
+]
+
 VALUE_ERRORS = [
+    *NO_FLOAT32,
     # conv2d
     (
         conv2d(weight=zeros(3, 3, 3, 6)),
@@ -371,7 +512,62 @@ TYPE_ERRORS = [
         "softmax_cross_entropy: labels is of type "
         "list, expected a numpy.ndarray of an integer dtype",
     ),
+    (lrn(bias=np.timedelta64(1)), f"lrn: bias is {np.timedelta64(1)!r}, expected a real number"),
+    (
+        call("dropout", X, seed=np.timedelta64(1)),
+        f"dropout: seed is {np.timedelta64(1)!r}, expected an integer",
+    ),
     (adam_update(step=1.5), "adam_update: step is 1.5, expected an integer"),
+    # numbers of other kinds
+    (
+        lrn(bias=Fraction(1, 2)),
+        "lrn: bias is Fraction(1, 2), expected a real number",
+    ),
+    (lrn(bias=Decimal("0.5")), "lrn: bias is Decimal('0.5'), expected a real number"),
+    (lrn(bias=1 + 0j), "lrn: bias is (1+0j), expected a real number"),
+    (lrn(bias=None), "lrn: bias is None, expected a real number"),
+    (
+        lrn(bias=np.array(1.0)),
+        "lrn: bias is an array of shape () and dtype float64, expected a real number",
+    ),
+    (
+        lrn(bias=np.ones((100, 100))),
+        "lrn: bias is an array of shape (100, 100) and dtype float64, expected a real number",
+    ),
+    (
+        sgd_update(learning_rate="x" * 1000),
+        "sgd_update: learning_rate is 'xxxxxxxxxxxx...xxxxxxxxxxxxx', expected a real number",
+    ),
+    (
+        sgd_update(momentum=np.bool_(False)),
+        f"sgd_update: momentum is {np.bool_(False)!r}, expected a real number",
+    ),
+    # masked arrays
+    *(
+        (
+            bad_call,
+            f"{bad_call.operator}: {argument} is a masked array, whose mask would be lost, "
+            f"expected a numpy.ndarray of {kind}: filled(value) gives one",
+        )
+        for bad_call, argument, kind in (
+            (conv2d(x=masked(X)), "x", "FLOATS"),
+            (conv2d(weight=masked(WEIGHT)), "weight", "FLOATS"),
+            (conv2d(bias=masked(zeros(6))), "bias", "FLOATS"),
+            (conv2d(out=masked(DY)), "out", "FLOATS"),
+            (conv2d_backward_weight(out=(None, masked(zeros(6)))), "out[1] (dbias)", "FLOATS"),
+            (lrn(out=masked(zeros(*X.shape))), "out", "FLOATS"),
+            (call("dense_backward_input", masked(LOGITS), zeros(3, 5)), "dy", "FLOATS"),
+            (call("l2_loss", masked(LOGITS)), "x", "FLOATS"),
+            (
+                call("softmax_cross_entropy", LOGITS, masked(LABELS)),
+                "labels",
+                "an integer dtype",
+            ),
+            (sgd_update(parameter=masked(VECTOR)), "parameter", "FLOATS"),
+            (sgd_update(gradient=masked(VECTOR)), "gradient", "FLOATS"),
+            (adam_update(second_moment=masked(VECTOR)), "second_moment", "FLOATS"),
+        )
+    ),
 ]
 
 
@@ -427,3 +623,492 @@ def test_nothing_is_written_by_a_bad_call(implementation: ModuleType) -> None:
             bad_call(implementation)
     for array in (out, dweight, parameter, velocity):
         np.testing.assert_array_equal(array, 7)
+
+
+# --- where arrays lie -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "bad_call",
+    [
+        conv2d(out=misaligned(DY)),
+        conv2d_backward_weight(out=(misaligned(WEIGHT), None)),
+        lrn(out=misaligned(X)),
+        call("softmax_cross_entropy_backward", LOGITS, LABELS, out=misaligned(LOGITS)),
+        sgd_update(parameter=misaligned(VECTOR)),
+        adam_update(first_moment=misaligned(VECTOR)),
+    ],
+    ids=lambda bad_call: bad_call.operator,
+)
+def test_results_are_written_to_aligned_arrays_only(
+    implementation: ModuleType, bad_call: Call
+) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"begins at the address \d+, expected a multiple of 4: an aligned array$",
+    ):
+        bad_call(implementation)
+
+
+class Subclass(np.ndarray):
+    """Arrays whose arithmetic is not NumPy's."""
+
+    def __array_ufunc__(self, *_: object, **__: object) -> object:
+        raise AssertionError("arithmetic of the subclass")
+
+
+LAYOUTS = {
+    "misaligned": misaligned,
+    "subclass": lambda array: array.view(Subclass),
+    "metadata": lambda array: array.astype(np.dtype(array.dtype, metadata={"unit": "m"})),
+    "byte order made anew": lambda array: array.view(array.dtype.newbyteorder("=")),
+    "Fortran order": np.asfortranarray,
+}
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_inputs_of_any_layout_give_the_same(implementation: ModuleType, layout: str) -> None:
+    generator = np.random.default_rng(1)
+
+    def numbers(*shape: int) -> np.ndarray:
+        return generator.standard_normal(shape).astype(np.float32)
+
+    x, weight, bias = numbers(*X.shape), numbers(*WEIGHT.shape), numbers(6)
+    calls_and_arrays: list[tuple[str, tuple[np.ndarray, ...], dict[str, Any]]] = [
+        (operator, (x, weight, bias), {"groups": 2, "algorithm": algorithm})
+        for operator in ("conv2d",)
+        for algorithm in ("naive", "im2col", "direct", "winograd")
+    ]
+    calls_and_arrays += [
+        ("lrn", (x,), {}),
+        ("lrn_backward", (x, numbers(*X.shape)), {}),
+        ("max_pool2d", (x,), {}),
+        ("dense", (numbers(3, 8), numbers(8, 5), numbers(5)), {}),
+        ("relu", (x,), {}),
+        ("dropout", (x,), {}),
+        ("batch_norm", (x, numbers(8), numbers(8)), {}),
+        ("softmax_cross_entropy", (numbers(3, 5), LABELS), {}),
+        ("softmax_cross_entropy_backward", (numbers(3, 5), LABELS), {}),
+        ("l2_loss", (x,), {}),
+    ]
+    for operator, arrays, options in calls_and_arrays:
+        function = getattr(implementation, operator)
+        expected = function(*arrays, **options)
+        laid_out = [LAYOUTS[layout](array) for array in arrays]
+        actual = function(*laid_out, **options)
+        if isinstance(expected, np.ndarray):
+            actual, expected = (actual,), (expected,)
+        for array, right in zip(actual, expected, strict=True):
+            assert type(array) is np.ndarray
+            np.testing.assert_allclose(array, right, rtol=1e-12, err_msg=operator)
+
+
+def test_results_may_go_to_any_aligned_array() -> None:
+    x = np.random.default_rng(1).standard_normal(X.shape).astype(np.float32)
+    for layout in ("metadata", "byte order made anew"):
+        out = LAYOUTS[layout](zeros(*X.shape))
+        assert cpu.relu(x, out=out) is out
+        np.testing.assert_array_equal(out, np.maximum(x, 0))
+
+
+# --- numbers of NumPy's dtypes --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda module: module.__name__)
+def test_numbers_of_small_dtypes_are_as_pythons(implementation: ModuleType) -> None:
+    generator = np.random.default_rng(1)
+    x = np.abs(generator.standard_normal((2, 3, 3, 200))).astype(np.float32)
+    good_calls: list[tuple[str, int, dict[str, Any]]] = [
+        ("lrn", 1, {"depth_radius": np.int8(2), "alpha": np.float16(6e4), "bias": np.uint8(2)}),
+        ("lrn_backward", 2, {"depth_radius": np.int8(2), "alpha": np.int8(100)}),
+        ("max_pool2d", 1, {"window": np.int8(2), "ceil_mode": np.bool_(True)}),
+        ("dropout", 1, {"rate": np.float16(0.3), "seed": np.uint8(200)}),
+        ("sgd_update", 3, {"learning_rate": np.int8(3), "momentum": np.float16(0.9)}),
+        ("adam_update", 4, {"step": np.int8(100), "beta1": np.float16(0.9)}),
+    ]
+    for operator, count, options in good_calls:
+        results = []
+        for numbers in (options, {name: value.item() for name, value in options.items()}):
+            arrays = [x.copy() for _ in range(count)]
+            result = getattr(implementation, operator)(*arrays, **numbers)
+            results.append(arrays if result is None else [result])
+        for array, right in zip(*results, strict=True):
+            np.testing.assert_array_equal(array, right, err_msg=operator)
+
+
+def test_a_description_may_have_numbers_of_numpys_dtypes() -> None:
+    i8, f16 = np.int8, np.float16
+    layers = (
+        Conv2d("conv1", i8(64), i8(3), stride=[i8(1), 1], groups=i8(1), bias=np.bool_(True)),
+        LRN("lrn1", i8(2), f16(2), f16(6e4), f16(0.75)),
+        BatchNorm("bn1", f16(1e-3), f16(0.25)),
+        Dropout("drop1", f16(0.5)),
+    )
+    rules = Initialisation(Normal(f16(0.1)), Constant(i8(0)))
+    variant = Variant("own", "", [i8(8), i8(8), i8(3)], layers, rules)
+    assert Variant.from_json(variant.to_json()) == variant
+    assert variant.num_parameters == 3 * 3 * 3 * 64 + 64 + 128
+    settings = {"batch_size": np.int64(4), "learning_rate": np.float32(0.5), "seed": np.uint8(3)}
+    given = Configuration(**settings)
+    assert json.loads(json.dumps(dataclasses.asdict(given))) == dataclasses.asdict(given)
+
+
+# --- everything else that a user can call ---------------------------------------------------------
+
+NETWORK = AlexNet(small_runs.SMALL.with_classes(3))
+DATA = small_runs.dataset()
+PREPROCESSING = Preprocessing.fit(DATA.train, NETWORK.input_shape)
+BATCHES = TrainingBatches(DATA.train, PREPROCESSING, 8)
+MODEL = TrainedModel(NETWORK, DATA.class_names, PREPROCESSING, 0)
+PIXELS, IMAGE_LABELS = np.zeros((4, 8, 8, 3), np.uint8), np.arange(4)
+RULE = SGD(NETWORK)
+MASKED = "is a masked array, whose mask would be lost, expected a numpy.ndarray of"
+
+
+def configuration(**settings: Any) -> Callable[[], object]:
+    return lambda: Configuration(**settings)
+
+
+PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
+    # settings of a run
+    (
+        configuration(optimizer="Adam"),
+        ValueError,
+        "training: optimizer is 'Adam', expected adam, sgd",
+    ),
+    (configuration(optimizer=None), ValueError, "training: optimizer is None, expected adam, sgd"),
+    (
+        configuration(schedule="linear"),
+        ValueError,
+        "training: schedule is 'linear', expected constant, step, cosine",
+    ),
+    (
+        configuration(augment=["none"]),
+        ValueError,
+        "training: augment is ['none'], expected none, standard, paper",
+    ),
+    (
+        configuration(batch_size="4"),
+        TypeError,
+        "training: batch_size is '4', expected an integer",
+    ),
+    (
+        configuration(batch_size=None),
+        TypeError,
+        "training: batch_size is None, expected an integer",
+    ),
+    (
+        configuration(epochs=0),
+        ValueError,
+        f"training: epochs is 0, expected an integer from 1 to {LARGEST}",
+    ),
+    (
+        configuration(steps=0),
+        ValueError,
+        f"training: steps is 0, expected an integer from 1 to {LARGEST}",
+    ),
+    (configuration(steps=1.5), TypeError, "training: steps is 1.5, expected an integer"),
+    (
+        configuration(seed=-1),
+        ValueError,
+        f"training: seed is -1, expected an integer from 0 to {2**64 - 1}",
+    ),
+    (
+        configuration(learning_rate=0),
+        ValueError,
+        "training: learning_rate is 0, expected a finite number > 0",
+    ),
+    (
+        configuration(learning_rate=1e39),
+        ValueError,
+        "training: learning_rate is 1e+39, which is inf in float32, expected a finite number > 0",
+    ),
+    (
+        configuration(momentum=1 - 1e-10),
+        ValueError,
+        "training: momentum is 0.9999999999, which is 1 in float32, expected a finite number >= 0 "
+        "and < 1",
+    ),
+    (
+        configuration(weight_decay=True),
+        TypeError,
+        "training: weight_decay is True, expected a real number",
+    ),
+    (
+        configuration(warm_up=-1),
+        ValueError,
+        f"training: warm_up is -1, expected an integer from 0 to {LARGEST}",
+    ),
+    (
+        configuration(evaluate_every=0),
+        ValueError,
+        f"training: evaluate_every is 0, expected an integer from 1 to {LARGEST}",
+    ),
+    (
+        lambda: Configuration().continued({"epoch": 3}),
+        ValueError,
+        "training: the setting is 'epoch', expected variant, epochs, steps, batch_size, seed, "
+        "optimizer, learning_rate, momentum, weight_decay, schedule, warm_up, augment, "
+        "evaluate_every, checkpoint_every",
+    ),
+    (
+        lambda: Schedule("cosine", 1e-50, 10),
+        ValueError,
+        "schedule: learning_rate is 1e-50, which is 0 in float32, expected a finite number > 0",
+    ),
+    (
+        lambda: Schedule("constant", 0.1, 10)(-1),
+        ValueError,
+        f"schedule: step is -1, expected an integer from 0 to {LARGEST}",
+    ),
+    # images
+    (
+        lambda: ImageSet(PIXELS / 255, IMAGE_LABELS),
+        TypeError,
+        "ImageSet: pixels has dtype float64, expected uint8",
+    ),
+    (
+        lambda: ImageSet(np.ma.masked_equal(PIXELS, 0), IMAGE_LABELS),
+        TypeError,
+        f"ImageSet: pixels {MASKED} uint8: filled(value) gives one",
+    ),
+    (
+        lambda: ImageSet(PIXELS[..., :1], IMAGE_LABELS),
+        ValueError,
+        "ImageSet: pixels has shape (4, 8, 8, 1), expected (4, 8, 8, 3)",
+    ),
+    (
+        lambda: ImageSet(PIXELS[0], IMAGE_LABELS),
+        ValueError,
+        "ImageSet: pixels has shape (8, 8, 3), expected (images, height, width, 3)",
+    ),
+    (
+        lambda: ImageSet(PIXELS, IMAGE_LABELS[:3]),
+        ValueError,
+        "ImageSet: labels has shape (3,), expected (4,)",
+    ),
+    (
+        lambda: ImageSet(PIXELS, IMAGE_LABELS / 1),
+        TypeError,
+        "ImageSet: labels has dtype float64, expected an integer dtype",
+    ),
+    (
+        lambda: ImageSet(PIXELS, IMAGE_LABELS - 1),
+        ValueError,
+        f"ImageSet: labels are from -1 to 2, expected integers from 0 to {LARGEST}",
+    ),
+    (
+        lambda: Dataset("cats", DATA.train, None),
+        TypeError,
+        "Dataset: class_names is 'cats', expected tuple or list",
+    ),
+    (
+        lambda: Dataset(("cats", 3), DATA.train, None),
+        TypeError,
+        "Dataset: class_names is 3, expected str",
+    ),
+    (
+        lambda: Dataset(("cats",), None, None),
+        TypeError,
+        "Dataset: train is None, expected ImageSource",
+    ),
+    (
+        lambda: PREPROCESSING.evaluation_views([np.ones((32, 32, 3))]),
+        TypeError,
+        "preprocessing: image has dtype float64, expected uint8",
+    ),
+    (
+        lambda: PREPROCESSING.evaluation_views([np.ones((32, 32), np.uint8)]),
+        ValueError,
+        "preprocessing: image has shape (32, 32), expected (height, width, 3)",
+    ),
+    (
+        lambda: TrainingBatches(DATA, PREPROCESSING, 8),
+        TypeError,
+        "training: source is alexnet.data.sources.Dataset, expected ImageSource",
+    ),
+    # prediction
+    (
+        lambda: predict(MODEL, [np.full((32, 32, 3), 0.5)]),
+        TypeError,
+        "preprocessing: image has dtype float64, expected uint8",
+    ),
+    (
+        lambda: predict(MODEL, "cat.jpg"),
+        TypeError,
+        "predict: images is 'cat.jpg', expected a sequence of images",
+    ),
+    (
+        lambda: predict(NETWORK, []),
+        TypeError,
+        "predict: model is alexnet.models.AlexNet, expected TrainedModel",
+    ),
+    (
+        lambda: predict(MODEL, [], ten_crop=10),
+        TypeError,
+        "predict: ten_crop is 10, expected True or False",
+    ),
+    (
+        lambda: log_probabilities(NETWORK, np.zeros((3, 32, 32, 3), np.float32), 2),
+        ValueError,
+        "log_probabilities: views has shape (3, 32, 32, 3), expected a multiple of "
+        "views_per_image, 2, of them",
+    ),
+    (
+        lambda: log_probabilities(NETWORK, np.ma.zeros((2, 32, 32, 3), np.float32)),
+        TypeError,
+        f"log_probabilities: views {MASKED} float32 or float64: filled(value) gives one",
+    ),
+    (
+        lambda: top_classes(np.zeros((2, 3)), None),
+        ValueError,
+        "top_classes: probabilities has shape (2, 3), expected (classes)",
+    ),
+    (
+        lambda: evaluate(NETWORK, DATA, PREPROCESSING),
+        TypeError,
+        "evaluate: images is alexnet.data.sources.Dataset, expected ImageSource",
+    ),
+    (
+        lambda: evaluate(NETWORK, DATA.train, None),
+        TypeError,
+        "evaluate: preprocessing is None, expected Preprocessing",
+    ),
+    # training
+    (
+        lambda: Trainer(AlexNet(NETWORK.variant), RULE, BATCHES),
+        ValueError,
+        "training: optimizer is of another network, expected one of network",
+    ),
+    (
+        lambda: Trainer(NETWORK, "adam", BATCHES),
+        TypeError,
+        "training: optimizer is 'adam', expected Optimizer",
+    ),
+    (
+        lambda: Trainer(NETWORK, RULE, DATA.train),
+        TypeError,
+        "training: batches is alexnet.data.sources.ImageSet, expected TrainingBatches",
+    ),
+    (
+        lambda: Trainer(NETWORK, RULE, BATCHES, schedule=0.1),
+        TypeError,
+        "training: schedule is 0.1, expected a function or None",
+    ),
+    (
+        lambda: Trainer(NETWORK, RULE, BATCHES).run("10"),
+        TypeError,
+        "training: until is '10', expected an integer",
+    ),
+    (
+        lambda: Run.start("never-made", {"epochs": 3}, DATA),
+        TypeError,
+        "training: configuration is {'epochs': 3}, expected Configuration",
+    ),
+    # layers, initialisers, variants
+    (
+        lambda: LRN("lrn1", 4, 1e-50, 1.0, 0.75),
+        ValueError,
+        "lrn1: bias is 1e-50, which is 0 in float32, expected a finite number > 0",
+    ),
+    (
+        lambda: LRN("lrn1", 4, "1", 1.0, 0.75),
+        TypeError,
+        "lrn1: bias is '1', expected a real number",
+    ),
+    (
+        lambda: BatchNorm("bn1", epsilon="a"),
+        TypeError,
+        "bn1: epsilon is 'a', expected a real number",
+    ),
+    (
+        lambda: BatchNorm("bn1", momentum=1.5),
+        ValueError,
+        "bn1: momentum is 1.5, expected a finite number >= 0 and <= 1",
+    ),
+    (
+        lambda: Dropout("drop", 1 - 1e-10),
+        ValueError,
+        "drop: rate is 0.9999999999, which is 1 in float32, expected a finite number >= 0 and < 1",
+    ),
+    (
+        lambda: Conv2d("conv1", 8, 3, activation="tanh"),
+        ValueError,
+        "conv1: activation is 'tanh', expected None or 'relu'",
+    ),
+    (
+        lambda: Conv2d("conv1", 8, 3, bias="no"),
+        TypeError,
+        "conv1: bias is 'no', expected True or False",
+    ),
+    (lambda: Dense(3, 8), TypeError, "layer: name is 3, expected str"),
+    (
+        lambda: Normal(1e39),
+        ValueError,
+        "Normal: stddev is 1e+39, expected a finite number >= 0 and < 4.25353e+37",
+    ),
+    (
+        lambda: Constant(1e40),
+        ValueError,
+        "Constant: value is 1e+40, which is inf in float32, expected a finite number",
+    ),
+    (
+        lambda: Initialisation(0.1),
+        TypeError,
+        "initialisation: weight is 0.1, expected Initializer",
+    ),
+    (
+        lambda: Initialisation(Normal(0.1), exceptions={"conv1.bias": 0.1}),
+        TypeError,
+        "initialisation: the exception 'conv1.bias' is 0.1, expected Initializer",
+    ),
+    (
+        lambda: Variant("own", "", (8, 8, 3), (Conv2d("conv1", 8, 3),), "normal"),
+        TypeError,
+        "own: initialisation is 'normal', expected Initialisation",
+    ),
+    (
+        lambda: Variant("own", "", (8, 0, 3), (Conv2d("conv1", 8, 3),)),
+        ValueError,
+        "own: input_shape has shape (8, 0, 3), expected every extent to be at least 1",
+    ),
+    (
+        lambda: NETWORK.variant.shrunk(width=0),
+        ValueError,
+        f"{NETWORK.variant.name}: width is 0, expected a finite number > 0",
+    ),
+    # random numbers
+    (
+        lambda: Generator().normal(3, 1e39),
+        ValueError,
+        "normal: stddev is 1e+39, which is inf in float32, expected a finite number >= 0",
+    ),
+    (
+        lambda: setattr(Generator(), "state", None),
+        TypeError,
+        "Generator: state is None, expected Mapping",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("bad_call", "kind", "message"), PUBLIC, ids=[message for _, _, message in PUBLIC]
+)
+def test_other_errors(bad_call: Callable[[], object], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        bad_call()
+
+
+def test_a_variant_read_from_a_file_is_checked_as_one_that_is_built() -> None:
+    text = variant_named("krizhevsky-2012").to_json()
+    assert '"bias": 2.0' in text
+    for number in ("1e-50", "1e40", "NaN", '"2"', "null"):
+        with pytest.raises(ValueError, match=r"^not the description of a network: lrn1: bias is "):
+            Variant.from_json(text.replace('"bias": 2.0', f'"bias": {number}', 1))
+
+
+def test_labels_of_any_integers_become_int64() -> None:
+    for dtype in ("uint8", "int32", "uint64"):
+        assert ImageSet(PIXELS, IMAGE_LABELS.astype(dtype)).labels.dtype == np.int64

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import mmap
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from types import ModuleType
@@ -18,6 +20,7 @@ from alexnet.arrays import CACHE_LINE, LARGE, LARGE_PAGE, ArrayKind, array_kind
 from alexnet.initializers import HeNormal, Initialisation, Normal
 from alexnet.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.models import VARIANTS, AlexNet
+from alexnet.network import Network
 from alexnet.optim import SGD
 from alexnet.variant import Variant
 from alexnet.verify import randomised
@@ -131,8 +134,8 @@ def test_results_are_kept_while_held() -> None:
     row_copy = row.copy()
     for seed in range(6, 10):
         network.forward(images(variant, 2, seed))
-    for result, copy in zip(results, copies, strict=True):
-        np.testing.assert_array_equal(result, copy)
+    for result, held in zip(results, copies, strict=True):
+        np.testing.assert_array_equal(result, held)
     np.testing.assert_array_equal(row, row_copy)
     assert len({copy.tobytes() for copy in copies}) == 5
 
@@ -533,3 +536,145 @@ def test_failed_forward_leaves_nothing_to_go_back_through() -> None:
         network.forward(images(variant, 2))
     with pytest.raises(RuntimeError, match="there is no forward"):
         network.backward(output_gradient(variant, 2))
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def pickled(network: AlexNet) -> AlexNet:
+    loaded: AlexNet = pickle.loads(pickle.dumps(network))
+    return loaded
+
+
+def trained_once(name: str, implementation: ModuleType) -> AlexNet:
+    network = AlexNet(small(name), seed=5, implementation=implementation)
+    y = network.forward(images(network.variant, 2), training=True)
+    network.backward(y.copy())
+    SGD(network, learning_rate=1e-3).step()
+    return network
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickled])
+@pytest.mark.parametrize("implementation", [cpu, reference])
+@pytest.mark.parametrize("name", ["cifar10-bn", "torchvision"])
+def test_a_copy_goes_on_as_the_network_does(
+    name: str, implementation: ModuleType, copied: Callable[[AlexNet], AlexNet]
+) -> None:
+    network = trained_once(name, implementation)
+    other = copied(network)
+    assert type(other) is AlexNet
+    assert other.implementation is implementation
+    assert other.variant == network.variant
+    for key, array in network.tensors().items():
+        np.testing.assert_array_equal(other.tensors()[key], array)
+        if key != "generator":
+            assert not np.may_share_memory(other.tensors()[key], array)
+    with pytest.raises(RuntimeError, match="no forward to go back through"):
+        other.backward(output_gradient(network.variant, 2))
+    results = []
+    for each in (network, other):  # one after the other: neither moves the other's state
+        y = each.forward(images(network.variant, 3, seed=9), training=True)
+        results.append({"y": y, **each.backward(output_gradient(network.variant, 3))})
+        SGD(each, learning_rate=1e-2).step()
+    for key, array in results[0].items():
+        np.testing.assert_array_equal(results[1][key], array)
+    for key, array in network.tensors().items():
+        np.testing.assert_array_equal(other.tensors()[key], array)
+
+
+def test_a_shallow_copy_shares_parameters_and_has_passes_of_its_own() -> None:
+    network = trained_once("cifar10-bn", cpu)
+    other = copy.copy(network)
+    assert type(other) is AlexNet
+    y = network.forward(images(network.variant, 2))
+    gradients = {key: array.copy() for key, array in network.backward(y.copy()).items()}
+    other.backward(other.forward(images(network.variant, 4, seed=3)).copy())
+    for key, array in network.gradients.items():
+        np.testing.assert_array_equal(array, gradients[key])
+    network.parameters["fc8.bias"][...] = 7
+    assert (other.parameters["fc8.bias"] == 7).all()
+    other.forward(images(network.variant, 4), training=True)
+    np.testing.assert_array_equal(network.tensors()["generator"], other.tensors()["generator"])
+    key = "bn2.running_mean"
+    np.testing.assert_array_equal(network.state[key], other.state[key])
+
+
+class Named(AlexNet):
+    """A network with something of its own."""
+
+    def __init__(self) -> None:
+        self.first = ["a"]
+        super().__init__(small("cifar10-bn"), seed=1)
+        self.classes = ["cat", "dog"]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_a_copy_of_a_subclass_has_what_it_added(copied: Callable[[Named], Named]) -> None:
+    network = Named()
+    other = copied(network)
+    assert type(other) is Named
+    assert (other.first, other.classes) == (["a"], ["cat", "dog"])
+    assert (other.classes is network.classes) == (copied is copy.copy)
+
+
+def test_a_network_of_operators_that_no_module_has_can_be_copied() -> None:
+    recorder = Recorder()
+    network = AlexNet(small("cifar10-bn"), implementation=recorder)
+    assert copy.deepcopy(network).implementation is recorder
+
+
+# --- other arguments ------------------------------------------------------------------------------
+
+
+def test_wrong_arguments() -> None:
+    variant = small("cifar10-bn")
+    network = AlexNet(variant)
+    x = images(variant, 2)
+    masked = np.ma.masked_less(x, 0)
+    dy = output_gradient(variant, 2)
+    tensors = network.tensors()
+    before = {name: array.copy() for name, array in tensors.items()}
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: network.forward(masked), "forward: x is a masked array, whose mask would be lost"),
+        (lambda: network.forward(x, "no"), "forward: training is 'no', expected True or False"),
+        (lambda: network.forward(x, observer=3), "forward: observer is 3, expected a function"),
+        (lambda: network.backward(np.ma.masked_less(dy, 0)), "backward: dy is a masked array"),
+        (lambda: network.backward(dy, input_gradient=1), "backward: input_gradient is 1, expected"),
+        (lambda: network.assign([1]), r"cifar10-bn: tensors is \[1\], expected Mapping"),
+        (
+            lambda: network.assign({**tensors, "fc8.bias": np.ma.masked_equal(np.ones(10), 1)}),
+            "cifar10-bn: fc8.bias is a masked array",
+        ),
+        (
+            lambda: network.assign({**tensors, "fc8.bias": [1.0] * 10}),
+            "cifar10-bn: fc8.bias is of type list, expected a numpy.ndarray",
+        ),
+        (lambda: AlexNet(variant, implementation="numpy"), "network: implementation is 'numpy', "),
+        (lambda: AlexNet(variant, lrn="no"), "cifar10-bn: lrn is 'no', expected True or False"),
+        (lambda: AlexNet(variant, seed=1.5), "Generator: seed is 1.5, expected an integer"),
+        (lambda: Network("cifar10-bn"), "network: variant is 'cifar10-bn', expected Variant"),
+    ]
+    network.forward(x)
+    for call, message in calls:
+        with pytest.raises(TypeError, match=f"^{message}"):
+            call()
+    for bad in (["cifar10-bn"], 3, None, "no such"):
+        with pytest.raises(ValueError, match=r"^variant is .*, expected one of tf-tutorial, "):
+            AlexNet(bad)
+    for device in ("gpu", 0, None, ["cpu"]):
+        with pytest.raises(ValueError, match=r"^device is .*, expected 'cpu' or 'cuda'$"):
+            AlexNet(variant, device=device)
+    for name, array in network.tensors().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_images_of_any_layout_give_the_same() -> None:
+    network = AlexNet(small("cifar10-bn"))
+    x = images(network.variant, 3)
+    expected = network.forward(x).copy()
+    shifted = np.frombuffer(bytearray(x.nbytes + 1), np.float32, x.size, 1).reshape(x.shape)
+    shifted[...] = x
+    described = x.astype(np.dtype(np.float32, metadata={"unit": "1"}))
+    for _ in range(2):  # by the layers, and again
+        for given in (shifted, described, np.asfortranarray(x), x[::-1][::-1]):
+            np.testing.assert_array_equal(network.forward(given), expected)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -92,4 +96,108 @@ def test_state_of_another_optimizer() -> None:
     state["velocity.fc7.weight"] = np.ones((32, 32))
     with pytest.raises(ValueError, match=r"SGD: velocity.fc8.bias has shape \(3,\), expected \(10"):
         optimizer.load_state_dict(state)
-    assert (optimizer.state_dict()["velocity.fc7.weight"] == 0).all()
+    assert (optimizer.state_dict()["velocity.fc7.bias"] == 0).all()
+    for changes, message in (
+        ({"velocity.fc8.bias": np.ma.masked_equal(np.zeros(10), 0)}, "fc8.bias is a masked array"),
+        ({"velocity.fc8.bias": [0.0] * 10}, "fc8.bias is of type list, expected a numpy.ndarray"),
+        ({"steps": 3}, "SGD: steps is of type int, expected a numpy.ndarray of int64"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            optimizer.load_state_dict({**optimizer.state_dict(), **changes})
+    for changes, message in (
+        ({"velocity.fc8.bias": np.zeros(10, complex)}, "has dtype complex128, expected float64"),
+        ({"steps": np.array(-1)}, "SGD: steps is -1, expected an integer from 0 to"),
+        ({"steps": np.array([1, 2])}, r"SGD: steps has shape \(2,\), expected \(\)"),
+        ({"steps": np.array(1.5)}, "SGD: steps has dtype float64, expected int64"),
+    ):
+        name = "velocity.conv1.weight"
+        ones = {name: np.ones_like(optimizer.state_dict()[name])}
+        with pytest.raises(ValueError, match=message):
+            optimizer.load_state_dict({**optimizer.state_dict(), **ones, **changes})
+    with pytest.raises(TypeError, match="SGD: state is None, expected Mapping"):
+        optimizer.load_state_dict(None)
+    assert not any(array.any() for array in optimizer.state_dict().values())
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+def test_the_state_is_a_snapshot(optimizer: type[Optimizer]) -> None:
+    network, rule = trained(optimizer, learning_rate=0.01)
+    step(network, rule, 0)
+    state = rule.state_dict()
+    before = {name: array.copy() for name, array in state.items()}
+    step(network, rule, 1)
+    for name, array in state.items():
+        np.testing.assert_array_equal(array, before[name])
+    now = rule.state_dict()
+    for array in rule.state_dict().values():
+        array[...] = 9  # of the caller's own
+    for name, array in rule.state_dict().items():
+        np.testing.assert_array_equal(array, now[name])
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
+@pytest.mark.parametrize("kind", ["copy", "deepcopy", "pickle", "pickle of both"])
+def test_a_copy_goes_on_as_the_optimizer_does(optimizer: type[Optimizer], kind: str) -> None:
+    network, rule = trained(optimizer, learning_rate=0.01, weight_decay=0.1)
+    step(network, rule, 0)
+    before = network.tensors()["fc8.bias"].copy()
+    if kind == "copy":
+        other = copy.copy(rule)
+        assert other.network is network
+        state = rule.state_dict()
+        step(network, rule, 1)
+        for name, array in other.state_dict().items():
+            np.testing.assert_array_equal(array, state[name])
+        assert (rule.steps, other.steps) == (2, 1)
+        return
+    if kind == "pickle of both":
+        their_network, other = pickle.loads(pickle.dumps((network, rule)))
+        assert other.network is their_network
+    else:
+        other = copy.deepcopy(rule) if kind == "deepcopy" else pickle.loads(pickle.dumps(rule))
+    assert type(other) is optimizer
+    assert other.network is not network
+    for each in (rule, other):
+        step(each.network, each, 1)
+    assert (network.tensors()["fc8.bias"] != before).any()
+    for name, array in network.tensors().items():
+        np.testing.assert_array_equal(other.network.tensors()[name], array)
+    for name, array in rule.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name], array)
+
+
+BAD_SETTINGS: list[tuple[type[Optimizer], dict[str, Any], type[Exception], str]] = [
+    (SGD, {"learning_rate": 1e39}, ValueError, "SGD: learning_rate is 1e.39, which is inf in"),
+    (SGD, {"learning_rate": "0.1"}, TypeError, "SGD: learning_rate is '0.1', expected a real"),
+    (SGD, {"momentum": 1 - 1e-10}, ValueError, "SGD: momentum is 0.9999999999, which is 1 in"),
+    (SGD, {"weight_decay": -1}, ValueError, "SGD: weight_decay is -1, expected a finite number"),
+    (SGD, {"weight_decay": float("nan")}, ValueError, "SGD: weight_decay is nan, expected a fi"),
+    (Adam, {"learning_rate": 10**400}, ValueError, "Adam: learning_rate is an integer of 1329 bi"),
+    (Adam, {"learning_rate": 1e38, "beta1": 0.9}, ValueError, "Adam: learning_rate / .1 - beta1 "),
+    (Adam, {"beta2": 1.0}, ValueError, "Adam: beta2 is 1.0, expected a finite number >= 0 and <"),
+    (Adam, {"epsilon": 1e-60}, ValueError, "Adam: epsilon is 1e-60, which is 0 in float32, expe"),
+    (Adam, {"epsilon": True}, TypeError, "Adam: epsilon is True, expected a real number"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "settings", "kind", "message"), BAD_SETTINGS)
+def test_bad_settings(
+    optimizer: type[Optimizer], settings: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=f"^{message}"):
+        trained(optimizer, **settings)
+    network, rule = trained(optimizer)
+    y = network.forward(np.zeros((2, *network.input_shape)), training=True)
+    network.backward(y.copy())
+    vars(rule).update(settings)  # as a schedule changes the learning rate
+    before = {name: array.copy() for name, array in network.tensors().items()}
+    with pytest.raises(kind, match=f"^{optimizer.__name__.lower()}_update: "):
+        rule.step()
+    assert rule.steps == 0
+    for name, array in network.tensors().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_an_optimizer_is_of_a_network() -> None:
+    with pytest.raises(TypeError, match=r"^SGD: network is 3, expected Network$"):
+        SGD(3)

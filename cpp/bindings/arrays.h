@@ -1,5 +1,5 @@
 // NumPy arrays as pointers. alexnet/cpu has checked the arguments and worded the errors for the
-// user; what is checked again here is what memory safety needs: dtype, layout and size.
+// user; what is checked again here is what memory safety needs: dtype, layout, alignment and size.
 
 #ifndef ALEXNET_BINDINGS_ARRAYS_H_
 #define ALEXNET_BINDINGS_ARRAYS_H_
@@ -17,12 +17,15 @@ namespace py = pybind11;
 
 template <typename T>
 void check_array(const py::array& array, const char* name, size_t size) {
-    if (!array.dtype().is(py::dtype::of<T>())) {
+    // Equal, not only the same object: a dtype with metadata, or made anew, is as good.
+    if (!array.dtype().is(py::dtype::of<T>()) && !array.dtype().equal(py::dtype::of<T>())) {
         throw py::type_error(std::string(name) + ": dtype is " +
                              std::string(py::str(array.dtype())) + ", expected " +
                              std::string(py::str(py::dtype::of<T>())));
     }
     require((array.flags() & py::array::c_style) != 0, name, "a C-contiguous array");
+    require((array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0, name,
+            "an aligned array");
     require_size(name, static_cast<size_t>(array.size()), size);
 }
 

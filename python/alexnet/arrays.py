@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import NUMPY, AnyArray, ArrayAccess, Shape, check_array
+from alexnet.checks import NUMPY, AnyArray, ArrayAccess, Shape, as_plain, check_array
 
 Array: TypeAlias = Any  # an array of the kind that the network's operators work on
 
@@ -153,6 +153,8 @@ class ArrayKind:
             raise ValueError(
                 f"{function}: {argument} has shape {given.shape}, expected ({expected})"
             )
+        if self.module is np:
+            return as_plain(given)
         return self.module.ascontiguousarray(self.module.asarray(given))
 
 

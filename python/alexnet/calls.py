@@ -7,6 +7,7 @@ and memory are for `checks.py`, before these.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from alexnet.checks import (
@@ -163,11 +164,33 @@ def check_lrn(
 ) -> ChannelsShape:
     """Check a call of `lrn`."""
     shape = channels_shape(operator, "x", x.shape)
+    check_lrn_numbers(operator, depth_radius, bias, alpha, beta)
+    return shape
+
+
+def check_lrn_numbers(
+    operator: str, depth_radius: int, bias: float, alpha: float, beta: float
+) -> None:
+    """Check what an LRN has besides its arrays."""
     check_int(operator, "depth_radius", depth_radius, 0, LARGEST_SIZE)
     check_number(operator, "bias", bias, above=0)
     check_number(operator, "alpha", alpha)
     check_number(operator, "beta", beta)
-    return shape
+    check_number(operator, "bias ** -beta", _power(bias, -beta))
+
+
+def check_lrn_backward_numbers(operator: str, bias: float, alpha: float, beta: float) -> None:
+    """Check what the gradient has in addition, when `check_lrn_numbers` has passed."""
+    check_number(operator, "1 / bias", 1 / float(bias))
+    check_number(operator, "bias ** -(beta + 1)", _power(bias, -beta - 1))
+    check_number(operator, "2 * alpha * beta", 2 * float(alpha) * float(beta))
+
+
+def _power(base: float, exponent: float) -> float:
+    try:
+        return float(float(base) ** float(exponent))
+    except OverflowError:
+        return math.inf
 
 
 def check_lrn_backward(
@@ -182,7 +205,9 @@ def check_lrn_backward(
     """Check a call of `lrn_backward`."""
     check_shape("lrn_backward", "dy", dy, tuple(x.shape))
     check_flag("lrn_backward", "through_relu", through_relu)
-    return check_lrn(x, depth_radius, bias, alpha, beta, operator="lrn_backward")
+    shape = check_lrn(x, depth_radius, bias, alpha, beta, operator="lrn_backward")
+    check_lrn_backward_numbers("lrn_backward", bias, alpha, beta)
+    return shape
 
 
 def check_relu_backward(dy: HasShape, y: HasShape) -> None:
@@ -275,6 +300,13 @@ def check_sgd_update(
     operator = "sgd_update"
     check_shape(operator, "gradient", gradient, tuple(parameter.shape))
     check_shape(operator, "velocity", velocity, tuple(parameter.shape))
+    check_sgd_numbers(operator, learning_rate, momentum, weight_decay)
+
+
+def check_sgd_numbers(
+    operator: str, learning_rate: float, momentum: float, weight_decay: float
+) -> None:
+    """Check what SGD has besides its arrays."""
     check_number(operator, "learning_rate", learning_rate, low=0)
     check_number(operator, "momentum", momentum, low=0, below=1)
     check_number(operator, "weight_decay", weight_decay, low=0)
@@ -298,8 +330,23 @@ def check_adam_update(
     check_shape(operator, "first_moment", first_moment, tuple(parameter.shape))
     check_shape(operator, "second_moment", second_moment, tuple(parameter.shape))
     check_int(operator, "step", step, 1, 2**63 - 1)
+    check_adam_numbers(operator, learning_rate, beta1, beta2, epsilon, weight_decay, int(step))
+
+
+def check_adam_numbers(
+    operator: str,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    step: int = 1,
+) -> None:
+    """Check what Adam has besides its arrays; the correction of the bias is largest at step 1."""
     check_number(operator, "learning_rate", learning_rate, low=0)
     check_number(operator, "beta1", beta1, low=0, below=1)
     check_number(operator, "beta2", beta2, low=0, below=1)
     check_number(operator, "epsilon", epsilon, above=0)
     check_number(operator, "weight_decay", weight_decay, low=0)
+    rate = float(learning_rate) / (1 - float(beta1) ** step)
+    check_number(operator, "learning_rate / (1 - beta1 ** step)", rate)

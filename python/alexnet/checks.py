@@ -7,10 +7,14 @@ the wrong kind or dtype. Nothing here reads the numbers in an array.
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Protocol, TypeAlias
+from numbers import Number
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +25,12 @@ AnyArray: TypeAlias = npt.NDArray[np.generic]
 
 CONV2D_ALGORITHMS = ("naive", "im2col", "direct", "winograd")
 LARGEST_THREADS = 4096
+REAL_NUMBERS = (int, float, np.integer, np.floating)
+NO_NUMBERS = (bool, np.timedelta64)  # though they are derived from integers
+# Kinds of values that a message shows; of others, it names the type.
+PLAIN = (str, bytes, float, complex, Number, np.generic, tuple, list, dict, set)
+LONGEST_SHOWN = 100  # characters of a foreign value in a message
+LONGEST_WRITTEN = 256  # bits of an integer that is written out
 DLPACK_CUDA = 2  # device type in DLPack's numbering
 LARGEST_SIZE = 2**31 - 1  # of one extent, stride or pad: keeps index arithmetic within 64 bits
 
@@ -33,13 +43,21 @@ class HasShape(Protocol):
         """Extents, batch first."""
 
 
+class HasDtype(HasShape, Protocol):
+    """The same, and its dtype."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Kind of its elements."""
+
+
 def check_int(operator: str, argument: str, value: object, low: int, high: int) -> int:
     """`value` as an int if it is an integer (bool is none) in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{operator}: {argument} is {value!r}, expected an integer")
+    if isinstance(value, NO_NUMBERS) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{operator}: {argument} is {shown(value)}, expected an integer")
     if not low <= value <= high:
         raise ValueError(
-            f"{operator}: {argument} is {value}, expected an integer from {low} to {high}"
+            f"{operator}: {argument} is {_number(value)}, expected an integer from {low} to {high}"
         )
     return int(value)
 
@@ -52,37 +70,113 @@ def check_number(
     low: float = -math.inf,
     above: float = -math.inf,
     below: float = math.inf,
+    high: float = math.inf,
 ) -> float:
-    """`value` as a float if it is a finite number with low <= value, above < value < below."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{operator}: {argument} is {value!r}, expected a real number")
-    if not (math.isfinite(value) and low <= value and above < value < below):
-        bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", low), (">", above), ("<", below))]
-        expected = " and ".join(bound for bound in bounds if not bound.endswith("inf"))
-        raise ValueError(
-            f"{operator}: {argument} is {value}, expected a finite number {expected}".rstrip()
-        )
-    return float(value)
+    """`value` as a float if it is finite, low <= value <= high and above < value < below.
+
+    The kernels compute in float32, so both the number itself and the float32 that it becomes have
+    to be in the range: 1e40 becomes infinity, 1e-50 becomes 0 and 1 - 1e-10 becomes 1.
+    """
+    if isinstance(value, NO_NUMBERS) or not isinstance(value, REAL_NUMBERS):
+        raise TypeError(f"{operator}: {argument} is {shown(value)}, expected a real number")
+    try:
+        given = float(value)
+    except OverflowError:  # an integer beyond float64
+        given = math.inf
+    rounded = ctypes.c_float(given).value
+    is_right = math.isfinite(given) and low <= given <= high and above < given < below
+    if is_right and math.isfinite(rounded) and low <= rounded <= high and above < rounded < below:
+        return given
+    bounds = ((">=", low), (">", above), ("<", below), ("<=", high))
+    parts = [f"{sign} {bound:g}" for sign, bound in bounds if math.isfinite(bound)]
+    # Of a number that is right in itself, what is wrong with it.
+    becomes = f", which is {rounded:g} in float32" if is_right else ""
+    raise ValueError(
+        f"{operator}: {argument} is {_number(value)}{becomes}, "
+        f"expected a finite number {' and '.join(parts)}".rstrip()
+    )
+
+
+def plain(value: Any) -> Any:
+    """`value` with Python's numbers in place of NumPy's, which overflow where they are small.
+
+    Also inside lists and tuples, all of which become tuples.
+    """
+    if isinstance(value, np.bool_ | np.integer):
+        return value.item()
+    if isinstance(value, np.floating):
+        return float(value)
+    if isinstance(value, tuple | list):
+        return tuple(plain(entry) for entry in value)
+    return value
+
+
+def make_plain(description: Any) -> None:
+    """Make the values of a frozen dataclass `plain`, so that JSON can hold them."""
+    for field in dataclasses.fields(description):
+        value = getattr(description, field.name)
+        object.__setattr__(description, field.name, plain(value))
+
+
+def shown(value: object) -> str:
+    """`value` in a message: in one line, cut to a length that can be read."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, int):
+        return _number(value)
+    if value is not None and not isinstance(value, PLAIN):
+        return type_name(value)
+    text = " ".join(reprlib.repr(value).split())
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
+
+
+def _number(value: int | float | np.integer | np.floating) -> str:
+    """Write a number; an integer that Python refuses to write by its size."""
+    if isinstance(value, int) and value.bit_length() > LONGEST_WRITTEN:
+        return f"an integer of {value.bit_length()} bits"
+    return str(value)
+
+
+def check_instance(
+    operator: str, argument: str, value: object, kind: type | tuple[type, ...]
+) -> None:
+    """`value` is of the class `kind`, or of one of several."""
+    if not isinstance(value, kind):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(each.__qualname__ for each in kinds)
+        raise TypeError(f"{operator}: {argument} is {shown(value)}, expected {names}")
+
+
+def check_choice(operator: str, argument: str, value: object, choices: Sequence[str]) -> None:
+    """`value` is one of `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{operator}: {argument} is {shown(value)}, expected {', '.join(choices)}")
+
+
+def check_callable(operator: str, argument: str, value: object) -> None:
+    """`value` can be called, or is None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{operator}: {argument} is {shown(value)}, expected a function or None")
 
 
 def check_flag(operator: str, argument: str, value: object) -> bool:
     """`value` as a bool if it is one; 0 and 1 are not."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{operator}: {argument} is {value!r}, expected True or False")
+        raise TypeError(f"{operator}: {argument} is {shown(value)}, expected True or False")
     return bool(value)
 
 
 def check_activation(operator: str, activation: object) -> None:
     """`activation` names one that can be fused."""
-    if activation is not None and activation != "relu":
-        raise ValueError(f"{operator}: activation is {activation!r}, expected None or 'relu'")
+    if activation is not None and not (isinstance(activation, str) and activation == "relu"):
+        raise ValueError(f"{operator}: activation is {shown(activation)}, expected None or 'relu'")
 
 
 def check_algorithm(operator: str, algorithm: object) -> None:
     """`algorithm` is "auto" or one of `CONV2D_ALGORITHMS`."""
     names = ("auto", *CONV2D_ALGORITHMS)
-    if algorithm not in names:
-        raise ValueError(f"{operator}: algorithm is {algorithm!r}, expected one of {names}")
+    if not isinstance(algorithm, str) or algorithm not in names:
+        raise ValueError(f"{operator}: algorithm is {shown(algorithm)}, expected one of {names}")
 
 
 def check_shape(operator: str, argument: str, array: HasShape, expected: Shape) -> None:
@@ -106,7 +200,7 @@ def check_pair(operator: str, argument: str, value: Size2d, low: int = 1) -> tup
     if isinstance(value, tuple | list):
         if len(value) != 2:
             raise ValueError(
-                f"{operator}: {argument} is {value!r}, expected an integer or (height, width)"
+                f"{operator}: {argument} is {shown(value)}, expected an integer or (height, width)"
             )
         height, width = value
     else:
@@ -128,7 +222,7 @@ def check_range(operator: str, argument: str, value: object) -> tuple[float, flo
 def check_extent_tuple(operator: str, argument: str, value: Sequence[int]) -> Shape:
     """`value` as a shape: a tuple or list of non-negative integers."""
     if not isinstance(value, tuple | list):
-        raise TypeError(f"{operator}: {argument} is {value!r}, expected a tuple of integers")
+        raise TypeError(f"{operator}: {argument} is {shown(value)}, expected a tuple of integers")
     return tuple(check_int(operator, argument, extent, 0, LARGEST_SIZE) for extent in value)
 
 
@@ -159,6 +253,11 @@ class ArrayAccess:
                 f"{operator}: {argument} is of type {type_name(array)}, expected a numpy.ndarray "
                 f"of {expected}"
             )
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(
+                f"{operator}: {argument} is a masked array, whose mask would be lost, expected a "
+                f"numpy.ndarray of {expected}: filled(value) gives one"
+            )
         return array
 
     def overlap(self, array: AnyArray, other: AnyArray) -> bool:
@@ -172,6 +271,10 @@ class ArrayAccess:
     def is_writeable(self, array: AnyArray) -> bool:
         """Whether the array is not read-only."""
         return array.flags.writeable
+
+    def is_aligned(self, array: AnyArray) -> bool:
+        """Whether elements lie where the processor wants them."""
+        return array.flags.aligned
 
 
 NUMPY = ArrayAccess()
@@ -202,30 +305,52 @@ def _native_dtypes(names: tuple[str, ...]) -> tuple[np.dtype[np.generic], ...]:
     return tuple(np.dtype(name) for name in names)
 
 
+def check_assignable(owner: str, name: str, given: object, array: HasDtype) -> None:
+    """`given` is a NumPy array whose numbers `array` can take: its shape, no dtype with more."""
+    checked = NUMPY.check_type(owner, name, given, str(array.dtype))
+    check_shape(owner, name, checked, tuple(array.shape))
+    if not np.can_cast(checked.dtype, array.dtype, "safe"):
+        raise ValueError(f"{owner}: {name} has dtype {checked.dtype}, expected {array.dtype}")
+
+
 def check_integer_array(
     operator: str, argument: str, array: object, access: ArrayAccess = NUMPY
 ) -> AnyArray:
-    """`array` if it is of integers of any width, signed or not (bool is none)."""
+    """`array`, of no subclass, if it is of integers of any width, signed or not (bool is none)."""
     checked = access.check_type(operator, argument, array, "an integer dtype")
     if checked.dtype.kind not in "iu" or not checked.dtype.isnative:
         raise TypeError(
             f"{operator}: {argument} has dtype {_name(checked)}, expected an integer dtype"
         )
-    return checked
+    return np.asarray(checked) if isinstance(checked, np.ndarray) else checked
 
 
 def _name(array: AnyArray) -> str:
     return array.dtype.name + ("" if array.dtype.isnative else " in foreign byte order")
 
 
+def as_plain(array: AnyArray, dtype: npt.DTypeLike | None = None) -> AnyArray:
+    """`array`, checked, as the kernels read it: C-contiguous, aligned, of no subclass.
+
+    Itself where it is that and of `dtype` (None: of any), else a copy or a view.
+    """
+    plain = np.asarray(array, dtype=dtype, order="C")
+    return plain if plain.flags.aligned else plain.copy()
+
+
 def check_writeable(
     operator: str, argument: str, array: AnyArray, access: ArrayAccess = NUMPY
 ) -> None:
-    """`array` can be written to directly: C-contiguous and not read-only."""
+    """`array` can be written to directly: C-contiguous, aligned and not read-only."""
     if not array.flags.c_contiguous:
         raise ValueError(
             f"{operator}: {argument} has strides {array.strides} for shape {array.shape}, "
             "expected a C-contiguous array"
+        )
+    if not access.is_aligned(array):
+        raise ValueError(
+            f"{operator}: {argument} begins at the address {access.address(array)}, expected a "
+            f"multiple of {array.dtype.alignment}: an aligned array"
         )
     if not access.is_writeable(array):
         raise ValueError(f"{operator}: {argument} is read-only, expected a writeable array")

@@ -5,15 +5,24 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from alexnet.checks import (
+    LARGEST_SIZE,
+    check_choice,
+    check_instance,
+    check_int,
+    check_number,
+    make_plain,
+)
 from alexnet.data import AUGMENTATIONS, Dataset, Preprocessing, TrainingBatches
 from alexnet.descriptions import LARGEST, Entry, versioned
 from alexnet.files import json_text, read_regular, replacing
 from alexnet.models import AlexNet, variant_named, variants
-from alexnet.optim import SGD, Adam, Optimizer
+from alexnet.optim import Optimizer
+from alexnet.random import LARGEST_WORD_64
 from alexnet.schedules import SCHEDULES, Schedule
 from alexnet.training import OPTIMIZERS, Trainer
 from alexnet.variant import Variant
@@ -54,6 +63,11 @@ class Configuration:
     evaluate_every, checkpoint_every
         Steps; None: at the end of each epoch only.
 
+    Raises
+    ------
+    TypeError, ValueError
+        A setting is not what it may be.
+
     """
 
     variant: str = "cifar10-bn"
@@ -70,6 +84,27 @@ class Configuration:
     augment: str = "standard"
     evaluate_every: int | None = None
     checkpoint_every: int | None = None
+
+    def __post_init__(self) -> None:
+        variant_named(self.variant)
+        check_choice("training", "optimizer", self.optimizer, tuple(OPTIMIZERS))
+        check_choice("training", "schedule", self.schedule, tuple(SCHEDULES))
+        check_choice("training", "augment", self.augment, AUGMENTATIONS)
+        check_int("training", "seed", self.seed, 0, LARGEST_WORD_64)
+        for name in ("epochs", "steps", "batch_size", "evaluate_every", "checkpoint_every"):
+            self._check_unless_none(name, check_int, 1, LARGEST_SIZE)
+        self._check_unless_none("warm_up", check_int, 0, LARGEST_SIZE)
+        self._check_unless_none("learning_rate", check_number, above=0)
+        self._check_unless_none("momentum", check_number, low=0, below=1)
+        self._check_unless_none("weight_decay", check_number, low=0)
+        make_plain(self)
+
+    def _check_unless_none(
+        self, name: str, check: Callable[..., object], *limits: int, **bounds: float
+    ) -> None:
+        value = getattr(self, name)
+        if value is not None or name in ("epochs", "batch_size"):
+            check("training", name, value, *limits, **bounds)
 
     def resolved(self) -> Configuration:
         """Fill in what depends on other settings.
@@ -106,6 +141,9 @@ class Configuration:
         ValueError
             Another setting in `given` is not as it is here.
         """
+        check_instance("training", "given", given, Mapping)
+        for name in given:
+            check_choice("training", "the setting", name, [each.name for each in fields(self)])
         length = {name: value for name, value in given.items() if name in ("epochs", "steps")}
         for name, value in given.items():
             before = getattr(self, name)
@@ -185,9 +223,9 @@ def _optimizer(configuration: Configuration, network: AlexNet) -> Optimizer:
         "learning_rate": configuration.learning_rate,
         "weight_decay": configuration.weight_decay,
     }
-    if configuration.momentum is None:
-        return Adam(network, **settings)
-    return SGD(network, **settings, momentum=configuration.momentum)
+    if configuration.momentum is not None:
+        settings["momentum"] = configuration.momentum
+    return OPTIMIZERS[configuration.optimizer](network, **settings)
 
 
 def _most_inputs(variant: Variant) -> int:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import LARGEST_SIZE, check_int
+from alexnet.checks import LARGEST_SIZE, check_callable, check_instance, check_int
 from alexnet.data import TEN_CROP_VIEWS, ImageSource, Preprocessing, ordered_batches
+from alexnet.data.sources import check_source
 from alexnet.network import Network
 from alexnet.prediction import Float64Array, log_probabilities
 
@@ -104,6 +105,10 @@ def evaluate(
         `preprocessing` is for another network.
 
     """
+    check_instance("evaluate", "network", network, Network)
+    check_source("evaluate", "images", images)
+    check_instance("evaluate", "preprocessing", preprocessing, Preprocessing)
+    check_callable("evaluate", "on_batch", on_batch)
     if len(images) == 0:
         raise ValueError("evaluate: the image set is empty")
     highest = int(images.labels.max())

@@ -17,11 +17,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import Shape
+from alexnet.checks import Shape, check_instance, check_number, make_plain, shown
 from alexnet.random import Generator
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 CHUNK = 2**20  # values drawn at a time: a dense layer's would be hundreds of megabytes in float64
+
+STDDEV_BOUND = 2.0**125  # up to 6.8 standard deviations are drawn, and float32 ends at 2**128
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Constant(Initializer):
 
     value: float
 
+    def __post_init__(self) -> None:
+        check_number("Constant", "value", self.value)
+        make_plain(self)
+
     def draw(self, generator: Generator, count: int, fans: Fans) -> FloatArray:
         """Repeat the value; nothing is drawn."""
         return np.full(count, self.value)
@@ -57,6 +63,10 @@ class Normal(Initializer):
 
     stddev: float
 
+    def __post_init__(self) -> None:
+        check_number("Normal", "stddev", self.stddev, low=0, below=STDDEV_BOUND)
+        make_plain(self)
+
     def draw(self, generator: Generator, count: int, fans: Fans) -> FloatArray:
         """Draw whatever the fans are."""
         return generator.normal(count, self.stddev)
@@ -67,6 +77,10 @@ class TruncatedNormal(Initializer):
     """Normal distribution with mean 0, redrawn beyond two standard deviations, as TensorFlow's."""
 
     stddev: float
+
+    def __post_init__(self) -> None:
+        check_number("TruncatedNormal", "stddev", self.stddev, low=0, below=STDDEV_BOUND)
+        make_plain(self)
 
     def draw(self, generator: Generator, count: int, fans: Fans) -> FloatArray:
         """Draw whatever the fans are."""
@@ -112,6 +126,14 @@ class Initialisation:
     weight: Initializer
     bias: Initializer = Constant(0.0)
     exceptions: Mapping[str, Initializer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_instance("initialisation", "weight", self.weight, Initializer)
+        check_instance("initialisation", "bias", self.bias, Initializer)
+        check_instance("initialisation", "exceptions", self.exceptions, Mapping)
+        for name, rule in self.exceptions.items():
+            check_instance("initialisation", "exceptions", name, str)
+            check_instance("initialisation", f"the exception {shown(name)}", rule, Initializer)
 
     def rule(self, layer: str, parameter: str) -> Initializer:
         """Find the initialiser of `parameter` ("weight" or "bias") of the layer of that name."""

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import ClassVar, Literal, TypeAlias
 
 from alexnet.arrays import Array
-from alexnet.checks import AnyArray, Shape
+from alexnet.checks import AnyArray, Shape, check_instance, make_plain
 from alexnet.initializers import Initialisation
 from alexnet.random import Generator
 
@@ -68,6 +68,10 @@ class Layer(ABC):
     passes_relu: ClassVar[bool] = False
 
     name: str
+
+    def __post_init__(self) -> None:
+        check_instance("layer", "name", self.name, str)
+        make_plain(self)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the output; ValueError if the layer cannot take `input_shape`."""

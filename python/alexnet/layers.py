@@ -18,7 +18,18 @@ import numpy as np
 
 from alexnet import _cpu, cpu
 from alexnet.arrays import Array, aligned_empty
-from alexnet.checks import LARGEST_SIZE, AnyArray, Shape, Size2d, check_int, check_pair
+from alexnet.calls import check_lrn_backward_numbers, check_lrn_numbers
+from alexnet.checks import (
+    LARGEST_SIZE,
+    AnyArray,
+    Shape,
+    Size2d,
+    check_activation,
+    check_flag,
+    check_int,
+    check_number,
+    check_pair,
+)
 from alexnet.cpu._lrn_max_pool2d import (
     MOST_POSITIONS,
     lrn_max_pool2d,
@@ -68,6 +79,11 @@ class Conv2d(_Product):
     groups: int = 1
     bias: bool = True
     activation: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag(self.name, "bias", self.bias)
+        check_activation(self.name, self.activation)
 
     def _shape(self, input_shape: Shape) -> Conv2dShape:
         kernel = check_pair(self.name, "kernel_size", self.kernel_size)
@@ -135,6 +151,10 @@ class Dense(_Product):
     bias: bool = True
     activation: str | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_activation(self.name, self.activation)
+
     def _fans(self, input_shape: Shape) -> Fans:
         return Fans(input_shape[-1], self.features)
 
@@ -183,6 +203,11 @@ class LRN(Layer):
     bias: float
     alpha: float
     beta: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_lrn_numbers(self.name, self.depth_radius, self.bias, self.alpha, self.beta)
+        check_lrn_backward_numbers(self.name, self.bias, self.alpha, self.beta)
 
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of its operators."""
@@ -255,6 +280,12 @@ class BatchNorm(Layer):
     momentum: float = 0.1
     activation: str | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self.name, "epsilon", self.epsilon, above=0)
+        check_number(self.name, "momentum", self.momentum, low=0, high=1)
+        check_activation(self.name, self.activation)
+
     def parameter_shapes(self, input_shape: Shape) -> dict[str, Shape]:
         """Gamma and beta, one for each channel."""
         return {"gamma": (input_shape[-1],), "beta": (input_shape[-1],)}
@@ -323,6 +354,10 @@ class Dropout(Layer):
 
     rate: float = 0.5
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self.name, "rate", self.rate, low=0, below=1)
+
     def forward(self, context: Context, x: Array, out: Array) -> Array:
         """Drop and scale units in training; otherwise pass `x` on."""
         if not context.training:
@@ -331,7 +366,7 @@ class Dropout(Layer):
         return out
 
     def _drop(self, context: Context, x: Array, out: Array) -> None:
-        seed, offset = context.generator.seed, context.generator.next_offset()
+        seed, offset = context.generator.next_stream()
         context.saved = (seed, offset)
         context.operators.dropout(x, rate=self.rate, seed=seed, offset=offset, out=out)
 

@@ -12,6 +12,7 @@ from functools import partial
 from types import ModuleType
 
 from alexnet import weights
+from alexnet.checks import check_flag, shown
 from alexnet.initializers import (
     Constant,
     FanInUniform,
@@ -291,8 +292,8 @@ def variants() -> tuple[str, ...]:
 
 def variant_named(name: str) -> Variant:
     """Look a variant up; ValueError names those that there are."""
-    if name not in VARIANTS:
-        raise ValueError(f"variant is {name!r}, expected one of {', '.join(VARIANTS)}")
+    if not isinstance(name, str) or name not in VARIANTS:
+        raise ValueError(f"variant is {shown(name)}, expected one of {', '.join(VARIANTS)}")
     return VARIANTS[name]
 
 
@@ -331,7 +332,7 @@ class AlexNet(Network):
         implementation: ModuleType | None = None,
     ) -> None:
         described = variant if isinstance(variant, Variant) else variant_named(variant)
-        if not lrn:
+        if not check_flag(described.name, "lrn", lrn):
             described = described.without_lrn()
         if num_classes is not None:
             described = described.with_classes(num_classes)

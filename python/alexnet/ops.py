@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from alexnet import cpu, reference
-from alexnet.checks import DLPACK_CUDA, type_name
+from alexnet.checks import DLPACK_CUDA, shown, type_name
 from alexnet.runtime import cuda_obstacle
 
 P = ParamSpec("P")
@@ -58,10 +58,10 @@ def implementation_on(device: str) -> ModuleType:
     NotImplementedError
         It is "cuda", and `alexnet.cuda` can't be used; the text says why.
     """
+    if not isinstance(device, str) or device not in ("cpu", "cuda"):
+        raise ValueError(f"device is {shown(device)}, expected 'cpu' or 'cuda'")
     if device == "cpu":
         return cpu
-    if device != "cuda":
-        raise ValueError(f"device is {device!r}, expected 'cpu' or 'cuda'")
     if obstacle := cuda_obstacle():
         raise NotImplementedError(f"device is 'cuda', but {obstacle}")
     return import_module("alexnet.cuda")

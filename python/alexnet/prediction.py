@@ -18,7 +18,16 @@ import numpy.typing as npt
 
 from alexnet.arrays import array_kind
 from alexnet.checkpoint import TrainedModel
-from alexnet.checks import LARGEST_SIZE, AnyArray, check_int
+from alexnet.checks import (
+    LARGEST_SIZE,
+    AnyArray,
+    check_array,
+    check_flag,
+    check_instance,
+    check_int,
+    check_ndim,
+    shown,
+)
 from alexnet.data import TEN_CROP_VIEWS, read_image
 from alexnet.data.sources import Pixels
 from alexnet.network import Network
@@ -47,6 +56,14 @@ def log_probabilities(network: Network, views: AnyArray, views_per_image: int = 
         The views are not of the network's shape.
 
     """
+    check_instance("log_probabilities", "network", network, Network)
+    count = check_int("log_probabilities", "views_per_image", views_per_image, 1, LARGEST_SIZE)
+    check_array("log_probabilities", "views", views, ("float32", "float64"))
+    if views.shape[:1] != (len(views) // count * count,):
+        raise ValueError(
+            f"log_probabilities: views has shape {views.shape}, expected a multiple of "
+            f"views_per_image, {count}, of them"
+        )
     arrays = array_kind(network.implementation)
     logits = arrays.to_host(network.forward(arrays.from_host(views))).astype(np.float64)
     with np.errstate(invalid="ignore"):  # what is NaN stays NaN
@@ -84,6 +101,10 @@ def predict(
         A file cannot be opened.
 
     """
+    check_instance("predict", "model", model, TrainedModel)
+    check_flag("predict", "ten_crop", ten_crop)
+    if isinstance(images, str | Path):
+        raise TypeError(f"predict: images is {shown(images)}, expected a sequence of images")
     if model.preprocessing is None:
         raise ValueError(
             "predict: the model does not say how images are prepared for it; a checkpoint of "
@@ -125,6 +146,7 @@ def top_classes(
 
     """
     count = check_int("top_classes", "count", count, 1, LARGEST_SIZE)
+    check_ndim("top_classes", "probabilities", np.shape(probabilities), ("classes",))
     names = [str(number) for number in range(len(probabilities))]
     if class_names is not None and len(class_names) != len(names):
         raise ValueError(f"top_classes: {len(class_names)} names for {len(names)} classes")

@@ -14,13 +14,14 @@ a GPU thread, a CPU thread and NumPy agree on word i without having drawn those 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import check_int, check_number
+from alexnet.checks import check_instance, check_int, check_number, shown
 
 Words: TypeAlias = npt.NDArray[np.uint32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -87,33 +88,48 @@ class Generator:
 
     Each call takes a stream of its own, numbered by `offset`, and moves on to the next one, so
     what a call returns depends on the seed and the number of calls before it, not on how many
-    numbers those drew. `state` is all that a checkpoint has to hold.
+    numbers those drew. `state` is all that a checkpoint has to hold. Threads may share a generator:
+    no two calls take the same stream, but which of them takes which is a matter of time. A copy
+    goes on from the same state for itself.
     """
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = check_int("Generator", "seed", seed, 0, LARGEST_WORD_64)
         self.offset = 0
+        self._lock = threading.Lock()  # held while seed and offset are read or changed together
 
     @property
     def state(self) -> dict[str, int]:
         """{"seed": ..., "offset": ...}; assign it to continue from there."""
-        return {"seed": self.seed, "offset": self.offset}
+        with self._lock:
+            return {"seed": self.seed, "offset": self.offset}
 
     @state.setter
     def state(self, state: Mapping[str, int]) -> None:
+        check_instance("Generator", "state", state, Mapping)
         if set(state) != {"seed", "offset"}:
             raise ValueError(
-                f"Generator: state has the keys {sorted(state)}, expected 'offset' and 'seed'"
+                f"Generator: state has the keys {shown(sorted(map(str, state)))}, expected "
+                "'offset' and 'seed'"
             )
         seed = check_int("Generator", "seed", state["seed"], 0, LARGEST_WORD_64)
         offset = check_int("Generator", "offset", state["offset"], 0, LARGEST_WORD_64)
-        self.seed, self.offset = seed, offset
+        with self._lock:
+            self.seed, self.offset = seed, offset
 
-    def next_offset(self) -> int:
-        """Take the number of a stream that nothing else uses: for dropout, say."""
-        offset = self.offset
-        self.offset = (offset + 1) & LARGEST_WORD_64
-        return offset
+    def __getstate__(self) -> dict[str, int]:
+        return self.state
+
+    def __setstate__(self, state: Mapping[str, int]) -> None:
+        self._lock = threading.Lock()
+        self.state = state
+
+    def next_stream(self) -> tuple[int, int]:
+        """Take seed and offset of a stream that nothing else uses: for dropout, say."""
+        with self._lock:
+            seed, offset = self.seed, self.offset
+            self.offset = (offset + 1) & LARGEST_WORD_64
+        return seed, offset
 
     def uniform(
         self, shape: int | Sequence[int] = (), low: float = 0.0, high: float = 1.0
@@ -122,14 +138,14 @@ class Generator:
         low = check_number("uniform", "low", low)
         high = check_number("uniform", "high", high, low=low)
         size = _size("uniform", shape)
-        words = philox_words(self.seed, self.next_offset(), size)
+        words = philox_words(*self.next_stream(), size)
         return (low + (high - low) * 2.0**-32 * words.astype(np.float64)).reshape(shape)
 
     def normal(self, shape: int | Sequence[int] = (), stddev: float = 1.0) -> Float64Array:
         """Draw from the normal distribution of mean 0 and standard deviation `stddev`."""
         stddev = check_number("normal", "stddev", stddev, low=0)
         size = _size("normal", shape)
-        return stddev * _normal(self.seed, self.next_offset(), 0, size).reshape(shape)
+        return stddev * _normal(*self.next_stream(), 0, size).reshape(shape)
 
     def truncated_normal(
         self, shape: int | Sequence[int] = (), stddev: float = 1.0
@@ -140,11 +156,11 @@ class Generator:
         """
         stddev = check_number("truncated_normal", "stddev", stddev, low=0)
         size = _size("truncated_normal", shape)
-        offset = self.next_offset()
-        values = _normal(self.seed, offset, 0, size)
+        seed, offset = self.next_stream()
+        values = _normal(seed, offset, 0, size)
         used = size + size % 2
         while (outside := np.flatnonzero(np.abs(values) > 2)).size:
-            values[outside] = _normal(self.seed, offset, used, outside.size)
+            values[outside] = _normal(seed, offset, used, outside.size)
             used += outside.size + outside.size % 2
         return stddev * values.reshape(shape)
 
@@ -159,14 +175,14 @@ class Generator:
         low = check_int("integers", "low", low, -(2**62), 2**62)
         high = check_int("integers", "high", high, low + 1, low + 2**32)
         size = _size("integers", shape)
-        words = philox_words(self.seed, self.next_offset(), size).astype(np.uint64)
+        words = philox_words(*self.next_stream(), size).astype(np.uint64)
         scaled = (words * np.uint64(high - low)) >> np.uint64(32)
         return (scaled.astype(np.int64) + low).reshape(shape)
 
     def permutation(self, n: int) -> npt.NDArray[np.int64]:
         """Shuffle the integers 0 .. n - 1: sort them by a random key of 64 bits each."""
         n = check_int("permutation", "n", n, 0, 2**62)
-        words = philox_words(self.seed, self.next_offset(), 2 * n).astype(np.uint64)
+        words = philox_words(*self.next_stream(), 2 * n).astype(np.uint64)
         keys = (words[0::2] << np.uint64(32)) | words[1::2]
         return np.argsort(keys, kind="stable").astype(np.int64)
 

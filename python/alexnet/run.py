@@ -29,6 +29,7 @@ from typing import Any
 
 from alexnet import plots
 from alexnet.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
+from alexnet.checks import check_callable, check_instance
 from alexnet.configuration import (
     Configuration,
     build_trainer,
@@ -120,6 +121,8 @@ class Run:
         OSError
             It cannot be written to.
         """
+        check_instance("training", "configuration", configuration, Configuration)
+        check_instance("training", "dataset", dataset, Dataset)
         folder = Path(folder)
         if not numbered:
             _check_holds_no_run(folder)  # before the images are read
@@ -169,6 +172,7 @@ class Run:
         OSError
             A file cannot be read or written.
         """
+        check_instance("training", "dataset", dataset, Dataset)
         folder = Path(folder)
         if not (folder / CONFIG).exists():
             raise ValueError(f"{folder}: holds no run: there is no {CONFIG}")
@@ -256,6 +260,8 @@ class Run:
             removed.
 
         """
+        check_callable("training", "after_step", after_step)
+        check_callable("training", "stop", stop)
         while self.trainer.steps < self.total_steps:
             number = self.trainer.steps + 1
             result = self.trainer.step(measure_norms=_measures_norms(number))

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from alexnet import _cpu
-from alexnet.checks import LARGEST_THREADS, check_int
+from alexnet.checks import LARGEST_THREADS, check_int, shown
 
 __all__ = [
     "available_isas",
@@ -52,9 +52,9 @@ def set_cpu_isa(name: str) -> None:
     ValueError
         `name` is not one of `available_isas()`.
     """
-    if name not in available_isas():
+    if not isinstance(name, str) or name not in available_isas():
         raise ValueError(
-            f"set_cpu_isa: name is {name!r}, expected one of {', '.join(available_isas())}"
+            f"set_cpu_isa: name is {shown(name)}, expected one of {', '.join(available_isas())}"
         )
     _cpu.set_cpu_isa(name)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from alexnet.checks import LARGEST_SIZE, check_int, check_number
+from alexnet.checks import LARGEST_SIZE, check_choice, check_int, check_number, make_plain
 
 
 def _constant(progress: float) -> float:  # noqa: ARG001 - the kinds share one signature
@@ -60,14 +60,15 @@ class Schedule:
     warm_up: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in SCHEDULES:
-            raise ValueError(f"schedule: kind is {self.kind!r}, expected {', '.join(SCHEDULES)}")
+        check_choice("schedule", "kind", self.kind, tuple(SCHEDULES))
         check_number("schedule", "learning_rate", self.learning_rate, above=0)
         check_int("schedule", "steps", self.steps, 1, LARGEST_SIZE)
         check_int("schedule", "warm_up", self.warm_up, 0, LARGEST_SIZE)
+        make_plain(self)
 
     def __call__(self, step: int) -> float:
         """Learning rate of step number `step`, counted from 0."""
+        step = check_int("schedule", "step", step, 0, LARGEST_SIZE)
         if step < self.warm_up:
             return self.learning_rate * (step + 1) / self.warm_up
         last = max(self.steps - 1, self.warm_up)

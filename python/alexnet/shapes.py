@@ -24,6 +24,7 @@ from alexnet.checks import (
     check_ndim,
     check_pair,
     check_shape,
+    shown,
 )
 
 __all__ = [
@@ -201,7 +202,7 @@ def resolve_padding(
         pad = check_int(operator, "padding", padding, 0, LARGEST_SIZE)
         return (pad, pad), (pad, pad)
     raise ValueError(
-        f"{operator}: padding is {padding!r}, "
+        f"{operator}: padding is {shown(padding)}, "
         "expected 'same', 'valid', an integer or ((top, bottom), (left, right))"
     )
 
@@ -325,7 +326,7 @@ def pool2d_shape(
     round_up = check_flag(operator, "ceil_mode", ceil_mode)
     if max(pads[0]) >= windows[0] or max(pads[1]) >= windows[1]:
         raise ValueError(
-            f"{operator}: padding is {padding!r}, expected less than the window "
+            f"{operator}: padding is {shown(padding)}, expected less than the window "
             f"{windows[0]}x{windows[1]} on every side"
         )
     out = []

@@ -21,9 +21,11 @@ import numpy as np
 
 from alexnet.arrays import Array, array_kind
 from alexnet.checkpoint import Checkpoint
+from alexnet.checks import LARGEST_SIZE, check_callable, check_flag, check_instance, check_int
 from alexnet.data import TrainingBatches
 from alexnet.network import Network
 from alexnet.optim import SGD, Adam, Optimizer
+from alexnet.sharing import OneThread
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
 
@@ -82,8 +84,12 @@ class Trainer:
     Raises
     ------
     ValueError
-        The images or the classes of `batches` are not those of the network.
+        The images or the classes of `batches` are not those of the network, or the optimizer is of
+        another network.
+    TypeError
+        An argument is not of its kind.
 
+    One thread at a time may use a trainer: RuntimeError for a second one.
     """
 
     def __init__(
@@ -94,10 +100,17 @@ class Trainer:
         *,
         schedule: Callable[[int], float] | None = None,
     ) -> None:
+        check_instance("training", "network", network, Network)
+        check_instance("training", "optimizer", optimizer, Optimizer)
+        check_instance("training", "batches", batches, TrainingBatches)
+        check_callable("training", "schedule", schedule)
+        if optimizer.network is not network:
+            raise ValueError("training: optimizer is of another network, expected one of network")
         self.network = network
         self.optimizer = optimizer
         self.batches = batches
         self.schedule = schedule
+        self._one_thread = OneThread("training")
         self._arrays = array_kind(network.implementation)
         self._check_data()
 
@@ -116,7 +129,14 @@ class Trainer:
         ------
         FloatingPointError
             The loss is not finite; the parameters are as before the step.
+        RuntimeError
+            Another thread is at work with the trainer, or has changed the network.
         """
+        check_flag("training", "measure_norms", measure_norms)
+        with self._one_thread:
+            return self._step(measure_norms)
+
+    def _step(self, measure_norms: bool) -> StepResult:
         start, waited = perf_counter(), self.batches.waited
         batch = self.batches.next()
         images = self._arrays.from_host(batch.images)
@@ -158,6 +178,8 @@ class Trainer:
         FloatingPointError
             The loss of a step is not finite.
         """
+        check_int("training", "until", until, 0, LARGEST_SIZE)
+        check_callable("training", "after_step", after_step)
         while self.steps < until:
             after_step(self.step())
 
@@ -172,7 +194,7 @@ class Trainer:
     ) -> Checkpoint:
         """Give all that another trainer needs to go on from here; write it before the next step.
 
-        The arrays may share memory with the network and the optimizer. `for_evaluation` leaves the
+        The arrays may share memory with the network. `for_evaluation` leaves the
         optimizer out.
 
         Raises
@@ -181,23 +203,24 @@ class Trainer:
             A parameter, or an array of the network's or the optimizer's state, is not finite: there
             is nothing to go on with.
         """
-        network, optimizer = self.network.tensors(), self.optimizer.state_dict()
-        for name, array in (*network.items(), *optimizer.items()):
-            if not _finite(array):
-                raise FloatingPointError(
-                    f"training: after step {self.steps} the network is ruined: {name} is no longer "
-                    f"finite; {self.hint()}"
-                )
-        return Checkpoint(
-            self.network.variant,
-            network,
-            {} if for_evaluation else optimizer,
-            step=self.steps,
-            data=self._data(),
-            class_names=class_names,
-            preprocessing=self.batches.preprocessing,
-            best_accuracy=best_accuracy,
-        )
+        with self._one_thread:
+            network, optimizer = self.network.tensors(), self.optimizer.state_dict()
+            for name, array in (*network.items(), *optimizer.items()):
+                if not _finite(array):
+                    raise FloatingPointError(
+                        f"training: after step {self.steps} the network is ruined: {name} is no "
+                        f"longer finite; {self.hint()}"
+                    )
+            return Checkpoint(
+                self.network.variant,
+                network,
+                {} if for_evaluation else optimizer,
+                step=self.steps,
+                data=self._data(),
+                class_names=class_names,
+                preprocessing=self.batches.preprocessing,
+                best_accuracy=best_accuracy,
+            )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of the same network, optimizer and data, bit for bit.
@@ -226,8 +249,9 @@ class Trainer:
                 f"training: the checkpoint is of step {checkpoint.step}, but the batches are at "
                 f"step {self.batches.step}: make them with step={checkpoint.step}"
             )
-        self.optimizer.load_state_dict(checkpoint.optimizer)
-        self.network.assign(checkpoint.network)
+        with self._one_thread:
+            self.optimizer.load_state_dict(checkpoint.optimizer)
+            self.network.assign(checkpoint.network)
 
     def _data(self) -> dict[str, int]:
         """Tell what the content of batch n follows from, besides n."""

@@ -23,9 +23,12 @@ from alexnet.checks import (
     Shape,
     check_activation,
     check_extent_tuple,
+    check_extents,
+    check_instance,
     check_int,
     check_number,
     check_range,
+    shown,
 )
 from alexnet.descriptions import Entry, parse
 from alexnet.initializers import HeNormal, Initialisation
@@ -54,13 +57,22 @@ class Variant:
     pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
+        check_instance("variant", "name", self.name, str)
+        check_instance(self.name, "description", self.description, str)
+        check_instance(self.name, "initialisation", self.initialisation, Initialisation)
+        check_instance(self.name, "layers", self.layers, (tuple, list))
         if not self.layers or not all(isinstance(layer, Layer) for layer in self.layers):
-            raise TypeError(f"{self.name}: layers is {self.layers!r}, expected a tuple of layers")
+            raise TypeError(
+                f"{self.name}: layers is {shown(self.layers)}, expected a tuple of layers"
+            )
+        object.__setattr__(self, "layers", tuple(self.layers))
         names = [layer.name for layer in self.layers]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"{self.name}: layers repeat the names {', '.join(repeated)}")
-        check_extent_tuple(self.name, "input_shape", self.input_shape)
+        shape = check_extent_tuple(self.name, "input_shape", self.input_shape)
+        check_extents(self.name, "input_shape", shape, first=1)
+        object.__setattr__(self, "input_shape", shape)
         if self.pixel_range is not None:
             check_range(self.name, "pixel_range", self.pixel_range)
         _ = self.image_shapes  # which checks every layer
@@ -151,6 +163,7 @@ class Variant:
             multiple of the groups that the network has.
 
         """
+        check_number(self.name, "width", width, above=0)
         multiple = math.lcm(*(getattr(layer, "groups", 1) for layer in self.layers))
         products = self._products()
         kept = products[-1:] if len(self.output_shape) == 1 else ()

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.arrays import aligned_empty
-from alexnet.checks import AnyArray, Shape, check_array, check_out, check_outs
+from alexnet.checks import AnyArray, Shape, as_plain, check_array, check_out, check_outs
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 
 
 def as_input(operator: str, argument: str, array: object) -> FloatArray:
     """`array` as C-contiguous float32: itself, or a copy where only the layout differs."""
-    return np.asarray(check_array(operator, argument, array), dtype=np.float32, order="C")
+    return as_plain(check_array(operator, argument, array), np.float32)  # type: ignore[return-value]
 
 
 def make_output(

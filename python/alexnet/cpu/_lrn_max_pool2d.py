@@ -65,6 +65,7 @@ def lrn_max_pool2d_backward(
     x = as_input("lrn_backward", "x", x)
     positions = as_input("max_pool2d_backward", "positions", positions)
     calls.check_lrn(x, depth_radius, bias, alpha, beta, operator="lrn_backward")
+    calls.check_lrn_backward_numbers("lrn_backward", bias, alpha, beta)
     shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
     check_shape("max_pool2d_backward", "positions", positions, shape.output_shape)
     inputs = {"dy": dy, "x": x, "positions": positions}

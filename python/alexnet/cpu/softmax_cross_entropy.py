@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet import _cpu, calls, reference
-from alexnet.checks import AnyArray, check_integer_array
+from alexnet.checks import AnyArray, as_plain, check_integer_array
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.documentation import documented_as
 from alexnet.recording import run
@@ -44,4 +44,4 @@ def _labels(operator: str, logits: FloatArray, labels: object) -> npt.NDArray[np
     batch, classes = calls.check_softmax_cross_entropy(operator, logits, integers)
     if batch:
         calls.check_label_range(operator, int(integers.min()), int(integers.max()), classes)
-    return np.ascontiguousarray(integers, dtype=np.int64)
+    return as_plain(integers, np.int64)  # type: ignore[return-value]

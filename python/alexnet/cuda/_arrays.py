@@ -66,13 +66,18 @@ class DeviceAccess(ArrayAccess):
         """CuPy's arrays always are."""
         return True
 
+    def is_aligned(self, array: DeviceArray) -> bool:
+        """Whether the address is a multiple of the elements' size."""
+        return self.address(array) % int(array.dtype.itemsize) == 0
+
 
 DEVICE = DeviceAccess()
 
 
 def as_input(operator: str, argument: str, array: object) -> DeviceArray:
     """`array` as C-contiguous float32: itself, or a copy where only the layout differs."""
-    return cupy.ascontiguousarray(check_array(operator, argument, array, access=DEVICE))
+    plain = cupy.ascontiguousarray(check_array(operator, argument, array, access=DEVICE))
+    return plain if DEVICE.is_aligned(plain) else plain.copy()
 
 
 def as_integers(operator: str, argument: str, array: object) -> DeviceArray:

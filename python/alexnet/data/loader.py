@@ -8,6 +8,7 @@ that every step sees as many images.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,9 +21,22 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, Shape, check_int
+from alexnet.checks import (
+    LARGEST_SIZE,
+    LARGEST_THREADS,
+    Shape,
+    check_flag,
+    check_instance,
+    check_int,
+)
 from alexnet.data.preprocessing import Images, Preprocessing
-from alexnet.data.sources import ImageSource, Labels, Pixels, UnreadableImageError
+from alexnet.data.sources import (
+    ImageSource,
+    Labels,
+    Pixels,
+    UnreadableImageError,
+    check_source,
+)
 from alexnet.random import LARGEST_WORD_64, Generator
 
 # Streams of random numbers, beyond all that initialisation draws with the same seed.
@@ -47,32 +61,36 @@ class Prefetcher:
     """make(0), make(1), ... or from another `start`, made ahead of time by `workers` threads.
 
     With no workers, or where the system gives no thread, `next` makes them itself. What `make`
-    raises comes out of `next`; the next call makes the same one again.
+    raises comes out of `next`; the next call makes the same one again. Threads may share it: each
+    batch goes to one of them.
     """
 
     def __init__(self, make: Callable[[int], Batch], start: int, workers: int) -> None:
         self.waited = 0.0
         self._make = make
-        self._number = start
+        self.number = start
         self._workers = workers
         self._pending: deque[Future[Batch]] = deque()
+        self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(max(1, workers), thread_name_prefix="alexnet-data")
         self._fill()
 
     def next(self) -> Batch:
         """Take the next batch; `waited` counts the seconds that it is not there."""
         begin = time.perf_counter()
-        self._fill()
-        try:
-            batch = self._pending[0].result() if self._pending else self._make(self._number)
-        except BaseException:
-            self._drop()
-            raise
-        if self._pending:
-            self._pending.popleft()
-        self._number += 1
-        self._fill()
-        self.waited += time.perf_counter() - begin
+        with self._lock:
+            self._fill()
+            try:
+                # Kept until it is there: an interrupted wait must not skip a batch.
+                batch = self._pending[0].result() if self._pending else self._make(self.number)
+            except BaseException:
+                self._drop()
+                raise
+            if self._pending:
+                self._pending.popleft()
+            self.number += 1
+            self._fill()
+            self.waited += time.perf_counter() - begin
         return batch
 
     def close(self) -> None:
@@ -84,7 +102,7 @@ class Prefetcher:
         """Let the threads make what lies ahead: a batch more than there are threads."""
         while self._workers and len(self._pending) <= self._workers:
             try:
-                future = self._threads.submit(self._make, self._number + len(self._pending))
+                future = self._threads.submit(self._make, self.number + len(self._pending))
             except RuntimeError:  # no thread can be started
                 self._drop()
                 self._workers = 0
@@ -103,7 +121,8 @@ class TrainingBatches:
 
     Batch `step` follows from `seed` and `step` alone: a run continues where it stopped with the
     number of the steps taken, bit for bit and with any number of workers. Images left over at the
-    end of an epoch are not used in that epoch: every step sees `batch_size` images.
+    end of an epoch are not used in that epoch: every step sees `batch_size` images. Threads may
+    share one: each batch goes to one of them.
 
     Parameters
     ----------
@@ -134,6 +153,8 @@ class TrainingBatches:
         step: int = 0,
         workers: int | None = None,
     ) -> None:
+        check_source("training", "source", source)
+        check_instance("training", "preprocessing", preprocessing, Preprocessing)
         self.batch_size = check_int("training", "batch_size", batch_size, 1, LARGEST_SIZE)
         if batch_size > len(source):
             raise ValueError(
@@ -141,7 +162,7 @@ class TrainingBatches:
                 "of the training set"
             )
         self.seed = check_int("training", "seed", seed, 0, LARGEST_WORD_64)
-        self.step = check_int("training", "step", step, 0, LARGEST_SIZE)
+        step = check_int("training", "step", step, 0, LARGEST_SIZE)
         self.per_epoch = len(source) // batch_size
         self.source = source
         self.preprocessing = preprocessing
@@ -175,6 +196,11 @@ class TrainingBatches:
         return int(self.source.labels.max())
 
     @property
+    def step(self) -> int:
+        """Number of the next batch, from 0."""
+        return self._prefetcher.number
+
+    @property
     def epoch(self) -> int:
         """Number of the epoch that the next batch belongs to, from 0."""
         return self.step // self.per_epoch
@@ -186,9 +212,7 @@ class TrainingBatches:
 
     def next(self) -> Batch:
         """Take batch number `step` and move on to the following one."""
-        batch = self._prefetcher.next()
-        self.step += 1
-        return batch
+        return self._prefetcher.next()
 
     def _order_of(self, epoch: int) -> npt.NDArray[np.int64]:
         return _generator(self.seed, ORDER_STREAM + epoch).permutation(len(self.source))
@@ -222,6 +246,9 @@ def ordered_batches(
     A batch comes from `batch_size` images of `source`; the last has those that are left, and one
     with a file that cannot be read is smaller. `workers` as in `TrainingBatches`.
     """
+    check_source("ordered_batches", "source", source)
+    check_instance("ordered_batches", "preprocessing", preprocessing, Preprocessing)
+    check_flag("ordered_batches", "ten_crop", ten_crop)
     batch_size = check_int("ordered_batches", "batch_size", batch_size, 1, LARGEST_SIZE)
 
     def make(number: int) -> Batch:

@@ -14,8 +14,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import Shape, check_range
-from alexnet.data.sources import ImageSource, Pixels, UnreadableImageError
+from alexnet.checks import (
+    Shape,
+    check_extent_tuple,
+    check_range,
+)
+from alexnet.data.sources import (
+    ImageSource,
+    Pixels,
+    UnreadableImageError,
+    check_pixels,
+    check_source,
+)
 from alexnet.descriptions import Entry, shown
 from alexnet.random import Generator
 
@@ -93,8 +103,10 @@ class Preprocessing:
         TypeError
             `pixel_range` is no pair of numbers.
         """
-        if augment not in AUGMENTATIONS:
+        check_source("preprocessing", "source", source)
+        if not isinstance(augment, str) or augment not in AUGMENTATIONS:
             raise _unknown_augmentation(augment)
+        input_shape = check_extent_tuple("preprocessing", "input_shape", input_shape)
         if len(input_shape) != 3 or input_shape[2] != CHANNELS:
             raise ValueError(
                 f"preprocessing: input_shape is {input_shape}, expected (height, width, {CHANNELS})"
@@ -222,6 +234,7 @@ class Preprocessing:
 
     def _slack(self, image: Pixels) -> tuple[int, int]:
         """By how many rows and columns the padded image is larger than a view of it."""
+        check_pixels("preprocessing", "image", image)
         height, width = self.input_size
         rows = image.shape[0] + 2 * self.padding - height
         columns = image.shape[1] + 2 * self.padding - width

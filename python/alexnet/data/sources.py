@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import Shape
+from alexnet.checks import (
+    LARGEST_SIZE,
+    Shape,
+    check_array,
+    check_instance,
+    check_integer_array,
+    check_ndim,
+    check_shape,
+)
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Labels: TypeAlias = npt.NDArray[np.int64]
@@ -24,6 +32,7 @@ class UnreadableImageError(ValueError):
     """A file that is no image, is damaged or is too large; the message names it."""
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """Labelled images, each at a position from 0 to len - 1. May be read from several threads."""
 
@@ -59,12 +68,51 @@ class ImageSource(Protocol):
         """
 
 
+def check_source(function: str, argument: str, source: object) -> None:
+    """`source` offers what an `ImageSource` does."""
+    check_instance(function, argument, source, ImageSource)
+
+
+def check_pixels(function: str, argument: str, image: object) -> None:
+    """`image` is the pixels of one: uint8 (height, width, 3), not of floating numbers of 0 .. 1."""
+    pixels = check_array(function, argument, image, ("uint8",))
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(
+            f"{function}: {argument} has shape {pixels.shape}, expected (height, width, 3)"
+        )
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """Images in memory: pixels uint8 (images, height, width, 3), labels int64 (images,)."""
+    """Images in memory: pixels uint8 (images, height, width, 3), labels int64 (images,).
+
+    Pixels are 0 .. 255. Labels of another integer dtype are converted.
+
+    Raises
+    ------
+    TypeError
+        Pixels are not of uint8, as floating numbers of 0 .. 1 are not, or labels of no integer
+        dtype, or one is no NumPy array, or a masked one.
+    ValueError
+        A shape is another, or a label is negative.
+    """
 
     pixels: Pixels
     labels: Labels
+
+    def __post_init__(self) -> None:
+        check_array("ImageSet", "pixels", self.pixels, ("uint8",))
+        check_ndim("ImageSet", "pixels", self.pixels.shape, ("images", "height", "width", "3"))
+        count, height, width, _ = self.pixels.shape
+        check_shape("ImageSet", "pixels", self.pixels, (count, height, width, 3))
+        labels = check_integer_array("ImageSet", "labels", self.labels)
+        check_shape("ImageSet", "labels", labels, (count,))
+        if count and not 0 <= int(labels.min()) <= int(labels.max()) <= LARGEST_SIZE:
+            raise ValueError(
+                f"ImageSet: labels are from {labels.min()} to {labels.max()}, expected integers "
+                f"from 0 to {LARGEST_SIZE}"
+            )
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,3 +148,12 @@ class Dataset:
     class_names: tuple[str, ...]
     train: ImageSource
     test: ImageSource | None
+
+    def __post_init__(self) -> None:
+        check_instance("Dataset", "class_names", self.class_names, (tuple, list))
+        for name in self.class_names:
+            check_instance("Dataset", "class_names", name, str)
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        check_source("Dataset", "train", self.train)
+        if self.test is not None:
+            check_source("Dataset", "test", self.test)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from alexnet.checks import AnyArray, Shape
+from alexnet.checks import NUMPY, AnyArray, Shape
 from alexnet.layer import Layer
 from alexnet.layers import Conv2d, Dense
 from alexnet.models import AlexNet
@@ -24,6 +24,8 @@ def checked(
     ------
     ValueError
         An array is missing, unknown, of another shape, or of a dtype that float32 cannot hold.
+    TypeError
+        One is no NumPy array, or a masked one.
     """
     if arrays.keys() != shapes.keys():
         missing = ", ".join(sorted(shapes.keys() - arrays.keys())) or "nothing"
@@ -32,7 +34,7 @@ def checked(
             f"not {layout}'s AlexNet: arrays lack {missing:.200}, and have {unknown:.200} too many"
         )
     for name, shape in shapes.items():
-        array = arrays[name]
+        array = NUMPY.check_type(f"{layout}'s AlexNet", name, arrays[name], "float32")
         if array.shape != shape:
             raise ValueError(
                 f"not {layout}'s AlexNet: {name} has shape {array.shape}, expected {shape}"

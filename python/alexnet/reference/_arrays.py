@@ -18,7 +18,7 @@ DTYPES = ("float32", "float64")
 
 def as_float64(operator: str, argument: str, array: FloatArray) -> Float64Array:
     """Convert a float32 or float64 array to float64."""
-    return check_array(operator, argument, array, DTYPES).astype(np.float64, copy=False)
+    return np.asarray(check_array(operator, argument, array, DTYPES), dtype=np.float64)
 
 
 def check_result(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from alexnet import calls
+from alexnet.checks import plain
 from alexnet.reference._arrays import (
     FloatArray,
     as_float64,
@@ -64,8 +65,8 @@ def batch_norm(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit; only one of `mean` and `variance` is given; `epsilon`, `activation` or
         `out` is not as said above.
@@ -83,6 +84,7 @@ def batch_norm(
     given_mean = None if mean is None else as_float64(operator, "mean", mean)
     given_variance = None if variance is None else as_float64(operator, "variance", variance)
     shape = calls.check_batch_norm(x, gamma, beta, mean, variance, epsilon, activation)
+    epsilon = plain(epsilon)
     inputs = {"x": x, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
     check_result(operator, out, x.shape, inputs)
 
@@ -148,8 +150,8 @@ def batch_norm_backward(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit, `epsilon` is not greater than 0, or `out` is not as said above.
 
@@ -164,6 +166,7 @@ def batch_norm_backward(
     used_mean = as_float64(operator, "mean", mean)
     used_variance = as_float64(operator, "variance", variance)
     shape = calls.check_batch_norm_backward(dy, x, gamma, mean, variance, epsilon, training)
+    epsilon = plain(epsilon)
     channels = (shape.channels,)
     out_dx, out_dgamma, out_dbeta = check_results(
         operator,

@@ -93,8 +93,8 @@ def conv2d(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit or the kernel exceeds the padded image; a parameter is out of range; `out`
         is not as said above; `algorithm` is unknown or cannot serve this shape (the text says why).
@@ -172,8 +172,8 @@ def conv2d_backward_input(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit each other and the parameters; a parameter is out of range; `out` is not
         as said above; `algorithm` is unknown or cannot serve this shape (the text says why).
@@ -244,8 +244,8 @@ def conv2d_backward_weight(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit each other and the parameters; a parameter is out of range; `out` is not
         as said above; `algorithm` is unknown or cannot serve this shape (the text says why).

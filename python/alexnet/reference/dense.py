@@ -49,8 +49,8 @@ def dense(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit, an extent other than the batch is 0, `activation` is unknown, or `out` is
         not as said above.
@@ -98,8 +98,8 @@ def dense_backward_input(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit, an extent other than the batch is 0, or `out` is not as said above.
 
@@ -146,8 +146,8 @@ def dense_backward_weight(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit, an extent other than the batch is 0, or `out` is not as said above.
 

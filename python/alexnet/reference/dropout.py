@@ -50,8 +50,8 @@ def dropout(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         A parameter is out of range, or `out` is not as said above.
 
@@ -101,8 +101,8 @@ def dropout_backward(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         A parameter is out of range, or `out` is not as said above.
 
@@ -121,5 +121,5 @@ def _mask(
     values: Float64Array, rate: float, threshold: int, seed: int, offset: int
 ) -> Float64Array:
     words = philox_words(seed, offset, values.size).reshape(values.shape)
-    scale = float(np.float32(1 / (1 - rate)))
+    scale = float(np.float32(1 / (1 - float(rate))))
     return np.where(words >= np.uint64(threshold), values * scale, 0)

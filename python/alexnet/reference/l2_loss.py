@@ -28,8 +28,8 @@ def l2_loss(x: FloatArray, *, out: FloatArray | None = None) -> FloatArray:
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         `out` is not as said above.
 
@@ -63,8 +63,8 @@ def l2_loss_backward(x: FloatArray, *, out: FloatArray | None = None) -> FloatAr
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         `out` is not as said above.
 

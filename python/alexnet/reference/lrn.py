@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from alexnet import calls
+from alexnet.checks import plain
 from alexnet.reference._arrays import Float64Array, FloatArray, as_float64, check_result, deliver
 
 
@@ -54,8 +55,8 @@ def lrn(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         x has fewer than two axes or an empty one beside the batch; a parameter is out of range or
         not finite; `out` is not as said above.
@@ -70,6 +71,7 @@ def lrn(
     """
     values = as_float64("lrn", "x", x)
     calls.check_lrn(x, depth_radius, bias, alpha, beta)
+    depth_radius, bias, alpha, beta = plain((depth_radius, bias, alpha, beta))
     check_result("lrn", out, x.shape, {"x": x})
     scale = bias + alpha * _window_sum(values**2, depth_radius)
     return deliver(values * scale**-beta, out)
@@ -117,8 +119,8 @@ def lrn_backward(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes differ or are not those of `lrn`; a parameter is out of range or not finite; `out` is
         not as said above.
@@ -131,6 +133,7 @@ def lrn_backward(
     gradient = as_float64("lrn_backward", "dy", dy)
     values = as_float64("lrn_backward", "x", x)
     calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
+    depth_radius, bias, alpha, beta = plain((depth_radius, bias, alpha, beta))
     check_result("lrn_backward", out, x.shape, {"dy": dy, "x": x})
     scale = bias + alpha * _window_sum(values**2, depth_radius)
     shared = _window_sum(gradient * values * scale ** (-beta - 1), depth_radius)

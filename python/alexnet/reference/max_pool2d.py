@@ -56,8 +56,8 @@ def max_pool2d(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         x does not have four axes; the window exceeds the padded image; a pad is not less than the
         window; a parameter is out of range; `out` is not as said above.
@@ -118,8 +118,8 @@ def max_pool2d_backward(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes do not fit each other and the parameters; a parameter is out of range; `out` is not
         as said above.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from alexnet import calls
-from alexnet.checks import check_separate, check_writeable
+from alexnet.checks import check_separate, check_writeable, plain
 from alexnet.reference._arrays import FloatArray, as_float64
 
 
@@ -46,8 +46,8 @@ def sgd_update(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes differ; a number is out of range or not finite; an array that is changed is not
         C-contiguous, is read-only or overlaps another.
@@ -67,6 +67,7 @@ def sgd_update(
     _check_in_place(
         operator, {"parameter": parameter, "velocity": velocity}, {"gradient": gradient}
     )
+    learning_rate, momentum, weight_decay = plain((learning_rate, momentum, weight_decay))
     speed = momentum * speed + slope + weight_decay * old
     velocity[...] = speed
     parameter[...] = old - learning_rate * speed
@@ -120,8 +121,8 @@ def adam_update(
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes differ; a number is out of range or not finite; an array that is changed is not
         C-contiguous, is read-only or overlaps another.
@@ -154,6 +155,8 @@ def adam_update(
         "second_moment": second_moment,
     }
     _check_in_place(operator, changed, {"gradient": gradient})
+    step, learning_rate, weight_decay = plain((step, learning_rate, weight_decay))
+    beta1, beta2, epsilon = plain((beta1, beta2, epsilon))
     slope = slope + weight_decay * old
     first = beta1 * first + (1 - beta1) * slope
     second = beta2 * second + (1 - beta2) * slope**2

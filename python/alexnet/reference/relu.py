@@ -29,8 +29,8 @@ def relu(x: FloatArray, *, out: FloatArray | None = None) -> FloatArray:
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         `out` is not as said above.
 
@@ -66,8 +66,8 @@ def relu_backward(dy: FloatArray, y: FloatArray, *, out: FloatArray | None = Non
     Raises
     ------
     TypeError
-        An array is no `numpy.ndarray`, or its dtype or byte order is another; or a parameter has
-        the wrong type.
+        An array is no `numpy.ndarray` or is masked, or its dtype or byte order is another; or a
+        parameter has the wrong type.
     ValueError
         Shapes differ, or `out` is not as said above.
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet import calls
-from alexnet.checks import check_integer_array
+from alexnet.checks import AnyArray, check_integer_array
 from alexnet.reference._arrays import FloatArray, as_float64, check_result, deliver
 
 Labels = npt.NDArray[np.integer]
@@ -47,7 +47,8 @@ def softmax_cross_entropy(
     Raises
     ------
     TypeError
-        `logits`, `labels` or `out` is no `numpy.ndarray`, or its dtype or byte order is another.
+        `logits`, `labels` or `out` is no `numpy.ndarray` or is masked, or its dtype or byte order
+        is another.
     ValueError
         Shapes do not fit, a label is out of range, or `out` is not as said above.
 
@@ -59,10 +60,10 @@ def softmax_cross_entropy(
     """
     operator = "softmax_cross_entropy"
     values = as_float64(operator, "logits", logits)
-    rows = _check_labels(operator, logits, labels)
+    rows, classes = _check_labels(operator, logits, labels)
     check_result(operator, out, (), {"logits": logits, "labels": labels})
     shifted = values - values.max(axis=1, keepdims=True)
-    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, labels]
+    losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, classes]
     return deliver(np.asarray(losses.sum() / max(len(rows), 1)), out)
 
 
@@ -94,7 +95,8 @@ def softmax_cross_entropy_backward(
     Raises
     ------
     TypeError
-        `logits`, `labels` or `out` is no `numpy.ndarray`, or its dtype or byte order is another.
+        `logits`, `labels` or `out` is no `numpy.ndarray` or is masked, or its dtype or byte order
+        is another.
     ValueError
         Shapes do not fit, a label is out of range, or `out` is not as said above.
 
@@ -104,18 +106,20 @@ def softmax_cross_entropy_backward(
     """
     operator = "softmax_cross_entropy_backward"
     values = as_float64(operator, "logits", logits)
-    rows = _check_labels(operator, logits, labels)
+    rows, classes = _check_labels(operator, logits, labels)
     check_result(operator, out, logits.shape, {"logits": logits, "labels": labels})
     exponentials = np.exp(values - values.max(axis=1, keepdims=True))
     dlogits = exponentials / exponentials.sum(axis=1, keepdims=True)
-    dlogits[rows, labels] -= 1
+    dlogits[rows, classes] -= 1
     return deliver(dlogits / max(len(rows), 1), out)
 
 
-def _check_labels(operator: str, logits: FloatArray, labels: Labels) -> npt.NDArray[np.int64]:
-    """Check the arguments; return the row numbers 0 .. batch - 1."""
-    check_integer_array(operator, "labels", labels)
-    batch, classes = calls.check_softmax_cross_entropy(operator, logits, labels)
+def _check_labels(
+    operator: str, logits: FloatArray, labels: Labels
+) -> tuple[npt.NDArray[np.int64], AnyArray]:
+    """Check the arguments; return the row numbers 0 .. batch - 1, and the labels."""
+    integers = check_integer_array(operator, "labels", labels)
+    batch, classes = calls.check_softmax_cross_entropy(operator, logits, integers)
     if batch:
-        calls.check_label_range(operator, int(labels.min()), int(labels.max()), classes)
-    return np.arange(batch)
+        calls.check_label_range(operator, int(integers.min()), int(integers.max()), classes)
+    return np.arange(batch), integers
