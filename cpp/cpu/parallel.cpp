@@ -10,7 +10,9 @@
 #include <cctype>
 #include <cerrno>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -109,27 +111,24 @@ void* pass_gate(void* argument) {
 // of address space), so as many are started here first. A thread that was joined still counts until
 // the kernel has released it.
 int startable(int wanted) {
-    static_assert(sizeof(Trial) * kMostThreads <= 128 << 10, "on the stack, to allocate nothing");
-    Trial trials[kMostThreads];
+    const std::unique_ptr<Trial[]> trials(new (std::nothrow) Trial[static_cast<size_t>(wanted)]);
+    if (trials == nullptr) return 0;
     int started = 0;
+    std::mutex gate;
     {
-        std::mutex gate;
-        {
-            const std::lock_guard<std::mutex> closed(gate);
-            for (; started < wanted; ++started) {
-                trials[started].gate = &gate;
-                if (pthread_create(&trials[started].thread, nullptr, pass_gate, &trials[started])) {
-                    break;
-                }
-            }
+        const std::lock_guard<std::mutex> closed(gate);
+        for (; started < wanted; ++started) {
+            Trial& trial = trials[static_cast<size_t>(started)];
+            trial.gate = &gate;
+            if (pthread_create(&trial.thread, nullptr, pass_gate, &trial) != 0) break;
         }
-        for (int i = 0; i < started; ++i) pthread_join(trials[i].thread, nullptr);
     }
+    for (int i = 0; i < started; ++i) pthread_join(trials[static_cast<size_t>(i)].thread, nullptr);
 #if defined(__linux__)
     constexpr int kMostWaits = 1000;  // a debugger may keep it
     for (int i = 0; i < started; ++i) {
         for (int wait = 0; wait < kMostWaits; ++wait) {
-            if (syscall(SYS_tgkill, getpid(), trials[i].id, 0) != 0) break;
+            if (syscall(SYS_tgkill, getpid(), trials[static_cast<size_t>(i)].id, 0) != 0) break;
             sched_yield();
         }
     }
