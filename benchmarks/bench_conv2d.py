@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from shapes import cases_of
 
-from alexnet.layers import Conv2d
-from alexnet.peers.cases import Case
+from alexnet.comparison.cases import Case
+from alexnet.network.layers import Conv2d
 
 CASES = cases_of(Conv2d)
 

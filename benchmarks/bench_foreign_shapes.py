@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from shapes import foreign_cases
 
-from alexnet.peers.cases import Case
+from alexnet.comparison.cases import Case
 
 CASES = foreign_cases()
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from shapes import cases_of
 
-from alexnet.layers import MaxPool2d
-from alexnet.peers.cases import Case
+from alexnet.comparison.cases import Case
+from alexnet.network.layers import MaxPool2d
 
 CASES = cases_of(MaxPool2d)
 

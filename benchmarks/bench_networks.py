@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from shapes import network_cases
 
-from alexnet.peers.cases import Case
+from alexnet.comparison.cases import Case
 
 CASES = network_cases()
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from alexnet import peers
-from alexnet.peaks import Peaks
-from alexnet.peers.agreement import largest_error
-from alexnet.peers.cases import Arrays, Case
-from alexnet.peers.rates import rates
-from alexnet.peers.worker import Worker
+from alexnet.comparison import peers
+from alexnet.comparison.agreement import largest_error
+from alexnet.comparison.cases import Arrays, Case
+from alexnet.comparison.peaks import Peaks
+from alexnet.comparison.rates import rates
+from alexnet.comparison.worker import Worker
 
 _workers = pytest.StashKey[dict[str, Worker]]()
 _missing = pytest.StashKey[dict[str, str]]()

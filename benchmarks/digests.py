@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 import alexnet
-from alexnet import odd_shapes
 from alexnet.random import Generator
+from alexnet.verification import odd_shapes
 
 SEED = 0
 THREADS = (1, 2)

@@ -19,9 +19,10 @@ from statistics import quantiles
 
 from shapes import foreign_cases
 
-from alexnet import peers, runtime
-from alexnet.compare import Comparison, Contest, Timing
-from alexnet.console import Progress, print_table
+from alexnet import runtime
+from alexnet.commands.console import Progress, print_table
+from alexnet.comparison import peers
+from alexnet.comparison.contest import Comparison, Contest, Timing
 
 # Slower beyond noise: by more than this share of the median, and where the middle halves of the
 # rounds do not overlap.

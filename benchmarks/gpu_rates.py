@@ -15,13 +15,13 @@ from collections.abc import Callable
 import cupy
 import torch
 
-from alexnet.benchmark import FORWARD_BACKWARD, TARGETS, Benchmark
+from alexnet.commands.console import print_table
 from alexnet.commands.options import gpu_name
-from alexnet.console import print_table
-from alexnet.layers import LRN, MaxPool2d
-from alexnet.models import variant_named
-from alexnet.peers.cases import NetworkCase
-from alexnet.peers.torch import EAGER, Torch
+from alexnet.comparison.benchmark import FORWARD_BACKWARD, TARGETS, Benchmark
+from alexnet.comparison.cases import NetworkCase
+from alexnet.comparison.peers.torch import EAGER, Torch
+from alexnet.network.layers import LRN, MaxPool2d
+from alexnet.network.variants import variant_named
 
 VARIANT = variant_named("tf-tutorial")
 BATCH_SIZES = (32, 128)

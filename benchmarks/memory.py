@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import sys
 
-from alexnet import peers, runtime
-from alexnet.benchmark import FORWARD_BACKWARD
-from alexnet.console import print_table
-from alexnet.models import VARIANTS, variant_named
-from alexnet.peers.cases import NETWORK_TARGETS, NetworkCase
-from alexnet.peers.worker import Worker, WorkerError
+from alexnet import runtime
+from alexnet.commands.console import print_table
+from alexnet.comparison import peers
+from alexnet.comparison.benchmark import FORWARD_BACKWARD
+from alexnet.comparison.cases import NETWORK_TARGETS, NetworkCase
+from alexnet.comparison.worker import Worker, WorkerError
+from alexnet.network.variants import VARIANTS, variant_named
 
 STEPS = 3
 MIB = 2**20

@@ -14,12 +14,12 @@ import os
 import sys
 from dataclasses import replace
 
-from alexnet import peers
-from alexnet.benchmark import TARGETS
-from alexnet.compare import SECONDS, Comparison, Contest
-from alexnet.console import print_table
-from alexnet.models import VARIANTS, variant_named
-from alexnet.peers.cases import NETWORK_TARGETS, NetworkCase
+from alexnet.commands.console import print_table
+from alexnet.comparison import peers
+from alexnet.comparison.benchmark import TARGETS
+from alexnet.comparison.cases import NETWORK_TARGETS, NetworkCase
+from alexnet.comparison.contest import SECONDS, Comparison, Contest
+from alexnet.network.variants import VARIANTS, variant_named
 
 HEADER = (
     *("threads", "ours ms", "times as fast", "best peer ms", "times as fast", "best peer / ours"),

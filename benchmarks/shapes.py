@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
-from alexnet.benchmark import FORWARD, TARGETS
-from alexnet.layer import Layer
-from alexnet.layers import Conv2d
-from alexnet.models import variant_named
-from alexnet.peers.cases import (
+from alexnet.comparison.benchmark import FORWARD, TARGETS
+from alexnet.comparison.cases import (
     PRODUCT_DIRECTIONS,
     TRAINING_STEP,
     LayerCase,
     NetworkCase,
     layer_cases,
 )
+from alexnet.network.layer import Layer
+from alexnet.network.layers import Conv2d
+from alexnet.network.variants import variant_named
 
 LAYER_NETWORKS = ("tf-tutorial", "tf-full", "cifar10-bn")
 BATCH_SIZES = (32, 1)  # backward with the first one only: nobody trains on single images

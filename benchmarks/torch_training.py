@@ -13,12 +13,12 @@ from PIL import Image, ImageOps
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from alexnet.checks import Shape
+from alexnet.contract.arguments import Shape
+from alexnet.contract.shapes import conv2d_shape
 from alexnet.data import ImageSet, Preprocessing, open_dataset
-from alexnet.layer import Layer
-from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
-from alexnet.models import variant_named
-from alexnet.shapes import conv2d_shape
+from alexnet.network.layer import Layer
+from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
+from alexnet.network.variants import variant_named
 
 WORKERS = 2
 FLIP = Image.Transpose.FLIP_LEFT_RIGHT

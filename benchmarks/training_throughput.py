@@ -24,8 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from alexnet.commands.console import print_table, write_json
 from alexnet.commands.options import output_file
-from alexnet.console import print_table, write_json
 
 OURS, DECODING, TORCH = "alexnet", "alexnet, decoding always", "torch"
 CONTENDERS = {

@@ -19,7 +19,7 @@ def _alexnet_step(case: dict[str, Any]) -> Callable[[], float]:
     """Step of our trainer, which returns the seconds that it waited for its batch."""
     from alexnet import Adam, AlexNet, set_num_threads
     from alexnet.data import PhotoSet, Preprocessing, TrainingBatches, open_dataset
-    from alexnet.training import Trainer
+    from alexnet.training.trainer import Trainer
 
     set_num_threads(case["threads"])
     dataset = open_dataset(case["data"])

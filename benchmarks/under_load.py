@@ -25,13 +25,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean, median
 
-from alexnet import peers
-from alexnet.benchmark import FORWARD_BACKWARD
-from alexnet.compare import PAUSE
-from alexnet.console import print_table
-from alexnet.models import variant_named
-from alexnet.peers.cases import NetworkCase
-from alexnet.peers.worker import Worker
+from alexnet.commands.console import print_table
+from alexnet.comparison import peers
+from alexnet.comparison.benchmark import FORWARD_BACKWARD
+from alexnet.comparison.cases import NetworkCase
+from alexnet.comparison.contest import PAUSE
+from alexnet.comparison.worker import Worker
+from alexnet.network.variants import variant_named
 
 CASE = NetworkCase(variant_named("cifar10-bn"), FORWARD_BACKWARD, 20)
 TWO_AT_ONCE = "a second of its own"

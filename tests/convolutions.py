@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from alexnet import _cpu, cpu, reference
-from alexnet.shapes import Conv2dShape, conv2d_shape
+from alexnet.contract.shapes import Conv2dShape, conv2d_shape
 from support import Guarded, largest_product_error, random_array, relative_error
 
 ALGORITHMS = ("auto", *cpu.conv2d_algorithms())

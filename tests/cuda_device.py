@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 import alexnet
-from alexnet import tolerance
+from alexnet.verification import tolerance
 from cuda_emulation import load
 from support import GUARD, SENTINEL, largest_product_error
 

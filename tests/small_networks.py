@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from alexnet.models import variant_named
-from alexnet.variant import Variant
+from alexnet.network.variant import Variant
+from alexnet.network.variants import variant_named
 
 # The smallest images whose last pool still has a window, or nearly; slim-v2 needs 5x5 for fc6.
 IMAGE_SIZES = {

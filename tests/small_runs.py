@@ -18,12 +18,12 @@ import numpy as np
 
 import cifar_files as files
 from alexnet import cli
-from alexnet.configuration import Configuration
 from alexnet.data import Dataset, ImageSet
-from alexnet.layers import Dropout
-from alexnet.models import VARIANTS, variant_named
-from alexnet.run import Run
-from alexnet.weights import read_tensors
+from alexnet.network.layers import Dropout
+from alexnet.network.variants import VARIANTS, variant_named
+from alexnet.network.weights import read_tensors
+from alexnet.training.configuration import Configuration
+from alexnet.training.run import Run
 
 NAME = "cifar10-bn"
 NARROW = variant_named(NAME).shrunk(width=1 / 24)

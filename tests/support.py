@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 import alexnet
-from alexnet import tolerance
 from alexnet.arrays import aligned_empty
+from alexnet.verification import tolerance
 
 # ALEXNET_ISA narrows a run to one instruction set; otherwise every one of this machine is tested.
 ISAS = (os.environ["ALEXNET_ISA"],) if os.environ.get("ALEXNET_ISA") else alexnet.available_isas()
@@ -40,7 +40,7 @@ SENTINEL = np.float32(-123456.789)
 
 
 def relative_error(actual: npt.ArrayLike, expected: npt.ArrayLike) -> float:
-    """`alexnet.tolerance.relative_error` of anything that NumPy makes an array of."""
+    """`alexnet.verification.tolerance.relative_error` of anything that NumPy makes an array of."""
     return tolerance.relative_error(np.asarray(actual), np.asarray(expected))
 
 

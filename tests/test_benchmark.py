@@ -10,9 +10,16 @@ import numpy as np
 import pytest
 
 import alexnet
-from alexnet.benchmark import FORWARD, FORWARD_BACKWARD, Benchmark, LayerTiming, Timing, step_flops
 from alexnet.cli import main
-from alexnet.models import variant_named
+from alexnet.comparison.benchmark import (
+    FORWARD,
+    FORWARD_BACKWARD,
+    Benchmark,
+    LayerTiming,
+    Timing,
+    step_flops,
+)
+from alexnet.network.variants import variant_named
 from small_networks import small_variant
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}"

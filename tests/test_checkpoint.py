@@ -11,12 +11,12 @@ import pytest
 
 import cifar_files as files
 import small_runs
-from alexnet import weights
-from alexnet.checkpoint import BEST, KEY, LAST, Checkpoint, load_model
 from alexnet.data import Preprocessing
-from alexnet.models import AlexNet
-from alexnet.optim import SGD
-from alexnet.variant import Variant
+from alexnet.network import weights
+from alexnet.network.checkpoint import BEST, KEY, LAST, Checkpoint, load_model
+from alexnet.network.variant import Variant
+from alexnet.network.variants import AlexNet
+from alexnet.training.optimizers import SGD
 
 VARIANT: Variant = small_runs.SMALL.with_classes(len(files.CLASSES))
 PREPROCESSING = Preprocessing.fit(small_runs.image_set(0, 10), VARIANT.input_shape, augment="paper")

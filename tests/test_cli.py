@@ -15,8 +15,9 @@ import pytest
 import alexnet
 from alexnet.cli import main
 from alexnet.commands import describe
-from alexnet.console import Progress, printable
-from alexnet.models import variants
+from alexnet.commands.console import Progress
+from alexnet.messages import printable
+from alexnet.network.variants import variants
 from support import hear_ctrl_c
 
 RUNNING = (
@@ -162,7 +163,7 @@ def test_progress_appears_on_a_terminal_after_two_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("alexnet.console.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("alexnet.commands.console.time.monotonic", lambda: clock[0])
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
     with Progress("working", 3) as progress:
         assert progress.on_terminal

@@ -13,18 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet import compare as compare_module
-from alexnet import comparison_plot, peers
-from alexnet.benchmark import FORWARD, FORWARD_BACKWARD
 from alexnet.cli import main
-from alexnet.compare import Comparison, Contest, Timing
-from alexnet.models import AlexNet, variant_named
-from alexnet.optim import Adam
-from alexnet.peaks import Peaks
-from alexnet.peers.agreement import DisagreementError, gradient_tolerance, largest_error, tolerance
-from alexnet.peers.cases import TRAINING_STEP, NetworkCase, layer_cases
-from alexnet.peers.rates import rates
-from alexnet.peers.worker import Worker, WorkerError
+from alexnet.comparison import contest as compare_module
+from alexnet.comparison import peers, plot
+from alexnet.comparison.agreement import (
+    DisagreementError,
+    gradient_tolerance,
+    largest_error,
+    tolerance,
+)
+from alexnet.comparison.benchmark import FORWARD, FORWARD_BACKWARD
+from alexnet.comparison.cases import TRAINING_STEP, NetworkCase, layer_cases
+from alexnet.comparison.contest import Comparison, Contest, Timing
+from alexnet.comparison.peaks import Peaks
+from alexnet.comparison.rates import rates
+from alexnet.comparison.worker import Worker, WorkerError
+from alexnet.network.variants import AlexNet, variant_named
+from alexnet.training.optimizers import Adam
 from small_networks import small_variant
 
 PEAKS = Peaks("avx2", 1, fma_gflops=100.0, copy_gbs=20.0, read_gbs=10.0)
@@ -341,7 +346,7 @@ def test_bad_use_is_one_line(
 def test_a_chart_has_all_contenders(tmp_path: Path) -> None:
     file = tmp_path / "chart.svg"
     result = comparison(alexnet=(1.0, 2.0, 3.0), torch=(5.0, 5.0, 5.0))
-    comparison_plot.draw([result, result], file)
+    plot.draw([result, result], file)
     texts = re.findall("<!-- (.*) -->", file.read_text())
     assert texts.count(CASE.name) == texts.count("alexnet a") == texts.count("torch a") == 2
     assert texts.count(" 5000.0 ms, 2.50×") == 2
@@ -350,7 +355,7 @@ def test_a_chart_has_all_contenders(tmp_path: Path) -> None:
 def test_a_chart_without_matplotlib_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("alexnet.comparison_plot.find_spec", lambda _: None)
+    monkeypatch.setattr("alexnet.comparison.plot.find_spec", lambda _: None)
     assert main(["compare", "tf-tutorial", "--plot", "chart.png"]) == 2
     assert capsys.readouterr().err == (
         'alexnet: error: --plot needs matplotlib: pip install ".[plot]"\n'

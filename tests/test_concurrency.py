@@ -18,11 +18,11 @@ import pytest
 
 from alexnet import cpu, reference
 from alexnet.data import Preprocessing, TrainingBatches
-from alexnet.evaluation import evaluate
-from alexnet.models import AlexNet
-from alexnet.optim import SGD, Adam
+from alexnet.inference.evaluation import evaluate
+from alexnet.network.variants import AlexNet
 from alexnet.random import Generator
-from alexnet.training import Trainer
+from alexnet.training.optimizers import SGD, Adam
+from alexnet.training.trainer import Trainer
 from small_networks import small_variant
 from small_runs import SMALL, dataset
 from support import random_array
@@ -319,8 +319,8 @@ def test_optimizer_states_are_of_one_step() -> None:
 FORK = """
 import os, sys, threading
 import numpy as np
-from alexnet.models import AlexNet
-from alexnet.optim import SGD
+from alexnet.network.variants import AlexNet
+from alexnet.training.optimizers import SGD
 
 network = AlexNet("cifar10-bn")
 x = np.zeros((2, *network.input_shape), np.float32)

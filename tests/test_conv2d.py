@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from alexnet.layers import Conv2d
-from alexnet.models import VARIANTS
+from alexnet.network.layers import Conv2d
+from alexnet.network.variants import VARIANTS
 from convolutions import (
     ALGORITHMS,
     Case,

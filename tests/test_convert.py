@@ -13,8 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import cifar_files as files
-from alexnet import reference, weights
-from alexnet.checkpoint import Checkpoint, load_model
+from alexnet import reference
 from alexnet.cli import main
 from alexnet.interchange import (
     caffe,
@@ -27,7 +26,9 @@ from alexnet.interchange import (
     torchvision,
     write_torchvision,
 )
-from alexnet.models import VARIANTS, AlexNet
+from alexnet.network import weights
+from alexnet.network.checkpoint import Checkpoint, load_model
+from alexnet.network.variants import VARIANTS, AlexNet
 from support import random_array, relative_error
 
 # Last feature maps of 3 x 4: neither their rows nor their columns can be taken for channels.

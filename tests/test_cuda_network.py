@@ -10,16 +10,16 @@ import pytest
 import alexnet
 import small_runs
 from alexnet import SGD, Adam, AlexNet
-from alexnet.benchmark import FORWARD, FORWARD_BACKWARD, Benchmark
 from alexnet.cli import main
 from alexnet.commands import bench, verify
 from alexnet.commands.options import gpu_name
-from alexnet.configuration import Configuration
-from alexnet.hosted import hosted
-from alexnet.models import VARIANTS
-from alexnet.network import Network
-from alexnet.run import Run
-from alexnet.verify import CUDA, Comparison, NetworkVerification
+from alexnet.comparison.benchmark import FORWARD, FORWARD_BACKWARD, Benchmark
+from alexnet.network.network import Network
+from alexnet.network.variants import VARIANTS
+from alexnet.training.configuration import Configuration
+from alexnet.training.run import Run
+from alexnet.verification.hosted import hosted
+from alexnet.verification.verify import CUDA, Comparison, NetworkVerification
 from cuda_device import cuda
 from small_networks import small_variant
 from support import random_array, relative_error

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import alexnet
-from alexnet import cpu, odd_shapes, reference
-from alexnet.hosted import CHANGED_IN_PLACE, hosted
+from alexnet import cpu, reference
 from alexnet.random import Generator
-from alexnet.verify import CUDA, Comparison
+from alexnet.verification import odd_shapes
+from alexnet.verification.hosted import CHANGED_IN_PLACE, hosted
+from alexnet.verification.verify import CUDA, Comparison
 from cuda_device import GuardedOnDevice, cuda, on_device
 from support import random_array, relative_error
 from test_messages import VALUE_ERRORS, Call

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import alexnet
 from alexnet import cpu, reference
-from alexnet.layers import Dense
-from alexnet.models import VARIANTS
+from alexnet.network.layers import Dense
+from alexnet.network.variants import VARIANTS
 from support import (
     ISAS,
     TAIL_SIZES,

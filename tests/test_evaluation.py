@@ -15,12 +15,12 @@ from PIL import Image
 
 import cifar_files as files
 from alexnet import reference
-from alexnet.checkpoint import Checkpoint
 from alexnet.cli import main
 from alexnet.data import ImageSet, PhotoSet, Preprocessing
-from alexnet.evaluation import Evaluation, evaluate
-from alexnet.models import AlexNet, variant_named
-from alexnet.plots import draw_confusion
+from alexnet.inference.evaluation import Evaluation, evaluate
+from alexnet.network.checkpoint import Checkpoint
+from alexnet.network.variants import AlexNet, variant_named
+from alexnet.training.plots import draw_confusion
 
 CLASSES = 7
 VARIANT = variant_named("cifar10-bn").shrunk(width=1 / 24)

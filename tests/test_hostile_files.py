@@ -24,13 +24,11 @@ import cifar_files as files
 import photo_files
 import small_runs
 import torch_files
-from alexnet import restricted_pickle, weights
-from alexnet.checkpoint import KEY, LAST, Checkpoint, load_model
 from alexnet.cli import main
-from alexnet.configuration import Configuration, read_description
 from alexnet.data import UnreadableImageError, open_cifar10, open_image_folder, read_image
 from alexnet.data.cifar10 import read_pickle
-from alexnet.descriptions import Entry, parse, shown
+from alexnet.files import pickles
+from alexnet.files.descriptions import Entry, parse, shown
 from alexnet.interchange import (
     convert,
     from_torchvision,
@@ -38,10 +36,13 @@ from alexnet.interchange import (
     read_torchvision,
     to_torchvision,
 )
-from alexnet.metrics import Table
-from alexnet.models import VARIANTS, AlexNet, load
-from alexnet.run import Run
-from alexnet.variant import Variant
+from alexnet.network import weights
+from alexnet.network.checkpoint import KEY, LAST, Checkpoint, load_model
+from alexnet.network.variant import Variant
+from alexnet.network.variants import VARIANTS, AlexNet, load
+from alexnet.training.configuration import Configuration, read_description
+from alexnet.training.metrics import Table
+from alexnet.training.run import Run
 from small_networks import small_variant
 from test_checkpoint import checkpoint
 
@@ -229,7 +230,7 @@ def test_pickles_of_very_many_opcodes_are_refused(tmp_path: Path) -> None:
 
 def test_keys_in_bytes_are_text() -> None:
     """As in copies of CIFAR-10 that Python 3 wrote again after reading them as bytes."""
-    assert restricted_pickle.loads(pickle.dumps({b"data": 1, b"labels": [b"x"]}, 4)) == {
+    assert pickles.loads(pickle.dumps({b"data": 1, b"labels": [b"x"]}, 4)) == {
         "data": 1,
         "labels": [b"x"],
     }
@@ -245,9 +246,9 @@ def test_plain_values_are_read_as_python_reads_them(protocol: int) -> None:
         "shared": [shared, shared],
         "dictionary": {"x": {}, 3: []},
     }
-    assert restricted_pickle.loads(pickle.dumps(value, protocol)) == value
+    assert pickles.loads(pickle.dumps(value, protocol)) == value
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    read = restricted_pickle.loads(pickle.dumps(array, min(protocol, 4)))
+    read = pickles.loads(pickle.dumps(array, min(protocol, 4)))
     np.testing.assert_array_equal(read.to_numpy("it", np.float32), array, strict=True)
 
 

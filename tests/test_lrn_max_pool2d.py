@@ -11,7 +11,7 @@ import pytest
 import alexnet
 from alexnet import _cpu, cpu
 from alexnet.cpu._lrn_max_pool2d import lrn_max_pool2d, lrn_max_pool2d_backward
-from alexnet.models import AlexNet
+from alexnet.network.variants import AlexNet
 from small_networks import small_variant
 from support import TAIL_SIZES, Guarded, random_array
 

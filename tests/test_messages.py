@@ -17,20 +17,20 @@ import pytest
 
 import small_runs
 from alexnet import cpu, reference
-from alexnet.checkpoint import TrainedModel
-from alexnet.configuration import Configuration
 from alexnet.data import Dataset, ImageSet, Preprocessing, TrainingBatches
-from alexnet.evaluation import evaluate
-from alexnet.initializers import Constant, Initialisation, Normal
-from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, Dropout
-from alexnet.models import AlexNet, variant_named
-from alexnet.optim import SGD
-from alexnet.prediction import log_probabilities, predict, top_classes
+from alexnet.inference.evaluation import evaluate
+from alexnet.inference.prediction import log_probabilities, predict, top_classes
+from alexnet.network.checkpoint import TrainedModel
+from alexnet.network.initializers import Constant, Initialisation, Normal
+from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout
+from alexnet.network.variant import Variant
+from alexnet.network.variants import AlexNet, variant_named
 from alexnet.random import Generator
-from alexnet.run import Run
-from alexnet.schedules import Schedule
-from alexnet.training import Trainer
-from alexnet.variant import Variant
+from alexnet.training.configuration import Configuration
+from alexnet.training.optimizers import SGD
+from alexnet.training.run import Run
+from alexnet.training.schedules import Schedule
+from alexnet.training.trainer import Trainer
 
 IMPLEMENTATIONS = (reference, cpu)
 LARGEST = 2**31 - 1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from alexnet import reference
-from alexnet.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
-from alexnet.models import VARIANTS, AlexNet, variant_named, variants
-from alexnet.variant import Variant
+from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
+from alexnet.network.variant import Variant
+from alexnet.network.variants import VARIANTS, AlexNet, variant_named, variants
 from small_networks import IMAGE_SIZES, small_variant
 
 NAMES = (

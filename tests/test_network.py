@@ -17,13 +17,13 @@ import pytest
 
 from alexnet import cpu, reference
 from alexnet.arrays import CACHE_LINE, LARGE, LARGE_PAGE, ArrayKind, array_kind
-from alexnet.initializers import HeNormal, Initialisation, Normal
-from alexnet.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
-from alexnet.models import VARIANTS, AlexNet
-from alexnet.network import Network
-from alexnet.optim import SGD
-from alexnet.variant import Variant
-from alexnet.verify import randomised
+from alexnet.network.initializers import HeNormal, Initialisation, Normal
+from alexnet.network.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
+from alexnet.network.network import Network
+from alexnet.network.variant import Variant
+from alexnet.network.variants import VARIANTS, AlexNet
+from alexnet.training.optimizers import SGD
+from alexnet.verification.verify import randomised
 from small_networks import small_variant
 from support import random_array, relative_error
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from alexnet import reference
-from alexnet.models import AlexNet
-from alexnet.optim import SGD, Adam, Optimizer
+from alexnet.network.variants import AlexNet
+from alexnet.training.optimizers import SGD, Adam, Optimizer
 from small_networks import small_variant
 
 

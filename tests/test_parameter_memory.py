@@ -7,9 +7,9 @@ import pytest
 
 from alexnet import cpu, reference
 from alexnet.arrays import CACHE_LINE, array_kind
-from alexnet.models import VARIANTS, AlexNet
-from alexnet.optim import SGD, Adam
-from alexnet.parameter_memory import ALIGNMENT, ParameterMemory
+from alexnet.network.parameter_memory import ALIGNMENT, ParameterMemory
+from alexnet.network.variants import VARIANTS, AlexNet
+from alexnet.training.optimizers import SGD, Adam
 from small_networks import small_variant
 from support import random_array
 

@@ -9,7 +9,7 @@ import pytest
 
 import alexnet
 from alexnet import _cpu
-from alexnet.peaks import measure_peaks
+from alexnet.comparison.peaks import measure_peaks
 
 
 @pytest.mark.usefixtures("isa")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageColor
 
-from alexnet import plots
+from alexnet.training import plots
 
 SIZE = (2 * plots.PANEL[0], plots.PANEL[1])
 Area = tuple[slice, slice]

@@ -14,13 +14,13 @@ import pytest
 
 from alexnet import cpu
 from alexnet.arrays import Array
-from alexnet.layer import Context, Layer
-from alexnet.layers import LAYERS, Dense, joined_layers
-from alexnet.models import VARIANTS, AlexNet
-from alexnet.network import Network
-from alexnet.optim import SGD
+from alexnet.network.layer import Context, Layer
+from alexnet.network.layers import LAYERS, Dense, joined_layers
+from alexnet.network.network import Network
+from alexnet.network.variant import Variant
+from alexnet.network.variants import VARIANTS, AlexNet
 from alexnet.recording import recorded, run
-from alexnet.variant import Variant
+from alexnet.training.optimizers import SGD
 from small_networks import small_variant
 from support import random_array
 

@@ -15,11 +15,11 @@ import pytest
 import cifar_files as files
 import small_runs
 from alexnet import cli
-from alexnet.checkpoint import BEST, LAST, PREVIOUS, load_model
-from alexnet.configuration import Configuration
 from alexnet.data import ImageSet
-from alexnet.models import VARIANTS
-from alexnet.run import Run
+from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, load_model
+from alexnet.network.variants import VARIANTS
+from alexnet.training.configuration import Configuration
+from alexnet.training.run import Run
 from support import hear_ctrl_c
 
 SCRIPT = (sys.executable, str(Path(small_runs.__file__)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alexnet.schedules import SCHEDULES, Schedule
+from alexnet.training.schedules import SCHEDULES, Schedule
 
 
 def rates(schedule: Schedule) -> list[float]:

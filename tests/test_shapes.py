@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet import calls, checks, reference, shapes
+from alexnet import reference
+from alexnet.contract import arguments, calls, shapes
 
 
 def zeros(*shape: int, dtype: str = "float32") -> np.ndarray:
@@ -162,7 +163,7 @@ def test_every_window_starts_in_the_image_and_covers_a_pixel() -> None:
 
 def test_float32_only() -> None:
     with pytest.raises(TypeError, match=r"^lrn: x has dtype float64, expected float32$"):
-        checks.check_array("lrn", "x", zeros(2, dtype="float64"))
+        arguments.check_array("lrn", "x", zeros(2, dtype="float64"))
 
 
 def test_device_arrays_are_judged_by_their_shape() -> None:
@@ -177,7 +178,7 @@ class TestOut:
     """Memory of `out`: the layout, and which overlaps are allowed."""
 
     def check(self, out: Any, x: np.ndarray, may_be: str | None = None) -> None:
-        checks.check_out("relu", "out", out, x.shape, {"x": x, "bias": None}, may_be=may_be)
+        arguments.check_out("relu", "out", out, x.shape, {"x": x, "bias": None}, may_be=may_be)
 
     def test_good(self) -> None:
         self.check(zeros(3, 4), zeros(3, 4))

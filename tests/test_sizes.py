@@ -22,12 +22,13 @@ import numpy.typing as npt
 import pytest
 
 import alexnet
-from alexnet import cpu, odd_shapes
-from alexnet.checks import LARGEST_SIZE
-from alexnet.layers import Conv2d, Flatten, MaxPool2d
+from alexnet import cpu
+from alexnet.contract.arguments import LARGEST_SIZE
+from alexnet.contract.shapes import Conv2dShape, Pool2dShape, conv2d_shape, pool2d_shape
+from alexnet.network.layers import Conv2d, Flatten, MaxPool2d
+from alexnet.network.variant import Variant
 from alexnet.random import Generator
-from alexnet.shapes import Conv2dShape, Pool2dShape, conv2d_shape, pool2d_shape
-from alexnet.variant import Variant
+from alexnet.verification import odd_shapes
 from support import random_array, relative_error
 
 ALGORITHMS = ("auto", *cpu.conv2d_algorithms())

@@ -20,17 +20,17 @@ import pytest
 
 import cifar_files as files
 import small_runs
-from alexnet import cli, console
-from alexnet.checkpoint import BEST, LAST, PREVIOUS, Checkpoint, load_model
+from alexnet import cli
 from alexnet.cli import main
-from alexnet.commands import bench
-from alexnet.configuration import Configuration
-from alexnet.console import Stopped, postponed_signals, write_json
+from alexnet.commands import bench, console
+from alexnet.commands.console import Stopped, postponed_signals, write_json
 from alexnet.files import lock, replacing
-from alexnet.metrics import METRICS, MOST_POINTS, NORMS, Curve, Table
-from alexnet.models import VARIANTS, AlexNet
-from alexnet.run import Run
-from alexnet.training import Trainer
+from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint, load_model
+from alexnet.network.variants import VARIANTS, AlexNet
+from alexnet.training.configuration import Configuration
+from alexnet.training.metrics import METRICS, MOST_POINTS, NORMS, Curve, Table
+from alexnet.training.run import Run
+from alexnet.training.trainer import Trainer
 from support import peak_allocation
 
 SCRIPT = (sys.executable, str(Path(small_runs.__file__)))

@@ -14,10 +14,10 @@ import pytest
 import cifar_files as files
 import photo_files
 import small_runs
-from alexnet.checkpoint import BEST, LAST, PREVIOUS, load_model
 from alexnet.cli import main
 from alexnet.data import Preprocessing
-from alexnet.models import VARIANTS
+from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, load_model
+from alexnet.network.variants import VARIANTS
 
 RUN_FOLDER = {
     *(BEST, LAST, "config.json", "conv1.png", "curves.png"),
@@ -85,7 +85,7 @@ def test_a_terminal_sees_a_live_line(
     data: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
-    monkeypatch.setattr("alexnet.console.PATIENCE", 0.0)
+    monkeypatch.setattr("alexnet.commands.console.PATIENCE", 0.0)
     assert main(["train", data, "--steps", "2", "--batch-size", "20"]) == 0
     output, error = capsys.readouterr()
     assert "Iter [" not in output

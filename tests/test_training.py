@@ -10,11 +10,11 @@ import cifar_files as files
 import small_runs
 from alexnet import reference
 from alexnet.data import Preprocessing, TrainingBatches
-from alexnet.evaluation import evaluate
-from alexnet.models import AlexNet, variant_named
-from alexnet.optim import SGD, Adam, Optimizer
-from alexnet.schedules import Schedule
-from alexnet.training import Norms, StepResult, Trainer
+from alexnet.inference.evaluation import evaluate
+from alexnet.network.variants import AlexNet, variant_named
+from alexnet.training.optimizers import SGD, Adam, Optimizer
+from alexnet.training.schedules import Schedule
+from alexnet.training.trainer import Norms, StepResult, Trainer
 
 SMALL = small_runs.SMALL.with_classes(len(files.CLASSES))
 IMAGES = small_runs.image_set(0, 40)

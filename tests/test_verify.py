@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 import alexnet
-from alexnet import cpu, odd_shapes, reference
+from alexnet import cpu, reference
 from alexnet.cli import main
 from alexnet.random import Generator
-from alexnet.tolerance import bounds, product_bound, relative_error
-from alexnet.verify import (
+from alexnet.verification import odd_shapes
+from alexnet.verification.tolerance import bounds, product_bound, relative_error
+from alexnet.verification.verify import (
     CHANGED_IN_PLACE,
     OPERATORS,
     Check,

@@ -14,9 +14,10 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from alexnet import reference, weights
-from alexnet.models import AlexNet, load
-from alexnet.variant import Variant
+from alexnet import reference
+from alexnet.network import weights
+from alexnet.network.variant import Variant
+from alexnet.network.variants import AlexNet, load
 from small_networks import small_variant
 
 NAMES = ("cifar10-bn", "krizhevsky-2012", "slim-v2", "tf-small")
@@ -187,7 +188,7 @@ def test_assign_changes_all_or_nothing() -> None:
 WRITE_ON_A_FULL_DISK = """
 import resource, signal, sys
 import numpy as np
-from alexnet import weights
+from alexnet.network import weights
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -1,4 +1,4 @@
-// Shapes that alexnet/calls.py has checked, as the structs of the kernels.
+// Shapes that alexnet/contract/calls.py has checked, as the structs of the kernels.
 
 #ifndef ALEXNET_BINDINGS_SHAPES_H_
 #define ALEXNET_BINDINGS_SHAPES_H_

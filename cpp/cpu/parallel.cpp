@@ -25,7 +25,7 @@
 namespace alexnet::cpu {
 namespace {
 
-constexpr long kMostThreads = 4096;  // LARGEST_THREADS of alexnet/checks.py
+constexpr long kMostThreads = 4096;  // LARGEST_THREADS of alexnet/contract/arguments.py
 
 std::atomic<int> thread_count{0};  // 0: not decided yet
 

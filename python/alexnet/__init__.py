@@ -12,8 +12,9 @@ from alexnet import loading  # noqa: F401 - before all that uses the compiled mo
 
 # isort: split
 from alexnet import cpu, reference
-from alexnet.models import AlexNet, load, variants
-from alexnet.network import Network
+from alexnet.network.network import Network
+from alexnet.network.variant import Variant
+from alexnet.network.variants import AlexNet, load, variants
 from alexnet.ops import (
     adam_update,
     batch_norm,
@@ -39,7 +40,6 @@ from alexnet.ops import (
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
-from alexnet.optim import SGD, Adam
 from alexnet.runtime import (
     available_isas,
     build_info,
@@ -50,7 +50,7 @@ from alexnet.runtime import (
     set_cpu_isa,
     set_num_threads,
 )
-from alexnet.variant import Variant
+from alexnet.training.optimizers import SGD, Adam
 
 __all__ = [
     "SGD",

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from alexnet.checks import AnyArray
-from alexnet.shapes import ChannelsShape, Conv2dShape, DenseShape, Pool2dShape
+from alexnet.contract.arguments import AnyArray
+from alexnet.contract.shapes import ChannelsShape, Conv2dShape, DenseShape, Pool2dShape
 
 def build_info() -> dict[str, Any]: ...
 def cpu_isa() -> str: ...

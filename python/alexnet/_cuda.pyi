@@ -5,7 +5,7 @@ Arrays are CuPy's. `stream` is the address of a CUDA stream.
 
 from typing import Any, TypeAlias
 
-from alexnet.shapes import ChannelsShape, Conv2dShape, DenseShape, Pool2dShape
+from alexnet.contract.shapes import ChannelsShape, Conv2dShape, DenseShape, Pool2dShape
 
 Array: TypeAlias = Any
 

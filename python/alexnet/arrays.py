@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import NUMPY, AnyArray, ArrayAccess, Shape, as_plain, check_array
+from alexnet.contract.arguments import NUMPY, AnyArray, ArrayAccess, Shape, as_plain, check_array
 
 Array: TypeAlias = Any  # an array of the kind that the network's operators work on
 

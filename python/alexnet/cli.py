@@ -29,8 +29,9 @@ from alexnet.commands import (
     train,
     verify,
 )
-from alexnet.console import OUTPUT, Stopped, described, printable, silence
+from alexnet.commands.console import OUTPUT, Stopped, silence
 from alexnet.files import naming
+from alexnet.messages import described, printable
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
 CHECK_FAILED, BAD_USE = 1, 2

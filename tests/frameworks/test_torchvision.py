@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet.checkpoint import load_model
 from alexnet.interchange import convert, from_torchvision, read_torchvision, to_torchvision
-from alexnet.models import AlexNet
+from alexnet.network.checkpoint import load_model
+from alexnet.network.variants import AlexNet
 from support import random_array, relative_error
 
 TOLERANCE = 1e-5

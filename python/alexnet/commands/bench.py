@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from alexnet.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
+from alexnet.commands.console import Progress, print_table
 from alexnet.commands.options import (
     add_batch_size,
     add_device,
@@ -21,8 +21,9 @@ from alexnet.commands.options import (
     text_file,
     write_figures,
 )
-from alexnet.console import Progress, print_table, timestamp
-from alexnet.variant import Variant
+from alexnet.comparison.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
+from alexnet.messages import timestamp
+from alexnet.network.variant import Variant
 
 STEPS_PER_LINE = 10
 LAYER_STEPS = 20  # of --per-layer, after the benchmark's own and not counted in it

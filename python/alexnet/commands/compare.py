@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from alexnet import comparison_plot, peers, runtime
-from alexnet.benchmark import TARGETS
+from alexnet import runtime
+from alexnet.commands.console import Progress, print_table
 from alexnet.commands.options import (
     add_json,
     add_parser,
@@ -24,10 +24,11 @@ from alexnet.commands.options import (
     text_file,
     write_figures,
 )
-from alexnet.compare import HEADER, SECONDS, Comparison, Contest
-from alexnet.console import Progress, print_table
-from alexnet.peers.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
-from alexnet.variant import Variant
+from alexnet.comparison import peers, plot
+from alexnet.comparison.benchmark import TARGETS
+from alexnet.comparison.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
+from alexnet.comparison.contest import HEADER, SECONDS, Comparison, Contest
+from alexnet.network.variant import Variant
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -141,7 +142,7 @@ def _cases(options: argparse.Namespace, variant: Variant) -> list[Case]:
 
 def _run(options: argparse.Namespace) -> bool:
     if options.plot is not None:
-        comparison_plot.check(options.plot)  # before minutes of work
+        plot.check(options.plot)  # before minutes of work
     variant = described_variant(options)
     if options.no_lrn:
         variant = dataclasses.replace(variant, name=f"{variant.name}-without-lrn")
@@ -170,7 +171,7 @@ def _run(options: argparse.Namespace) -> bool:
     }
     write_figures(options, figures)
     if options.plot is not None:
-        comparison_plot.draw(comparisons, Path(options.plot))
+        plot.draw(comparisons, Path(options.plot))
     return not any(comparison.failures for comparison in comparisons)
 
 

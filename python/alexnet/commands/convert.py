@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from alexnet.commands.options import add_parser, output_file
-from alexnet.console import printable
 from alexnet.interchange import FORMATS, convert
+from alexnet.messages import printable
 
 
 def add_parsers(subparsers: Any) -> None:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from alexnet import runtime
+from alexnet.commands.console import print_table
 from alexnet.commands.options import (
     add_batch_size,
     add_json,
@@ -17,8 +18,7 @@ from alexnet.commands.options import (
     text_file,
     write_figures,
 )
-from alexnet.console import print_table
-from alexnet.models import VARIANTS
+from alexnet.network.variants import VARIANTS
 
 
 def add_parsers(subparsers: Any) -> None:

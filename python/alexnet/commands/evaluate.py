@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from alexnet.checkpoint import TrainedModel, load_model
+from alexnet.commands.console import Progress, print_table
 from alexnet.commands.options import (
     add_batch_size,
     add_data,
@@ -23,10 +23,10 @@ from alexnet.commands.options import (
     write_figures,
 )
 from alexnet.commands.predict import add_checkpoint, add_ten_crop
-from alexnet.console import Progress, print_table
 from alexnet.data import Dataset, ImageSource, Preprocessing
-from alexnet.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
-from alexnet.plots import draw_confusion
+from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
+from alexnet.network.checkpoint import TrainedModel, load_model
+from alexnet.training.plots import draw_confusion
 
 WIDEST_TABLE = 20  # classes of a confusion matrix that is shown as text
 

@@ -14,13 +14,14 @@ from typing import Any, TextIO
 import numpy as np
 
 from alexnet import runtime
-from alexnet.checks import LARGEST_SIZE, LARGEST_THREADS, check_number
-from alexnet.console import OUTPUT, described, printable, write_json
+from alexnet.commands.console import OUTPUT, write_json
+from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_number
 from alexnet.data import Dataset, open_dataset
 from alexnet.files import check_folder, check_writable, naming
-from alexnet.models import VARIANTS, variant_named
+from alexnet.messages import described, printable
+from alexnet.network.variant import Variant
+from alexnet.network.variants import VARIANTS, variant_named
 from alexnet.ops import implementation_on
-from alexnet.variant import Variant
 
 Run = Callable[[argparse.Namespace], bool]
 DEFAULT_VARIANT = "tf-tutorial"

@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import Any
 
-from alexnet.checkpoint import load_model
 from alexnet.commands.options import (
     add_json,
     add_parser,
@@ -15,9 +14,10 @@ from alexnet.commands.options import (
     say,
     write_figures,
 )
-from alexnet.console import described, printable
 from alexnet.data import UnreadableImageError, read_image
-from alexnet.prediction import predict, top_classes
+from alexnet.inference.prediction import predict, top_classes
+from alexnet.messages import described, printable
+from alexnet.network.checkpoint import load_model
 
 
 def add_parsers(subparsers: Any) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from alexnet.commands.console import Progress, Stopped, postponed_signals, silence
 from alexnet.commands.options import (
     LARGEST_SEED,
     add_data,
@@ -29,13 +30,13 @@ from alexnet.commands.options import (
     text_file,
     write_figures,
 )
-from alexnet.configuration import Configuration
-from alexnet.console import Progress, Stopped, described, postponed_signals, silence
 from alexnet.data import AUGMENTATIONS, Dataset
-from alexnet.models import VARIANTS
-from alexnet.run import Run, StepReport
-from alexnet.schedules import SCHEDULES
-from alexnet.training import OPTIMIZERS
+from alexnet.messages import described
+from alexnet.network.variants import VARIANTS
+from alexnet.training.configuration import Configuration
+from alexnet.training.run import Run, StepReport
+from alexnet.training.schedules import SCHEDULES
+from alexnet.training.trainer import OPTIMIZERS
 
 DEFAULTS = Configuration()
 RUNS = Path("runs")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from alexnet import cpu, odd_shapes, runtime
+from alexnet import cpu, runtime
+from alexnet.commands.console import Progress, print_table
 from alexnet.commands.options import (
     add_batch_size,
     add_device,
@@ -22,11 +23,17 @@ from alexnet.commands.options import (
     text_file,
     write_figures,
 )
-from alexnet.console import Progress, print_table
-from alexnet.hosted import hosted
 from alexnet.ops import implementation_on
 from alexnet.random import Generator
-from alexnet.verify import CUDA, Check, Comparison, NetworkVerification, verify_operators
+from alexnet.verification import odd_shapes
+from alexnet.verification.hosted import hosted
+from alexnet.verification.verify import (
+    CUDA,
+    Check,
+    Comparison,
+    NetworkVerification,
+    verify_operators,
+)
 
 
 def add_parsers(subparsers: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.arrays import aligned_empty
-from alexnet.checks import AnyArray, Shape, as_plain, check_array, check_out, check_outs
+from alexnet.contract.arguments import AnyArray, Shape, as_plain, check_array, check_out, check_outs
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 

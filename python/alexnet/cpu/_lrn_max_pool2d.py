@@ -6,11 +6,12 @@ operators, which the errors name. Results overlap no input.
 
 from __future__ import annotations
 
-from alexnet import _cpu, calls
-from alexnet.checks import AnyArray, Size2d, check_out, check_shape
+from alexnet import _cpu
+from alexnet.contract import calls
+from alexnet.contract.arguments import AnyArray, Size2d, check_out, check_shape
+from alexnet.contract.shapes import Padding
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.recording import run
-from alexnet.shapes import Padding
 
 MOST_POSITIONS = 2**24  # of a window, whose numbers float32 tells apart
 

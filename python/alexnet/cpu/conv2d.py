@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alexnet import _cpu, calls, reference
-from alexnet.checks import CONV2D_ALGORITHMS, AnyArray, Size2d
+from alexnet import _cpu, reference
+from alexnet.contract import calls
+from alexnet.contract.arguments import CONV2D_ALGORITHMS, AnyArray, Size2d
+from alexnet.contract.documentation import documented_as
+from alexnet.contract.shapes import Padding
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
-from alexnet.documentation import documented_as
 from alexnet.recording import run
-from alexnet.shapes import Padding
 
 
 @documented_as(reference.conv2d_algorithms)

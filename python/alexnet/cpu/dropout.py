@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from alexnet import _cpu, calls, reference
-from alexnet.checks import AnyArray
+from alexnet import _cpu, reference
+from alexnet.contract import calls
+from alexnet.contract.arguments import AnyArray
+from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.documentation import documented_as
 from alexnet.recording import run
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from alexnet import _cpu, reference
-from alexnet.checks import AnyArray
+from alexnet.contract.arguments import AnyArray
+from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.documentation import documented_as
 from alexnet.recording import run
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from alexnet import _cpu, calls, reference
-from alexnet.checks import AnyArray, Size2d
+from alexnet import _cpu, reference
+from alexnet.contract import calls
+from alexnet.contract.arguments import AnyArray, Size2d
+from alexnet.contract.documentation import documented_as
+from alexnet.contract.shapes import Padding
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.documentation import documented_as
 from alexnet.recording import run
-from alexnet.shapes import Padding
 
 
 @documented_as(reference.max_pool2d)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alexnet import _cpu, calls, reference
-from alexnet.checks import AnyArray, check_array, check_separate, check_writeable
+from alexnet import _cpu, reference
+from alexnet.contract import calls
+from alexnet.contract.arguments import AnyArray, check_array, check_separate, check_writeable
+from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input
-from alexnet.documentation import documented_as
 from alexnet.recording import run
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from alexnet import _cpu, calls, reference
-from alexnet.checks import AnyArray, as_plain, check_integer_array
+from alexnet import _cpu, reference
+from alexnet.contract import calls
+from alexnet.contract.arguments import AnyArray, as_plain, check_integer_array
+from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.documentation import documented_as
 from alexnet.recording import run
 
 

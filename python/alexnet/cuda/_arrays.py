@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import cupy
 
-from alexnet.checks import (
+from alexnet.contract.arguments import (
     DLPACK_CUDA,
     AnyArray,
     ArrayAccess,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import cupy
 
-from alexnet import _cuda, calls, reference
+from alexnet import _cuda, reference
+from alexnet.contract import calls
+from alexnet.contract.documentation import documented_as
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
@@ -13,7 +15,6 @@ from alexnet.cuda._arrays import (
     make_workspace,
     stream,
 )
-from alexnet.documentation import documented_as
 
 
 @documented_as(reference.batch_norm)

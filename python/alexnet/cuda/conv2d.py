@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from alexnet import _cuda, calls, reference
-from alexnet.checks import Size2d
+from alexnet import _cuda, reference
+from alexnet.contract import calls
+from alexnet.contract.arguments import Size2d
+from alexnet.contract.shapes import Padding
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
@@ -15,7 +17,6 @@ from alexnet.cuda._arrays import (
     stream,
 )
 from alexnet.cuda._precision import documented_with_precision, is_tf32
-from alexnet.shapes import Padding
 
 
 def conv2d_algorithms() -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from alexnet import _cuda, calls, reference
+from alexnet import _cuda, reference
+from alexnet.contract import calls
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from alexnet import _cuda, reference
+from alexnet.contract.documentation import documented_as
 from alexnet.cuda._arrays import DeviceArray, as_input, make_output, make_workspace, stream
-from alexnet.documentation import documented_as
 
 
 @documented_as(reference.l2_loss)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from alexnet import _cuda, calls, reference
+from alexnet import _cuda, reference
+from alexnet.contract import calls
+from alexnet.contract.documentation import documented_as
+from alexnet.contract.shapes import ChannelsShape
 from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
-from alexnet.documentation import documented_as
-from alexnet.shapes import ChannelsShape
 
 
 @documented_as(reference.lrn)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from alexnet import _cuda, calls, reference
-from alexnet.checks import Size2d
+from alexnet import _cuda, reference
+from alexnet.contract import calls
+from alexnet.contract.arguments import Size2d
+from alexnet.contract.documentation import documented_as
+from alexnet.contract.shapes import Padding
 from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
-from alexnet.documentation import documented_as
-from alexnet.shapes import Padding
 
 
 @documented_as(reference.max_pool2d)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from alexnet import _cuda, calls, reference
+from alexnet import _cuda, reference
+from alexnet.contract import calls
+from alexnet.contract.documentation import documented_as
 from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
-from alexnet.documentation import documented_as
 
 
 @documented_as(reference.relu)

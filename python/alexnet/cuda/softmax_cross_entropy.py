@@ -5,8 +5,10 @@ from __future__ import annotations
 import cupy
 import numpy as np
 
-from alexnet import _cuda, calls, reference
-from alexnet.checks import AnyArray, check_integer_array
+from alexnet import _cuda, reference
+from alexnet.contract import calls
+from alexnet.contract.arguments import AnyArray, check_integer_array
+from alexnet.contract.documentation import documented_as
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
@@ -15,7 +17,6 @@ from alexnet.cuda._arrays import (
     make_workspace,
     stream,
 )
-from alexnet.documentation import documented_as
 
 
 @documented_as(reference.softmax_cross_entropy)

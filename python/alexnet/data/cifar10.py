@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from alexnet import restricted_pickle
 from alexnet.data.sources import Dataset, ImageSet
-from alexnet.descriptions import shown
-from alexnet.files import read_regular
-from alexnet.restricted_pickle import PickledArray
+from alexnet.files import pickles, read_regular
+from alexnet.files.descriptions import shown
+from alexnet.files.pickles import PickledArray
 
 FOLDER = "cifar-10-batches-py"
 TRAINING_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -124,7 +123,7 @@ def read_pickle(path: Path) -> dict[Any, Any]:
     """
     content = read_regular(path, LARGEST_FILE)
     try:
-        value = restricted_pickle.loads(content)
+        value = pickles.loads(content)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path}: no pickle of CIFAR-10, and not run: {error}") from error
     if not isinstance(value, dict):

@@ -22,7 +22,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import check_int, check_number
+from alexnet.contract.arguments import check_int, check_number
 from alexnet.data.patience import patiently
 from alexnet.data.photos import read_image, why_no_image
 from alexnet.data.sources import DIGEST_BYTES, Dataset, Labels, Pixels, UnreadableImageError

@@ -21,7 +21,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import (
+from alexnet.contract.arguments import (
     LARGEST_SIZE,
     LARGEST_THREADS,
     Shape,

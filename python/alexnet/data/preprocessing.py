@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import (
+from alexnet.contract.arguments import (
     Shape,
     check_extent_tuple,
     check_range,
@@ -26,7 +26,7 @@ from alexnet.data.sources import (
     check_pixels,
     check_source,
 )
-from alexnet.descriptions import Entry, shown
+from alexnet.files.descriptions import Entry, shown
 from alexnet.random import Generator
 
 Images: TypeAlias = npt.NDArray[np.float32]

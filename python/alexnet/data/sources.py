@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import (
+from alexnet.contract.arguments import (
     LARGEST_SIZE,
     Shape,
     check_array,

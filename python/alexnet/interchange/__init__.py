@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alexnet import weights
-from alexnet.checkpoint import Checkpoint, TrainedModel, load_model
-from alexnet.file_kinds import NUMPY_ARRAY, TORCH, kind_of
 from alexnet.files import open_regular
+from alexnet.files.kinds import NUMPY_ARRAY, TORCH, kind_of
 from alexnet.interchange import caffe, torchvision
 from alexnet.interchange.caffe import from_caffe, read_caffe, to_caffe, write_caffe
 from alexnet.interchange.torchvision import (
@@ -25,6 +23,8 @@ from alexnet.interchange.torchvision import (
     to_torchvision,
     write_torchvision,
 )
+from alexnet.network import weights
+from alexnet.network.checkpoint import Checkpoint, TrainedModel, load_model
 
 __all__ = [
     "FORMATS",

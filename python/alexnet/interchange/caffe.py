@@ -17,15 +17,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from alexnet import restricted_pickle
-from alexnet.checks import AnyArray
+from alexnet.contract.arguments import AnyArray
 from alexnet.data import Preprocessing
-from alexnet.descriptions import Entry, shown
-from alexnet.files import check_size, open_regular, replacing
+from alexnet.files import check_size, open_regular, pickles, replacing
+from alexnet.files.descriptions import Entry, shown
+from alexnet.files.pickles import PickledArray
 from alexnet.interchange.checks import check_layers, checked, network_with
-from alexnet.models import AlexNet, variant_named
-from alexnet.network import Network
-from alexnet.restricted_pickle import PickledArray
+from alexnet.network.network import Network
+from alexnet.network.variants import AlexNet, variant_named
 
 VARIANT = "caffe"
 KINDS = ("weight", "bias")  # in the order of a layer's list
@@ -112,7 +111,7 @@ def read_caffe(path: str | os.PathLike[str]) -> dict[str, tuple[AnyArray, AnyArr
         check_size(path, file, LARGEST_FILE)
         try:
             _read_header(file)
-            saved = restricted_pickle.loads(file.read())
+            saved = pickles.loads(file.read())
         except (ValueError, pickle.UnpicklingError) as error:
             raise ValueError(
                 f"{path}: no .npy file of a dictionary of arrays, and not run: {error}"

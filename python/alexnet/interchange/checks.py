@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from alexnet.checks import NUMPY, AnyArray, Shape
-from alexnet.layer import Layer
-from alexnet.layers import Conv2d, Dense
-from alexnet.models import AlexNet
-from alexnet.network import Network
-from alexnet.variant import Variant
+from alexnet.contract.arguments import NUMPY, AnyArray, Shape
+from alexnet.network.layer import Layer
+from alexnet.network.layers import Conv2d, Dense
+from alexnet.network.network import Network
+from alexnet.network.variant import Variant
+from alexnet.network.variants import AlexNet
 
 
 def checked(

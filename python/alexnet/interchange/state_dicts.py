@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from alexnet.descriptions import Entry, shown
+from alexnet.files.descriptions import Entry, shown
 
 Tensor = TypeVar("Tensor")
 

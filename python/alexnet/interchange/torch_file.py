@@ -21,18 +21,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from alexnet.checks import AnyArray
-from alexnet.descriptions import shown
-from alexnet.file_kinds import START, TORCH, damage_as_value_error, is_old_torch, kind_of
+from alexnet.contract.arguments import AnyArray
 from alexnet.files import check_size, open_regular
-from alexnet.interchange.state_dicts import bare_state
-from alexnet.restricted_pickle import (
+from alexnet.files.descriptions import shown
+from alexnet.files.kinds import START, TORCH, damage_as_value_error, is_old_torch, kind_of
+from alexnet.files.pickles import (
     ARRAYS,
     Global,
     PickledObject,
     check_axes,
     load_first,
 )
+from alexnet.interchange.state_dicts import bare_state
 
 LARGEST_FILE = 2**31  # bytes; torchvision's AlexNet has 244 million
 LARGEST_PICKLE = 2**26  # bytes of the values, without the storages

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from alexnet import weights
-from alexnet.checks import AnyArray, Shape
+from alexnet.contract.arguments import AnyArray, Shape
 from alexnet.data import Preprocessing
-from alexnet.descriptions import shown
-from alexnet.file_kinds import TORCH, kind_of
 from alexnet.files import open_regular, replacing
+from alexnet.files.descriptions import shown
+from alexnet.files.kinds import TORCH, kind_of
 from alexnet.interchange.checks import check_layers, checked, network_with
 from alexnet.interchange.state_dicts import bare_state
 from alexnet.interchange.torch_file import read_state
-from alexnet.models import AlexNet, variant_named
-from alexnet.network import Network
-from alexnet.variant import Variant
+from alexnet.network import weights
+from alexnet.network.network import Network
+from alexnet.network.variant import Variant
+from alexnet.network.variants import AlexNet, variant_named
 
 VARIANT = "torchvision"
 TORCH_SUFFIXES = (".pth", ".pt")

@@ -8,7 +8,7 @@ from typing import TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.checks import AnyArray, Shape, check_array, check_out, check_outs
+from alexnet.contract.arguments import AnyArray, Shape, check_array, check_out, check_outs
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 FloatArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]

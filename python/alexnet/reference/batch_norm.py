@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from alexnet import calls
-from alexnet.checks import plain
+from alexnet.contract import calls
+from alexnet.contract.arguments import plain
 from alexnet.reference._arrays import (
     FloatArray,
     as_float64,

@@ -18,8 +18,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alexnet import calls
-from alexnet.checks import CONV2D_ALGORITHMS, Size2d
+from alexnet.contract import calls
+from alexnet.contract.arguments import CONV2D_ALGORITHMS, Size2d
+from alexnet.contract.shapes import Conv2dShape, Padding
 from alexnet.reference._arrays import (
     Float64Array,
     FloatArray,
@@ -28,7 +29,6 @@ from alexnet.reference._arrays import (
     check_results,
     deliver,
 )
-from alexnet.shapes import Conv2dShape, Padding
 
 
 def conv2d_algorithms() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alexnet import calls
+from alexnet.contract import calls
 from alexnet.reference._arrays import (
     FloatArray,
     as_float64,

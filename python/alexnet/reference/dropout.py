@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alexnet import calls
+from alexnet.contract import calls
 from alexnet.random import philox_words
 from alexnet.reference._arrays import Float64Array, FloatArray, as_float64, check_result, deliver
 

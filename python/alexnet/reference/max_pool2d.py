@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from alexnet import calls
-from alexnet.checks import Size2d
+from alexnet.contract import calls
+from alexnet.contract.arguments import Size2d
+from alexnet.contract.shapes import Padding, Pool2dShape
 from alexnet.reference._arrays import Float64Array, FloatArray, as_float64, check_result, deliver
-from alexnet.shapes import Padding, Pool2dShape
 
 
 def max_pool2d(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alexnet import calls
-from alexnet.checks import check_separate, check_writeable, plain
+from alexnet.contract import calls
+from alexnet.contract.arguments import check_separate, check_writeable, plain
 from alexnet.reference._arrays import FloatArray, as_float64
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from alexnet import calls
-from alexnet.checks import AnyArray, check_integer_array
+from alexnet.contract import calls
+from alexnet.contract.arguments import AnyArray, check_integer_array
 from alexnet.reference._arrays import FloatArray, as_float64, check_result, deliver
 
 Labels = npt.NDArray[np.integer]

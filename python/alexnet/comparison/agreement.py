@@ -1,0 +1,57 @@
+"""Whether two frameworks computed the same: checked before anything is timed.
+
+Errors are relative, in the L2 norm of a whole result.
+
+Gradients of a whole network jump where ReLU or max-pooling changes side. Two correct forwards
+differ by some e of a layer's size; where activations are spread like a normal distribution, about
+the share e of them lies so close to a jump that it falls to the other side, and passes its whole
+gradient on in one framework and none in the other: an error of sqrt(e) of the layer's gradient.
+After k such layers, errors adding as independent ones do, it is sqrt(k * e). With e = 1e-5, the
+most that a layer may be off (`alexnet.verification.tolerance`), that is 9e-3 for the eight of
+tf-tutorial. A wrong formula is off by more than ten times that.
+
+Adam's first step moves every parameter by the learning rate in the direction of its gradient's
+sign. Gradients within their error of zero may have either sign: the share d of them where the
+gradients differ by d, each off by twice the step, so 2 * sqrt(d) of the update.
+"""
+
+from __future__ import annotations
+
+import math
+
+from alexnet.comparison.cases import TRAINING_STEP, Arrays, Case, NetworkCase
+from alexnet.verification.tolerance import WINOGRAD, relative_error
+
+TOLERANCE = 1e-4  # of a layer's results and a network's output or loss
+
+
+class DisagreementError(Exception):
+    """Two results differ by more than rounding explains."""
+
+
+def gradient_tolerance(case: NetworkCase) -> float:
+    """Largest relative error of a network's gradients, as derived above."""
+    return math.sqrt(case.kinks * WINOGRAD)
+
+
+def tolerance(case: Case, result: str) -> float:
+    """Largest relative error of the result of that name."""
+    if not isinstance(case, NetworkCase) or result in ("y", "loss"):
+        return TOLERANCE
+    if case.target == TRAINING_STEP:
+        return 2 * math.sqrt(gradient_tolerance(case))
+    return gradient_tolerance(case)
+
+
+def largest_error(case: Case, actual: Arrays, expected: Arrays) -> float:
+    """Largest relative error of the results; raises where one is over its tolerance, or NaN."""
+    if actual.keys() != expected.keys():
+        raise DisagreementError(f"results are {sorted(actual)}, expected {sorted(expected)}")
+    errors = {name: relative_error(actual[name], expected[name]) for name in expected}
+    for name, error in errors.items():
+        bound = tolerance(case, name)
+        if not error <= bound:
+            raise DisagreementError(
+                f"{name} differs by {error:.1e} from ours, tolerance {bound:.0e}"
+            )
+    return max(errors.values())

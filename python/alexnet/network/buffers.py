@@ -1,0 +1,180 @@
+"""The memory of a network's activations and their gradients, made once for the largest batch.
+
+The batch is the first axis, so a smaller batch takes the front part of every buffer: evaluating
+on other batch sizes between training steps makes nothing new.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Collection
+
+from alexnet.arrays import Array, ArrayKind
+from alexnet.contract.arguments import Shape
+from alexnet.network.variant import Variant
+
+
+def shaped(flat: Array, shape: Shape) -> Array:
+    """View the leading elements of a flat buffer as an array of `shape`."""
+    return flat[: math.prod(shape)].reshape(shape)
+
+
+def _references(array: Array) -> int:
+    """Count the references to the array that owns the memory of `array`."""
+    return sys.getrefcount(array if array.base is None else array.base)
+
+
+class OutputPool:
+    """Buffers for results that are handed out and must not change while anyone holds them.
+
+    Two flat buffers are kept. One is used again only when no array outside refers to its memory,
+    which its reference count tells: a NumPy view always refers to the array that owns the memory,
+    however many views were taken on the way. When both are held, a new buffer takes the place of
+    the older; its holder keeps the old one alive. So ``y = net.forward(x)`` in a loop allocates
+    nothing, and results collected in a list are all kept.
+    """
+
+    def __init__(self, kind: ArrayKind, size: int) -> None:
+        self._kind = kind
+        self._size = size
+        self._buffers = [kind.empty((size,)) for _ in range(2)]
+        self._unheld = _references(self._buffers[0])
+
+    def acquire(self, shape: Shape) -> Array:
+        """Return an array of `shape`, at most the pool's size, in a buffer nobody else holds."""
+        for index in range(len(self._buffers)):
+            if _references(self._buffers[index]) == self._unheld:
+                break
+        else:
+            index = 0
+            self._buffers[index] = self._kind.empty((self._size,))
+        self._buffers.append(self._buffers.pop(index))
+        return shaped(self._buffers[-1], shape)
+
+
+class Buffers:
+    """Where every layer of a network writes its output, and where the outputs' gradients stand.
+
+    Outputs are all kept until the next forward, since backward reads them; the last one comes from
+    an `OutputPool`. Of the gradients only two are alive at a time, so they take turns in two
+    buffers. Those of the layers `between` have a third, since they may be left out: the ones before
+    and after them are then alive together.
+    """
+
+    def __init__(self, kind: ArrayKind, variant: Variant, between: Collection[int] = ()) -> None:
+        self._kind = kind
+        self._variant = variant
+        self._owners = _owners(variant)
+        self._turns = _turns(variant, between)
+        self._handed_out = [  # the layers whose output is in the memory that goes to the caller
+            index
+            for index, owner in enumerate(self._owners)
+            if owner is not None and owner == self.last_owner and not self._is_view(index)
+        ]
+        self._capacity = -1
+        self._batch_size = -1  # of the views below: the same arrays as long as it stays
+        self._shapes: list[Shape] = []
+        self._output_views: list[Array] = []
+        self._gradient_views: list[Array] = []
+        self._pool: OutputPool | None = None
+        self._outputs: dict[int, Array] = {}
+        self._gradients: list[Array] = []
+        self._input_gradient: Array = None
+
+    @property
+    def last_owner(self) -> int | None:
+        """The layer in whose buffer the network's output is; None: the network makes views only."""
+        return self._owners[-1]
+
+    @property
+    def capacity(self) -> int:
+        """The largest batch size that there is memory for; -1 before the first."""
+        return self._capacity
+
+    def outputs(self, batch_size: int) -> list[Array]:
+        """For each layer the array that its output goes to; None for views."""
+        self._set_batch_size(batch_size)
+        arrays = list(self._output_views)
+        for index in self._handed_out:
+            if index == self.last_owner and self._pool is not None:
+                arrays[index] = self._pool.acquire(self._shapes[index])
+            else:
+                arrays[index] = arrays[self._handed_out[0]].reshape(self._shapes[index])
+        return arrays
+
+    def _is_view(self, index: int) -> bool:
+        return self._variant.layers[index].memory == "view"
+
+    def _set_batch_size(self, batch_size: int) -> None:
+        if batch_size == self._batch_size:
+            return
+        if batch_size > self._capacity:
+            self._reserve(batch_size)
+        self._batch_size = batch_size
+        self._shapes = self._variant.shapes(batch_size)[1:]
+        self._output_views = []
+        for index, (owner, shape) in enumerate(zip(self._owners, self._shapes, strict=True)):
+            if owner is None or index in self._handed_out or self._is_view(index):
+                self._output_views.append(None)
+            else:
+                self._output_views.append(shaped(self._outputs[owner], shape))
+        self._gradient_views = []
+
+    def _reserve(self, batch_size: int) -> None:
+        self._capacity = self._batch_size = -1  # until all is there: it may be too much
+        self._pool, self._outputs, self._gradients, self._input_gradient = None, {}, [], None
+        for index, shape in enumerate(self._variant.shapes(batch_size)[1:]):
+            if index == self._owners[-1]:
+                self._pool = OutputPool(self._kind, math.prod(shape))
+            elif index == self._owners[index]:
+                self._outputs[index] = self._kind.empty((math.prod(shape),))
+        self._capacity = batch_size
+
+    def gradients(self, batch_size: int) -> list[Array]:
+        """For each layer the array of its output's gradient.
+
+        A layer that works in its input's memory has its input's gradient there too.
+        """
+        self._set_batch_size(batch_size)
+        if not self._gradients:
+            sizes = [0, 0, 0]
+            shapes = self._variant.shapes(self._capacity)[1:]
+            for turn, shape in zip(self._turns, shapes, strict=True):
+                sizes[turn] = max(sizes[turn], math.prod(shape))
+            self._gradients = [self._kind.empty((size,)) for size in sizes]
+        if not self._gradient_views:
+            self._gradient_views = [
+                shaped(self._gradients[turn], shape)
+                for turn, shape in zip(self._turns, self._shapes, strict=True)
+            ]
+        return self._gradient_views
+
+    def input_gradient(self, batch_size: int) -> Array:
+        """Array of the gradient of the network's input."""
+        image_shape = self._variant.input_shape
+        if self._input_gradient is None:
+            self._input_gradient = self._kind.empty((self._capacity * math.prod(image_shape),))
+        return shaped(self._input_gradient, (batch_size, *image_shape))
+
+
+def _owners(variant: Variant) -> list[int | None]:
+    """For each layer the one in whose buffer its output is; None: in the caller's input."""
+    owners: list[int | None] = []
+    owner = None
+    for index, layer in enumerate(variant.layers):
+        if layer.memory == "own" or (layer.memory == "in place" and owner is None):
+            owner = index
+        owners.append(owner)
+    return owners
+
+
+def _turns(variant: Variant, between: Collection[int]) -> list[int]:
+    """For each layer which of the gradient buffers its output's gradient is in."""
+    turns: list[int] = []
+    turn = 0
+    for index, layer in enumerate(variant.layers):
+        if layer.memory == "own" and index not in between:
+            turn = 1 - turn
+        turns.append(2 if index in between else turn)
+    return turns

@@ -1,0 +1,417 @@
+"""A network: the layers of a variant with their arrays, run forward and backward.
+
+Threads may share a network. Parameters and state are the same for all of them, and all that a pass
+leaves behind is each thread's own: the output, the activations, the gradients, and the forward that
+a backward goes through. So a pool of threads may predict with one network, and a thread that
+trains it waits until it may change it, for as long as they read. Training from two threads is a
+RuntimeError as soon as their steps mix. What is written to `parameters` and `state` directly is not
+guarded: no other thread may run the network meanwhile. Nor is what a device has still to do: there,
+the threads of a network use one stream, as they do by default.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType, ModuleType
+from typing import Any, Self
+
+import numpy as np
+
+from alexnet import ops
+from alexnet.arrays import Array, array_kind
+from alexnet.contract.arguments import (
+    AnyArray,
+    Shape,
+    check_assignable,
+    check_callable,
+    check_flag,
+    check_instance,
+)
+from alexnet.network import weights
+from alexnet.network.layer import Layer
+from alexnet.network.parameter_memory import ParameterMemory
+from alexnet.network.summary import Summary
+from alexnet.network.variant import Variant
+from alexnet.network.workspace import Observer, Workspace
+from alexnet.random import Generator
+from alexnet.sharing import Guard
+
+_OWN_ATTRIBUTES = (
+    "variant",
+    "_operators",
+    "_arrays",
+    "_generator",
+    "_parameters",
+    "_states",
+    "_guard",
+    "_threads",
+    "_has_gone_back",
+)
+
+
+class Network:
+    """The layers of a variant, one after the other, with parameters, gradients and buffers.
+
+    Parameters
+    ----------
+    variant
+        What to build.
+    seed
+        Of the network's generator, in [0, 2**64): it draws the initial parameters, then the
+        dropout masks. None leaves the parameters zero, to be assigned.
+    device
+        Where its arrays lie and its operators run: "cpu" (NumPy arrays) or "cuda" (CuPy arrays on
+        the current device; see `alexnet.cuda`).
+    implementation
+        The module whose operators run it, instead of the device's. `alexnet.reference` makes every
+        array float64.
+
+    Activations and their gradients live in buffers that are made in the first `forward` of the
+    largest batch size, those for gradients in the first `backward`; after that a step allocates
+    nothing of their size. Each thread that runs the network has such buffers, for as long as it
+    lives.
+
+    `copy.deepcopy` and `pickle` give a network of its own with the same parameters, state and
+    position of the generator, on the same implementation, before its first forward. `copy.copy`
+    gives one over the same parameters, state and generator, with passes of its own.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        seed: int | None = 0,
+        device: str = "cpu",
+        implementation: ModuleType | None = None,
+    ) -> None:
+        check_instance("network", "variant", variant, Variant)
+        if implementation is not None:
+            check_instance("network", "implementation", implementation, ModuleType)
+        self._build(variant, implementation or ops.implementation_on(device), seed)
+
+    def _build(self, variant: Variant, operators: ModuleType, seed: int | None) -> None:
+        self.variant = variant
+        self._operators = operators
+        self._arrays = array_kind(operators)
+        self._generator = Generator(0 if seed is None else seed)
+        self._parameters = ParameterMemory(self._arrays, variant.parameter_shapes())
+        self._states = [self._initial_state(index, seed) for index in range(len(self.layers))]
+        self._guard = Guard(variant.name)
+        self._forget_passes()
+
+    def _forget_passes(self) -> None:
+        """Have no thread's workspace, and no gradients of any."""
+        self._threads = threading.local()
+        self._has_gone_back = False  # any thread
+
+    def _initial_state(self, index: int, seed: int | None) -> dict[str, Array]:
+        """Draw the initial parameters of a layer; return its state."""
+        layer, input_shape = self.layers[index], self.variant.shapes(1)[index]
+        if seed is not None:
+            rules = self.variant.initialisation
+            values = layer.initial_parameters(input_shape, rules, self._generator)
+            for name, value in values.items():
+                self._parameters.arrays[f"{layer.name}.{name}"][...] = self._arrays.from_host(value)
+        return {
+            name: self._arrays.filled(value)
+            for name, value in layer.initial_state(input_shape).items()
+        }
+
+    @property
+    def _workspace(self) -> Workspace:
+        """Of the thread that asks; it ends with the thread."""
+        workspace: Workspace | None = getattr(self._threads, "workspace", None)
+        if workspace is None:
+            workspace = self._threads.workspace = Workspace(
+                self.variant,
+                self._operators,
+                self._arrays,
+                self._generator,
+                self._parameters,
+                self._states,
+                self._guard,
+            )
+        return workspace
+
+    # --- what it is made of -----------------------------------------------------------------------
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, in order."""
+        return self.variant.layers
+
+    @property
+    def implementation(self) -> ModuleType:
+        """The module whose operators run the network."""
+        return self._operators
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one image: (height, width, channels)."""
+        return self.variant.input_shape
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of one image's output."""
+        return self.variant.output_shape
+
+    @property
+    def parameters(self) -> Mapping[str, Array]:
+        """Trainable arrays by full name, such as "conv1.weight": write to them in place."""
+        return MappingProxyType(self._parameters.arrays)
+
+    @property
+    def gradients(self) -> Mapping[str, Array]:
+        """Gradient of every parameter, zero before the first backward and overwritten by each.
+
+        They are those of the thread that asks: RuntimeError where only others have gone back.
+        """
+        return MappingProxyType(self.gradient_memory.arrays)
+
+    @property
+    def parameter_memory(self) -> ParameterMemory:
+        """The parameters as an optimizer takes them, all in one piece."""
+        return self._parameters
+
+    @property
+    def gradient_memory(self) -> ParameterMemory:
+        """The gradients, laid out as the parameters are; see `gradients`."""
+        workspace = self._workspace
+        if self._has_gone_back and not workspace.has_gone_back:
+            raise RuntimeError(
+                "gradients: this thread has run no backward, and those of other threads are theirs"
+            )
+        return workspace.gradient_memory
+
+    def begin_update(self) -> tuple[ParameterMemory, ParameterMemory]:
+        """Parameters and gradients for an optimizer's step, inside a section that changes.
+
+        Raises
+        ------
+        RuntimeError
+            The gradients are those of another thread, or another has changed the network since.
+        """
+        self._workspace.check_unchanged("optimizer")
+        return self._parameters, self.gradient_memory
+
+    @property
+    def guard(self) -> Guard:
+        """What threads enter to read or to change parameters and state; see `alexnet.sharing`."""
+        return self._guard
+
+    @property
+    def state(self) -> Mapping[str, Array]:
+        """What is kept from step to step but not trained, by full name.
+
+        The running statistics of batch norm ("bn2.running_mean"), which may be written to, and
+        "generator", a copy of the [seed, offset] that the next dropout mask follows from.
+        """
+        state = self._generator.state
+        generator = np.array([state["seed"], state["offset"]], np.uint64)
+        return MappingProxyType({**self._layer_state, "generator": generator})
+
+    @property
+    def _layer_state(self) -> dict[str, Array]:
+        return {
+            f"{layer.name}.{name}": array
+            for layer, state in zip(self.layers, self._states, strict=True)
+            for name, array in state.items()
+        }
+
+    @property
+    def activations(self) -> Mapping[str, Array]:
+        """Output of every layer in this thread's last forward, by its name; empty before it.
+
+        In the network's own memory, overwritten by the next forward: read them only. Dropout works
+        in place, so the layer before it shows what dropout left.
+        """
+        with self._guard.reading:
+            return MappingProxyType(self._workspace.activations)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers."""
+        return self.variant.num_parameters
+
+    def summary(self, batch_size: int = 32) -> Summary:
+        """Shapes, neurons, parameters and MACs of every layer; `str()` of it is a table."""
+        return self.variant.summary(batch_size)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def forward(
+        self, x: Array, training: bool = False, *, observer: Observer | None = None
+    ) -> Array:
+        """Compute the output for a batch of images.
+
+        Parameters
+        ----------
+        x
+            Images (batch, height, width, channels), float32; on a device its own arrays, or
+            NumPy's, which are copied there. Never written to; kept, and read again by `backward`,
+            until this thread's next forward, so leave it unchanged until then.
+        training
+            Dropout drops and batch norm uses the batch's statistics.
+        observer
+            Called after each layer as ``observer(layer name, "forward", seconds)``. Layers that
+            would otherwise be computed together, as LRN and pooling are on the CPU, are then
+            computed one by one.
+
+        Returns
+        -------
+        y
+            (batch, *output_shape), whose memory is not used again while y or a view of it is held.
+            Read-only where `backward` needs it as it is, namely behind a fused ReLU.
+
+        Raises
+        ------
+        ValueError, TypeError
+            x has the wrong shape, dtype or kind.
+
+        """
+        check_flag("forward", "training", training)
+        check_callable("forward", "observer", observer)
+        # A view, so that no other array is the same object: a replay goes by that.
+        x = self._arrays.check_input("forward", "x", x, self.input_shape)[...]
+        # Training moves running statistics and takes numbers from the generator.
+        with self._guard.changing if training else self._guard.reading:
+            return self._workspace.forward(x, bool(training), observer)
+
+    def backward(
+        self, dy: Array, *, input_gradient: bool = False, observer: Observer | None = None
+    ) -> dict[str, Array]:
+        """Gradients with respect to every parameter, through this thread's last forward.
+
+        Parameters
+        ----------
+        dy
+            Gradient with respect to the output of the last forward, of its shape; not written to.
+        input_gradient
+            Compute the gradient with respect to x as well.
+        observer
+            Called after each layer as ``observer(layer name, "backward", seconds)``; see `forward`.
+
+        Returns
+        -------
+        gradients
+            By full parameter name, and "input" if asked for. These are the network's own arrays:
+            this thread's next backward overwrites them. Copy what is to be kept.
+
+        Raises
+        ------
+        RuntimeError
+            There was no forward, or another thread has changed the network since.
+        ValueError, TypeError
+            dy has the wrong shape, dtype or kind.
+
+        """
+        check_flag("backward", "input_gradient", input_gradient)
+        check_callable("backward", "observer", observer)
+        workspace = self._workspace
+        workspace.check_has_forward()
+        dy = self._arrays.check_input("backward", "dy", dy, self.output_shape)[...]
+        with self._guard.reading:
+            gradients = workspace.backward(dy, bool(input_gradient), observer)
+            self._has_gone_back = True
+            return gradients
+
+    # --- weights ----------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, AnyArray]:
+        """Parameters and state together, as NumPy arrays: all that `save` writes."""
+        arrays = {**self.parameters, **self.state}
+        return {name: self._arrays.to_host(array) for name, array in arrays.items()}
+
+    def assign(self, tensors: Mapping[str, AnyArray]) -> None:
+        """Copy parameters and state from arrays as `tensors` gives them, all or nothing.
+
+        Raises
+        ------
+        ValueError
+            A name is missing or unknown, or an array has the wrong shape or a dtype that does not
+            convert without loss; nothing was changed.
+        TypeError
+            What is given under a name is no array, or a masked one; nothing was changed.
+        """
+        name, own = self.variant.name, {**self.parameters, **self.state}
+        check_instance(name, "tensors", tensors, Mapping)
+        if own.keys() != tensors.keys():
+            missing = ", ".join(sorted(own.keys() - tensors.keys())) or "nothing"
+            unknown = ", ".join(sorted(map(str, tensors.keys() - own.keys()))) or "nothing"
+            raise ValueError(f"{name}: arrays lack {missing}, and have {unknown} too many")
+        for key, array in own.items():
+            check_assignable(name, key, tensors[key], array)
+        seed, offset = (int(word) for word in tensors["generator"])
+        with self._guard.changing:
+            self._generator.state = {"seed": seed, "offset": offset}
+            for key, array in {**self.parameters, **self._layer_state}.items():
+                array[...] = self._arrays.from_host(tensors[key])
+
+    # --- copies -----------------------------------------------------------------------------------
+
+    def __copy__(self) -> Self:
+        copied = type(self).__new__(type(self))
+        vars(copied).update(vars(self))
+        copied._forget_passes()
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        with self._guard.reading:
+            copied._build(self.variant, self._operators, None)
+            copied.assign(self.tensors())
+        vars(copied).update(copy.deepcopy(self._additions(), memo))
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._guard.reading:
+            tensors = {name: array.copy() for name, array in self.tensors().items()}
+        return {
+            "variant": self.variant,
+            "implementation": self._operators.__name__,
+            "tensors": tensors,
+            "additions": self._additions(),
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._build(state["variant"], import_module(state["implementation"]), None)
+        self.assign(state["tensors"])
+        vars(self).update(state["additions"])
+
+    def _additions(self) -> dict[str, Any]:
+        """Collect what a subclass or a user has set besides the attributes of this class."""
+        return {name: value for name, value in vars(self).items() if name not in _OWN_ATTRIBUTES}
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters, state and the variant's description to a safetensors file.
+
+        An earlier file of that name is replaced when the new one is whole and on the disk; OSError
+        leaves it as it was. `alexnet.load` reads it.
+        """
+        with self._guard.reading:
+            weights.write(path, self.variant, self.tensors())
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Take parameters and state from a file that `save` wrote for the same layers.
+
+        Raises
+        ------
+        ValueError
+            The file is damaged, foreign, or of another network; nothing was changed.
+        OSError
+            It cannot be opened.
+        """
+        variant, tensors = weights.read(path)
+        if (variant.layers, variant.input_shape) != (self.layers, self.input_shape):
+            raise ValueError(
+                f"{path}: holds {variant.name} for images {variant.input_shape}, which differs "
+                f"from this network, {self.variant.name} for {self.input_shape}"
+            )
+        self.assign(tensors)

@@ -1,0 +1,218 @@
+"""Optimizers over the parameters of a network, updated in place by the operators.
+
+Weight decay acts on arrays named "weight" only: biases and batch norm's gamma and beta have none,
+as in cuda-convnet's and Caffe's AlexNet. It is an L2 term, `weight_decay` times the weight added to
+the gradient, in both rules. Under SGD that shrinks a weight by the factor 1 - learning_rate *
+weight_decay a step. Adam divides it by the size of the gradient along with the rest, so that a
+weight with a small gradient shrinks by up to `learning_rate` itself: the default there is none.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from alexnet.arrays import Array, array_kind
+from alexnet.contract.arguments import (
+    AnyArray,
+    check_assignable,
+    check_callable,
+    check_instance,
+    check_int,
+)
+from alexnet.contract.calls import check_adam_numbers, check_sgd_numbers
+from alexnet.network.network import Network
+from alexnet.network.parameter_memory import ParameterMemory
+
+Observer: TypeAlias = Callable[[str, Array, Array, Array], None]
+
+
+class Optimizer(ABC):
+    """Arrays of the shapes of a network's parameters, and a step that uses them.
+
+    `learning_rate` may be changed between steps: that is all a schedule does.
+
+    Threads: a step waits until no other thread runs the network, and RuntimeError says where one
+    has changed it since the gradients' forward. `copy.copy` gives an optimizer of the same network
+    with settings, steps and arrays of its own; `copy.deepcopy` and `pickle` copy the network too.
+    """
+
+    slots: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self, network: Network, *, learning_rate: float, weight_decay: float = 0.0
+    ) -> None:
+        check_instance(type(self).__name__, "network", network, Network)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.steps = 0
+        self._network = network
+        self._make_slots()
+
+    def _make_slots(self) -> None:
+        self._arrays = array_kind(self._network.implementation)
+        shapes = self._network.variant.parameter_shapes()
+        self._memory = [ParameterMemory(self._arrays, shapes) for _ in self.slots]
+        self._slots = {
+            f"{slot}.{name}": array
+            for slot, memory in zip(self.slots, self._memory, strict=True)
+            for name, array in memory.arrays.items()
+        }
+
+    @property
+    def network(self) -> Network:
+        """The network whose parameters it changes."""
+        return self._network
+
+    def step(self, observer: Observer | None = None) -> None:
+        """Update every parameter by the gradients of the network's last backward in this thread.
+
+        `observer`, if given, is called with the name of each parameter, a copy of it from before,
+        its gradient, and the parameter itself.
+
+        Raises
+        ------
+        RuntimeError
+            Another thread has changed the network since this thread's forward, or the gradients
+            are another thread's.
+        TypeError, ValueError
+            A setting is not what it may be; nothing was changed.
+        """
+        check_callable(type(self).__name__, "observer", observer)
+        with self._network.guard.changing:
+            parameters, gradients = self._network.begin_update()
+            arrays = parameters.arrays.items()
+            before = {} if observer is None else {name: array.copy() for name, array in arrays}
+            memories = (parameters, gradients, *self._memory)
+            self.steps += 1
+            try:
+                if self.weight_decay == 0:
+                    self._update(0.0, *(memory.whole for memory in memories))
+                else:
+                    self._update(self.weight_decay, *(memory.weights for memory in memories))
+                    self._update(0.0, *(memory.others for memory in memories))
+            except (TypeError, ValueError):  # of a setting, before anything is changed
+                self.steps -= 1
+                raise
+            if observer is not None:
+                for name, array in arrays:
+                    observer(name, before[name], gradients.arrays[name], array)
+
+    @abstractmethod
+    def _update(
+        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
+    ) -> None: ...
+
+    def state_dict(self) -> dict[str, AnyArray]:
+        """Return all that a resume needs: the steps taken, and arrays such as "velocity.fc8.bias".
+
+        NumPy arrays of their own, which later steps leave alone.
+        """
+        with self._network.guard.reading:
+            slots = {
+                name: np.array(self._arrays.to_host(array)) for name, array in self._slots.items()
+            }
+            return {"steps": np.array(self.steps, np.int64), **slots}
+
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
+        """Continue from what `state_dict` gave, all or nothing.
+
+        Raises
+        ------
+        ValueError
+            It is of another optimizer or network, or the steps are no count; nothing was changed.
+        TypeError
+            It is no mapping, or what is in it no array, or a masked one; nothing was changed.
+        """
+        kind = type(self).__name__
+        check_instance(kind, "state", state, Mapping)
+        if state.keys() != {"steps", *self._slots}:
+            raise ValueError(f"{kind}: the state's arrays are not those of this network and rule")
+        for name, array in self._slots.items():
+            check_assignable(kind, name, state[name], array)
+        check_assignable(kind, "steps", state["steps"], np.empty((), np.int64))
+        steps = check_int(kind, "steps", int(state["steps"]), 0, 2**63 - 1)
+        with self._network.guard.changing:
+            self.steps = steps
+            for name, array in self._slots.items():
+                array[...] = self._arrays.from_host(state[name])
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("_arrays", "_memory", "_slots")
+        settings = {name: value for name, value in vars(self).items() if name not in made}
+        return {**settings, "state": self.state_dict()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update({name: value for name, value in state.items() if name != "state"})
+        self._make_slots()
+        self.load_state_dict(state["state"])
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum; see `alexnet.sgd_update`."""
+
+    slots = ("velocity",)
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        learning_rate: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(network, learning_rate=learning_rate, weight_decay=weight_decay)
+        self.momentum = momentum
+        check_sgd_numbers("SGD", learning_rate, momentum, weight_decay)
+
+    def _update(
+        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
+    ) -> None:
+        self._network.implementation.sgd_update(
+            parameter,
+            gradient,
+            *slots,
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            weight_decay=weight_decay,
+        )
+
+
+class Adam(Optimizer):
+    """Adam with bias correction (Kingma and Ba 2015); see `alexnet.adam_update`."""
+
+    slots = ("first_moment", "second_moment")
+
+    def __init__(
+        self,
+        network: Network,
+        *,
+        learning_rate: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(network, learning_rate=learning_rate, weight_decay=weight_decay)
+        self.beta1 = beta1
+        self.beta2 = beta2
+        self.epsilon = epsilon
+        check_adam_numbers("Adam", learning_rate, beta1, beta2, epsilon, weight_decay)
+
+    def _update(
+        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
+    ) -> None:
+        self._network.implementation.adam_update(
+            parameter,
+            gradient,
+            *slots,
+            step=self.steps,
+            learning_rate=self.learning_rate,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            epsilon=self.epsilon,
+            weight_decay=weight_decay,
+        )

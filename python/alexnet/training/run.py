@@ -1,0 +1,420 @@
+"""A training run and its folder: what is recorded, when it is evaluated, saved and continued.
+
+The folder holds
+
+- config.json: settings, classes, preprocessing, where it ran;
+- metrics.csv: a row for each step; norms.csv: norms of parameters, gradients and updates;
+- curves.png, conv1.png: loss and accuracy, and the first layer's filters;
+- last.safetensors, previous.safetensors, best.safetensors: checkpoints, of the last saved step (to
+  continue from), of the one saved before (should the last be damaged) and of the highest test
+  accuracy (to use);
+- log.txt: what was said, with the time of day.
+
+After a kill at any moment `Run.resume` goes on from last.safetensors, or from the start where there
+is none yet, and the result is that of an uninterrupted run, bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from alexnet.contract.arguments import check_callable, check_instance
+from alexnet.data import Dataset, Preprocessing
+from alexnet.files import check_regular, lock, naming, remove_remains
+from alexnet.inference.evaluation import Evaluation, evaluate
+from alexnet.messages import described, timestamp
+from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
+from alexnet.network.variants import variant_named
+from alexnet.training import plots
+from alexnet.training.configuration import (
+    Configuration,
+    build_trainer,
+    read_description,
+    write_description,
+)
+from alexnet.training.metrics import METRICS, NORMS, Curve, Table
+from alexnet.training.trainer import StepResult
+
+CONFIG, LOG, CURVES, FILTERS = "config.json", "log.txt", "curves.png", "conv1.png"
+METRICS_FILE, NORMS_FILE = "metrics.csv", "norms.csv"
+FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, BEST)
+CURVE_COLUMNS = ("loss", "accuracy", "test_loss", "test_accuracy")
+logger = logging.getLogger(__name__)
+NORMS_EVERY = 100  # steps: a few passes over the parameters stay below 1 % of the time
+
+
+@dataclasses.dataclass(frozen=True)
+class StepReport:
+    """A step, and the evaluation on the test images that followed it, if one did."""
+
+    result: StepResult
+    test: Evaluation | None
+
+
+class Run:
+    """A training run in a folder of its own; make one by `start` or `resume`.
+
+    Attributes
+    ----------
+    folder
+        Where everything is written.
+    configuration, dataset, preprocessing
+        What is trained, how, and on what.
+    trainer
+        The network, the optimizer and the batches, at the step where the run is.
+    best_accuracy
+        Highest accuracy on the test images so far; None before the first evaluation.
+
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        configuration: Configuration,
+        dataset: Dataset,
+        preprocessing: Preprocessing,
+        step: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        self.folder = folder
+        self.configuration = configuration
+        self.dataset = dataset
+        self.preprocessing = preprocessing
+        self.trainer = build_trainer(configuration, dataset, preprocessing, step, device)
+        self.best_accuracy: float | None = None
+        self._curves = {name: Curve() for name in CURVE_COLUMNS}
+        self._open_files = ExitStack()
+        self._open_files.callback(self.trainer.batches.close)
+
+    # --- beginning --------------------------------------------------------------------------------
+
+    @classmethod
+    def start(
+        cls,
+        folder: str | os.PathLike[str],
+        configuration: Configuration,
+        dataset: Dataset,
+        environment: Mapping[str, Any] | None = None,
+        *,
+        numbered: bool = False,
+        device: str = "cpu",
+    ) -> Run:
+        """Begin a run in `folder`, which is made if it is missing.
+
+        If it is `numbered`, a new folder is made whose name is that of `folder` with "-1" after it,
+        or "-2" and so on where there is one already. `environment` is recorded in config.json;
+        `device`, "cpu" or "cuda", is where the network runs, and may be another after a resume.
+
+        Raises
+        ------
+        ValueError
+            `folder` holds a run already, or the settings do not fit the images.
+        OSError
+            It cannot be written to.
+        """
+        check_instance("training", "configuration", configuration, Configuration)
+        check_instance("training", "dataset", dataset, Dataset)
+        folder = Path(folder)
+        if not numbered:
+            _check_holds_no_run(folder)  # before the images are read
+        configuration = configuration.resolved()
+        variant = variant_named(configuration.variant).with_classes(len(dataset.class_names))
+        preprocessing = Preprocessing.fit(
+            dataset.train,
+            variant.input_shape,
+            augment=configuration.augment,
+            seed=configuration.seed,
+            pixel_range=variant.pixel_range,
+        )
+        run = cls(folder, configuration, dataset, preprocessing, device=device)
+        with run._closed_on_error():
+            if numbered:
+                run.folder = _new_folder(folder)
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+            run._hold(lock(run.folder))
+            _check_holds_no_run(run.folder)  # another process may have been faster
+            run._open()
+            write_description(
+                run.folder / CONFIG, configuration, dataset, preprocessing, environment or {}
+            )
+        return run
+
+    @classmethod
+    def resume(
+        cls,
+        folder: str | os.PathLike[str],
+        dataset: Dataset,
+        given: Mapping[str, Any] | None = None,
+        *,
+        device: str = "cpu",
+    ) -> Run:
+        """Go on with the run in `folder` from its last checkpoint.
+
+        Where that is damaged, the one before it takes its place, which is logged as a warning.
+        `given` are settings by their names in `Configuration`. They have to be those of the run,
+        but for "epochs" and "steps", which set its length anew.
+
+        Raises
+        ------
+        ValueError
+            There is no run, it is of other images or settings, a file in it is damaged, or another
+            process is at work on it.
+        OSError
+            A file cannot be read or written.
+        """
+        check_instance("training", "dataset", dataset, Dataset)
+        folder = Path(folder)
+        if not (folder / CONFIG).exists():
+            raise ValueError(f"{folder}: holds no run: there is no {CONFIG}")
+        held = lock(folder)
+        try:
+            configuration, preprocessing = read_description(folder / CONFIG, dataset)
+            try:
+                configuration = configuration.continued(given or {})
+            except ValueError as error:
+                raise ValueError(f"{folder}: {error}") from error
+            checkpoint = _last_checkpoint(folder)
+            step = 0 if checkpoint is None else checkpoint.step
+            run = cls(folder, configuration, dataset, preprocessing, step, device)
+        except BaseException:
+            os.close(held)
+            raise
+        with run._closed_on_error():
+            run._hold(held)
+            if checkpoint is not None:
+                run._restore(checkpoint)
+            run._open()
+        return run
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        try:
+            self.trainer.restore(checkpoint)
+        except ValueError as error:
+            raise ValueError(f"{self.folder / LAST}: {error}") from error
+        self.best_accuracy = checkpoint.best_accuracy
+
+    def _hold(self, held: int) -> None:
+        """Keep a lock until the run is closed, and remember which folder it is of."""
+        self._open_files.callback(os.close, held)
+        self._identity = self.folder.stat()
+
+    def _open(self) -> None:
+        """Open the tables as they were at the trainer's step."""
+        remove_remains(self.folder / name for name in FILES)
+        self.metrics = Table(self.folder / METRICS_FILE, METRICS, self.trainer.steps)
+        self._open_files.callback(self.metrics.close)
+        self._norms = Table(self.folder / NORMS_FILE, NORMS, self.trainer.steps)
+        self._open_files.callback(self._norms.close)
+        for row in self.metrics.rows():
+            for name, curve in self._curves.items():
+                if row[name]:
+                    curve.add(int(row["step"]), float(row[name]))
+
+    @contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    # --- running ----------------------------------------------------------------------------------
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.configuration.total_steps(self.trainer.batches.per_epoch)
+
+    def train(
+        self,
+        *,
+        after_step: Callable[[StepReport], None] = lambda _: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take the steps that remain, and record, evaluate and save as the settings say.
+
+        Parameters
+        ----------
+        after_step
+            Called after each step, when it is recorded and, where that is due, saved.
+        stop
+            Asked after each step; if it is true, the run is saved and `train` returns early.
+
+        Raises
+        ------
+        FloatingPointError
+            The loss of the step or of the test images, or a parameter, is not finite; the
+            checkpoints are from before that.
+        OSError
+            A file could not be written, and the earlier checkpoint is intact; or the folder was
+            removed.
+
+        """
+        check_callable("training", "after_step", after_step)
+        check_callable("training", "stop", stop)
+        while self.trainer.steps < self.total_steps:
+            number = self.trainer.steps + 1
+            result = self.trainer.step(measure_norms=_measures_norms(number))
+            self._check_folder()
+            last = number == self.total_steps
+            test = None
+            if last or self._due(self.configuration.evaluate_every):
+                test = self._evaluate()
+            self._record(result, test)
+            if test is not None:
+                self._keep_best(test)
+            stopped = stop()
+            if stopped or last or self._due(self.configuration.checkpoint_every) or self._due(None):
+                self.save()
+            after_step(StepReport(result, test))
+            if stopped:
+                return
+
+    def _due(self, every: int | None) -> bool:
+        return self.trainer.steps % (every or self.trainer.batches.per_epoch) == 0
+
+    def _check_folder(self) -> None:
+        """OSError where the folder is no longer the one that the run began in.
+
+        All that is written into a removed folder is lost, and nothing else would tell.
+        """
+        try:
+            in_place = os.path.samestat(self.folder.stat(), self._identity)
+        except (FileNotFoundError, NotADirectoryError):
+            in_place = False
+        if not in_place:
+            reason = "the run's folder was removed or replaced while it trained"
+            raise FileNotFoundError(errno.ENOENT, reason, str(self.folder))
+
+    def _evaluate(self) -> Evaluation | None:
+        if self.dataset.test is None:
+            return None
+        return evaluate(self.trainer.network, self.dataset.test, self.preprocessing)
+
+    def _keep_best(self, test: Evaluation) -> None:
+        """Save the network for use if it is the best so far; FloatingPointError if it is ruined."""
+        if not math.isfinite(test.loss):
+            raise FloatingPointError(
+                f"training: the loss of the test images after step {self.trainer.steps} is "
+                f"{test.loss}; {self.trainer.hint()}"
+            )
+        if self.best_accuracy is None or test.accuracy > self.best_accuracy:
+            checkpoint = self._checkpoint(test.accuracy, for_evaluation=True)
+            checkpoint.write(self.folder / BEST)
+            self.best_accuracy = test.accuracy
+
+    def _record(self, result: StepResult, test: Evaluation | None) -> None:
+        batches = self.trainer.batches
+        measures = {"loss": result.loss, "accuracy": result.accuracy}
+        if test is not None:
+            measures |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
+        for name, value in measures.items():
+            self._curves[name].add(result.step, value)
+        self.metrics.append(
+            step=result.step,
+            epoch=(result.step - 1) // batches.per_epoch + 1,
+            learning_rate=result.learning_rate,
+            images_per_second=batches.batch_size / result.seconds,
+            waiting_share=result.waited / result.seconds,
+            **measures,
+        )
+        for name, norms in (result.norms or {}).items():
+            self._norms.append(
+                step=result.step,
+                parameter=name,
+                weight_norm=norms.weight,
+                gradient_norm=norms.gradient,
+                update_norm=norms.update,
+            )
+
+    def _checkpoint(self, best_accuracy: float | None, *, for_evaluation: bool) -> Checkpoint:
+        return self.trainer.checkpoint(
+            class_names=self.dataset.class_names,
+            best_accuracy=best_accuracy,
+            for_evaluation=for_evaluation,
+        )
+
+    def save(self) -> None:
+        """Write the last checkpoint, everything up to it, and the pictures."""
+        self._check_folder()
+        checkpoint = self._checkpoint(self.best_accuracy, for_evaluation=False)
+        self.metrics.sync()
+        self._norms.sync()
+        curves = {name: curve.points() for name, curve in self._curves.items()}
+        train, test = ((curves[f"{part}loss"], curves[f"{part}accuracy"]) for part in ("", "test_"))
+        plots.draw_curves(self.folder / CURVES, train, test)
+        filters = (array for array in checkpoint.network.values() if array.ndim == 4)
+        plots.draw_filters(self.folder / FILTERS, next(filters))
+        checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
+
+    def log(self, line: str) -> None:
+        """Add a line to log.txt, with the time of day.
+
+        OSError if it cannot be written, ValueError if it is no regular file.
+        """
+        self._check_folder()
+        path = self.folder / LOG
+        if path.exists():
+            check_regular(path)
+        with naming(path), path.open("ab", buffering=0) as file:
+            file.write(f"{timestamp()} {line}\n".encode(errors="backslashreplace"))
+
+    def close(self) -> None:
+        """Close the files; another process may then continue the run."""
+        self._open_files.close()
+
+
+def _measures_norms(step: int) -> bool:
+    """Whether the norms of this step are recorded: often at first, when layers die."""
+    return step % NORMS_EVERY == 0 or (step < NORMS_EVERY and step.bit_count() == 1)
+
+
+def _check_holds_no_run(folder: Path) -> None:
+    if (folder / CONFIG).exists():
+        raise ValueError(f"{folder} holds a run already: continue it, or choose another folder")
+
+
+def _new_folder(stem: Path) -> Path:
+    """Make the first folder stem-1, stem-2, ... that there is not; no other process gets it."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = stem.with_name(f"{stem.name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("there is no last number")
+
+
+def _last_checkpoint(folder: Path) -> Checkpoint | None:
+    """Read the last checkpoint, or the one before where it is damaged; None before the first.
+
+    The one before takes the damaged one's place, or the next save would put that in its own.
+    """
+    last, previous = folder / LAST, folder / PREVIOUS
+    try:
+        # The run may have been killed before it had saved anything.
+        return Checkpoint.read(last) if last.exists() or previous.exists() else None
+    except (ValueError, FileNotFoundError) as damage:
+        try:
+            checkpoint = Checkpoint.read(previous)
+        except (ValueError, FileNotFoundError):
+            raise damage from None
+        previous.replace(last)
+        logger.warning(
+            "%s; going on from the checkpoint before it, of step %d",
+            " ".join(described(damage).split()),
+            checkpoint.step,
+        )
+        return checkpoint

@@ -1,0 +1,1 @@
+"""Whether the kernels compute what the reference does: shapes to try, and bounds of errors."""
