@@ -118,15 +118,23 @@ def test_adam_far_too_fast_ends_with_one_line(
 def test_no_checkpoint_of_a_network_or_an_optimizer_that_is_ruined(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", SHORT, small_runs.dataset())
     run.trainer.step()
-    arrays = {**run.trainer.network.state, **run.trainer.optimizer.state_dict()}
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            continue
-        kept = array.flat[0]
-        array.flat[0] = INF
-        with pytest.raises(FloatingPointError, match=f"ruined: {name} is no longer finite; try a"):
-            run.save()
-        array.flat[0] = kept
+    network, optimizer = run.trainer.network, run.trainer.optimizer
+    for name, array in network.state.items():
+        if array.dtype.kind == "f":
+            kept = array.flat[0]
+            array.flat[0] = INF
+            with pytest.raises(FloatingPointError, match=f"ruined: {name} is no longer finite"):
+                run.save()
+            array.flat[0] = kept
+    good = optimizer.state_dict()
+    for name, array in good.items():
+        if array.dtype.kind == "f":
+            ruined = array.copy()
+            ruined.flat[0] = INF
+            optimizer.load_state_dict({**good, name: ruined})
+            with pytest.raises(FloatingPointError, match=f"ruined: {name} is no longer finite"):
+                run.save()
+    optimizer.load_state_dict(good)
     assert not (run.folder / LAST).exists()
     run.save()
     run.close()
