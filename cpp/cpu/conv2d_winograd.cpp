@@ -189,9 +189,9 @@ void Convolution::multiply(size_t f, Range rows, size_t depth, const float* in, 
                           out + f * out_size.frequency,
                           out_size.row,
                           ahead};
-    constexpr GemmEpilogue kResume{false, nullptr, false, false, true};
-    multiply_in_pieces(k_, product, depth, panel, columns, resume ? kResume : GemmEpilogue{},
-                       kResume);
+    constexpr GemmEpilogue kSet{false, nullptr, false, false, false, true};
+    constexpr GemmEpilogue kResume{false, nullptr, false, false, true, true};
+    multiply_in_pieces(k_, product, depth, panel, columns, resume ? kResume : kSet, kResume);
 }
 
 // Outputs of a row of tiles from its products, which are those of `columns` of the group, in

@@ -120,7 +120,8 @@ class WeightGradient {
     // Adds a block's products at frequency f, for a panel of output channels, to its sums. The
     // first block, whose first tile has all frequencies, sets them.
     void multiply(size_t f, size_t panel, Range block, const float* spectra, float* sums) const {
-        const GemmEpilogue set{}, add{true};
+        constexpr GemmEpilogue set{false, nullptr, false, false, false, true};
+        constexpr GemmEpilogue add{true, nullptr, false, false, false, true};
         const float* out = out_spectra(f, panel, spectra);
         for (size_t c = 0; c < p_.group_in; c += in_panel_) {
             const Product product{std::min(in_panel_, p_.group_in - c),

@@ -41,6 +41,7 @@ struct GemmEpilogue {
     bool relu = false;            // max(0, .) after the bias
     bool stream = false;          // store past the caches; C must be aligned to a vector
     bool resume = false;  // C holds the sums over the depth so far: go on as if without a break
+    bool partial = false;  // the caller goes on with the sums: NaNs need not be the same one
 };
 
 // C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The numbers of

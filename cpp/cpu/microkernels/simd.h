@@ -20,6 +20,7 @@
 //   select_positive(m, x) = m > 0 ? x : 0
 //   reduce_add4(a, b, c, d, p): their four sums, to p
 //   Mask: one truth value a lane;  same_bits(a, b);  select(mask, a, b) = mask ? a : b
+//   is_nan(a, b): whether either is NaN;  either(mask, mask);  any(mask): in some lane
 //
 // Over Double, kLanes / 2 doubles, beside the compiler's + - * / :
 //

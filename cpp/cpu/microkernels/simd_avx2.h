@@ -51,6 +51,9 @@ ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
 }
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm256_blendv_ps(b, a, m); }
+ALEXNET_INLINE Mask is_nan(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+ALEXNET_INLINE Mask either(Mask a, Mask b) { return _mm256_or_ps(a, b); }
+ALEXNET_INLINE bool any(Mask m) { return _mm256_movemask_ps(m) != 0; }
 
 // vmaxps returns its second operand when either is NaN.
 ALEXNET_INLINE Vec at_least(Vec low, Vec x) { return _mm256_max_ps(low, x); }

@@ -35,6 +35,9 @@ ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {
     return _mm512_cmpeq_epi32_mask(_mm512_castps_si512(a), _mm512_castps_si512(b));
 }
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm512_mask_mov_ps(b, m, a); }
+ALEXNET_INLINE Mask is_nan(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+ALEXNET_INLINE Mask either(Mask a, Mask b) { return _kor_mask16(a, b); }
+ALEXNET_INLINE bool any(Mask m) { return m != 0; }
 
 template <size_t kFirst>
 ALEXNET_INLINE Vec concat(Vec a, Vec b) {

@@ -43,6 +43,9 @@ ALEXNET_INLINE Vec sqrt(Vec x) {
 }
 
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return (Vec)((m & (Mask)a) | (~m & (Mask)b)); }
+ALEXNET_INLINE Mask is_nan(Vec a, Vec b) { return (a != a) | (b != b); }
+ALEXNET_INLINE Mask either(Mask a, Mask b) { return a | b; }
+ALEXNET_INLINE bool any(Mask m) { return (m[0] | m[1] | m[2] | m[3]) != 0; }
 ALEXNET_INLINE Vec at_least(Vec low, Vec x) { return select(low > x, low, x); }
 ALEXNET_INLINE Vec relu(Vec x) { return at_least(zero(), x); }
 ALEXNET_INLINE Vec max_nan(Vec a, Vec b) { return select((b > a) | ((b != b) & (a == a)), b, a); }
