@@ -14,6 +14,7 @@
 // Threads: tasks own images, or bands of rows or panels of channels where images are few.
 // Numerics: chains of at most kDepthBlock FMAs, summed in order; the same for every partition.
 
+#include <atomic>
 #include <vector>
 
 #include "conv2d.h"
@@ -288,6 +289,7 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     float* packed = scratch(
         Slot::kPackedB, s.kernel_height * s.kernel_width * s.groups * panels.size(s.group_out()));
     bool covered = true;
+    std::atomic<bool> finite = true;
     for (const Phase& h : rows) {
         for (const Phase& w : columns) {
             const size_t depth = h.taps * w.taps * s.group_out();
@@ -296,8 +298,10 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                 continue;
             }
             parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
-                pack_phase(k, s, h, w, weight, i / panels.count, panels[i % panels.count],
-                           packed + i * panels.width * depth, panels.width);
+                float* panel = packed + i * panels.width * depth;
+                pack_phase(k, s, h, w, weight, i / panels.count, panels[i % panels.count], panel,
+                           panels.width);
+                if (!k.all_finite(panels.width * depth, panel)) finite = false;
             });
             c.grids.push_back({h.count, w.count, dx + s.input_pixel(0, h.position, w.position),
                                s.input_pixel(1, 0, 0), s.stride_height * s.input_pixel(0, 1, 0),
@@ -310,6 +314,8 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
             packed += s.groups * panels.size(depth);
         }
     }
+    // The zeros around dy stand for outputs that do not exist, so no weight may make more of them.
+    if (!finite) return im2col::backward_input(s, dy, weight, dx);
     if (!covered) {
         // The stride skips some pixels: no output read them.
         parallel_for(s.input_size(), size_t{1} << 16,

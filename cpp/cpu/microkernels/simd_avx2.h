@@ -45,6 +45,12 @@ ALEXNET_INLINE Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 ALEXNET_INLINE Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
+ALEXNET_INLINE Vec absolute(Vec x) { return _mm256_andnot_ps(broadcast(-0.0f), x); }
+ALEXNET_INLINE float reduce_max(Vec v) {
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+}
 ALEXNET_INLINE Vec sqrt(Vec x) { return _mm256_sqrt_ps(x); }
 
 ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {

@@ -29,6 +29,8 @@ ALEXNET_INLINE Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 ALEXNET_INLINE Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
+ALEXNET_INLINE Vec absolute(Vec x) { return _mm512_abs_ps(x); }
+ALEXNET_INLINE float reduce_max(Vec v) { return _mm512_reduce_max_ps(v); }
 ALEXNET_INLINE Vec sqrt(Vec x) { return _mm512_sqrt_ps(x); }
 
 ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {

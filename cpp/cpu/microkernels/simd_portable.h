@@ -37,6 +37,11 @@ ALEXNET_INLINE Vec mul(Vec a, Vec b) { return a * b; }
 ALEXNET_INLINE Vec div(Vec a, Vec b) { return a / b; }
 ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
+ALEXNET_INLINE Vec absolute(Vec x) { return (Vec)((Mask)x & INT32_MAX); }
+ALEXNET_INLINE float reduce_max(Vec v) {
+    const float a = v[0] < v[2] ? v[2] : v[0], b = v[1] < v[3] ? v[3] : v[1];
+    return a < b ? b : a;
+}
 ALEXNET_INLINE Vec sqrt(Vec x) {
     return Vec{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]),
                __builtin_sqrtf(x[3])};
