@@ -176,6 +176,7 @@ GUARDED = [
     (3, 15, 16, 24, 5, 1),
     (2, 39, 3, 8, 11, 4),
 ]
+WORST = 5 * BOUND  # of the relative error of a single pixel or tap, over its channels
 each_guarded = pytest.mark.parametrize("case", GUARDED, ids=str)
 
 
@@ -238,7 +239,7 @@ def test_one_huge_pixel_spoils_no_output_that_does_not_see_it(
         else:
             axes = (3,)  # pixel by pixel
         worst = np.sqrt((error**2).mean(axes) / (size**2).mean(axes)).max()
-        assert worst <= BOUND, name
+        assert worst <= WORST, name
 
 
 @each_guarded
@@ -251,7 +252,7 @@ def test_one_huge_tap_spoils_no_output_that_does_not_see_it(case: tuple[int, ...
         if name == "dweight":
             continue
         error, size = np.abs(result - expected[name]), np.abs(expected[name])
-        assert np.sqrt((error**2).mean(3) / (size**2).mean(3)).max() <= BOUND, name
+        assert np.sqrt((error**2).mean(3) / (size**2).mean(3)).max() <= WORST, name
 
 
 @each_guarded
