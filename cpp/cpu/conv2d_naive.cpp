@@ -3,6 +3,7 @@
 //
 // Cost: 2 · outputs · window FLOP, one multiply-add at a time: hundreds of times slower than
 // direct. Threads: each owns a range of rows of the result.  Numerics: double sums, rounded once.
+// Products with the zeros of the padding are 0, or NaN: these are added afterwards.
 
 #include <vector>
 

@@ -13,8 +13,9 @@
 // Threads: with many images, tasks own some rows of tiles, as few as do not read the weights'
 // spectra too often; with fewer, the transforms come first, and tasks own frequencies; with few,
 // tasks own output channels and transform their weights on the way.
-// Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; each product is one chain of
-// FMAs over the channels (microkernels/gemm.cpp). The same bits for every partition.
+// Numerics: error of the transforms about 2e-6 to 5e-6 of the largest values in a tile's reach;
+// winograd.h says which images are left to direct for that. Each product is one chain of FMAs over
+// the channels (microkernels/gemm.cpp). The same bits for every partition.
 
 #include <vector>
 
@@ -94,8 +95,7 @@ class Convolution {
 
     Source source_in(float* frame) const { return {k_, s_, p_, x_, frame, zeros_}; }
     void transform_weights(size_t group, Range channels, Range panels, float* memory,
-                           float* spectra, size_t panel_size, size_t frequency_size,
-                           bool past);
+                           float* spectra, size_t panel_size, size_t frequency_size, bool past);
     void transform_input(Source& source, size_t group, Range rows, size_t row, Spectra size,
                          float* in);
     void multiply(size_t f, Range rows, size_t depth, const float* in, Spectra in_size,

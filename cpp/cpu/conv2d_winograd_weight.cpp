@@ -174,12 +174,12 @@ class WeightGradient {
         return spectra + in_size() + f * out_frequency_ + panel * tiles_ * out_panels_.width;
     }
 
-    // A tap does not see what meets padding, at most half a tile from the border where padding is
-    // less than that: the other half must have its share of the largest, so that the tap sees it.
+    // A tap does not see the border of dy where it meets padding, nor what meets zeros of x: any
+    // half of a tile, along both axes, must have its share of the largest.
     bool gradients_are_alike(size_t row, size_t group, const float* dy, float* grid) const {
         const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
         const size_t n = row / vertical.tiles, p = row % vertical.tiles, rows = vertical.size(p);
-        PixelMagnitudes magnitudes(grid, rows, s_.out_width);
+        PixelMagnitudes magnitudes(k_, grid, rows, s_.out_width);
         for (size_t r = 0; r < rows; ++r) {
             k_.magnitudes(
                 s_.out_width, s_.group_out(), s_.out_channels,

@@ -1,6 +1,5 @@
 #include "winograd.h"
 
-#include <limits>
 #include <utility>
 
 #include "conv2d.h"
@@ -170,16 +169,6 @@ float PixelMagnitudes::largest(Range rows, Range columns) const {
     return most;
 }
 
-bool PixelMagnitudes::all_alike() const {
-    constexpr float kNone = std::numeric_limits<float>::infinity();
-    float most = 0, least = kNone;
-    for (size_t i = 0; i < rows_ * columns_; ++i) {
-        most = std::max(most, grid_[i]);
-        least = std::min(least, grid_[i] > 0 ? grid_[i] : kNone);
-    }
-    return least >= kLeastShare * most;
-}
-
 bool PixelMagnitudes::tile_is_alike(Range columns, size_t window_rows,
                                     size_t window_columns) const {
     const float least = kLeastShare * largest({0, rows_}, columns);
@@ -195,9 +184,8 @@ bool PixelMagnitudes::tile_is_alike(Range columns, size_t window_rows,
 bool TapMagnitudes::are_alike() const {
     float most = 0;
     for (const float tap : largest_) most = std::max(most, tap);
-    return std::all_of(largest_.begin(), largest_.end(), [&](float tap) {
-        return tap == 0 || tap >= kLeastShare * most;
-    });
+    return std::all_of(largest_.begin(), largest_.end(),
+                       [&](float tap) { return tap == 0 || tap >= kLeastShare * most; });
 }
 
 size_t Weights::memory_size(size_t columns) const {
@@ -246,12 +234,12 @@ void Weights::places(size_t channel, const float** places) const {
 }
 
 void Weights::measure(TapMagnitudes& taps) const {
-    float largest;
+    float largest[kChannels];
     if (p_.stride == 1) {
+        const size_t rows = channels_.size(), row = columns_.size();
         for (size_t tap = 0; tap < s_.kernel_height * s_.kernel_width; ++tap) {
-            k_.magnitudes(1, channels_.size() * columns_.size(), 0, memory_ + tap * tap_size_,
-                          &largest);
-            taps.add(tap, largest);
+            k_.magnitudes(rows, row, row, memory_ + tap * tap_size_, largest);
+            taps.add(tap, *std::max_element(largest, largest + rows));
         }
         return;
     }
@@ -264,8 +252,8 @@ void Weights::measure(TapMagnitudes& taps) const {
             const size_t kh = i / p_.window_width * p_.stride + pixel / p_.stride;
             const size_t kw = i % p_.window_width * p_.stride + pixel % p_.stride;
             if (kh >= s_.kernel_height || kw >= s_.kernel_width) continue;
-            k_.magnitudes(1, columns_.size(), 0, in[i], &largest);
-            taps.add(kh * s_.kernel_width + kw, largest);
+            k_.magnitudes(1, columns_.size(), 0, in[i], largest);
+            taps.add(kh * s_.kernel_width + kw, largest[0]);
         }
     }
 }
@@ -335,7 +323,7 @@ bool Source::is_alike(size_t group) const {
     const size_t columns = s_.out_width + p_.window_width - 1;
     const size_t most_rows = p_.tiling.vertical.most_points();
     float* grid = frame_ + (p_.stride > 1 ? most_rows * columns * p_.group_in : 0);
-    PixelMagnitudes magnitudes(grid, rows, columns);
+    PixelMagnitudes magnitudes(k_, grid, rows, columns);
     // Columns of the image; with blocks the frame has all of them.
     const size_t first = p_.stride > 1 ? 0 : std::min(s_.pad_left, columns);
     const size_t count = p_.stride > 1 ? columns : std::min(s_.in_width, columns - first);

@@ -179,7 +179,8 @@ void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float*
 // (or nothing but zeros), and weights as well: outputs at the border do not see all taps. What is
 // further apart, or overflows on the way, is left to the direct algorithm; so is what is not finite
 // to begin with, as it would spread over the tile. All of that depends on the values of one image
-// and on the weights alone.
+// and on the weights alone; a gradient of the weights, which sums over all images, is left as a
+// whole.
 
 // Share of the largest magnitude in a tile's reach that each of its windows must have, and of that
 // of all taps that each of them must have.
@@ -189,19 +190,20 @@ constexpr float kLeastShare = 1.0f / 1024;
 class PixelMagnitudes {
   public:
     // `grid` holds rows · columns floats, to be filled in.
-    PixelMagnitudes(float* grid, size_t rows, size_t columns)
-        : grid_(grid), rows_(rows), columns_(columns) {}
+    PixelMagnitudes(const KernelTable& k, float* grid, size_t rows, size_t columns)
+        : k_(k), grid_(grid), rows_(rows), columns_(columns) {}
 
     float* row(size_t r) { return grid_ + r * columns_; }
 
     // Whether all pixels that are not 0 have their share of the largest: then all windows have it.
-    bool all_alike() const;
+    bool all_alike() const { return k_.alike(rows_ * columns_, grid_, kLeastShare); }
     // Whether in some columns, a tile's, all windows have it.
     bool tile_is_alike(Range columns, size_t window_rows, size_t window_columns) const;
 
   private:
     float largest(Range rows, Range columns) const;
 
+    const KernelTable& k_;
     float* grid_;
     size_t rows_, columns_;
 };

@@ -45,8 +45,8 @@ ALEXNET_INLINE void unify_nans(Vec (&sum)[kRows][kVectors]) {
 #pragma GCC unroll 32
     for (size_t i = 1; i + 1 < kCount; i += 2) {
         const size_t next = i + 2 < kCount ? i + 1 : i;
-        found = either(found, is_nan(sum[i / kVectors][i % kVectors],
-                                     sum[next / kVectors][next % kVectors]));
+        found = either(
+            found, is_nan(sum[i / kVectors][i % kVectors], sum[next / kVectors][next % kVectors]));
     }
     if (!any(found)) return;
     const Vec nan = broadcast(__builtin_nanf(""));

@@ -40,7 +40,7 @@ struct GemmEpilogue {
     const float* bias = nullptr;  // one value a column, added last; null for none
     bool relu = false;            // max(0, .) after the bias
     bool stream = false;          // store past the caches; C must be aligned to a vector
-    bool resume = false;  // C holds the sums over the depth so far: go on as if without a break
+    bool resume = false;   // C holds the sums over the depth so far: go on as if without a break
     bool partial = false;  // the caller goes on with the sums: NaNs need not be the same one
 };
 
@@ -167,6 +167,7 @@ struct KernelTable {
 
     // magnitudes.cpp: of runs, `stride` floats apart
     void (*magnitudes)(size_t runs, size_t run, size_t stride, const float* x, float* y);
+    bool (*alike)(size_t n, const float* x, float share);
     bool (*all_finite)(size_t n, const float* x);
 
     // optimizer.cpp

@@ -45,11 +45,14 @@ ALEXNET_INLINE Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 ALEXNET_INLINE Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
-ALEXNET_INLINE Vec absolute(Vec x) { return _mm256_andnot_ps(broadcast(-0.0f), x); }
-ALEXNET_INLINE float reduce_max(Vec v) {
-    __m128 most = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
-    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+ALEXNET_INLINE Vec larger_magnitude(Vec x, Vec m) {
+    return _mm256_max_ps(_mm256_andnot_ps(broadcast(-0.0f), x), m);
+}
+ALEXNET_INLINE void reduce_max4(Vec a, Vec b, Vec c, Vec d, float* most) {
+    const Vec ab = _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const Vec cd = _mm256_max_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const Vec all = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    _mm_storeu_ps(most, _mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
 }
 ALEXNET_INLINE Vec sqrt(Vec x) { return _mm256_sqrt_ps(x); }
 

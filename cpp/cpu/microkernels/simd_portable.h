@@ -37,17 +37,24 @@ ALEXNET_INLINE Vec mul(Vec a, Vec b) { return a * b; }
 ALEXNET_INLINE Vec div(Vec a, Vec b) { return a / b; }
 ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return c - a * b; }
-ALEXNET_INLINE Vec absolute(Vec x) { return (Vec)((Mask)x & INT32_MAX); }
-ALEXNET_INLINE float reduce_max(Vec v) {
-    const float a = v[0] < v[2] ? v[2] : v[0], b = v[1] < v[3] ? v[3] : v[1];
-    return a < b ? b : a;
-}
 ALEXNET_INLINE Vec sqrt(Vec x) {
     return Vec{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]),
                __builtin_sqrtf(x[3])};
 }
 
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return (Vec)((m & (Mask)a) | (~m & (Mask)b)); }
+ALEXNET_INLINE Vec larger_magnitude(Vec x, Vec m) {
+    const Vec magnitude = (Vec)((Mask)x & INT32_MAX);
+    return select(magnitude > m, magnitude, m);
+}
+ALEXNET_INLINE void reduce_max4(Vec a, Vec b, Vec c, Vec d, float* most) {
+    const Vec vectors[4] = {a, b, c, d};
+    for (size_t i = 0; i < 4; ++i) {
+        const Vec v = vectors[i];
+        const float even = v[0] < v[2] ? v[2] : v[0], odd = v[1] < v[3] ? v[3] : v[1];
+        most[i] = even < odd ? odd : even;
+    }
+}
 ALEXNET_INLINE Mask is_nan(Vec a, Vec b) { return (a != a) | (b != b); }
 ALEXNET_INLINE Mask either(Mask a, Mask b) { return a | b; }
 ALEXNET_INLINE bool any(Mask m) { return (m[0] | m[1] | m[2] | m[3]) != 0; }

@@ -40,6 +40,7 @@ void max_pool2d_scatter_row(const PoolRow& row, const float* dy, const float* po
                             size_t first_row, size_t end_row);
 void max_pool2d_finish(size_t n, const float* sums, const float* x, float* dx);
 void magnitudes(size_t runs, size_t run, size_t stride, const float* x, float* y);
+bool alike(size_t n, const float* x, float share);
 bool all_finite(size_t n, const float* x);
 void sgd_update(size_t n, const SgdCoefficients& coefficients, float* parameter,
                 const float* gradient, float* velocity);
@@ -83,6 +84,7 @@ const KernelTable table = {
     max_pool2d_scatter_row,
     max_pool2d_finish,
     magnitudes,
+    alike,
     all_finite,
     sgd_update,
     adam_update,
