@@ -188,7 +188,8 @@ def conv2d_backward_input(
     The chain rule on the formula of `conv2d`; choice and errors of the algorithms are as there.
     "winograd" serves stride 1 only here, padding at the top and left smaller than the kernel, and
     kernels of 2 to 6 each way; its tiles are of dx, their reach is in dy. The sum has outputs that
-    exist only, so a weight that is NaN or infinite reaches no dx but through a dy.
+    exist only, so a weight that is NaN or infinite reaches no dx but through a dy. (On a GPU dy is
+    surrounded by zeros, which are multiplied: such a weight reaches the border of dx as well.)
     """
     operator = "conv2d_backward_input"
     gradient = as_float64(operator, "dy", dy)
