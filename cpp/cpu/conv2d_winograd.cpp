@@ -13,8 +13,9 @@
 // Threads: with many images, tasks own some rows of tiles, as few as do not read the weights'
 // spectra too often; with fewer, the transforms come first, and tasks own frequencies; with few,
 // tasks own output channels and transform their weights on the way.
-// Numerics: relative L2 error about 2e-6 to 5e-6, of the transforms; each product is one chain of
-// FMAs over the channels (microkernels/gemm.cpp). The same bits for every partition.
+// Numerics: error of the transforms about 2e-6 to 5e-6 of the largest values in a tile's reach;
+// winograd.h says which images are left to direct for that. Each product is one chain of FMAs over
+// the channels (microkernels/gemm.cpp). The same bits for every partition.
 
 #include <vector>
 
@@ -61,12 +62,14 @@ class Convolution {
           relu_(relu),
           y_(y),
           zeros_(zeros(std::max(p_.group_in, s.out_channels))),
-          weights_(k_, s, p_, weight, turned, zeros_) {}
+          weights_(k_, s, p_, weight, turned, zeros_),
+          left_(s.batch) {}
 
     Convolution(const Convolution&) = delete;
     Convolution& operator=(const Convolution&) = delete;
 
-    void run() const {
+    // Computes y, and returns the images that it leaves to the direct algorithm.
+    const Left& run() {
         if (few_) {
             by_panels();
         } else if (fewer_images()) {
@@ -74,14 +77,15 @@ class Convolution {
         } else {
             by_rows();
         }
+        return left_;
     }
 
   private:
     class WeightSpectra;
 
-    void by_rows() const;
-    void by_frequencies() const;
-    void by_panels() const;
+    void by_rows();
+    void by_frequencies();
+    void by_panels();
     bool fewer_images() const;
     size_t tasks_by_rows() const;
 
@@ -89,15 +93,14 @@ class Convolution {
 
     Source source_in(float* frame) const { return {k_, s_, p_, x_, frame, zeros_}; }
     void transform_weights(size_t group, Range channels, Range panels, float* memory,
-                           float* spectra, size_t panel_size, size_t frequency_size,
-                           bool past) const;
+                           float* spectra, size_t panel_size, size_t frequency_size, bool past);
     void transform_input(Source& source, size_t group, Range rows, size_t row, Spectra size,
-                         float* in) const;
+                         float* in);
     void multiply(size_t f, Range rows, size_t depth, const float* in, Spectra in_size,
                   const float* panel, size_t ahead, Range columns, bool resume, float* out,
                   Spectra out_size) const;
     void transform_output(size_t first, size_t row, float* out, Spectra size, size_t group,
-                          Range columns) const;
+                          Range columns);
 
     static const float* zeros(size_t count) {
         float* memory = scratch(Slot::kPartialSums, Size{count});
@@ -120,13 +123,14 @@ class Convolution {
     float* const y_;
     const float* const zeros_;
     const Weights weights_;
+    Left left_;
 };
 
 // Spectra of some channels of the weights, in panels: [frequency][panel][channel][width].
 // What other threads read goes past the caches: lines that another core has are slow to write.
 void Convolution::transform_weights(size_t group, Range channels, Range panels, float* memory,
                                     float* spectra, size_t panel_size, size_t frequency_size,
-                                    bool past) const {
+                                    bool past) {
     Weights weights = weights_;  // its own: of the channels that are ready
     const size_t width = panels_.width;
     const Range outputs{panels_[panels.begin].begin, panels_[panels.end - 1].end};
@@ -157,9 +161,10 @@ void Convolution::transform_weights(size_t group, Range channels, Range panels, 
 // Spectra of one of some rows of tiles, in matrices that begin with the first of them. The
 // pixels of the row after it are fetched meanwhile.
 void Convolution::transform_input(Source& source, size_t group, Range rows, size_t row,
-                                  Spectra size, float* in) const {
+                                  Spectra size, float* in) {
     const float* pixels[kPlaces];
     source.set_tile_row(row);
+    if (!source.is_alike(group)) left_.add(row / p_.tiling.vertical.tiles);
     SpectrumPlaces places(p_.tiling, rows.begin, row, in, size.row, size.frequency);
     Fetching fetching(source.pixels({row + 1, std::min(row + 2, rows.end)}),
                       p_.tiling.horizontal.tiles * ceil_div(p_.group_in, k_.lanes));
@@ -189,19 +194,20 @@ void Convolution::multiply(size_t f, Range rows, size_t depth, const float* in, 
                           out + f * out_size.frequency,
                           out_size.row,
                           ahead};
-    constexpr GemmEpilogue kResume{false, nullptr, false, false, true};
-    multiply_in_pieces(k_, product, depth, panel, columns, resume ? kResume : GemmEpilogue{},
-                       kResume);
+    constexpr GemmEpilogue kSet{false, nullptr, false, false, false, true};
+    constexpr GemmEpilogue kResume{false, nullptr, false, false, true, true};
+    multiply_in_pieces(k_, product, depth, panel, columns, resume ? kResume : kSet, kResume);
 }
 
 // Outputs of a row of tiles from its products, which are those of `columns` of the group, in
 // matrices that begin with row `first`.
 void Convolution::transform_output(size_t first, size_t row, float* out, Spectra size, size_t group,
-                                   Range columns) const {
+                                   Range columns) {
     const size_t channel = group * s_.group_out();
     const float* bias = bias_ ? bias_ + channel : nullptr;
     SpectrumPlaces places(p_.tiling, first, row, out, size.row, size.frequency);
     OutputPlaces<float> outputs(s_, p_.tiling, row, y_ + channel);
+    bool finite = true;
     for (size_t q = 0; q < p_.tiling.horizontal.tiles; ++q) {
         float* const* frequencies = places.next();
         float* const* pixels = outputs.next();
@@ -209,15 +215,17 @@ void Convolution::transform_output(size_t first, size_t row, float* out, Spectra
             output_transform(k_, p_.tiling, row % p_.tiling.vertical.tiles, q);
         for (size_t o = columns.begin; o < columns.end; o += k_.lanes) {
             const size_t lanes = std::min(k_.lanes, columns.end - o);
-            transform(frequencies, o - columns.begin, lanes, pixels, o, lanes, bias, relu_);
+            finite &=
+                transform(frequencies, o - columns.begin, lanes, pixels, o, lanes, bias, relu_);
         }
     }
+    if (!finite) left_.add(row / p_.tiling.vertical.tiles);
 }
 
 // The spectra of all weights: for each group and frequency a matrix in panels.
 class Convolution::WeightSpectra {
   public:
-    explicit WeightSpectra(const Convolution& c)
+    explicit WeightSpectra(Convolution& c)
         : c_(c),
           panel_(Size{c.p_.group_in} * c.panels_.width),
           frequency_(c.panels_.size(c.p_.group_in) + kSpectrumGap),
@@ -243,7 +251,7 @@ class Convolution::WeightSpectra {
     }
 
   private:
-    const Convolution& c_;
+    Convolution& c_;
     size_t panel_, frequency_, group_;
     float* memory_;
 };
@@ -262,7 +270,7 @@ size_t Convolution::tasks_by_rows() const {
     return std::min(rows_, team_ * ceil_div(ceil_div(rows_, team_), rows_a_task));
 }
 
-void Convolution::by_rows() const {
+void Convolution::by_rows() {
     const WeightSpectra weights(*this);
     const Slices own_memory(Slot::kColumns, team_, weights.task_memory());
     parallel_tasks(threads_, weights.tasks(), [&](size_t task, size_t thread) {
@@ -312,7 +320,7 @@ bool Convolution::fewer_images() const {
     return tiles < kTilesForWeights * frequencies_ * p_.group_in * s_.group_out();
 }
 
-void Convolution::by_frequencies() const {
+void Convolution::by_frequencies() {
     const size_t block_rows = rows_a_block(s_, p_, kBlockFloats);
     const size_t tiles = block_rows * p_.tiling.horizontal.tiles;
     const Spectra in_size = spectra_size(tiles, p_.group_in);
@@ -360,7 +368,7 @@ void Convolution::by_frequencies() const {
 
 // --- few images: each thread has the spectra of all inputs, tasks own panels of output channels --
 
-void Convolution::by_panels() const {
+void Convolution::by_panels() {
     const Spectra in_size = spectra_size(rows_ * p_.tiling.horizontal.tiles, p_.group_in);
     const size_t width = panels_.width;
     const Spectra out_size{width, Size{rows_} * p_.tiling.horizontal.tiles * width + kSpectrumGap};
@@ -417,11 +425,21 @@ void Convolution::by_panels() const {
     });
 }
 
+// Some images of a batch.
+Conv2dShape part_of(Conv2dShape s, Range images) {
+    s.batch = images.size();
+    return s;
+}
+
 }  // namespace
 
 void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
              bool relu, float* y) {
-    Convolution(s, x, weight, false, bias, relu, y).run();
+    Convolution convolution(s, x, weight, false, bias, relu, y);
+    convolution.run().for_each_run([&](Range images) {
+        direct::forward(part_of(s, images), x + s.input_pixel(images.begin, 0, 0), weight, bias,
+                        relu, y + s.output_pixel(images.begin, 0, 0));
+    });
 }
 
 void backward_input(const Conv2dShape& s, const float* dy, const float* weight, float* dx) {
@@ -439,7 +457,11 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                                    s.kernel_height - 1 - s.pad_top,
                                    s.kernel_width - 1 - s.pad_left,
                                    s.groups};
-    Convolution(turned_shape, dy, weight, true, nullptr, false, dx).run();
+    Convolution convolution(turned_shape, dy, weight, true, nullptr, false, dx);
+    convolution.run().for_each_run([&](Range images) {
+        direct::backward_input(part_of(s, images), dy + s.output_pixel(images.begin, 0, 0), weight,
+                               dx + s.input_pixel(images.begin, 0, 0));
+    });
 }
 
 }  // namespace alexnet::cpu::winograd

@@ -71,14 +71,15 @@ class WeightGradient {
     }
 
     // Spectra of x, of a group, for one of a block's rows of tiles. What the row after it reads is
-    // fetched meanwhile.
-    void transform_input(Source& source, Range block, size_t row, size_t group,
+    // fetched meanwhile. Returns whether the values of each tile are alike.
+    bool transform_input(Source& source, Range block, size_t row, size_t group,
                          float* spectra) const {
         const size_t tiles = p_.tiling.horizontal.tiles;
         Fetching fetching(source.pixels({row + 1, std::min(row + 2, block.end)}),
                           tiles * ceil_div(p_.group_in, k_.lanes));
         SpectrumPlaces places(p_.tiling, block.begin, row, spectra, in_panel_, in_frequency_);
         source.set_tile_row(row);
+        const bool alike = source.is_alike(group);
         for (size_t q = 0; q < tiles; ++q) {
             const float* pixels[kPlaces];
             source.places(q, group, pixels);
@@ -92,11 +93,12 @@ class WeightGradient {
                 fetching.next_share();
             }
         }
+        return alike;
     }
 
-    // The same of dy.
-    void transform_output_gradient(Range block, size_t row, size_t group, const float* dy,
-                                   float* spectra) const {
+    // The same of dy. `grid` is memory for magnitudes, as large as a source's frame.
+    bool transform_output_gradient(Range block, size_t row, size_t group, const float* dy,
+                                   float* grid, float* spectra) const {
         const size_t tiles = p_.tiling.horizontal.tiles;
         Fetching fetching(output_pixels({row + 1, std::min(row + 2, block.end)}, dy),
                           tiles * ceil_div(s_.group_out(), k_.lanes));
@@ -115,12 +117,14 @@ class WeightGradient {
                 fetching.next_share();
             }
         }
+        return gradients_are_alike(row, group, dy, grid);
     }
 
     // Adds a block's products at frequency f, for a panel of output channels, to its sums. The
     // first block, whose first tile has all frequencies, sets them.
     void multiply(size_t f, size_t panel, Range block, const float* spectra, float* sums) const {
-        const GemmEpilogue set{}, add{true};
+        constexpr GemmEpilogue set{false, nullptr, false, false, false, true};
+        constexpr GemmEpilogue add{true, nullptr, false, false, false, true};
         const float* out = out_spectra(f, panel, spectra);
         for (size_t c = 0; c < p_.group_in; c += in_panel_) {
             const Product product{std::min(in_panel_, p_.group_in - c),
@@ -145,8 +149,9 @@ class WeightGradient {
         for (size_t j = 0; j < columns.size(); ++j) sums[columns.begin + j] += own[j];
     }
 
-    // The weights of one channel of a block of pixels, from their sums.
-    void transform_sums(const float* sums, size_t group, size_t channel, float* elsewhere,
+    // The weights of one channel of a block of pixels, from their sums. Returns whether all are
+    // finite.
+    bool transform_sums(const float* sums, size_t group, size_t channel, float* elsewhere,
                         float* dweight) const {
         const float* in[kPlaces];
         for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
@@ -155,16 +160,40 @@ class WeightGradient {
         float* out[kPlaces];
         weight_places(s_, p_, dweight, elsewhere, group, channel, out);
         const Transform transform = weight_gradient_transform(k_, p_.tiling);
+        bool finite = true;
         for (size_t o = 0; o < s_.group_out(); o += k_.lanes) {
             const size_t lanes = std::min(k_.lanes, s_.group_out() - o);
-            transform(in, o, lanes, out, o, lanes);
+            finite &= transform(in, o, lanes, out, o, lanes);
         }
+        return finite;
     }
 
   private:
     size_t in_size() const { return p_.tiling.frequencies() * in_frequency_; }
     const float* out_spectra(size_t f, size_t panel, const float* spectra) const {
         return spectra + in_size() + f * out_frequency_ + panel * tiles_ * out_panels_.width;
+    }
+
+    // A tap does not see the border of dy where it meets padding, nor what meets zeros of x: any
+    // half of a tile, along both axes, must have its share of the largest.
+    bool gradients_are_alike(size_t row, size_t group, const float* dy, float* grid) const {
+        const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
+        const size_t n = row / vertical.tiles, p = row % vertical.tiles, rows = vertical.size(p);
+        PixelMagnitudes magnitudes(k_, grid, rows, s_.out_width);
+        for (size_t r = 0; r < rows; ++r) {
+            k_.magnitudes(
+                s_.out_width, s_.group_out(), s_.out_channels,
+                dy + s_.output_pixel(n, vertical.start(p) + r, 0) + group * s_.group_out(),
+                magnitudes.row(r));
+        }
+        if (magnitudes.all_alike()) return true;
+        for (size_t q = 0; q < horizontal.tiles; ++q) {
+            const Range tile{horizontal.start(q), horizontal.start(q) + horizontal.size(q)};
+            if (!magnitudes.tile_is_alike(tile, ceil_div(rows, 2), ceil_div(tile.size(), 2))) {
+                return false;
+            }
+        }
+        return true;
     }
 
     // What a row of tiles, or none, reads of dy.
@@ -211,6 +240,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     double* bias_sums = scratch_doubles(Slot::kChannelRows, Size{s.out_channels});
     std::fill_n(bias_sums, s.out_channels, 0.0);
 
+    std::atomic<bool> serves = true;
     const size_t total = s.batch * p.tiling.vertical.tiles;
     for (size_t first = 0; first < total; first += block_rows) {
         const Range block{first, std::min(first + block_rows, total)};
@@ -219,13 +249,14 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
             Source source(k, s, p, x, frames[thread], zeros);
             for (size_t group = 0; group < s.groups; ++group) {
                 float* spectra = all_spectra + group * spectra_size;
-                if (task % 2 == 0) {
-                    gradient.transform_input(source, block, row, group, spectra);
-                } else {
-                    gradient.transform_output_gradient(block, row, group, dy, spectra);
-                }
+                const bool alike =
+                    task % 2 == 0 ? gradient.transform_input(source, block, row, group, spectra)
+                                  : gradient.transform_output_gradient(block, row, group, dy,
+                                                                       frames[thread], spectra);
+                if (!alike) serves = false;
             }
         });
+        if (!serves) return direct::backward_weight(s, dy, x, dweight, dbias);
         parallel_tasks(threads, s.groups * frequencies * panels, [&](size_t task, size_t) {
             const size_t panel = task % panels, f = task / panels % frequencies;
             const size_t group = task / (panels * frequencies);
@@ -238,10 +269,13 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     }
     parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t thread) {
         const size_t group = task / p.group_in;
-        gradient.transform_sums(all_sums + group * sums_size, group, task % p.group_in,
-                                zeros + zeros_size + thread * sink_size, dweight);
+        if (!gradient.transform_sums(all_sums + group * sums_size, group, task % p.group_in,
+                                     zeros + zeros_size + thread * sink_size, dweight)) {
+            serves = false;
+        }
         k.stream_fence();
     });
+    if (!serves) return direct::backward_weight(s, dy, x, dweight, dbias);
     for (size_t o = 0; gradient.has_bias() && o < s.out_channels; ++o) {
         dbias[o] = static_cast<float>(bias_sums[o]);
     }

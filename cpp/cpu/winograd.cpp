@@ -59,12 +59,12 @@ float* const* SpectrumPlaces::next() {
     return places_;
 }
 
-void Transform::operator()(const float* const* in, size_t in_offset, size_t in_lanes,
+bool Transform::operator()(const float* const* in, size_t in_offset, size_t in_lanes,
                            float* const* out, size_t out_offset, size_t out_lanes,
                            const float* bias, bool relu) const {
     alignas(64) float temporary[kPlaces * 16];
     vertical.columns(horizontal.in, in, in_offset, in_lanes, ahead, temporary);
-    horizontal.rows(vertical.out, temporary, out, out_offset, out_lanes, bias, relu, past);
+    return horizontal.rows(vertical.out, temporary, out, out_offset, out_lanes, bias, relu, past);
 }
 
 Transform input_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q) {
@@ -159,6 +159,28 @@ size_t rows_a_block(const Conv2dShape& s, const Problem& p, size_t floats) {
     return ceil_div(total, ceil_div(total, std::max(floats / row, size_t{1})));
 }
 
+float PixelMagnitudes::largest(Range rows, Range columns) const {
+    float most = 0;
+    for (size_t r = rows.begin; r < rows.end; ++r) {
+        for (size_t c = columns.begin; c < columns.end; ++c) {
+            most = std::max(most, grid_[r * columns_ + c]);
+        }
+    }
+    return most;
+}
+
+bool PixelMagnitudes::tile_is_alike(Range columns, size_t window_rows,
+                                    size_t window_columns) const {
+    const float least = kLeastShare * largest({0, rows_}, columns);
+    for (size_t r = 0; r + window_rows <= rows_; ++r) {
+        for (size_t c = columns.begin; c + window_columns <= columns.end; ++c) {
+            const float seen = largest({r, r + window_rows}, {c, c + window_columns});
+            if (seen > 0 && seen < least) return false;
+        }
+    }
+    return true;
+}
+
 Size Weights::memory_size(size_t columns) const {
     if (p_.stride > 1) return Size{0};
     return padded((Size{kChannels} * columns + kSpectrumGap) * s_.kernel_height * s_.kernel_width);
@@ -218,9 +240,9 @@ void Weights::fetch(size_t group, Range channels, Range columns, size_t parts, s
 }
 
 Size Source::frame_size(const Conv2dShape& s, const Problem& p) {
-    if (p.stride == 1) return Size{0};
     const size_t rows = p.tiling.vertical.most_points();
-    return Size{rows} * (s.out_width + p.window_width - 1) * p.group_in;
+    const Size pixels = Size{rows} * (s.out_width + p.window_width - 1);
+    return p.stride > 1 ? pixels * (p.group_in + 1) : pixels;
 }
 
 void Source::set_tile_row(size_t number) {
@@ -261,6 +283,43 @@ void Source::copy_pixel_row(const float* row, float* target) const {
             std::copy_n(pixel, channels, target + column * p_.group_in + i * channels);
         }
     }
+}
+
+bool Source::is_alike(size_t group) const {
+    const Axis& horizontal = p_.tiling.horizontal;
+    const size_t rows = p_.tiling.vertical.points(tile_row_);
+    const size_t columns = s_.out_width + p_.window_width - 1;
+    const size_t most_rows = p_.tiling.vertical.most_points();
+    float* grid = frame_ + (p_.stride > 1 ? most_rows * columns * p_.group_in : 0);
+    PixelMagnitudes magnitudes(k_, grid, rows, columns);
+    // Columns of the image; with blocks the frame has all of them.
+    const size_t first = p_.stride > 1 ? 0 : std::min(s_.pad_left, columns);
+    const size_t count = p_.stride > 1 ? columns : std::min(s_.in_width, columns - first);
+    for (size_t r = 0; r < rows; ++r) {
+        float* row = magnitudes.row(r);
+        const size_t h = first_row_ + r - s_.pad_top;  // unsigned
+        if (p_.stride > 1) {
+            k_.magnitudes(columns, p_.group_in, p_.group_in, frame_ + r * columns * p_.group_in,
+                          row);
+        } else if (h < s_.in_height) {
+            const size_t pixel = h * s_.in_width + first - s_.pad_left;
+            std::fill_n(row, first, 0.0f);
+            k_.magnitudes(count, p_.group_in, s_.in_channels,
+                          image_ + pixel * s_.in_channels + group * p_.group_in, row + first);
+            std::fill(row + first + count, row + columns, 0.0f);
+        } else {
+            std::fill_n(row, columns, 0.0f);
+        }
+    }
+    if (magnitudes.all_alike()) return true;
+    // A window that ends within a block does not see all of it: only whole blocks count.
+    const size_t window_rows = s_.kernel_height / p_.stride;
+    const size_t window_columns = s_.kernel_width / p_.stride;
+    for (size_t q = 0; q < horizontal.tiles; ++q) {
+        const Range tile{horizontal.start(q), horizontal.start(q) + horizontal.points(q)};
+        if (!magnitudes.tile_is_alike(tile, window_rows, window_columns)) return false;
+    }
+    return true;
 }
 
 Run Source::pixels(Range rows) const {

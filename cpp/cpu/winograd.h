@@ -8,7 +8,9 @@
 #ifndef ALEXNET_CPU_WINOGRAD_H_
 #define ALEXNET_CPU_WINOGRAD_H_
 
+#include <atomic>
 #include <cstddef>
+#include <vector>
 
 #include "alexnet/conv2d.h"
 #include "gemm.h"
@@ -120,7 +122,8 @@ struct Transform {
     WinogradStep vertical, horizontal;
     bool past = false;  // the caches, with what it writes: a stream_fence must follow
     size_t ahead = 48;
-    void operator()(const float* const* in, size_t in_offset, size_t in_lanes, float* const* out,
+    // Whether what a transform to outputs makes is finite; true of the others.
+    bool operator()(const float* const* in, size_t in_offset, size_t in_lanes, float* const* out,
                     size_t out_offset, size_t out_lanes, const float* bias = nullptr,
                     bool relu = false) const;
 };
@@ -168,6 +171,60 @@ void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float*
         }
     }
 }
+
+// --- what is left to the direct algorithm -------------------------------------------------------
+//
+// An error of Winograd's transforms is relative to the largest value in the reach of a tile. That
+// is the error of a sum in float32 only where all outputs of the tile see values of about that size
+// (or nothing but zeros). What is further apart, or overflows on the way, is left to the direct
+// algorithm; so is what is not finite to begin with, as it would spread over the tile. All of that
+// depends on the values of one image and on the weights alone; a gradient of the weights, which
+// sums over all images, is left as a whole.
+
+// Share of the largest magnitude in a tile's reach that each of its windows must have.
+constexpr float kLeastShare = 1.0f / 1024;
+
+// The largest magnitudes of some pixels, over the channels of a group: a grid of rows × columns.
+class PixelMagnitudes {
+  public:
+    // `grid` holds rows · columns floats, to be filled in.
+    PixelMagnitudes(const KernelTable& k, float* grid, size_t rows, size_t columns)
+        : k_(k), grid_(grid), rows_(rows), columns_(columns) {}
+
+    float* row(size_t r) { return grid_ + r * columns_; }
+
+    // Whether all pixels that are not 0 have their share of the largest: then all windows have it.
+    bool all_alike() const { return k_.alike(rows_ * columns_, grid_, kLeastShare); }
+    // Whether in some columns, a tile's, all windows have it.
+    bool tile_is_alike(Range columns, size_t window_rows, size_t window_columns) const;
+
+  private:
+    float largest(Range rows, Range columns) const;
+
+    const KernelTable& k_;
+    float* grid_;
+    size_t rows_, columns_;
+};
+
+// Images that are left to the direct algorithm. Several threads may add to them at once.
+class Left {
+  public:
+    explicit Left(size_t images) : images_(images) {}
+
+    void add(size_t image) { images_[image].store(true, std::memory_order_relaxed); }
+    // body(images) for every run of neighbours.
+    template <typename Body>
+    void for_each_run(const Body& body) const {
+        for (size_t end = 0; end < images_.size();) {
+            const size_t begin = end;
+            while (end < images_.size() && images_[end] == images_[begin]) ++end;
+            if (images_[begin]) body(Range{begin, end});
+        }
+    }
+
+  private:
+    std::vector<std::atomic<bool>> images_;
+};
 
 // The weights of a convolution, or of its gradient with respect to the input: those of a
 // convolution of the shape `s`, where they lie turned by 180° and with input and output channels
@@ -241,6 +298,7 @@ class Source {
            float* frame, const float* zeros)
         : k_(k), s_(shape), p_(problem), x_(x), frame_(frame), zeros_(zeros) {}
 
+    // The frame, and a magnitude for each of its pixels.
     static Size frame_size(const Conv2dShape& shape, const Problem& problem);
 
     // Makes a row of tiles ready, counted through the images.
@@ -249,6 +307,8 @@ class Source {
     Run pixels(Range rows) const;
     // The inputs of tile q in the row that is ready, for channels of one group.
     void places(size_t q, size_t group, const float** places) const;
+    // Whether the magnitudes in each tile of the row that is ready are alike, of one group.
+    bool is_alike(size_t group) const;
 
   private:
     // A row of pixels to where its blocks have it.

@@ -10,7 +10,7 @@
 // Registers: r·v sums, v for B, 1 for A, of 32 with AVX-512 and 16 elsewhere.
 // Numerics: each element of C is one chain of FMAs in the order of k, then the sum with what C
 // holds, then the bias; the chain is the same whichever tile the element falls into, and however
-// it was interrupted and resumed.
+// it was interrupted and resumed. A NaN is always the same one, whatever it came from.
 
 #include "kernels.h"
 #include "simd.h"
@@ -34,6 +34,29 @@ ALEXNET_INLINE Vec load_part(const float* row, size_t j, size_t columns) {
 template <bool full>
 ALEXNET_INLINE void store_part(float* row, size_t j, size_t columns, Vec x) {
     full ? store(row + j * kLanes, x) : store_tail(row + j * kLanes, x, lanes(j, columns));
+}
+
+// Of two NaNs an instruction passes on one, by an order of its operands that the compiler chooses
+// for each tile: which tile an element falls into would show in its bits.
+template <size_t kRows, size_t kVectors>
+ALEXNET_INLINE void unify_nans(Vec (&sum)[kRows][kVectors]) {
+    constexpr size_t kCount = kRows * kVectors;
+    Mask found = is_nan(sum[0][0], sum[(kCount - 1) / kVectors][(kCount - 1) % kVectors]);
+#pragma GCC unroll 32
+    for (size_t i = 1; i + 1 < kCount; i += 2) {
+        const size_t next = i + 2 < kCount ? i + 1 : i;
+        found = either(
+            found, is_nan(sum[i / kVectors][i % kVectors], sum[next / kVectors][next % kVectors]));
+    }
+    if (!any(found)) return;
+    const Vec nan = broadcast(__builtin_nanf(""));
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+        for (size_t j = 0; j < kVectors; ++j) {
+            sum[i][j] = select(is_nan(sum[i][j], sum[i][j]), nan, sum[i][j]);
+        }
+    }
 }
 
 // The sums of a tile on their way to memory, a loop a step, unrolled so that they stay in
@@ -65,6 +88,7 @@ ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
             for (size_t j = 0; j < kVectors; ++j) sum[i][j] = relu(sum[i][j]);
         }
     }
+    if (!epilogue.partial) unify_nans(sum);
     const bool streams = full && epilogue.stream;
 #pragma GCC unroll 16
     for (size_t i = 0; streams && i < kRows; ++i) {

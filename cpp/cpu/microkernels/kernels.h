@@ -40,7 +40,8 @@ struct GemmEpilogue {
     const float* bias = nullptr;  // one value a column, added last; null for none
     bool relu = false;            // max(0, .) after the bias
     bool stream = false;          // store past the caches; C must be aligned to a vector
-    bool resume = false;  // C holds the sums over the depth so far: go on as if without a break
+    bool resume = false;   // C holds the sums over the depth so far: go on as if without a break
+    bool partial = false;  // the caller goes on with the sums: NaNs need not be the same one
 };
 
 // C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The numbers of
@@ -97,7 +98,8 @@ struct WinogradStep {
                     size_t ahead, float* temporary);
     // bias, by channel, may be null. Bias and relu are for kGather only, which always writes past
     // the caches where it can; `past` asks for the same of kSpread.
-    void (*rows)(size_t rows, const float* temporary, float* const* out, size_t offset,
+    // Returns whether all values were finite; for kGather only, of those before the ReLU.
+    bool (*rows)(size_t rows, const float* temporary, float* const* out, size_t offset,
                  size_t lanes, const float* bias, bool relu, bool past);
 };
 
@@ -162,6 +164,11 @@ struct KernelTable {
                                    float* dx, size_t first_row, size_t end_row);
     // Complete sums to dx, past the caches; where x is given, 0 where it is not positive.
     void (*max_pool2d_finish)(size_t n, const float* sums, const float* x, float* dx);
+
+    // magnitudes.cpp: of runs, `stride` floats apart
+    void (*magnitudes)(size_t runs, size_t run, size_t stride, const float* x, float* y);
+    bool (*alike)(size_t n, const float* x, float share);
+    bool (*all_finite)(size_t n, const float* x);
 
     // optimizer.cpp
     void (*sgd_update)(size_t n, const SgdCoefficients& coefficients, float* parameter,

@@ -12,6 +12,8 @@
 //   add sub mul div sqrt
 //   fma(a, b, c) = a·b + c;  fnma(a, b, c) = c - a·b
 //   at_least(low, x) = max(low, x), a NaN in x stays;  relu(x) = at_least(0, x)
+//   larger_magnitude(x, m) = max(|x|, m) for m >= 0; m where x is NaN
+//   reduce_max4(a, b, c, d, p): the largest lane of each, numbers >= 0, to p
 //   max_nan(a, b) = b if it is greater, or NaN and a is not; else a
 //   rsqrt(x) = x^-1/2 to about 1 ulp
 //   three_quarter_power(x) = (x / kPowerUnit)^-3/4 to a few ulp, for a normal x > 0, +inf and NaN
@@ -20,6 +22,7 @@
 //   select_positive(m, x) = m > 0 ? x : 0
 //   reduce_add4(a, b, c, d, p): their four sums, to p
 //   Mask: one truth value a lane;  same_bits(a, b);  select(mask, a, b) = mask ? a : b
+//   is_nan(a, b): whether either is NaN;  either(mask, mask);  any(mask): in some lane
 //
 // Over Double, kLanes / 2 doubles, beside the compiler's + - * / :
 //

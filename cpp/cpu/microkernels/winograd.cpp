@@ -212,8 +212,9 @@ ALEXNET_INLINE void transform_columns(size_t columns, const float* const* in, si
 
 // Second pass: the rows of the grid times the matrix, and out to their places.
 template <typename M, bool full, bool past>
-ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* const* out,
+ALEXNET_INLINE bool transform_rows(size_t rows, const float* temporary, float* const* out,
                                    size_t offset, size_t lanes, Vec bias, Vec floor) {
+    Vec zeros = zero();  // sum of 0 · y, which is NaN where a y isn't finite
     for (size_t i = 0; i < rows; ++i) {
         Vec x[M::kColumns], y[M::kRows];
 #pragma GCC unroll 8
@@ -221,7 +222,12 @@ ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* c
         apply<M>(x, y);
 #pragma GCC unroll 8
         for (size_t j = 0; j < M::kRows; ++j) {
-            const Vec v = M::kToPoints ? y[j] : at_least(floor, add(y[j], bias));
+            Vec v = y[j];
+            if (!M::kToPoints) {
+                v = add(v, bias);
+                zeros = fma(v, zero(), zeros);
+                v = at_least(floor, v);
+            }
             float* p = out[i * M::kRows + j] + offset;
             if (!past) __builtin_prefetch(p + kStoresAhead, 1);
             if (!full) {
@@ -233,6 +239,7 @@ ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* c
             }
         }
     }
+    return !any(is_nan(zeros, zeros));
 }
 
 template <typename M>
@@ -246,17 +253,18 @@ static void columns_step(size_t columns, const float* const* in, size_t offset, 
 }
 
 template <typename M>
-static void rows_step(size_t rows, const float* temporary, float* const* out, size_t offset,
+static bool rows_step(size_t rows, const float* temporary, float* const* out, size_t offset,
                       size_t lanes, const float* bias, bool relu, bool past) {
     const Vec b = bias ? load_tail(bias + offset, lanes) : zero();
     const Vec floor = relu ? zero() : broadcast(-__builtin_inff());
     if (lanes < kLanes) {
-        transform_rows<M, false, !M::kToPoints>(rows, temporary, out, offset, lanes, b, floor);
-    } else if (M::kToPoints && !past) {
-        transform_rows<M, true, false>(rows, temporary, out, offset, lanes, b, floor);
-    } else {
-        transform_rows<M, true, true>(rows, temporary, out, offset, lanes, b, floor);
+        return transform_rows<M, false, !M::kToPoints>(rows, temporary, out, offset, lanes, b,
+                                                       floor);
     }
+    if (M::kToPoints && !past) {
+        return transform_rows<M, true, false>(rows, temporary, out, offset, lanes, b, floor);
+    }
+    return transform_rows<M, true, true>(rows, temporary, out, offset, lanes, b, floor);
 }
 
 template <typename M>
