@@ -5,7 +5,7 @@
 // images that need a border of zeros are copied into a frame, a few at a time.
 //
 // forward: y = correlation of x with the weights.
-// backward_input: with stride 1, dx is the correlation of dy with the weights turned by 180° and
+// backward_input: with stride 1, dx is the correlation of dy with the weights flipped by 180° and
 //   transposed. With stride s, the pixels of dx with the same (ih + pad) mod s see only every s-th
 //   tap of the window: s² such phases, each a correlation of stride 1 of its own.
 // backward_weight: conv2d_direct_weight.cpp.

@@ -21,8 +21,8 @@ constexpr size_t kPlaces = kWinogradPoints * kWinogradPoints;
 
 // Floats from one row of a spectrum to the next, and beyond a frequency: no power of two, which
 // would put all frequencies of a tile into the same set of the caches.
-constexpr size_t kSpectrumGap = 16;
-constexpr size_t spectrum_row(size_t channels) { return (channels + 15) / 16 * 16 + kSpectrumGap; }
+constexpr size_t kElementGap = 16;
+constexpr size_t element_row(size_t channels) { return (channels + 15) / 16 * 16 + kElementGap; }
 
 // One axis of the output, cut into tiles as even as they can be, the longer ones first: 13 outputs
 // of a window of 3 are 5 + 4 + 4, never 6 + 6 + 1.
@@ -47,7 +47,7 @@ struct Tiling {
     Tiling(size_t out_height, size_t out_width, size_t window_height, size_t window_width)
         : vertical(out_height, window_height), horizontal(out_width, window_width) {}
 
-    size_t frequencies() const { return vertical.most_points() * horizontal.most_points(); }
+    size_t elements() const { return vertical.most_points() * horizontal.most_points(); }
     size_t tiles() const { return vertical.tiles * horizontal.tiles; }
     // Those of the first `count` rows of tiles that have point i of the vertical axis.
     size_t rows_with(size_t i, size_t count) const {
@@ -66,12 +66,12 @@ struct Tiling {
 };
 
 // Where the tiles of a row have their values at all frequencies, one tile after the other: in
-// matrices that begin with row `first` of tiles and have row_stride floats a row, frequency_stride
+// matrices that begin with row `first` of tiles and have row_stride floats a row, element_stride
 // floats apart. places[i * points of the horizontal axis + j] is that of frequency (i, j).
-class SpectrumPlaces {
+class TileElementPointers {
   public:
-    SpectrumPlaces(const Tiling& tiling, size_t first, size_t row, float* spectra,
-                   size_t row_stride, size_t frequency_stride);
+    TileElementPointers(const Tiling& tiling, size_t first, size_t row, float* transformed,
+                        size_t row_stride, size_t element_stride);
     // Those of the next tile, until the next call.
     float* const* next();
 
@@ -80,8 +80,8 @@ class SpectrumPlaces {
 
     const Tiling& t_;
     size_t first_, row_;
-    float* spectra_;
-    size_t row_stride_, frequency_stride_;
+    float* transformed_;
+    size_t row_stride_, element_stride_;
     size_t tile_ = 0, count_ = 0;
     float* places_[kPlaces];
 };
@@ -89,9 +89,9 @@ class SpectrumPlaces {
 // Where the outputs of the tiles of a row lie, or their gradients, one tile after the other: row by
 // row. `y` begins with the channels that are meant.
 template <typename Float>
-class OutputPlaces {
+class OutputPointers {
   public:
-    OutputPlaces(const Conv2dShape& shape, const Tiling& tiling, size_t row, Float* y)
+    OutputPointers(const Conv2dShape& shape, const Tiling& tiling, size_t row, Float* y)
         : vertical_(tiling.vertical),
           horizontal_(tiling.horizontal),
           row_(row % vertical_.tiles),
@@ -121,7 +121,7 @@ class OutputPlaces {
 struct Transform {
     WinogradStep vertical, horizontal;
     bool past = false;  // the caches, with what it writes: a stream_fence must follow
-    size_t ahead = 48;
+    size_t prefetch_distance = 48;
     // Whether what a transform to outputs makes is finite; true of the others.
     bool operator()(const float* const* in, size_t in_offset, size_t in_lanes, float* const* out,
                     size_t out_offset, size_t out_lanes, const float* bias = nullptr,
@@ -158,8 +158,8 @@ size_t rows_a_block(const Conv2dShape& shape, const Problem& problem, size_t flo
 // Where the taps of one channel of a block lie in the weights; `elsewhere` for those that blocks
 // have beyond the window.
 template <typename Float>
-void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float* elsewhere,
-                   size_t group, size_t channel, Float** places) {
+void weight_pointers(const Conv2dShape& s, const Problem& p, Float* weight, Float* elsewhere,
+                     size_t group, size_t channel, Float** places) {
     const size_t c = channel % s.group_in(), pixel = channel / s.group_in();
     const size_t pixel_row = pixel / p.stride, pixel_column = pixel % p.stride;
     for (size_t a = 0; a < p.window_height; ++a) {
@@ -227,14 +227,14 @@ class Left {
 };
 
 // The weights of a convolution, or of its gradient with respect to the input: those of a
-// convolution of the shape `s`, where they lie turned by 180° and with input and output channels
+// convolution of the shape `s`, where they lie flipped by 180° and with input and output channels
 // exchanged.
 class Weights {
   public:
     // `zeros` holds out_channels floats that are 0.
     Weights(const KernelTable& k, const Conv2dShape& shape, const Problem& problem,
-            const float* weight, bool turned, const float* zeros)
-        : k_(k), s_(shape), p_(problem), weight_(weight), turned_(turned), zeros_(zeros) {}
+            const float* weight, bool flipped, const float* zeros)
+        : k_(k), s_(shape), p_(problem), weight_(weight), flipped_(flipped), zeros_(zeros) {}
 
     // Channels that set_channels takes at most, and floats of the memory that it needs.
     static constexpr size_t kChannels = 16;
@@ -258,7 +258,7 @@ class Weights {
     const Conv2dShape& s_;
     const Problem& p_;
     const float* weight_;
-    bool turned_;
+    bool flipped_;
     const float* zeros_;
     size_t tap_size_ = 0;  // floats from tap to tap in memory_
     size_t group_ = 0;
@@ -273,9 +273,9 @@ struct Run {
 };
 
 // Fetches a run into L2, a share at a time: what is read next comes while something is computed.
-class Fetching {
+class Prefetcher {
   public:
-    Fetching(Run run, size_t shares)
+    Prefetcher(Run run, size_t shares)
         : next_(run.begin), end_(run.begin + run.size), share_(ceil_div(run.size, 16 * shares)) {}
 
     void next_share() {

@@ -19,7 +19,7 @@ namespace alexnet::ALEXNET_ISA {
 
 extern const GemmTiles gemm_tiles;
 
-constexpr size_t kLine = 16;  // floats of a cache line
+constexpr size_t kLineFloats = 16;  // floats of a cache line
 
 // Lanes of the j-th vector of a row of C, or of the bias. `full` says that all of them are there.
 ALEXNET_INLINE size_t lanes(size_t j, size_t columns) {
@@ -132,17 +132,19 @@ ALEXNET_INLINE void add_products(const float* a, const GemmRows& rows, size_t de
 
 // The products of a segment, with the tile's share of what is fetched meanwhile.
 template <size_t kRows, size_t kVectors>
-ALEXNET_INLINE void add_and_fetch(const float* a, const GemmRows& rows, const GemmSegment& segment,
-                                  const float* b, Vec (&sum)[kRows][kVectors]) {
-    const size_t fetches = (segment.depth + kFetchSteps - 1) / kFetchSteps;
-    const float* meanwhile = segment.meanwhile ? segment.meanwhile : b + rows.ahead;
-    meanwhile += rows.tile * fetches * rows.lines * kLine;
+ALEXNET_INLINE void add_products_and_prefetch(const float* a, const GemmRows& rows,
+                                              const GemmSegment& segment, const float* b,
+                                              Vec (&sum)[kRows][kVectors]) {
+    const size_t fetches = (segment.depth + kPrefetchInterval - 1) / kPrefetchInterval;
+    const float* prefetch_from =
+        segment.prefetch_from ? segment.prefetch_from : b + rows.prefetch_distance;
+    prefetch_from += rows.tile * fetches * rows.lines * kLineFloats;
     a += segment.offset;
     for (size_t depth = segment.depth; depth > 0;) {
-        const size_t steps = depth < kFetchSteps ? depth : kFetchSteps;
+        const size_t steps = depth < kPrefetchInterval ? depth : kPrefetchInterval;
         for (size_t line = 0; line < rows.lines; ++line) {
-            __builtin_prefetch(meanwhile, 0, 2);
-            meanwhile += kLine;
+            __builtin_prefetch(prefetch_from, 0, 2);
+            prefetch_from += kLineFloats;
         }
         add_products<kRows, kVectors>(a, rows, steps, b, sum);
         a += steps * rows.depth_stride;
@@ -176,7 +178,7 @@ ALEXNET_INLINE void multiply_tile(const float* a, const GemmRows& rows, const fl
     for (size_t s = 0; s < rows.segment_count; ++s) {
         const GemmSegment& segment = rows.segments[s];
         if (rows.lines > 0) {
-            add_and_fetch<kRows, kVectors>(a, rows, segment, b, sum);
+            add_products_and_prefetch<kRows, kVectors>(a, rows, segment, b, sum);
         } else {
             add_products<kRows, kVectors>(a + segment.offset, rows, segment.depth, b, sum);
         }
