@@ -31,15 +31,14 @@ from alexnet.files import naming
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
 CHECK_FAILED, BAD_USE = 1, 2
+LAST_STREAM = 2  # descriptor of standard error
 SIGNALLED = 128  # and the signal's number, as a shell has it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (the process's own if None) and return its exit status."""
     warnings.filterwarnings("ignore", module="PIL")  # of photos, of which we say ourselves
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+    _open_streams()
     try:
         options = _parser().parse_args(arguments)
         passed: bool = options.run(options)
@@ -61,6 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError) as error:
         return _fail(f"error: {described(error)}", BAD_USE)
     return 0 if passed else CHECK_FAILED
+
+
+def _open_streams() -> None:
+    """Open the standard streams that the caller closed, on nothing.
+
+    The next files would get their numbers otherwise, and libraries that print would write into a
+    checkpoint.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STREAM:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _fail(message: str, status: int) -> int:

@@ -157,9 +157,9 @@ def _is_row(row: Mapping[str, str]) -> bool:
         for name, text in row.items():
             if text and name not in TEXTS:
                 float(text)
+        return row["step"].isdecimal() and int(row["step"]) > 0
     except ValueError:
         return False
-    return row["step"].isdecimal()
 
 
 class Curve:

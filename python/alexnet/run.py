@@ -38,14 +38,14 @@ from alexnet.configuration import (
 from alexnet.console import described, timestamp
 from alexnet.data import Dataset, Preprocessing
 from alexnet.evaluation import Evaluation, evaluate
-from alexnet.files import lock, naming, remove_remains
+from alexnet.files import check_folder, lock, naming, remove_remains
 from alexnet.metrics import METRICS, NORMS, Curve, Table
 from alexnet.models import variant_named
 from alexnet.training import StepResult
 
 CONFIG, LOG, CURVES, FILTERS = "config.json", "log.txt", "curves.png", "conv1.png"
 METRICS_FILE, NORMS_FILE = "metrics.csv", "norms.csv"
-FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, BEST)
+FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, PREVIOUS, BEST)
 CURVE_COLUMNS = ("loss", "accuracy", "test_loss", "test_accuracy")
 logger = logging.getLogger(__name__)
 NORMS_EVERY = 100  # steps: a few passes over the parameters stay below 1 % of the time
@@ -116,13 +116,14 @@ class Run:
         Raises
         ------
         ValueError
-            `folder` holds a run already, or the settings do not fit the images.
+            `folder` holds a run already, or a file of one, or the settings do not fit the images.
         OSError
             It cannot be written to.
         """
         folder = Path(folder)
+        check_folder(folder.parent if numbered else folder)  # before the images are read
         if not numbered:
-            _check_holds_no_run(folder)  # before the images are read
+            _check_holds_no_run(folder)
         configuration = configuration.resolved()
         variant = variant_named(configuration.variant).with_classes(len(dataset.class_names))
         preprocessing = Preprocessing.fit(
@@ -139,10 +140,10 @@ class Run:
                 folder.mkdir(parents=True, exist_ok=True)
             run._hold(lock(run.folder))
             _check_holds_no_run(run.folder)  # another process may have been faster
-            run._open()
             write_description(
                 run.folder / CONFIG, configuration, dataset, preprocessing, environment or {}
             )
+            run._open()
         return run
 
     @classmethod
@@ -343,12 +344,12 @@ class Run:
         checkpoint = self._checkpoint(self.best_accuracy, for_evaluation=False)
         self.metrics.sync()
         self._norms.sync()
+        checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
         curves = {name: curve.points() for name, curve in self._curves.items()}
         train, test = ((curves[f"{part}loss"], curves[f"{part}accuracy"]) for part in ("", "test_"))
         plots.draw_curves(self.folder / CURVES, train, test)
         filters = (array for array in checkpoint.network.values() if array.ndim == 4)
         plots.draw_filters(self.folder / FILTERS, next(filters))
-        checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
 
     def log(self, line: str) -> None:
         """Add a line to log.txt, with the time of day; OSError if it cannot be written."""
@@ -368,8 +369,15 @@ def _measures_norms(step: int) -> bool:
 
 
 def _check_holds_no_run(folder: Path) -> None:
+    """ValueError where there is a run, or what is left of one without config.json."""
     if (folder / CONFIG).exists():
         raise ValueError(f"{folder} holds a run already: continue it, or choose another folder")
+    for name in FILES:
+        if os.path.lexists(folder / name):
+            raise ValueError(
+                f"{folder} holds {name} already, which a new run would replace: choose another "
+                "folder"
+            )
 
 
 def _new_folder(stem: Path) -> Path:

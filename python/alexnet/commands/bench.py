@@ -18,10 +18,10 @@ from alexnet.commands.options import (
     environment,
     integer,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
-from alexnet.console import Progress, print_table, timestamp
+from alexnet.console import Progress, timestamp
 from alexnet.variant import Variant
 
 STEPS_PER_LINE = 10
@@ -164,7 +164,7 @@ def _print_layers(options: argparse.Namespace, layers: list[LayerTiming]) -> Non
     total_row = ["total"]
     for direction in directions:
         total_row += [f"{totals[direction] * 1e3:.2f}", "100", ""]
-    print_table(text_file(options), header, [*rows, total_row], right=range(1, len(header)))
+    say_table(options, header, [*rows, total_row], right=range(1, len(header)))
 
 
 def _layer_cells(layer: LayerTiming, total: float) -> list[str]:

@@ -21,11 +21,11 @@ from alexnet.commands.options import (
     integer,
     output_file,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
 from alexnet.compare import HEADER, SECONDS, Comparison, Contest
-from alexnet.console import Progress, print_table
+from alexnet.console import Progress
 from alexnet.peers.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
 from alexnet.variant import Variant
 
@@ -178,7 +178,7 @@ def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
     rows = comparison.rows()
-    print_table(text_file(options), HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
+    say_table(options, HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
     for contender, reason in comparison.failures.items():
         say(options, f"not counted: {contender}: {reason}")
     best, ours = comparison.best_peer, comparison.ours

@@ -19,10 +19,10 @@ from alexnet.commands.options import (
     described_variant,
     environment,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
-from alexnet.console import Progress, print_table
+from alexnet.console import Progress
 from alexnet.hosted import hosted
 from alexnet.ops import implementation_on
 from alexnet.random import Generator
@@ -123,7 +123,7 @@ def _print_checks(
         bound = f"{worst[0].bound:.1e}"
         lines.append((*row, worst[0].case, *(errors[isa] for isa in isas), bound, verdict))
     header = ("layer", "operator", "result", "algorithm", "shape", *isas, "bound", "")
-    print_table(text_file(options), header, lines, right=range(5, 6 + len(isas)))
+    say_table(options, header, lines, right=range(5, 6 + len(isas)))
 
 
 def _severity(check: Check) -> tuple[bool, float]:
