@@ -220,6 +220,14 @@ def test_damaged_rows_are_named(row: str, message: str, tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_an_empty_table_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").touch()
+    table = Table(tmp_path / "metrics.csv", METRICS, 9)
+    table.append(step=10, loss=0.5)
+    assert table.column("loss") == {10: 0.5}
+    table.close()
+
+
 def test_a_table_that_was_deleted_is_there_again_after_the_next_save(tmp_path: Path) -> None:
     table = Table(tmp_path / "metrics.csv", METRICS)
     table.append(step=1, loss=0.5)

@@ -41,7 +41,7 @@ class Table:
     Parameters
     ----------
     path
-        The file, made if it is missing.
+        The file, made if it is missing or empty.
     columns
         Their names, "step" first.
     step
@@ -59,7 +59,7 @@ class Table:
     def __init__(self, path: Path, columns: Sequence[str], step: int = 0) -> None:
         self.path = path
         self._columns = tuple(columns)
-        if not path.exists():
+        if not path.exists() or (path.is_file() and path.stat().st_size == 0):
             with replacing(path) as new:
                 new.write(f"{','.join(self._columns)}\n".encode())
         end = self._end_of(step)
@@ -170,29 +170,24 @@ class Curve:
 
     def __init__(self) -> None:
         self._length = 1  # values of a run
-        self._steps: list[int] = []  # the last one of each run
-        self._sums: list[float] = []
-        self._counts: list[int] = []
+        self._runs: list[tuple[int, float, int]] = []  # last step, sum, number of values
 
     def add(self, step: int, value: float) -> None:
         """Add the value at a step, which is later than those before."""
         if not math.isfinite(value):
             return
-        if self._counts and self._counts[-1] < self._length:
-            self._steps[-1] = step
-            self._sums[-1] += value
-            self._counts[-1] += 1
+        if self._runs and self._runs[-1][2] < self._length:
+            self._runs[-1] = _joined(self._runs[-1], (step, value, 1))
             return
-        if len(self._steps) == MOST_POINTS:  # every two neighbours become one
+        if len(self._runs) == MOST_POINTS:  # every two neighbours become one
             self._length *= 2
-            self._steps = self._steps[1::2]
-            self._sums = [sum(pair) for pair in zip(*[iter(self._sums)] * 2, strict=True)]
-            self._counts = [self._length] * len(self._steps)
-        self._steps.append(step)
-        self._sums.append(value)
-        self._counts.append(1)
+            self._runs = list(map(_joined, self._runs[::2], self._runs[1::2]))
+        self._runs.append((step, value, 1))
 
     def points(self) -> dict[int, float]:
         """Means by the last step of each run."""
-        runs = zip(self._steps, self._sums, self._counts, strict=True)
-        return {step: total / count for step, total, count in runs}
+        return {step: total / count for step, total, count in self._runs}
+
+
+def _joined(run: tuple[int, float, int], later: tuple[int, float, int]) -> tuple[int, float, int]:
+    return later[0], run[1] + later[1], run[2] + later[2]
