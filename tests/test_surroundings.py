@@ -220,6 +220,18 @@ def test_damaged_rows_are_named(row: str, message: str, tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_table_that_is_emptied_during_the_run_can_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    table = Table(path, METRICS)
+    table.append(step=1, loss=0.5)
+    os.truncate(path, 0)
+    table.append(step=2, loss=0.25)
+    table.sync()
+    assert table.column("loss") == {2: 0.25}
+    table.close()
+    Table(path, METRICS, 2).close()
+
+
 def test_an_empty_table_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").touch()
     table = Table(tmp_path / "metrics.csv", METRICS, 9)
@@ -305,6 +317,16 @@ def test_a_picture_that_cannot_be_drawn_costs_no_checkpoint(tmp_path: Path) -> N
     assert load_model(tmp_path / "run" / LAST).step == run.trainer.steps > 0
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "curves.png", LAST, BEST])
+def test_a_pipe_in_place_of_a_file_of_the_run_is_an_error(name: str, tmp_path: Path) -> None:
+    run = Run.start(tmp_path / "run", SHORT, small_runs.dataset())
+    (run.folder / name).unlink(missing_ok=True)
+    os.mkfifo(run.folder / name)
+    with pytest.raises(FileExistsError, match=rf"a pipe \(FIFO\) is in its place: .*{name}"):
+        run.train()
+    run.close()
+
+
 def test_bad_use_leaves_no_folder(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", data, "--batch-size", "61"]) == 2
     assert main(["train", data, "--batch-size", "61", "--output", "a/b"]) == 2
@@ -317,8 +339,8 @@ def test_no_deleted_file_drops_the_lock(tmp_path: Path) -> None:
     run.log("first")
     run.save()
     for path in tmp_path.iterdir():
-        if path.name != "config.json":
-            path.unlink()
+        path.unlink()
+    run.save()
     with pytest.raises(ValueError, match="another process is training there"):
         Run.resume(tmp_path, small_runs.dataset())
     run.log("second")
@@ -459,6 +481,23 @@ def test_without_hard_links_the_checkpoint_before_is_not_kept_and_that_is_said_o
     assert len(caplog.messages) == 1
     assert f"has no hard links (Operation not permitted): {PREVIOUS} is not kept" in caplog.text
     assert load_model(tmp_path / "run" / LAST).step == 6
+
+
+def test_a_folder_that_is_gone_when_its_file_is_there_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def move(self: Path, target: Path) -> Path:
+        return renamed(renamed(self, target).parent, tmp_path / "elsewhere")
+
+    renamed = Path.replace
+    monkeypatch.setattr(Path, "replace", move)
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(FileNotFoundError, match="folder"),
+        replacing(tmp_path / "folder" / "file") as file,
+    ):
+        file.write(b"all")
+    assert not caplog.messages
 
 
 def test_a_folder_that_cannot_be_listed_can_be_written_to(

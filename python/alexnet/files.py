@@ -197,7 +197,7 @@ def _sync_folder(folder: Path) -> None:
     """Wait until the folder's entries are on the disk, where the system can do that."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:  # a folder may be written to and not read
+    except PermissionError as error:  # a folder may be written to and not read
         _say_unsynced(folder, error)
         return
     try:

@@ -59,9 +59,10 @@ class Table:
     def __init__(self, path: Path, columns: Sequence[str], step: int = 0) -> None:
         self.path = path
         self._columns = tuple(columns)
+        self._header = f"{','.join(columns)}\n".encode()
         if not path.exists() or (path.is_file() and path.stat().st_size == 0):
             with replacing(path) as new:
-                new.write(f"{','.join(self._columns)}\n".encode())
+                new.write(self._header)
         end = self._end_of(step)
         self._file = path.open("a+b", buffering=0)
         try:
@@ -75,6 +76,8 @@ class Table:
         """Add a row and hand it to the system."""
         line = (",".join(_text(values.get(name)) for name in self._columns) + "\n").encode()
         with naming(self.path):
+            if os.fstat(self._file.fileno()).st_size == 0:  # somebody emptied the file
+                line = self._header + line
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -116,7 +119,7 @@ class Table:
 
     def _end_of(self, step: int) -> int:
         """Bytes up to the end of the last row that is not later than `step`."""
-        end = len(",".join(self._columns)) + 1
+        end = len(self._header)
         for line_end, row in self._lines():
             if int(row["step"]) > step:
                 break
@@ -126,9 +129,10 @@ class Table:
     def _lines(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Give every whole row, and at which byte of the file it ends."""
         with naming(self.path), self.path.open("rb") as file:
-            line, expected = file.readline(LONGEST_LINE), ",".join(self._columns)
-            if line != f"{expected}\n".encode():
+            line = file.readline(LONGEST_LINE)
+            if line != self._header:
                 header = line.decode(errors="backslashreplace").rstrip("\n")
+                expected = ",".join(self._columns)
                 raise ValueError(
                     f"{self.path}: the columns are {header!r:.200}, expected {expected!r}"
                 )

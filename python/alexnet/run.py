@@ -38,7 +38,7 @@ from alexnet.configuration import (
 from alexnet.console import described, timestamp
 from alexnet.data import Dataset, Preprocessing
 from alexnet.evaluation import Evaluation, evaluate
-from alexnet.files import check_folder, lock, naming, remove_remains
+from alexnet.files import check_folder, lock, naming, remove_remains, replacing
 from alexnet.metrics import METRICS, NORMS, Curve, Table
 from alexnet.models import variant_named
 from alexnet.training import StepResult
@@ -207,6 +207,7 @@ class Run:
     def _open(self) -> None:
         """Open the tables as they were at the trainer's step."""
         remove_remains(self.folder / name for name in FILES)
+        self._description = (self.folder / CONFIG).read_bytes()
         self.metrics = Table(self.folder / METRICS_FILE, METRICS, self.trainer.steps)
         self._open_files.callback(self.metrics.close)
         self._norms = Table(self.folder / NORMS_FILE, NORMS, self.trainer.steps)
@@ -290,6 +291,12 @@ class Run:
             reason = "the run's folder was removed or replaced while it trained"
             raise FileNotFoundError(errno.ENOENT, reason, str(self.folder))
 
+    def _check_files(self) -> None:
+        """OSError where a pipe is in the place of a file: writing would wait for its reader."""
+        for path in (self.folder / name for name in FILES):
+            if path.is_fifo():
+                raise FileExistsError(errno.EEXIST, "a pipe (FIFO) is in its place", str(path))
+
     def _evaluate(self) -> Evaluation | None:
         if self.dataset.test is None:
             return None
@@ -303,6 +310,7 @@ class Run:
                 f"{test.loss}; {self.trainer.hint()}"
             )
         if self.best_accuracy is None or test.accuracy > self.best_accuracy:
+            self._check_files()
             checkpoint = self._checkpoint(test.accuracy, for_evaluation=True)
             checkpoint.write(self.folder / BEST)
             self.best_accuracy = test.accuracy
@@ -341,6 +349,10 @@ class Run:
     def save(self) -> None:
         """Write the last checkpoint, everything up to it, and the pictures."""
         self._check_folder()
+        self._check_files()
+        if not (self.folder / CONFIG).exists():  # somebody removed it, and nothing goes on without
+            with replacing(self.folder / CONFIG) as file:
+                file.write(self._description)
         checkpoint = self._checkpoint(self.best_accuracy, for_evaluation=False)
         self.metrics.sync()
         self._norms.sync()
