@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import runtime
-from alexnet.commands.console import Progress, print_table
+from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_json,
     add_parser,
@@ -21,7 +21,7 @@ from alexnet.commands.options import (
     integer,
     output_file,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
 from alexnet.comparison import peers, plot
@@ -179,7 +179,7 @@ def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
     rows = comparison.rows()
-    print_table(text_file(options), HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
+    say_table(options, HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
     for contender, reason in comparison.failures.items():
         say(options, f"not counted: {contender}: {reason}")
     best, ours = comparison.best_peer, comparison.ours

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from alexnet.commands.console import Progress, print_table
+from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
     add_data,
@@ -19,7 +19,7 @@ from alexnet.commands.options import (
     opened_data,
     output_file,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
 from alexnet.commands.predict import add_checkpoint, add_ten_crop
@@ -115,18 +115,17 @@ def _preprocessing(
 def _show(
     options: argparse.Namespace, result: Evaluation, images: ImageSource, names: tuple[str, ...]
 ) -> None:
-    file = text_file(options)
     cells = zip(names, result.counts, result.precision, result.recall, strict=True)
     rows = [
         (name, str(count), _percent(precision), _percent(recall))
         for name, count, precision, recall in cells
     ]
-    print_table(file, ("class", "images", "precision", "recall"), rows, right=(1, 2, 3))
+    say_table(options, ("class", "images", "precision", "recall"), rows, right=(1, 2, 3))
     say(options)
     if len(names) <= WIDEST_TABLE:
         say(options, "Taken for (columns) by class (rows):")
         matrix = [(name, *map(str, row)) for name, row in zip(names, result.confusion, strict=True)]
-        print_table(file, ("", *names), matrix, right=range(1, len(names) + 1))
+        say_table(options, ("", *names), matrix, right=range(1, len(names) + 1))
         say(options)
     top5 = f", top-5 accuracy: {result.top5_accuracy:.4f}" if len(names) > TOP else ""
     say(options, f"Loss: {result.loss:.4f}, accuracy: {result.accuracy:.4f}{top5}")

@@ -29,7 +29,7 @@ from typing import Any
 
 from alexnet.contract.arguments import check_callable, check_instance
 from alexnet.data import Dataset, Preprocessing
-from alexnet.files import check_regular, lock, naming, remove_remains
+from alexnet.files import check_folder, check_regular, lock, naming, remove_remains, replacing
 from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.messages import described, timestamp
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
@@ -46,7 +46,7 @@ from alexnet.training.trainer import StepResult
 
 CONFIG, LOG, CURVES, FILTERS = "config.json", "log.txt", "curves.png", "conv1.png"
 METRICS_FILE, NORMS_FILE = "metrics.csv", "norms.csv"
-FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, BEST)
+FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, PREVIOUS, BEST)
 CURVE_COLUMNS = ("loss", "accuracy", "test_loss", "test_accuracy")
 logger = logging.getLogger(__name__)
 NORMS_EVERY = 100  # steps: a few passes over the parameters stay below 1 % of the time
@@ -117,15 +117,16 @@ class Run:
         Raises
         ------
         ValueError
-            `folder` holds a run already, or the settings do not fit the images.
+            `folder` holds a run already, or a file of one, or the settings do not fit the images.
         OSError
             It cannot be written to.
         """
         check_instance("training", "configuration", configuration, Configuration)
         check_instance("training", "dataset", dataset, Dataset)
         folder = Path(folder)
+        check_folder(folder.parent if numbered else folder)  # before the images are read
         if not numbered:
-            _check_holds_no_run(folder)  # before the images are read
+            _check_holds_no_run(folder)
         configuration = configuration.resolved()
         variant = variant_named(configuration.variant).with_classes(len(dataset.class_names))
         preprocessing = Preprocessing.fit(
@@ -143,10 +144,10 @@ class Run:
                 folder.mkdir(parents=True, exist_ok=True)
             run._hold(lock(run.folder))
             _check_holds_no_run(run.folder)  # another process may have been faster
-            run._open()
             write_description(
                 run.folder / CONFIG, configuration, dataset, preprocessing, environment or {}
             )
+            run._open()
         return run
 
     @classmethod
@@ -211,6 +212,7 @@ class Run:
     def _open(self) -> None:
         """Open the tables as they were at the trainer's step."""
         remove_remains(self.folder / name for name in FILES)
+        self._description = (self.folder / CONFIG).read_bytes()
         self.metrics = Table(self.folder / METRICS_FILE, METRICS, self.trainer.steps)
         self._open_files.callback(self.metrics.close)
         self._norms = Table(self.folder / NORMS_FILE, NORMS, self.trainer.steps)
@@ -296,6 +298,12 @@ class Run:
             reason = "the run's folder was removed or replaced while it trained"
             raise FileNotFoundError(errno.ENOENT, reason, str(self.folder))
 
+    def _check_files(self) -> None:
+        """OSError where a pipe is in the place of a file: writing would wait for its reader."""
+        for path in (self.folder / name for name in FILES):
+            if path.is_fifo():
+                raise FileExistsError(errno.EEXIST, "a pipe (FIFO) is in its place", str(path))
+
     def _evaluate(self) -> Evaluation | None:
         if self.dataset.test is None:
             return None
@@ -309,6 +317,7 @@ class Run:
                 f"{test.loss}; {self.trainer.hint()}"
             )
         if self.best_accuracy is None or test.accuracy > self.best_accuracy:
+            self._check_files()
             checkpoint = self._checkpoint(test.accuracy, for_evaluation=True)
             checkpoint.write(self.folder / BEST)
             self.best_accuracy = test.accuracy
@@ -347,15 +356,19 @@ class Run:
     def save(self) -> None:
         """Write the last checkpoint, everything up to it, and the pictures."""
         self._check_folder()
+        self._check_files()
+        if not (self.folder / CONFIG).exists():  # somebody removed it, and nothing goes on without
+            with replacing(self.folder / CONFIG) as file:
+                file.write(self._description)
         checkpoint = self._checkpoint(self.best_accuracy, for_evaluation=False)
         self.metrics.sync()
         self._norms.sync()
+        checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
         curves = {name: curve.points() for name, curve in self._curves.items()}
         train, test = ((curves[f"{part}loss"], curves[f"{part}accuracy"]) for part in ("", "test_"))
         plots.draw_curves(self.folder / CURVES, train, test)
         filters = (array for array in checkpoint.network.values() if array.ndim == 4)
         plots.draw_filters(self.folder / FILTERS, next(filters))
-        checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
 
     def log(self, line: str) -> None:
         """Add a line to log.txt, with the time of day.
@@ -380,8 +393,15 @@ def _measures_norms(step: int) -> bool:
 
 
 def _check_holds_no_run(folder: Path) -> None:
+    """ValueError where there is a run, or what is left of one without config.json."""
     if (folder / CONFIG).exists():
         raise ValueError(f"{folder} holds a run already: continue it, or choose another folder")
+    for name in FILES:
+        if os.path.lexists(folder / name):
+            raise ValueError(
+                f"{folder} holds {name} already, which a new run would replace: choose another "
+                "folder"
+            )
 
 
 def _new_folder(stem: Path) -> Path:
