@@ -27,6 +27,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from alexnet import figures
 from alexnet.contract.arguments import check_callable, check_instance
 from alexnet.data import Dataset, Preprocessing
 from alexnet.files import check_regular, lock, naming, remove_remains
@@ -352,9 +353,14 @@ class Run:
         self._norms.sync()
         curves = {name: curve.points() for name, curve in self._curves.items()}
         train, test = ((curves[f"{part}loss"], curves[f"{part}accuracy"]) for part in ("", "test_"))
-        plots.draw_curves(self.folder / CURVES, train, test)
-        filters = (array for array in checkpoint.network.values() if array.ndim == 4)
-        plots.draw_filters(self.folder / FILTERS, next(filters))
+        title = f"{self.trainer.network.variant.name}, to step {self.trainer.steps}"
+        if self.best_accuracy is not None:
+            title += f": best test accuracy {self.best_accuracy:.1%}"
+        figures.save(plots.curves(train, test, title), self.folder / CURVES)
+        named = checkpoint.network.items()
+        name, filters = next((name, array) for name, array in named if array.ndim == 4)
+        layer = name.removesuffix(".weight")
+        figures.save(plots.filters(filters, layer), self.folder / FILTERS)
         checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
 
     def log(self, line: str) -> None:
