@@ -13,8 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+import small_runs
 from alexnet.figures import LONGEST_NAME, VERMILION, name_on_axis, new_figure, save, styled
+from alexnet.training.configuration import Configuration
 from alexnet.training.plots import averaged, confusion, curves, filters
+from alexnet.training.run import Run
 
 INF, NAN = float("inf"), float("nan")
 
@@ -250,3 +253,33 @@ def test_a_very_tall_picture_is_drawn_with_fewer_dots(tmp_path: Path) -> None:
     assert new_figure(1.0, 1000.0).dpi == 60
     assert new_figure(1.0, 10.0).dpi == 120
     assert written(new_figure(0.1, 1000.0), tmp_path).height == 60_000
+
+
+# --- of a run -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("every", "times"), [(1e9, 1), (0.0, 4)])
+def test_a_run_is_drawn_now_and_then_and_at_its_end(
+    every: float, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[str, dict[str, dict[float, float]]]] = []
+
+    def draw(figure: Figure, path: Path) -> None:
+        if path.name == "curves.png":
+            drawn.append((figure.get_suptitle(), lines(figure.axes[0])))
+        else:
+            assert figure.axes[0].get_title().startswith("conv1: ")
+
+    monkeypatch.setattr("alexnet.training.run.PICTURES_EVERY", every)
+    monkeypatch.setattr("alexnet.figures.save", draw)
+    settings = Configuration(variant="cifar10-bn", steps=4, batch_size=10, checkpoint_every=1)
+    run = Run.start(tmp_path / "run", settings, small_runs.dataset())
+    run.train()
+    run.close()
+    assert len(drawn) == times
+    title, curve = drawn[-1]
+    assert title == f"{run.trainer.network.variant.name}, to step 4: best test accuracy " + (
+        f"{run.best_accuracy:.1%}"
+    )
+    assert curve["training"] == run.metrics.column("loss")
+    assert curve["test"] == run.metrics.column("test_loss")
