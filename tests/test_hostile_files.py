@@ -28,7 +28,7 @@ from alexnet.cli import main
 from alexnet.data import UnreadableImageError, open_cifar10, open_image_folder, read_image
 from alexnet.data.cifar10 import read_pickle
 from alexnet.files import pickles
-from alexnet.files.descriptions import Entry, parse, shown
+from alexnet.files.descriptions import Entry, parse
 from alexnet.interchange import (
     convert,
     from_torchvision,
@@ -36,6 +36,7 @@ from alexnet.interchange import (
     read_torchvision,
     to_torchvision,
 )
+from alexnet.messages import shown
 from alexnet.network import weights
 from alexnet.network.checkpoint import KEY, LAST, Checkpoint, load_model
 from alexnet.network.variant import Variant

@@ -905,8 +905,8 @@ def test_no_file_takes_the_number_of_a_stream(tmp_path: Path) -> None:
         (["summary", "tf-small", "--json", "f"], ["f"]),
         (["bench", "tf-small", "--batch-size", "1", "--steps", "2", "--json", "f"], ["f"]),
         (["evaluate", "net", "cifar", "--json", "f"], ["f"]),
-        (["evaluate", "net", "cifar", "--plot", "g"], ["g"]),
-        (["evaluate", "net", "cifar", "--plot", "g", "--json", "-"], ["g"]),
+        (["evaluate", "net", "cifar", "--plot", "g.png"], ["g.png"]),
+        (["evaluate", "net", "cifar", "--plot", "g.png", "--json", "-"], ["g.png"]),
         (["predict", "net", "cifar/a.png", "cifar/a.png", "--json", "f"], ["f"]),
     ],
 )

@@ -17,16 +17,17 @@ from alexnet.commands.options import (
     add_threads,
     environment,
     opened_data,
-    output_file,
+    picture_file,
     say,
     say_table,
     write_figures,
 )
 from alexnet.commands.predict import add_checkpoint, add_ten_crop
 from alexnet.data import Dataset, ImageSource, Preprocessing
+from alexnet.figures import save
 from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
 from alexnet.network.checkpoint import TrainedModel, load_model
-from alexnet.training.plots import draw_confusion
+from alexnet.training.plots import confusion
 
 WIDEST_TABLE = 20  # classes of a confusion matrix that is shown as text
 
@@ -49,9 +50,9 @@ def add_parsers(subparsers: Any) -> None:
     add_batch_size(parser, BATCH_SIZE)
     parser.add_argument(
         "--plot",
-        type=output_file,
+        type=picture_file,
         metavar="FILE",
-        help="draw the confusion matrix there, as PNG",
+        help="draw the confusion matrix there: .png, .svg or .pdf",
     )
     add_threads(parser)
     add_json(parser)
@@ -75,7 +76,8 @@ def _run(options: argparse.Namespace) -> bool:
         )
     _show(options, result, images, dataset.class_names)
     if options.plot is not None:
-        draw_confusion(Path(options.plot), result.confusion, dataset.class_names)
+        title = f"Confusion matrix, {options.split} images: accuracy {result.accuracy:.1%}"
+        save(confusion(result.confusion, dataset.class_names, title), Path(options.plot))
     write_figures(options, _figures(options, result, images, dataset.class_names))
     return True
 

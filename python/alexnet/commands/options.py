@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from alexnet import runtime
+from alexnet import figures, runtime
 from alexnet.commands.console import OUTPUT, print_table, silence, write_json
 from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_number
 from alexnet.data import Dataset, open_dataset
@@ -181,6 +181,16 @@ def add_threads(parser: argparse.ArgumentParser) -> None:
 def output_file(text: str) -> str:
     """Argument type: a file that can be written, which is found out before any work."""
     return _checked(text, check_writable, "a file that can be written")
+
+
+def picture_file(text: str) -> str:
+    """Argument type: a picture that can be written, in the format that its name ends in."""
+    output_file(text)
+    try:
+        figures.check_name(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def output_folder(text: str) -> str:

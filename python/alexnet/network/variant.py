@@ -24,9 +24,9 @@ from alexnet.contract.arguments import (
     check_int,
     check_number,
     check_range,
-    shown,
 )
 from alexnet.files.descriptions import Entry, parse
+from alexnet.messages import shown
 from alexnet.network import initializers
 from alexnet.network.initializers import HeNormal, Initialisation
 from alexnet.network.layer import Layer

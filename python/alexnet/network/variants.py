@@ -11,7 +11,8 @@ import os
 from functools import partial
 from types import ModuleType
 
-from alexnet.contract.arguments import check_flag, shown
+from alexnet.contract.arguments import check_flag
+from alexnet.messages import shown
 from alexnet.network import weights
 from alexnet.network.initializers import (
     Constant,

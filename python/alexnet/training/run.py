@@ -4,7 +4,8 @@ The folder holds
 
 - config.json: settings, classes, preprocessing, where it ran;
 - metrics.csv: a row for each step; norms.csv: norms of parameters, gradients and updates;
-- curves.png, conv1.png: loss and accuracy, and the first layer's filters;
+- curves.png, conv1.png: loss and accuracy, and the first layer's filters, drawn at the end, and
+  with a checkpoint when 20 seconds have passed since they were;
 - last.safetensors, previous.safetensors, best.safetensors: checkpoints, of the last saved step (to
   continue from), of the one saved before (should the last be damaged) and of the highest test
   accuracy (to use);
@@ -22,11 +23,13 @@ import itertools
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from alexnet import figures
 from alexnet.contract.arguments import check_callable, check_instance
 from alexnet.data import Dataset, Preprocessing
 from alexnet.files import check_folder, check_regular, lock, naming, remove_remains, replacing
@@ -49,6 +52,7 @@ METRICS_FILE, NORMS_FILE = "metrics.csv", "norms.csv"
 FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, PREVIOUS, BEST)
 CURVE_COLUMNS = ("loss", "accuracy", "test_loss", "test_accuracy")
 logger = logging.getLogger(__name__)
+PICTURES_EVERY = 20.0  # seconds at least between drawing, which takes half of one
 NORMS_EVERY = 100  # steps: a few passes over the parameters stay below 1 % of the time
 
 
@@ -92,6 +96,7 @@ class Run:
         self.trainer = build_trainer(configuration, dataset, preprocessing, step, device)
         self.best_accuracy: float | None = None
         self._curves = {name: Curve() for name in CURVE_COLUMNS}
+        self._drawn = time.monotonic()
         self._open_files = ExitStack()
         self._open_files.callback(self.trainer.batches.close)
 
@@ -278,6 +283,8 @@ class Run:
             stopped = stop()
             if stopped or last or self._due(self.configuration.checkpoint_every) or self._due(None):
                 self.save()
+                if stopped or last or time.monotonic() - self._drawn > PICTURES_EVERY:
+                    self.draw()
             after_step(StepReport(result, test))
             if stopped:
                 return
@@ -354,7 +361,7 @@ class Run:
         )
 
     def save(self) -> None:
-        """Write the last checkpoint, everything up to it, and the pictures."""
+        """Write the last checkpoint, and everything up to it."""
         self._check_folder()
         self._check_files()
         if not (self.folder / CONFIG).exists():  # somebody removed it, and nothing goes on without
@@ -364,11 +371,23 @@ class Run:
         self.metrics.sync()
         self._norms.sync()
         checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
+
+    def draw(self) -> None:
+        """Write the pictures: curves up to now, and the first layer's filters."""
+        self._drawn = time.monotonic()
         curves = {name: curve.points() for name, curve in self._curves.items()}
         train, test = ((curves[f"{part}loss"], curves[f"{part}accuracy"]) for part in ("", "test_"))
-        plots.draw_curves(self.folder / CURVES, train, test)
-        filters = (array for array in checkpoint.network.values() if array.ndim == 4)
-        plots.draw_filters(self.folder / FILTERS, next(filters))
+        title = f"{self.trainer.network.variant.name}, to step {self.trainer.steps}"
+        if self.best_accuracy is not None:
+            title += f": best test accuracy {self.best_accuracy:.1%}"
+        figures.save(plots.curves(train, test, title), self.folder / CURVES)
+        name, weight = next(
+            (name, weight)
+            for name, weight in self.trainer.network.tensors().items()
+            if weight.ndim == 4
+        )
+        filters = plots.filters(weight, name.removesuffix(".weight"))
+        figures.save(filters, self.folder / FILTERS)
 
     def log(self, line: str) -> None:
         """Add a line to log.txt, with the time of day.
