@@ -67,7 +67,8 @@ class Buffers:
         self._variant = variant
         self._owners = _owners(variant)
         self._turns = _turns(variant, between)
-        self._handed_out = [  # the layers whose output is in the memory that goes to the caller
+        # The layers whose output is in the memory that goes to the caller.
+        self.handed_out = [
             index
             for index, owner in enumerate(self._owners)
             if owner is not None and owner == self.last_owner and not self._is_view(index)
@@ -92,16 +93,22 @@ class Buffers:
         """The largest batch size that there is memory for; -1 before the first."""
         return self._capacity
 
-    def outputs(self, batch_size: int) -> list[Array]:
-        """For each layer the array that its output goes to; None for views."""
+    def shapes(self, batch_size: int) -> list[Shape]:
+        """Shape of each layer's output."""
         self._set_batch_size(batch_size)
-        arrays = list(self._output_views)
-        for index in self._handed_out:
-            if index == self.last_owner and self._pool is not None:
-                arrays[index] = self._pool.acquire(self._shapes[index])
-            else:
-                arrays[index] = arrays[self._handed_out[0]].reshape(self._shapes[index])
-        return arrays
+        return self._shapes
+
+    def outputs(self, batch_size: int) -> list[Array]:
+        """For each layer the array that its output goes to; None for views and `handed_out`."""
+        self._set_batch_size(batch_size)
+        return self._output_views
+
+    def hand_out(self, batch_size: int) -> Array:
+        """Array for the output of `last_owner` that nobody holds; None if there is no such."""
+        self._set_batch_size(batch_size)
+        if self._pool is None or self.last_owner is None:
+            return None
+        return self._pool.acquire(self._shapes[self.last_owner])
 
     def _is_view(self, index: int) -> bool:
         return self._variant.layers[index].memory == "view"
@@ -115,7 +122,7 @@ class Buffers:
         self._shapes = self._variant.shapes(batch_size)[1:]
         self._output_views = []
         for index, (owner, shape) in enumerate(zip(self._owners, self._shapes, strict=True)):
-            if owner is None or index in self._handed_out or self._is_view(index):
+            if owner is None or index in self.handed_out or self._is_view(index):
                 self._output_views.append(None)
             else:
                 self._output_views.append(shaped(self._outputs[owner], shape))

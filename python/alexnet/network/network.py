@@ -34,9 +34,10 @@ from alexnet.contract.arguments import (
 from alexnet.network import weights
 from alexnet.network.layer import Layer
 from alexnet.network.parameter_memory import ParameterMemory
+from alexnet.network.plan import Observer
 from alexnet.network.summary import Summary
 from alexnet.network.variant import Variant
-from alexnet.network.workspace import Observer, Workspace
+from alexnet.network.workspace import Workspace
 from alexnet.random import Generator
 from alexnet.sharing import Guard
 
