@@ -69,7 +69,8 @@ class Network:
         the current device; see `alexnet.cuda`).
     implementation
         The module whose operators run it, instead of the device's. `alexnet.reference` makes every
-        array float64.
+        array float64. Its `fused` module, if it has one, says what it computes in one pass, as
+        `alexnet.cpu.fused` does; see `alexnet.network.plan`.
 
     Activations and their gradients live in buffers that are made in the first `forward` of the
     largest batch size, those for gradients in the first `backward`; after that a step allocates

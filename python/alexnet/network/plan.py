@@ -20,14 +20,15 @@ handed out (`out`). Backward takes the steps in reverse; da, db, dc take turns i
 
 Both plans leave what backward needs in the contexts of the layers, of which a thread has one each.
 So, once `fill_in` has computed what a fused forward left out, the plain plan may go back through
-it. `Replay` (replay.py) makes the kernel calls of a plan again without going through its steps.
+it. `Replay` (replay.py) makes the kernel calls of a plan again without going through its steps;
+`Workspace` (workspace.py) holds a thread's contexts, buffers and plans, and says which plan runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Protocol, TypeAlias
 
@@ -152,9 +153,18 @@ class Plan:
     def __init__(self, steps: Sequence[Step], kind: ArrayKind) -> None:
         self.steps = steps
         self._kind = kind
-        trained = (number for number, step in enumerate(steps) if step.is_trained)
         self.has_gradients = False  # memory for those of outputs and inputs
-        self._first_trained = next(trained, len(steps))
+
+    @cached_property
+    def _first_trained(self) -> int:
+        trained = (number for number, step in enumerate(self.steps) if step.is_trained)
+        return next(trained, len(self.steps))
+
+    @cached_property
+    def out_shape(self) -> Shape | None:
+        """Shape of the array that is handed out; None: the network makes views only."""
+        shapes = (step.handed_out for step in self.steps if step.handed_out is not None)
+        return next(shapes, None)
 
     def split(self) -> tuple[Plan, Sequence[Step]]:
         """Part it in what computes the output, and the steps at the end that only view it."""
@@ -189,8 +199,11 @@ class Plan:
         """Compute the output for x; `out` is the memory that the caller is handed."""
         self.forget()
         for step in self.steps:
-            work = partial(step.forward, x, out, training)
-            x = work() if observer is None else self._observed(step, "forward", work, observer)
+            if observer is None:
+                x = step.forward(x, out, training)
+            else:
+                work = partial(step.forward, x, out, training)
+                x = self._observed(step, "forward", work, observer)
         return x
 
     def backward(self, dy: Array, dx: Array, observer: Observer | None = None) -> Array:
@@ -201,8 +214,12 @@ class Plan:
         first = 0 if dx is not None else self._first_trained
         for number in range(len(self.steps) - 1, first - 1, -1):
             step = self.steps[number]
-            work = partial(step.backward, dy, step.dx if number > first else dx)
-            dy = work() if observer is None else self._observed(step, "backward", work, observer)
+            place = step.dx if number > first else dx
+            if observer is None:
+                dy = step.backward(dy, place)
+            else:
+                work = partial(step.backward, dy, place)
+                dy = self._observed(step, "backward", work, observer)
         return dy
 
     def _observed(

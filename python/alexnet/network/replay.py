@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from alexnet.arrays import Array
+from alexnet.network.layer import Layer
 from alexnet.network.layers import is_known
 from alexnet.network.plan import Plan
 from alexnet.recording import Call, recorded
@@ -65,6 +66,20 @@ def _overlap(array: Array, other: object) -> bool:
     return isinstance(other, np.ndarray) and np.may_share_memory(array, other)
 
 
+def can_replay(layers: Sequence[Layer]) -> bool:
+    """Whether the passes of these layers can be made again, where their calls are recorded.
+
+    That is sure of the known layers only, not of subclasses. The first has to take the images as
+    they are, and the last but for views to write what is handed out, none of them a view of it.
+    """
+    computing = [layer for layer in layers if layer.memory != "view"]
+    return (
+        len(computing) > 0
+        and layers[0].memory == computing[-1].memory == "own"
+        and all(is_known(layer) for layer in layers)
+    )
+
+
 class Replay:
     """A plan all of whose kernel calls can be recorded; `forward` and `backward` are the plan's.
 
@@ -76,20 +91,6 @@ class Replay:
         self._first = self._computing.steps[0].contexts[0]
         self._last = self._computing.steps[-1].contexts[-1]
         self._recordings: dict[tuple[str, bool], Recording] = {}
-
-    @staticmethod
-    def serves(plan: Plan) -> bool:
-        """Whether the calls of a plan can be made again, where its operators' calls are recorded.
-
-        That is sure of the known layers only, not of subclasses. The first has to take the images
-        as they are and the last to write what is handed out, none of them a view of it.
-        """
-        steps = plan.split()[0].steps
-        return (
-            len(steps) > 0
-            and steps[0].layers[0].memory == steps[-1].layers[-1].memory == "own"
-            and all(is_known(layer) for step in plan.steps for layer in step.layers)
-        )
 
     def forget(self) -> None:
         """Forget the calls: the contexts are another pass's now."""

@@ -7,15 +7,18 @@ from functools import cached_property, partial
 from types import ModuleType
 
 from alexnet.arrays import Array, ArrayKind
+from alexnet.contract.arguments import Shape
 from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
 from alexnet.network.layer import Context, Layer
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
-from alexnet.network.replay import Replay
+from alexnet.network.replay import Replay, can_replay
 from alexnet.network.variant import Variant
 from alexnet.random import Generator
 from alexnet.sharing import Guard
+
+MOST_PLANS = 8  # batch sizes whose plans are kept
 
 
 class Plans:
@@ -29,13 +32,17 @@ class Plans:
         batch_size: int,
         build: Callable[[Mapping[int, Fusion]], Plan],
         fusions: Mapping[int, Fusion],
-        calls_are_recorded: bool,
+        can_replay: bool,
     ) -> None:
         self.batch_size = batch_size
         self._build = build
         self.fused = build(fusions)
-        can_replay = calls_are_recorded and Replay.serves(self.fused)
         self.replay = Replay(self.fused) if can_replay else None
+
+    def forget_calls(self) -> None:
+        """Have nothing to replay: the contexts are about to be another plan's."""
+        if self.replay is not None:
+            self.replay.forget()
 
     @cached_property
     def plain(self) -> Plan:
@@ -64,17 +71,19 @@ class Workspace:
         self._arrays = arrays
         self._guard = guard
         self._gradients: ParameterMemory | None = None
-        self._fused: ModuleType = getattr(operators, "fused", unfused)
+        fused: ModuleType = getattr(operators, "fused", unfused)
         self._contexts = [
-            Context(operators, self._fused, generator, self._of_layer(index, parameters), state)
+            Context(operators, fused, generator, self._of_layer(index, parameters), state)
             for index, state in enumerate(states)
         ]
         for index, layer in enumerate(self.layers[1:]):
             if layer.passes_relu and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
-        self._fusions = find_fusions(self.layers, self._fused)
+        self._fusions = find_fusions(self.layers, fused)
+        self._can_replay = fused.CALLS_ARE_RECORDED and can_replay(self.layers)
         self._buffers = Buffers(arrays, variant, left_out(self._fusions))
+        self._kept: dict[int, Plans] = {}  # by batch size
         self._plans: Plans | None = None  # for the batch size of the last forward
         self._passed: Plan | None = None  # what the last complete forward went through
         self._foreign_changes = 0  # of the guard, when that forward began
@@ -138,10 +147,9 @@ class Workspace:
             self._passed = None
             self._foreign_changes = self._guard.foreign_changes
             plans = self._plans_for(x.shape[0])
-            out = self._output(x.shape[0])
+            out = self._output(plans.fused.out_shape)
             if observer is not None:
-                if plans.replay is not None:
-                    plans.replay.forget()
+                plans.forget_calls()
                 y = plans.plain.forward(x, out, training, observer)
             elif plans.replay is not None:
                 y = plans.replay.forward(x, out, training)
@@ -153,24 +161,36 @@ class Workspace:
             self._pass = None
 
     def _plans_for(self, batch_size: int) -> Plans:
-        if self._plans is None or self._plans.batch_size != batch_size:
-            self._plans = None  # lets go of memory that the buffers may make anew
+        plans = self._plans
+        if plans is None or plans.batch_size != batch_size:
             for context in self._contexts:
                 context.forget()
+            if plans is not None:
+                plans.forget_calls()
+            self._plans = None  # until there are others: it may be too much memory
+            plans = self._plans = self._kept_plans(batch_size)
+        return plans
+
+    def _kept_plans(self, batch_size: int) -> Plans:
+        if batch_size > self._buffers.capacity:
+            self._kept.clear()  # lets go of the memory that is made anew
+            self._buffers.reserve(batch_size)
+        if batch_size not in self._kept:
+            if len(self._kept) == MOST_PLANS:
+                self._kept.clear()
             build = partial(
                 build_plan, self.layers, self._contexts, self._buffers, batch_size, self._arrays
             )
-            recorded = self._fused.CALLS_ARE_RECORDED
-            self._plans = Plans(batch_size, build, self._fusions, recorded)
-        return self._plans
+            self._kept[batch_size] = Plans(batch_size, build, self._fusions, self._can_replay)
+        return self._kept[batch_size]
 
-    def _output(self, batch_size: int) -> Array:
+    def _output(self, shape: Shape | None) -> Array:
         """Memory for the output, which may be that of the last one if the caller let go of it."""
         owner, *behind = self._contexts[self._buffers.last_owner or 0 :]
         owner.y = None
         for context in behind:
             context.x = context.y = None
-        return self._buffers.hand_out(batch_size)
+        return None if shape is None else self._buffers.hand_out(shape)
 
     def _output_is_read_again(self) -> bool:
         owner = self._buffers.last_owner
@@ -195,7 +215,7 @@ class Workspace:
             gradients = dict(self.gradient_memory.arrays)
             dx = self._buffers.input_gradient(plans.batch_size) if input_gradient else None
             # An inference leaves no note of what fused layers need to go back.
-            if observer is not None or (passed.leaves_out and not self._contexts[0].training):
+            if observer is not None or (not self._contexts[0].training and passed.leaves_out):
                 passed = self._fill_in(plans)
             if not passed.has_gradients:
                 passed.set_gradients(self._buffers.gradients(plans.batch_size))
