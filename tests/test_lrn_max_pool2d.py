@@ -10,7 +10,7 @@ import pytest
 
 import alexnet
 from alexnet import _cpu, cpu
-from alexnet.cpu._lrn_max_pool2d import lrn_max_pool2d, lrn_max_pool2d_backward
+from alexnet.cpu.fused import lrn_max_pool2d, lrn_max_pool2d_backward
 from alexnet.network.variants import AlexNet
 from small_networks import small_variant
 from support import TAIL_SIZES, Guarded, random_array

@@ -1003,11 +1003,6 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
         "training: schedule is 0.1, expected a function or None",
     ),
     (
-        lambda: Trainer(NETWORK, RULE, BATCHES).run("10"),
-        TypeError,
-        "training: until is '10', expected an integer",
-    ),
-    (
         lambda: Run.start("never-made", {"epochs": 3}, DATA),
         TypeError,
         "training: configuration is a dictionary of 1, expected Configuration",

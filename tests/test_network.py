@@ -403,7 +403,7 @@ def test_batch_norm_running_statistics() -> None:
 def test_relu_batch_norm_relu_by_hand() -> None:
     """Conv5 of cifar10-bn: both ReLUs, forward and backward, with the pool that takes the second.
 
-    The kernels' steps one by one, joined, and made again from their recording agree.
+    The kernels' steps one by one, fused, and made again from their recording agree.
     """
     layers = (
         Conv2d("conv", 6, 3, activation="relu"),

@@ -15,11 +15,12 @@ import pytest
 from alexnet import cpu
 from alexnet.arrays import Array
 from alexnet.network.layer import Context, Layer
-from alexnet.network.layers import LAYERS, Dense, joined_layers
+from alexnet.network.layers import LAYERS, Dense
 from alexnet.network.network import Network
+from alexnet.network.plan import find_fusions
 from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, AlexNet
-from alexnet.recording import recorded, run
+from alexnet.recording import call_kernel, recorded
 from alexnet.training.optimizers import SGD
 from small_networks import small_variant
 from support import random_array
@@ -140,8 +141,11 @@ def test_a_step_like_the_last_goes_through_no_layer(
     step(network, 1)
     assert called <= {"squeeze forward", "squeeze backward"}  # the output in another shape
     step(network, 2, 2)
-    pairs = joined_layers(network.layers).values()
-    joined = {layer.name for pair in pairs for layer in (pair.lrn, pair.pool)}
+    joined = {
+        layer.name
+        for first, fusion in find_fusions(network.layers, cpu.fused).items()
+        for layer in network.layers[first : first + fusion.length]
+    }
     assert called == {
         f"{layer.name} {direction}"
         for layer in network.layers
@@ -236,21 +240,21 @@ def test_callers_images_are_not_kept() -> None:
 def test_calls_within_a_call_are_not_noted() -> None:
     made: list[int] = []
     with recorded() as calls:
-        run(lambda: run(made.append, 1))
-        run(made.append, 2)
+        call_kernel(lambda: call_kernel(made.append, 1))
+        call_kernel(made.append, 2)
     assert made == [1, 2]
     assert [arguments for _, arguments in calls] == [(), (2,)]
 
 
 def test_calls_are_made_and_noted() -> None:
     made: list[int] = []
-    run(made.append, 1)
+    call_kernel(made.append, 1)
     with recorded() as calls:
-        run(made.append, 2)
+        call_kernel(made.append, 2)
         with recorded() as inner:
-            run(made.append, 3)
-        run(made.append, 4)
-    run(made.append, 5)
+            call_kernel(made.append, 3)
+        call_kernel(made.append, 4)
+    call_kernel(made.append, 5)
     assert made == [1, 2, 3, 4, 5]
     assert [arguments for _, arguments in calls] == [(2,), (4,)]
     assert [arguments for _, arguments in inner] == [(3,)]
@@ -258,14 +262,14 @@ def test_calls_are_made_and_noted() -> None:
 
 def test_a_failed_call_is_not_noted() -> None:
     with recorded() as calls, pytest.raises(ValueError, match="invalid literal"):
-        run(int, "no number")  # type: ignore[arg-type]
+        call_kernel(int, "no number")  # type: ignore[arg-type]
     assert calls == []
 
 
 def test_another_thread_is_not_recorded() -> None:
     made: list[int] = []
     with recorded() as calls:
-        thread = threading.Thread(target=run, args=(made.append, 1))
+        thread = threading.Thread(target=call_kernel, args=(made.append, 1))
         thread.start()
         thread.join()
     assert (made, calls) == ([1], [])

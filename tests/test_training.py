@@ -37,6 +37,10 @@ def trainer(
     return Trainer(network, rule, batches, schedule=schedule)
 
 
+def take_steps(running: Trainer, until: int) -> list[StepResult]:
+    return [running.step() for _ in range(until - running.steps)]
+
+
 def bits(running: Trainer) -> dict[str, bytes]:
     tensors = running.network.tensors() | running.optimizer.state_dict()
     return {name: array.tobytes() for name, array in tensors.items()}
@@ -48,8 +52,7 @@ def bits(running: Trainer) -> dict[str, bytes]:
 def test_it_learns() -> None:
     running = trainer()
     first = running.step()
-    results: list[StepResult] = []
-    running.run(60, after_step=results.append)
+    results = take_steps(running, 60)
     assert [result.step for result in results] == list(range(2, 61))
     assert running.steps == 60
     assert results[-1].loss < 0.3 * first.loss
@@ -95,8 +98,7 @@ def test_the_reference_trains_by_the_same_code() -> None:
 def test_schedule_gives_the_rate_of_each_step() -> None:
     schedule = Schedule("cosine", 0.02, 6, warm_up=2)
     running = trainer(schedule=schedule)
-    rates: list[float] = []
-    running.run(6, after_step=lambda result: rates.append(result.learning_rate))
+    rates = [result.learning_rate for result in take_steps(running, 6)]
     assert rates == [schedule(step) for step in range(6)]
     assert trainer(learning_rate=0.03).step().learning_rate == 0.03
 
@@ -169,24 +171,24 @@ def test_no_checkpoint_of_a_ruined_network() -> None:
 def test_restored_run_is_the_uninterrupted_one(optimizer: type[Optimizer]) -> None:
     schedule = Schedule("cosine", 0.01, 14, warm_up=3)
     whole = trainer(1, optimizer, schedule=schedule)
-    whole.run(6)
+    take_steps(whole, 6)
     checkpoint = whole.checkpoint(best_accuracy=0.5)
     kept = {name: array.copy() for name, array in checkpoint.network.items()}
     moments = {name: array.copy() for name, array in checkpoint.optimizer.items()}
-    whole.run(14)
+    take_steps(whole, 14)
 
     resumed = trainer(1, optimizer, step=6, schedule=schedule)
     checkpoint.network.update(kept)
     checkpoint.optimizer.update(moments)
     resumed.restore(checkpoint)
     assert resumed.steps == 6
-    resumed.run(14)
+    take_steps(resumed, 14)
     assert bits(resumed) == bits(whole)
 
 
 def test_restore_takes_its_own_only() -> None:
     saved = trainer()
-    saved.run(2)
+    take_steps(saved, 2)
     checkpoint = saved.checkpoint()
     with pytest.raises(ValueError, match="is of step 2, but the batches are at step 0: make them"):
         trainer().restore(checkpoint)

@@ -27,7 +27,7 @@ class _Recording(threading.local):
 _recording = _Recording()
 
 
-def run(function: Callable[..., object], *arguments: Any) -> None:
+def call_kernel(function: Callable[..., object], *arguments: Any) -> None:
     """Call a kernel or the like, and note the call where this thread is recording.
 
     Not those that the function makes in its turn.

@@ -10,6 +10,7 @@ runs; calls from several Python threads are independent. The same input gives th
 every number of threads.
 """
 
+from alexnet.cpu import fused as fused
 from alexnet.cpu.batch_norm import batch_norm, batch_norm_backward
 from alexnet.cpu.conv2d import (
     conv2d,

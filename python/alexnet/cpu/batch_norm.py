@@ -9,7 +9,7 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.batch_norm)
@@ -36,9 +36,13 @@ def batch_norm(
     relu = activation == "relu"
     if mean is None or variance is None:
         mean, variance = np.empty_like(gamma), np.empty_like(gamma)
-        run(_cpu.batch_norm_training, shape, x, gamma, beta, epsilon, relu, y, mean, variance)
+        call_kernel(
+            _cpu.batch_norm_training, shape, x, gamma, beta, epsilon, relu, y, mean, variance
+        )
     else:
-        run(_cpu.batch_norm_inference, shape, x, gamma, beta, mean, variance, epsilon, relu, y)
+        call_kernel(
+            _cpu.batch_norm_inference, shape, x, gamma, beta, mean, variance, epsilon, relu, y
+        )
     return y, mean, variance
 
 
@@ -64,7 +68,7 @@ def batch_norm_backward(
     shapes = {"dx": x.shape, "dgamma": gamma.shape, "dbeta": gamma.shape}
     inputs = {"dy": dy, "x": x, "gamma": gamma, "mean": mean, "variance": variance}
     dx, dgamma, dbeta = make_outputs(operator, out, shapes, inputs)
-    run(
+    call_kernel(
         _cpu.batch_norm_backward,
         shape,
         dy,

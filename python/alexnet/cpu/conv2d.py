@@ -10,7 +10,7 @@ from alexnet.contract.arguments import CONV2D_ALGORITHMS, AnyArray, Size2d
 from alexnet.contract.documentation import documented_as
 from alexnet.contract.shapes import Padding
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.conv2d_algorithms)
@@ -37,7 +37,7 @@ def conv2d(
     shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
     inputs = {"x": x, "weight": weight, "bias": bias}
     y = make_output("conv2d", "out", out, shape.output_shape, inputs)
-    run(_cpu.conv2d, shape, x, weight, bias, activation == "relu", algorithm, y)
+    call_kernel(_cpu.conv2d, shape, x, weight, bias, activation == "relu", algorithm, y)
     return y
 
 
@@ -60,7 +60,7 @@ def conv2d_backward_input(
         dy, weight, input_shape, stride, padding, groups, algorithm
     )
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
-    run(_cpu.conv2d_backward_input, shape, dy, weight, algorithm, dx)
+    call_kernel(_cpu.conv2d_backward_input, shape, dy, weight, algorithm, dx)
     return dx
 
 
@@ -84,5 +84,5 @@ def conv2d_backward_weight(
     )
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
     dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
-    run(_cpu.conv2d_backward_weight, shape, dy, x, algorithm, dweight, dbias)
+    call_kernel(_cpu.conv2d_backward_weight, shape, dy, x, algorithm, dweight, dbias)
     return dweight, dbias

@@ -7,7 +7,7 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.dense)
@@ -25,7 +25,7 @@ def dense(
     shape = calls.check_dense(x, weight, bias, activation)
     inputs = {"x": x, "weight": weight, "bias": bias}
     y = make_output("dense", "out", out, shape.output_shape, inputs)
-    run(_cpu.dense, shape, x, weight, bias, activation == "relu", y)
+    call_kernel(_cpu.dense, shape, x, weight, bias, activation == "relu", y)
     return y
 
 
@@ -38,7 +38,7 @@ def dense_backward_input(
     weight = as_input(operator, "weight", weight)
     shape = calls.check_dense_backward_input(dy, weight)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
-    run(_cpu.dense_backward_input, shape, dy, weight, dx)
+    call_kernel(_cpu.dense_backward_input, shape, dy, weight, dx)
     return dx
 
 
@@ -55,5 +55,5 @@ def dense_backward_weight(
     shape = calls.check_dense_backward_weight(dy, x)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
     dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
-    run(_cpu.dense_backward_weight, shape, dy, x, dweight, dbias)
+    call_kernel(_cpu.dense_backward_weight, shape, dy, x, dweight, dbias)
     return dweight, dbias

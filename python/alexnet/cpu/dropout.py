@@ -7,7 +7,7 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.dropout)
@@ -41,5 +41,5 @@ def _dropout(
     x = as_input(operator, argument, array)
     threshold = calls.check_dropout(operator, rate, seed, offset)
     y = make_output(operator, "out", out, x.shape, {argument: x}, may_be=argument)
-    run(_cpu.dropout, x, seed, offset, threshold, 1 / (1 - float(rate)), y)
+    call_kernel(_cpu.dropout, x, seed, offset, threshold, 1 / (1 - float(rate)), y)
     return y

@@ -7,7 +7,7 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.lrn)
@@ -23,7 +23,7 @@ def lrn(
     x = as_input("lrn", "x", x)
     shape = calls.check_lrn(x, depth_radius, bias, alpha, beta)
     y = make_output("lrn", "out", out, x.shape, {"x": x})
-    run(_cpu.lrn, shape, x, depth_radius, bias, alpha, beta, y)
+    call_kernel(_cpu.lrn, shape, x, depth_radius, bias, alpha, beta, y)
     return y
 
 
@@ -43,5 +43,5 @@ def lrn_backward(
     x = as_input("lrn_backward", "x", x)
     shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
     dx = make_output("lrn_backward", "out", out, x.shape, {"dy": dy, "x": x})
-    run(_cpu.lrn_backward, shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx)
+    call_kernel(_cpu.lrn_backward, shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx)
     return dx

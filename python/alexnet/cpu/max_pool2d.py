@@ -8,7 +8,7 @@ from alexnet.contract.arguments import AnyArray, Size2d
 from alexnet.contract.documentation import documented_as
 from alexnet.contract.shapes import Padding
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.max_pool2d)
@@ -24,7 +24,7 @@ def max_pool2d(
     x = as_input("max_pool2d", "x", x)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
     y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x})
-    run(_cpu.max_pool2d, shape, x, y)
+    call_kernel(_cpu.max_pool2d, shape, x, y)
     return y
 
 
@@ -45,5 +45,5 @@ def max_pool2d_backward(
     x = as_input(operator, "x", x)
     shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
-    run(_cpu.max_pool2d_backward, shape, dy, x, through_relu, dx)
+    call_kernel(_cpu.max_pool2d_backward, shape, dy, x, through_relu, dx)
     return dx

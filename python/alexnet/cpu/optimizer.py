@@ -9,7 +9,7 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, check_array, check_separate, check_writeable
 from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.sgd_update)
@@ -27,7 +27,7 @@ def sgd_update(
     slope = _update_arguments(operator, state, gradient)
     calls.check_sgd_update(parameter, gradient, velocity, learning_rate, momentum, weight_decay)
     _check_in_place(operator, state, gradient)
-    run(_cpu.sgd_update, parameter, slope, velocity, learning_rate, momentum, weight_decay)
+    call_kernel(_cpu.sgd_update, parameter, slope, velocity, learning_rate, momentum, weight_decay)
 
 
 @documented_as(reference.adam_update)
@@ -64,7 +64,7 @@ def adam_update(
         weight_decay,
     )
     _check_in_place(operator, state, gradient)
-    run(
+    call_kernel(
         _cpu.adam_update,
         parameter,
         slope,

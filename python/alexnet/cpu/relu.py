@@ -7,14 +7,14 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.relu)
 def relu(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
     x = as_input("relu", "x", x)
     y = make_output("relu", "out", out, x.shape, {"x": x}, may_be="x")
-    run(_cpu.relu, x, y)
+    call_kernel(_cpu.relu, x, y)
     return y
 
 
@@ -24,5 +24,5 @@ def relu_backward(dy: AnyArray, y: AnyArray, *, out: AnyArray | None = None) -> 
     y = as_input("relu_backward", "y", y)
     calls.check_relu_backward(dy, y)
     dx = make_output("relu_backward", "out", out, dy.shape, {"dy": dy, "y": y}, may_be="dy")
-    run(_cpu.relu_backward, dy, y, dx)
+    call_kernel(_cpu.relu_backward, dy, y, dx)
     return dx

@@ -10,7 +10,7 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, as_plain, check_integer_array
 from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @documented_as(reference.softmax_cross_entropy)
@@ -22,7 +22,7 @@ def softmax_cross_entropy(
     indices = _labels(operator, logits, labels)
     loss = make_output(operator, "out", out, (), {"logits": logits, "labels": labels})
     batch, classes = logits.shape
-    run(_cpu.softmax_cross_entropy, batch, classes, logits, indices, loss)
+    call_kernel(_cpu.softmax_cross_entropy, batch, classes, logits, indices, loss)
     return loss
 
 
@@ -35,7 +35,7 @@ def softmax_cross_entropy_backward(
     indices = _labels(operator, logits, labels)
     dlogits = make_output(operator, "out", out, logits.shape, {"logits": logits, "labels": labels})
     batch, classes = logits.shape
-    run(_cpu.softmax_cross_entropy_backward, batch, classes, logits, indices, dlogits)
+    call_kernel(_cpu.softmax_cross_entropy_backward, batch, classes, logits, indices, dlogits)
     return dlogits
 
 

@@ -67,16 +67,13 @@ class Buffers:
         self._variant = variant
         self._owners = _owners(variant)
         self._turns = _turns(variant, between)
-        self._handed_out = [  # the layers whose output is in the memory that goes to the caller
+        # The layers whose output is in the memory that goes to the caller.
+        self.handed_out = [
             index
             for index, owner in enumerate(self._owners)
             if owner is not None and owner == self.last_owner and not self._is_view(index)
         ]
         self._capacity = -1
-        self._batch_size = -1  # of the views below: the same arrays as long as it stays
-        self._shapes: list[Shape] = []
-        self._output_views: list[Array] = []
-        self._gradient_views: list[Array] = []
         self._pool: OutputPool | None = None
         self._outputs: dict[int, Array] = {}
         self._gradients: list[Array] = []
@@ -92,63 +89,54 @@ class Buffers:
         """The largest batch size that there is memory for; -1 before the first."""
         return self._capacity
 
-    def outputs(self, batch_size: int) -> list[Array]:
-        """For each layer the array that its output goes to; None for views."""
-        self._set_batch_size(batch_size)
-        arrays = list(self._output_views)
-        for index in self._handed_out:
-            if index == self.last_owner and self._pool is not None:
-                arrays[index] = self._pool.acquire(self._shapes[index])
-            else:
-                arrays[index] = arrays[self._handed_out[0]].reshape(self._shapes[index])
-        return arrays
-
-    def _is_view(self, index: int) -> bool:
-        return self._variant.layers[index].memory == "view"
-
-    def _set_batch_size(self, batch_size: int) -> None:
-        if batch_size == self._batch_size:
-            return
-        if batch_size > self._capacity:
-            self._reserve(batch_size)
-        self._batch_size = batch_size
-        self._shapes = self._variant.shapes(batch_size)[1:]
-        self._output_views = []
-        for index, (owner, shape) in enumerate(zip(self._owners, self._shapes, strict=True)):
-            if owner is None or index in self._handed_out or self._is_view(index):
-                self._output_views.append(None)
-            else:
-                self._output_views.append(shaped(self._outputs[owner], shape))
-        self._gradient_views = []
-
-    def _reserve(self, batch_size: int) -> None:
-        self._capacity = self._batch_size = -1  # until all is there: it may be too much
+    def reserve(self, batch_size: int) -> None:
+        """Make the memory anew, for a batch as large as this one."""
+        self._capacity = -1  # until all is there: it may be too much
         self._pool, self._outputs, self._gradients, self._input_gradient = None, {}, [], None
-        for index, shape in enumerate(self._variant.shapes(batch_size)[1:]):
+        for index, shape in enumerate(self.shapes(batch_size)):
             if index == self._owners[-1]:
                 self._pool = OutputPool(self._kind, math.prod(shape))
             elif index == self._owners[index]:
                 self._outputs[index] = self._kind.empty((math.prod(shape),))
         self._capacity = batch_size
 
+    def shapes(self, batch_size: int) -> list[Shape]:
+        """Shape of each layer's output."""
+        return self._variant.shapes(batch_size)[1:]
+
+    def outputs(self, batch_size: int) -> list[Array]:
+        """For each layer the array that its output goes to; None for views and `handed_out`."""
+        arrays: list[Array] = []
+        for index, shape in enumerate(self.shapes(batch_size)):
+            owner = self._owners[index]
+            if owner is None or index in self.handed_out or self._is_view(index):
+                arrays.append(None)
+            else:
+                arrays.append(shaped(self._outputs[owner], shape))
+        return arrays
+
+    def _is_view(self, index: int) -> bool:
+        return self._variant.layers[index].memory == "view"
+
+    def hand_out(self, shape: Shape) -> Array:
+        """Array for the output of `last_owner`, in memory that nobody holds."""
+        assert self._pool is not None
+        return self._pool.acquire(shape)
+
     def gradients(self, batch_size: int) -> list[Array]:
         """For each layer the array of its output's gradient.
 
         A layer that works in its input's memory has its input's gradient there too.
         """
-        self._set_batch_size(batch_size)
         if not self._gradients:
             sizes = [0, 0, 0]
-            shapes = self._variant.shapes(self._capacity)[1:]
-            for turn, shape in zip(self._turns, shapes, strict=True):
+            for turn, shape in zip(self._turns, self.shapes(self._capacity), strict=True):
                 sizes[turn] = max(sizes[turn], math.prod(shape))
             self._gradients = [self._kind.empty((size,)) for size in sizes]
-        if not self._gradient_views:
-            self._gradient_views = [
-                shaped(self._gradients[turn], shape)
-                for turn, shape in zip(self._turns, self._shapes, strict=True)
-            ]
-        return self._gradient_views
+        return [
+            shaped(self._gradients[turn], shape)
+            for turn, shape in zip(self._turns, self.shapes(batch_size), strict=True)
+        ]
 
     def input_gradient(self, batch_size: int) -> Array:
         """Array of the gradient of the network's input."""

@@ -10,10 +10,9 @@ network owns at run time stands in a `Context`, which the network passes to `for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal
 
 from alexnet.arrays import Array
 from alexnet.contract.arguments import AnyArray, Shape, check_instance, make_plain
@@ -26,6 +25,7 @@ class Context:
     """The arrays of one layer in one network, and what its last forward left for backward."""
 
     operators: ModuleType
+    fused: ModuleType  # what they offer in one pass, see `alexnet.cpu.fused`
     generator: Generator
     parameters: dict[str, Array]
     state: dict[str, Array]
@@ -51,10 +51,6 @@ class Context:
         return self.operators.relu_backward(dy, self.y, out=self.dy_buffer)
 
 
-# A layer in one direction: its context, what it is given and the memory for its result.
-Step: TypeAlias = Callable[[Context, Array, Array], Array]
-
-
 @dataclass(frozen=True)
 class Layer(ABC):
     """One step of a network.
@@ -66,6 +62,8 @@ class Layer(ABC):
     memory: ClassVar[Literal["own", "in place", "view"]] = "own"
     # Whether backward can take in the gradient of a ReLU fused into the layer before.
     passes_relu: ClassVar[bool] = False
+    # The one operator that it is, of its `settings`, where it may be fused with other layers.
+    operator: ClassVar[str] = ""
 
     name: str
 
@@ -89,6 +87,10 @@ class Layer(ABC):
 
     def initial_state(self, input_shape: Shape) -> dict[str, AnyArray]:
         """Arrays that are kept from step to step but not trained."""
+        return {}
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of its `operator`, if it has one."""
         return {}
 
     def macs(self, input_shape: Shape) -> int:

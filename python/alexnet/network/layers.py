@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from alexnet import _cpu, cpu
-from alexnet.arrays import Array, aligned_empty
+from alexnet.arrays import Array
 from alexnet.contract.arguments import (
     LARGEST_SIZE,
     AnyArray,
@@ -31,15 +28,10 @@ from alexnet.contract.arguments import (
 )
 from alexnet.contract.calls import check_lrn_backward_numbers, check_lrn_numbers
 from alexnet.contract.shapes import Conv2dShape, Padding, conv2d_shape, dense_shape, pool2d_shape
-from alexnet.cpu._lrn_max_pool2d import (
-    MOST_POSITIONS,
-    lrn_max_pool2d,
-    lrn_max_pool2d_backward,
-)
 from alexnet.network.initializers import Fans, Initialisation, initial_values
 from alexnet.network.layer import Context, Layer
 from alexnet.random import Generator
-from alexnet.recording import run
+from alexnet.recording import call_kernel
 
 
 @dataclass(frozen=True)
@@ -198,6 +190,7 @@ class LRN(Layer):
     """Local response normalisation across channels; see `alexnet.lrn` for the formula."""
 
     passes_relu = True
+    operator = "lrn"
 
     depth_radius: int
     bias: float
@@ -235,6 +228,7 @@ class MaxPool2d(Layer):
     """Max-pooling; see `alexnet.max_pool2d`."""
 
     passes_relu = True
+    operator = "max_pool2d"
 
     window: Size2d = 3
     stride: Size2d = 2
@@ -315,9 +309,8 @@ class BatchNorm(Layer):
         count = math.prod(x.shape[:-1])
         if context.training and count > 0:
             unbiased = count / max(count - 1, 1)
-            move = _cpu.move_average if context.operators is cpu else _move_average
-            run(move, running_mean, self.momentum, mean, 1.0)
-            run(move, running_variance, self.momentum, variance, unbiased)
+            context.fused.move_average(running_mean, self.momentum, mean, 1.0)
+            context.fused.move_average(running_variance, self.momentum, variance, unbiased)
         return y
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
@@ -334,11 +327,6 @@ class BatchNorm(Layer):
             training=context.training,
             out=(dx, context.gradients["gamma"], context.gradients["beta"]),
         )[0]
-
-
-def _move_average(average: Array, share: float, value: Array, factor: float) -> None:
-    """Move a running average by a share of the way towards `factor` times a value, in place."""
-    average += share * (factor * value - average)
 
 
 @dataclass(frozen=True)
@@ -362,7 +350,7 @@ class Dropout(Layer):
         """Drop and scale units in training; otherwise pass `x` on."""
         if not context.training:
             return x
-        run(self._drop, context, x, out)
+        call_kernel(self._drop, context, x, out)
         return out
 
     def _drop(self, context: Context, x: Array, out: Array) -> None:
@@ -374,7 +362,7 @@ class Dropout(Layer):
         """Apply the same mask and scale."""
         if dx is None or not context.training:
             return dy
-        run(self._drop_backward, context, dy, dx)
+        call_kernel(self._drop_backward, context, dy, dx)
         return dx
 
     def _drop_backward(self, context: Context, dy: Array, dx: Array) -> None:
@@ -404,55 +392,6 @@ class Flatten(Layer):
 LAYERS = (Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Dropout, Flatten)
 
 
-def replayed_layers(layers: Sequence[Layer]) -> int:
-    """Count the layers, from the first on, whose steps can be made again from recorded calls.
-
-    All but views at the end, or none. Calls are recorded of the layers themselves, not of
-    subclasses, which may do more; and the first must take the images as they are, no view of them.
-    """
-    count = len(layers)
-    while count > 0 and layers[count - 1].memory == "view":
-        count -= 1
-    if count == 0 or any(type(layer) not in LAYERS for layer in layers):
-        return 0
-    return count if layers[0].memory == layers[count - 1].memory == "own" else 0
-
-
-@dataclass(frozen=True)
-class LRNAndPool:
-    """An LRN and the pooling behind it, computed together on the CPU.
-
-    An LRN's output is as large as its input, and pooling reads it once: together, it need not go
-    through memory, nor its gradient. The context of both methods is the LRN's.
-    """
-
-    lrn: LRN
-    pool: MaxPool2d
-
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments of the operators."""
-        return {**self.lrn.settings(), **self.pool.settings()}
-
-    def forward(self, context: Context, x: Array, out: Array) -> Array:
-        """Normalise and pool; in training, remember where the maxima were."""
-        positions = aligned_empty(out.shape) if context.training else None
-        context.saved = (positions,)
-        return lrn_max_pool2d(x, **self.settings(), out=out, positions=positions)
-
-    def backward(self, context: Context, dy: Array, dx: Array) -> Array:
-        """From the pooled gradient to that of the LRN's input; after a forward in training."""
-        if dx is None:
-            return None
-        how = {**self.settings(), "through_relu": context.through_relu}
-        return lrn_max_pool2d_backward(dy, context.x, context.saved[0], **how, out=dx)
-
-
-def joined_layers(layers: Sequence[Layer]) -> dict[int, LRNAndPool]:
-    """Pairs of layers that the CPU computes together, by the index of the later one."""
-    return {
-        index: LRNAndPool(lrn, pool)
-        for index, (lrn, pool) in enumerate(pairwise(layers), start=1)
-        if type(lrn) is LRN
-        and type(pool) is MaxPool2d
-        and math.prod(check_pair(pool.name, "window", pool.window)) <= MOST_POSITIONS
-    }
+def is_known(layer: Layer) -> bool:
+    """Whether the layer is one of these, not of a subclass, which may do more."""
+    return type(layer) in LAYERS

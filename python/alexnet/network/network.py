@@ -34,9 +34,10 @@ from alexnet.contract.arguments import (
 from alexnet.network import weights
 from alexnet.network.layer import Layer
 from alexnet.network.parameter_memory import ParameterMemory
+from alexnet.network.plan import Observer
 from alexnet.network.summary import Summary
 from alexnet.network.variant import Variant
-from alexnet.network.workspace import Observer, Workspace
+from alexnet.network.workspace import Workspace
 from alexnet.random import Generator
 from alexnet.sharing import Guard
 
@@ -68,7 +69,8 @@ class Network:
         the current device; see `alexnet.cuda`).
     implementation
         The module whose operators run it, instead of the device's. `alexnet.reference` makes every
-        array float64.
+        array float64. Its `fused` module, if it has one, says what it computes in one pass, as
+        `alexnet.cpu.fused` does; see `alexnet.network.plan`.
 
     Activations and their gradients live in buffers that are made in the first `forward` of the
     largest batch size, those for gradients in the first `backward`; after that a step allocates

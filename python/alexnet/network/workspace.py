@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from types import ModuleType
-from typing import TypeAlias
 
-from alexnet import cpu
 from alexnet.arrays import Array, ArrayKind
+from alexnet.contract.arguments import Shape
+from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
-from alexnet.network.layer import Context, Layer, Step
-from alexnet.network.layers import joined_layers, replayed_layers
+from alexnet.network.layer import Context, Layer
 from alexnet.network.parameter_memory import ParameterMemory
-from alexnet.network.replay import Replay
+from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
+from alexnet.network.replay import Replay, can_replay
 from alexnet.network.variant import Variant
 from alexnet.random import Generator
-from alexnet.recording import recorded
 from alexnet.sharing import Guard
 
-Observer: TypeAlias = Callable[[str, str, float], None]
+MOST_PLANS = 8  # batch sizes whose plans are kept
+
+
+class Plans:
+    """How a batch size is computed; the plain plan is built when it is first asked for.
+
+    `build` makes the plan with some fusions. The replay, if there is one, is of the fused plan.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        build: Callable[[Mapping[int, Fusion]], Plan],
+        fusions: Mapping[int, Fusion],
+        can_replay: bool,
+    ) -> None:
+        self.batch_size = batch_size
+        self._build = build
+        self.fused = build(fusions)
+        self.replay = Replay(self.fused) if can_replay else None
+
+    def forget_calls(self) -> None:
+        """Have nothing to replay: the contexts are about to be another plan's."""
+        if self.replay is not None:
+            self.replay.forget()
+
+    @cached_property
+    def plain(self) -> Plan:
+        """The plan with a step for each layer."""
+        return self._build({})
 
 
 class Workspace:
-    """Activations, gradients, and the calls to make again: everything that a pass writes.
+    """Activations, gradients, and the plans that compute them: everything that a pass writes.
 
     Parameters, state and generator are the network's, which all of its threads share. `guard` is
     entered by the caller of `forward` and `backward`.
@@ -42,20 +71,21 @@ class Workspace:
         self._arrays = arrays
         self._guard = guard
         self._gradients: ParameterMemory | None = None
+        fused: ModuleType = getattr(operators, "fused", unfused)
         self._contexts = [
-            Context(operators, generator, self._of_layer(index, parameters), state)
+            Context(operators, fused, generator, self._of_layer(index, parameters), state)
             for index, state in enumerate(states)
         ]
         for index, layer in enumerate(self.layers[1:]):
             if layer.passes_relu and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
-        self._joined = joined_layers(self.layers) if operators is cpu else {}
-        self._buffers = Buffers(arrays, variant, [index - 1 for index in self._joined])
-        self._replayed = replayed_layers(self.layers) if operators is cpu else 0
-        self._replays: dict[tuple[str, int, bool], Replay] = {}
-        self._left_out: dict[int, Array] = {}
-        self._batch_size: int | None = None  # of the last complete forward
+        self._fusions = find_fusions(self.layers, fused)
+        self._can_replay = fused.CALLS_ARE_RECORDED and can_replay(self.layers)
+        self._buffers = Buffers(arrays, variant, left_out(self._fusions))
+        self._kept: dict[int, Plans] = {}  # by batch size
+        self._plans: Plans | None = None  # for the batch size of the last forward
+        self._passed: Plan | None = None  # what the last complete forward went through
         self._foreign_changes = 0  # of the guard, when that forward began
         self._pass: str | None = None  # which is under way
         self.has_gone_back = False
@@ -82,18 +112,24 @@ class Workspace:
     @property
     def activations(self) -> dict[str, Array]:
         """Output of every layer in the last forward; see `Network.activations`."""
-        self._make_up_for_left_out()
+        if self._plans is not None:
+            self._fill_in(self._plans)
         outputs = zip(self.layers, self._contexts, strict=True)
         return {layer.name: context.y for layer, context in outputs if context.y is not None}
 
     def check_has_forward(self) -> None:
         """RuntimeError if there is no complete forward for `backward` to go through."""
-        if self._batch_size is None:
+        self._last_forward()
+
+    def _last_forward(self) -> tuple[Plans, Plan]:
+        """Plans of its batch size, and the one of them that backward may go through."""
+        if self._plans is None or self._passed is None:
             raise RuntimeError("backward: there is no forward to go back through; call it first")
+        return self._plans, self._passed
 
     def check_unchanged(self, function: str) -> None:
         """RuntimeError if another thread has changed the network since this one's last forward."""
-        if self._batch_size is not None and self._guard.foreign_changes != self._foreign_changes:
+        if self._passed is not None and self._guard.foreign_changes != self._foreign_changes:
             raise RuntimeError(
                 f"{function}: another thread has changed the network since this thread's forward; "
                 "train it from one thread, or give each a network of its own (copy.deepcopy)"
@@ -108,79 +144,53 @@ class Workspace:
         """Compute the output for images that are checked; see `Network.forward`."""
         self._begin("forward")
         try:
-            self._batch_size = None
+            self._passed = None
             self._foreign_changes = self._guard.foreign_changes
-            y = None
-            if observer is None:
-                y = self._forward_again(x, training)
-            if y is None:
-                y = self._forward(x, training, observer)
-            self._batch_size = x.shape[0]
+            plans = self._plans_for(x.shape[0])
+            out = self._output(plans.fused.out_shape)
+            if observer is not None:
+                plans.forget_calls()
+                y = plans.plain.forward(x, out, training, observer)
+            elif plans.replay is not None:
+                y = plans.replay.forward(x, out, training)
+            else:
+                y = plans.fused.forward(x, out, training)
+            self._passed = plans.fused if observer is None else plans.plain
             return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
         finally:
             self._pass = None
 
-    def _forward_again(self, x: Array, training: bool) -> Array:
-        """Make the calls of the forward before; None if they were others."""
-        replay = self._replays.get(("forward", x.shape[0], training))
-        if replay is None:
-            return None
-        first, last = self._contexts[0], self._contexts[self._replayed - 1]
-        for context in self._contexts[self._replayed - 1 :]:
-            context.y = None  # whose memory may be used again, if the caller does not hold it
-        outputs = self._buffers.outputs(x.shape[0])
-        y = outputs[self._replayed - 1]
-        if not replay.run((x, y)):
-            return None
-        first.x, last.y = x, y
-        rest = range(self._replayed, len(self.layers))
-        return self._forward_through(rest, y, training, None, outputs)
+    def _plans_for(self, batch_size: int) -> Plans:
+        plans = self._plans
+        if plans is None or plans.batch_size != batch_size:
+            for context in self._contexts:
+                context.forget()
+            if plans is not None:
+                plans.forget_calls()
+            self._plans = None  # until there are others: it may be too much memory
+            plans = self._plans = self._kept_plans(batch_size)
+        return plans
 
-    def _forward(self, x: Array, training: bool, observer: Observer | None) -> Array:
-        """Take every layer's step."""
-        for context in self._contexts:
-            context.forget()
-        self._left_out = {}
-        self._replays = {}  # which would keep memory that is given up, and go by other contexts
-        outputs = self._buffers.outputs(x.shape[0])
-        with recorded() as calls:
-            y = self._forward_through(range(self._replayed), x, training, observer, outputs)
-        if self._replayed > 0 and observer is None:
-            self._replays["forward", x.shape[0], training] = Replay(calls, (x, y))
-        rest = range(self._replayed, len(self.layers))
-        return self._forward_through(rest, y, training, observer, outputs)
+    def _kept_plans(self, batch_size: int) -> Plans:
+        if batch_size > self._buffers.capacity:
+            self._kept.clear()  # lets go of the memory that is made anew
+            self._buffers.reserve(batch_size)
+        if batch_size not in self._kept:
+            if len(self._kept) == MOST_PLANS:
+                self._kept.clear()
+            build = partial(
+                build_plan, self.layers, self._contexts, self._buffers, batch_size, self._arrays
+            )
+            self._kept[batch_size] = Plans(batch_size, build, self._fusions, self._can_replay)
+        return self._kept[batch_size]
 
-    def _forward_through(
-        self,
-        indices: range,
-        y: Array,
-        training: bool,
-        observer: Observer | None,
-        outputs: list[Array],
-    ) -> Array:
-        """Take the steps of some layers, from the output of the one before them."""
-        joined = self._joined if observer is None else {}
-        for index in indices:
-            context = self._contexts[index]
-            context.training, context.x = training, y
-            if index + 1 in joined:
-                self._left_out[index] = outputs[index]
-                continue
-            if index in joined:
-                y = joined[index].forward(self._contexts[index - 1], y, outputs[index])
-            else:
-                y = self._run(index, "forward", observer, y, outputs[index])
-            context.y = y
-        return y
-
-    def _make_up_for_left_out(self) -> None:
-        """Compute what joined layers did not in the last forward."""
-        if self._left_out:
-            self._replays = {}  # the next forward leaves it out again
-        for index, out in self._left_out.items():
-            context, after = self._contexts[index], self._contexts[index + 1]
-            context.y = after.x = self.layers[index].forward(context, context.x, out)
-        self._left_out = {}
+    def _output(self, shape: Shape | None) -> Array:
+        """Memory for the output, which may be that of the last one if the caller let go of it."""
+        owner, *behind = self._contexts[self._buffers.last_owner or 0 :]
+        owner.y = None
+        for context in behind:
+            context.x = context.y = None
+        return None if shape is None else self._buffers.hand_out(shape)
 
     def _output_is_read_again(self) -> bool:
         owner = self._buffers.last_owner
@@ -195,73 +205,36 @@ class Workspace:
         """Gradients through the last forward, for a gradient that is checked but for its batch."""
         self._begin("backward")
         try:
-            batch_size = dy.shape[0]
-            if batch_size != self._batch_size:
+            plans, passed = self._last_forward()
+            if dy.shape[0] != plans.batch_size:
                 raise ValueError(
-                    f"backward: dy is for {batch_size} images, but the last forward had "
-                    f"{self._batch_size}"
+                    f"backward: dy is for {dy.shape[0]} images, but the last forward had "
+                    f"{plans.batch_size}"
                 )
             self.check_unchanged("backward")
-            if observer is not None or not self._contexts[0].training:
-                self._make_up_for_left_out()
             gradients = dict(self.gradient_memory.arrays)
-            dx: Array = self._buffers.input_gradient(batch_size) if input_gradient else None
-            rest = range(self._replayed, len(self.layers))
-            dy = self._backward_through(rest, dy, dx, observer)
-            kind = ("backward", batch_size, input_gradient)
-            given = (dy, self._contexts[0].x, self._contexts[self._replayed - 1].y)
-            replay = self._replays.get(kind) if observer is None else None
-            if replay is None or not replay.run(given):
-                with recorded() as calls:
-                    dy = self._backward_through(range(self._replayed), dy, dx, observer)
-                if self._replayed > 0 and observer is None:
-                    self._replays[kind] = Replay(calls, given)
-            if input_gradient:
-                if self._replayed == 0 and dy is not dx:  # a first layer that only makes views
-                    dx[...] = dy
+            dx = self._buffers.input_gradient(plans.batch_size) if input_gradient else None
+            # An inference leaves no note of what fused layers need to go back.
+            if observer is not None or (not self._contexts[0].training and passed.leaves_out):
+                passed = self._fill_in(plans)
+            if not passed.has_gradients:
+                passed.set_gradients(self._buffers.gradients(plans.batch_size))
+            if passed is plans.fused and plans.replay is not None:
+                result = plans.replay.backward(dy, dx)
+            else:
+                result = passed.backward(dy, dx, observer)
+            if dx is not None:
+                if result is not dx:  # the first layers only make views
+                    dx[...] = result
                 gradients["input"] = dx
             self.has_gone_back = True
             return gradients
         finally:
             self._pass = None
 
-    def _backward_through(
-        self, indices: range, dy: Array, input_gradient: Array, observer: Observer | None
-    ) -> Array:
-        """Take the steps of some layers, from the gradient of their output to that of their input.
-
-        `input_gradient` is the memory for the gradient of the network's input; None: not needed.
-        """
-        activation_gradients = self._buffers.gradients(self._contexts[-1].y.shape[0])
-        last = self._first_trained_layer() if input_gradient is None else 0
-        for index in reversed(indices):
-            if index < last:
-                break
-            if index in self._left_out:
-                continue
-            is_joined = index - 1 in self._left_out
-            first = index - 1 if is_joined else index
-            dx = activation_gradients[first - 1] if first > last else input_gradient
-            context = self._contexts[first]
-            context.dy_buffer = activation_gradients[first]
-            if is_joined:
-                dy = self._joined[index].backward(context, dy, dx)
-            else:
-                dy = self._run(index, "backward", observer, dy, dx)
-        return dy
-
-    def _run(
-        self, index: int, direction: str, observer: Observer | None, given: Array, place: Array
-    ) -> Array:
-        """Take one layer's step; tell the observer, if there is one."""
-        layer, context = self.layers[index], self._contexts[index]
-        step: Step = getattr(layer, direction)
-        if observer is None:
-            return step(context, given, place)
-        result, seconds = self._arrays.timed(lambda: step(context, given, place))
-        observer(layer.name, direction, seconds)
-        return result
-
-    def _first_trained_layer(self) -> int:
-        trained = (index for index, context in enumerate(self._contexts) if context.parameters)
-        return next(trained, len(self.layers))
+    def _fill_in(self, plans: Plans) -> Plan:
+        """Have the last forward as if it had gone through the plain plan, which is returned."""
+        if self._passed is plans.fused:
+            plans.fused.fill_in()
+            self._passed = plans.plain
+        return plans.plain

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class Configuration:
     checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
-        variant_named(self.variant)
+        _ = self.described  # ValueError for an unknown name
         check_choice("training", "optimizer", self.optimizer, tuple(OPTIMIZERS))
         check_choice("training", "schedule", self.schedule, tuple(SCHEDULES))
         check_choice("training", "augment", self.augment, AUGMENTATIONS)
@@ -106,6 +107,11 @@ class Configuration:
         if value is not None or name in ("epochs", "batch_size"):
             check("training", name, value, *limits, **bounds)
 
+    @cached_property
+    def described(self) -> Variant:
+        """The network that is named `variant`."""
+        return variant_named(self.variant)
+
     def resolved(self) -> Configuration:
         """Fill in what depends on other settings.
 
@@ -116,7 +122,7 @@ class Configuration:
         """
         if self.optimizer == "adam" and self.momentum is not None:
             raise ValueError(f"training: momentum is {self.momentum}, but adam has none: use sgd")
-        wide = _most_inputs(variant_named(self.variant)) > WIDE
+        wide = _most_inputs(self.described) > WIDE
         adam = self.optimizer == "adam"
         defaults: dict[str, Any] = {
             "learning_rate": (1e-4 if wide else 1e-3) if adam else 0.01,
@@ -203,7 +209,7 @@ def build_trainer(
         dataset.train, preprocessing, configuration.batch_size, configuration.seed, step=step
     )
     network = AlexNet(
-        configuration.variant,
+        configuration.described,
         seed=configuration.seed,
         device=device,
         num_classes=len(dataset.class_names),

@@ -36,7 +36,6 @@ from alexnet.files import check_folder, check_regular, lock, naming, remove_rema
 from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.messages import described, timestamp
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
-from alexnet.network.variants import variant_named
 from alexnet.training import plots
 from alexnet.training.configuration import (
     Configuration,
@@ -133,7 +132,7 @@ class Run:
         if not numbered:
             _check_holds_no_run(folder)
         configuration = configuration.resolved()
-        variant = variant_named(configuration.variant).with_classes(len(dataset.class_names))
+        variant = configuration.described.with_classes(len(dataset.class_names))
         preprocessing = Preprocessing.fit(
             dataset.train,
             variant.input_shape,

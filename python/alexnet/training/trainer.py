@@ -2,7 +2,8 @@
 
     network = alexnet.AlexNet("cifar10-bn", seed=1)
     trainer = Trainer(network, alexnet.Adam(network), batches)
-    trainer.run(1000, after_step=lambda result: print(result.step, result.loss))
+    while trainer.steps < 1000:
+        print(trainer.step().loss)
 
 Everything random follows from seeds: the network's (initial parameters, dropout) and the batches'
 (order of the images, augmentation). The kernels give the same bits for every number of threads, so
@@ -20,13 +21,7 @@ from types import ModuleType
 import numpy as np
 
 from alexnet.arrays import Array, array_kind
-from alexnet.contract.arguments import (
-    LARGEST_SIZE,
-    check_callable,
-    check_flag,
-    check_instance,
-    check_int,
-)
+from alexnet.contract.arguments import check_callable, check_flag, check_instance
 from alexnet.data import TrainingBatches
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.network import Network
@@ -175,19 +170,6 @@ class Trainer:
             waited=self.batches.waited - waited,
             norms=norms,
         )
-
-    def run(self, until: int, *, after_step: Callable[[StepResult], None] = lambda _: None) -> None:
-        """Take steps until `until` of them are taken in all; `after_step` is called after each.
-
-        Raises
-        ------
-        FloatingPointError
-            The loss of a step is not finite.
-        """
-        check_int("training", "until", until, 0, LARGEST_SIZE)
-        check_callable("training", "after_step", after_step)
-        while self.steps < until:
-            after_step(self.step())
 
     # --- checkpoints ------------------------------------------------------------------------------
 
