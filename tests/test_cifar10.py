@@ -117,10 +117,10 @@ def test_the_stand_ins_cannot_be_changed(target: bytes, root: Path) -> None:
     assert len(open_cifar10(root).train) == 60
 
 
-def test_a_memo_of_gigabytes_is_refused(root: Path) -> None:
+def test_a_high_number_in_the_memo_takes_no_memory(root: Path) -> None:
     bomb = pickle.NONE + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1)
     (root / "data_batch_1").write_bytes(files.batch(bomb, [0]))
-    with pytest.raises(ValueError, match="its memo has an entry 4294967295 too early"):
+    with pytest.raises(ValueError, match="data is a NoneType, expected an array"):
         open_cifar10(root)
 
 

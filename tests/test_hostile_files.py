@@ -121,6 +121,8 @@ BOMBS = {
     "a frame beyond the end": b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",
     "a high memo": PROTO + b"N" + pickle.LONG_BINPUT + struct.pack("<I", 2**31) + b".",
     "a high memo in text": b"Np999999999999\n.",
+    "memo entries of one hash": b"N" + b"".join(b"p%d\n" % (k * (2**61 - 1)) for k in range(50_000)),
+    "a negative memo": b"Np-1\n.",
     "no such memo": PROTO + pickle.LONG_BINGET + struct.pack("<I", 2**31) + b".",
     "a list as a key": with_key(b"]"),
     "a dictionary as a key": with_key(b"}"),
@@ -248,8 +250,29 @@ def test_plain_values_are_read_as_python_reads_them(protocol: int) -> None:
     }
     assert pickles.loads(pickle.dumps(value, protocol)) == value
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    read = pickles.loads(pickle.dumps(array, min(protocol, 4)))
-    np.testing.assert_array_equal(read.to_numpy("it", np.float32), array, strict=True)
+    for given in (array, np.asfortranarray(array), array[:, ::-1]):
+        read = pickles.loads(pickle.dumps(given, protocol))
+        np.testing.assert_array_equal(read.to_numpy("it", np.float32), given, strict=True)
+
+
+def test_arrays_that_python_2_wrote_as_text() -> None:
+    """Its protocol 0 has bytes as text with escapes, of any byte."""
+    array = np.arange(256, dtype=np.uint8)
+    text = repr(array.tobytes())[1:].encode()
+    written = files.array_with_state(pickle.STRING + text + b"\n", (256,), "u1", "|")
+    np.testing.assert_array_equal(pickles.loads(written + b".").to_numpy("it", "u1"), array)
+
+
+def test_arrays_that_share_their_bytes_take_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    """A thousand arrays of one text of 4 MB, of which each would be a copy."""
+    shared = files.string(b"\x01" * 2**22) + pickle.BINPUT + b"\x07"
+    again = files.array_with_state(pickle.BINGET + b"\x07", (2**20,), "f4", "<")
+    first = files.array_with_state(shared, (2**20,), "f4", "<")
+    pairs = [files.string(f"l{k}") + files.list_of([again, again]) for k in range(1000)]
+    pairs[0] = files.string("l0") + files.list_of([first, again])
+    layers = pickle.EMPTY_DICT + pickle.MARK + b"".join(pairs) + pickle.SETITEMS
+    path = as_npy(tmp_path / "a.npy", PROTO + files.object_array(layers) + b".")
+    assert "larger than the file" in refused(read_caffe, path)
 
 
 # --- PyTorch's files ------------------------------------------------------------------------------
@@ -360,6 +383,15 @@ def test_the_other_form_of_caffes_weights(tmp_path: Path) -> None:
     weight, bias = read_caffe(tmp_path / "a.npy")["conv1"]
     np.testing.assert_array_equal(weight, array)
     np.testing.assert_array_equal(bias, array + 1)
+
+
+def test_a_tensor_that_is_to_be_negated_is_refused(tmp_path: Path) -> None:
+    """As torch.save writes a view such as the imaginary part of a conjugate."""
+    bits = torch_files.dictionary({"neg": pickle.NEWTRUE})
+    path = tmp_path / "a.pth"
+    value = one_tensor(torch_files.tensor(STORED, (24,), metadata=bits))
+    torch_files.write_archive(path, value, {"0": bytes(96)})
+    assert "save it as .resolve_neg()" in refused(read_torchvision, path)
 
 
 @pytest.mark.parametrize("old", [False, True])

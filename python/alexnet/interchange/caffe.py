@@ -108,7 +108,7 @@ def read_caffe(path: str | os.PathLike[str]) -> dict[str, tuple[AnyArray, AnyArr
     """
     path = Path(path)
     with open_regular(path) as file:
-        check_size(path, file, LARGEST_FILE)
+        left = check_size(path, file, LARGEST_FILE)
         try:
             _read_header(file)
             saved = pickles.loads(file.read())
@@ -123,7 +123,13 @@ def read_caffe(path: str | os.PathLike[str]) -> dict[str, tuple[AnyArray, AnyArr
         raise ValueError(f"{path}: holds {shown(layers)}, expected a dictionary of layers")
     for name in layers:
         Entry(f"{path}: the name of a layer", name).name()
-    return {name: _pair(f"{path}: {name}", entry) for name, entry in layers.items()}
+    pairs = {}
+    for name, entry in layers.items():
+        pairs[name] = _pair(f"{path}: {name}", entry)
+        left -= sum(array.nbytes for array in pairs[name])
+        if left < 0:  # of text, each array is a copy
+            raise ValueError(f"{path}: its arrays share their bytes: they are larger than the file")
+    return pairs
 
 
 def _read_header(file: BinaryIO) -> None:
