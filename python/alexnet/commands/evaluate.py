@@ -25,7 +25,8 @@ from alexnet.commands.options import (
 from alexnet.commands.predict import add_checkpoint, add_ten_crop
 from alexnet.data import Dataset, ImageSource, Preprocessing
 from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
-from alexnet.network.checkpoint import TrainedModel, load_model
+from alexnet.interchange import load_model
+from alexnet.network.checkpoint import TrainedModel
 from alexnet.training.plots import draw_confusion
 
 WIDEST_TABLE = 20  # classes of a confusion matrix that is shown as text

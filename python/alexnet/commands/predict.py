@@ -16,8 +16,8 @@ from alexnet.commands.options import (
 )
 from alexnet.data import UnreadableImageError, read_image
 from alexnet.inference.prediction import predict, top_classes
+from alexnet.interchange import load_model
 from alexnet.messages import described, printable
-from alexnet.network.checkpoint import load_model
 
 
 def add_parsers(subparsers: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import re
 import struct
@@ -10,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 START = 1024  # bytes that are looked at
@@ -18,6 +20,14 @@ CHUNK = 2**20  # bytes
 
 READ_HERE = (
     "alexnet convert reads .safetensors files, the .pth files of torch.save and Caffe's .npy"
+)
+# Names of formats of weights, and of what people pack them in.
+SUFFIXES = frozenset(
+    (
+        *(".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npy", ".npz", ".h5", ".hdf5", ".keras"),
+        *(".onnx", ".caffemodel", ".pb", ".tflite", ".gguf", ".mat", ".pkl", ".pickle"),
+        *(".zip", ".tar", ".gz", ".tgz"),
+    )
 )
 
 
@@ -80,6 +90,16 @@ _CAFFE_MODEL = Kind(
     "a protocol buffer, as .caffemodel files are",
     "convert it to the .npy form first, by caffe-tensorflow say",
 )
+
+
+def check_suffix(path: str | os.PathLike[str], kind: str, own: str) -> None:
+    """ValueError if `path`, which is to become a file of `kind`, ends as those of another do."""
+    suffix = Path(path).suffix.lower()
+    if suffix in SUFFIXES and suffix != own:
+        raise ValueError(
+            f"{path}: would be {kind}, and {suffix} is the name of another format: call it {own}; "
+            "alexnet convert writes .pth and .npy files"
+        )
 
 
 def kind_of(file: BinaryIO) -> Kind | None:

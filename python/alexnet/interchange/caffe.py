@@ -21,6 +21,7 @@ from alexnet.contract.arguments import AnyArray
 from alexnet.data import Preprocessing
 from alexnet.files import check_size, open_regular, pickles, replacing
 from alexnet.files.descriptions import Entry, shown
+from alexnet.files.kinds import check_suffix
 from alexnet.files.pickles import PickledArray
 from alexnet.interchange.checks import check_layers, checked, network_with
 from alexnet.network.network import Network
@@ -169,9 +170,12 @@ def write_caffe(
 
     Raises
     ------
+    ValueError
+        The name is one of another format.
     OSError
         It could not be written; an earlier file is untouched.
     """
+    check_suffix(path, "a NumPy file", ".npy")
     dictionary = np.empty((), object)
     dictionary[()] = {name: list(pair) for name, pair in layers.items()}
     with replacing(path) as file:
