@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import math
 import os
 import pickle
 import resource
 import signal
 import socket
 import struct
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,7 +50,8 @@ from alexnet.training.run import Run
 from small_networks import small_variant
 from test_checkpoint import checkpoint
 
-SECONDS = 20
+SECONDS = 10  # of the processor, so that a busy machine fails nothing
+PATIENCE = 300  # seconds until what waits, for the writer of a pipe say, has failed
 MEMORY = 2**31  # bytes above what the process has
 
 Reader = Callable[[Path], object]
@@ -58,21 +61,28 @@ Reader = Callable[[Path], object]
 def bounded() -> Iterator[None]:
     """Fail what takes long or much memory, instead of waiting for it."""
 
-    def stop(*_: object) -> None:
-        raise AssertionError(f"took more than {SECONDS} s")
+    def stop(number: int, _: object) -> None:
+        limit = f"{SECONDS} s of the processor" if number == signal.SIGXCPU else f"{PATIENCE} s"
+        raise AssertionError(f"took more than {limit}")
 
-    limits = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    used = pages * resource.getpagesize()
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, limits[1]))
+    bounds = {
+        resource.RLIMIT_AS: pages * resource.getpagesize() + MEMORY,
+        resource.RLIMIT_CPU: math.ceil(time.process_time()) + SECONDS,
+    }
+    limits = {kind: resource.getrlimit(kind) for kind in bounds}
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGXCPU, signal.SIGALRM)}
+    signal.alarm(PATIENCE)
+    for kind, bound in bounds.items():
+        resource.setrlimit(kind, (bound, limits[kind][1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+        for kind, before in limits.items():
+            resource.setrlimit(kind, before)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def refused(read: Reader, path: Path) -> str:
@@ -104,10 +114,10 @@ BOMBS = {
     "shared tuples as a key": with_key(SHARED),
     "shared tuples": PROTO + SHARED + b".",
     "shared tuples in a dictionary": PROTO + b"}U\x05model" + SHARED + b"s.",
-    "deep tuples as a key": with_key(b")" + b"\x85" * (3 * 10**5)),
-    "deep tuples": PROTO + b")" + b"\x85" * 10**5 + b".",
-    "deep lists": PROTO + b"]" * 10**5 + b"a" * (10**5 - 1) + b".",
-    "deep dictionaries": PROTO + b"}U\x01a" * 10**5 + b"N" + b"s" * 10**5 + b".",
+    "deep tuples as a key": with_key(b")" + b"\x85" * 10**5),
+    "deep tuples": PROTO + b")" + b"\x85" * 30_000 + b".",
+    "deep lists": PROTO + b"]" * 30_000 + b"a" * 29_999 + b".",
+    "deep dictionaries": PROTO + b"}U\x01a" * 30_000 + b"N" + b"s" * 30_000 + b".",
     "shared lists": PROTO + SHARED_LISTS + b".",
     "a list in itself": PROTO + b"]q\x00h\x00a.",
     "a dictionary in itself": PROTO + b"}q\x00U\x05modelh\x00s.",
@@ -409,10 +419,10 @@ def test_damaged_bytes_of_a_file_of_torch_give_one_line(old: bool, tmp_path: Pat
     (torch_files.write_old if old else torch_files.write_archive)(path, value, storages)
     assert list(read_torchvision(path)) == list(arrays)
     content = np.frombuffer(path.read_bytes(), np.uint8)
-    for length in range(0, content.size, 17):
+    for length in range(0, content.size, 29):
         path.write_bytes(content[:length].tobytes())
         refused(read_torchvision, path)
-    for _ in range(600):
+    for _ in range(300):
         damaged = content.copy()
         places = generator.integers(0, content.size, generator.integers(1, 4))
         damaged[places] = generator.integers(0, 256, places.size)
@@ -803,10 +813,13 @@ def tiny_description() -> dict[str, Any]:
 def test_every_change_of_a_networks_description_is_read_or_refused_in_a_line() -> None:
     described = tiny_description()
     Variant.from_json(json.dumps(described))
-    messages = [outcome(lambda text=text: Variant.from_json(text)) for text in mutations(described)]
+    messages = [
+        outcome(lambda text=text: Variant.from_json(text))
+        for text in itertools.islice(mutations(described), 0, None, 3)
+    ]
     told = [message for message in messages if message is not None]
     assert all(message.startswith("not the description of a network: ") for message in told)
-    assert len(told) > 0.8 * len(messages) > 2000
+    assert len(told) > 0.8 * len(messages) > 700
 
 
 @pytest.mark.parametrize(
@@ -886,7 +899,7 @@ def test_every_change_of_a_checkpoints_description_is_read_or_refused_in_a_line(
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     refusals = count = 0
-    for text in itertools.islice(mutations(described), 0, None, 4):
+    for text in itertools.islice(mutations(described), 0, None, 7):
         header["__metadata__"][KEY] = text
         with_header(path, json.dumps(header).encode(), content[end:])
         message = outcome(lambda: Checkpoint.read(path))
@@ -894,7 +907,7 @@ def test_every_change_of_a_checkpoints_description_is_read_or_refused_in_a_line(
         if message is not None:
             refusals += 1
             assert message.startswith(f"{path}: not a checkpoint of this version: ")
-    assert refusals > 0.7 * count > 300
+    assert refusals > 0.7 * count > 200
 
 
 @pytest.mark.parametrize(
@@ -946,14 +959,14 @@ def test_every_change_of_a_runs_settings_is_read_or_refused_in_a_line(tmp_path: 
     described = json.loads(path.read_text())
     described["environment"] = {}
     refusals = count = 0
-    for text in itertools.islice(mutations(described), 0, None, 4):
+    for text in itertools.islice(mutations(described), 0, None, 7):
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         message = outcome(lambda: read_description(path, data))
         count += 1
         if message is not None:
             refusals += 1
             assert message.startswith(f"{path}: ")
-    assert refusals > 0.7 * count > 300
+    assert refusals > 0.7 * count > 200
     for name, value in (("batch_size", "4"), ("steps", 0), ("optimizer", "Adam"), ("seed", -1)):
         wrong = changed(described, ("configuration", name), value)
         path.write_text(json.dumps(wrong))
@@ -1051,7 +1064,7 @@ def test_damaged_bytes_of_a_checkpoint_give_one_line(tmp_path: Path) -> None:
     content = np.frombuffer(path.read_bytes(), np.uint8)
     header = 8 + int.from_bytes(content[:8].tobytes(), "little")
     refusals = 0
-    for _ in range(400):
+    for _ in range(250):
         damaged = content.copy()
         where = generator.integers(0, header, generator.integers(1, 4))
         damaged[where] = generator.integers(0, 256, where.size)
@@ -1059,7 +1072,7 @@ def test_damaged_bytes_of_a_checkpoint_give_one_line(tmp_path: Path) -> None:
         message = outcome(lambda: load_model(path))
         refusals += message is not None
         assert message is None or str(path) in message
-    assert refusals > 200
+    assert refusals > 120
 
 
 def test_the_command_says_it_in_one_line(
