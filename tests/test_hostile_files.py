@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import errno
 import itertools
 import json
 import math
 import os
 import pickle
+import re
 import resource
 import signal
 import socket
@@ -27,9 +29,9 @@ import photo_files
 import small_runs
 import torch_files
 from alexnet.cli import main
-from alexnet.data import UnreadableImageError, open_cifar10, open_image_folder, read_image
+from alexnet.data import UnreadableImageError, open_cifar10, open_image_folder, patience, read_image
 from alexnet.data.cifar10 import LARGEST_FILE, read_pickle
-from alexnet.files import pickles, read_regular
+from alexnet.files import open_regular, pickles, read_regular
 from alexnet.files.descriptions import Entry, parse, shown
 from alexnet.interchange import (
     convert,
@@ -651,6 +653,27 @@ def test_only_regular_files_are_opened(
     path = tmp_path / "x.jpg"
     make(path)
     assert "expected a regular file" in refused(READERS[name], path)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_errors_of_the_disk_name_the_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first page of this process's memory is a regular file that cannot be read."""
+    monkeypatch.setattr(patience, "PAUSES", ())
+    path = tmp_path / "x.jpg"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.EIO))) as caught:
+        READERS[name](path)
+    assert caught.value.filename == str(path)
+
+
+def test_want_of_memory_names_the_file(tmp_path: Path) -> None:
+    for message, expected in (("", "out of memory"), ("no 3 bytes", "no 3 bytes")):
+        path = tmp_path / "x"
+        path.touch()
+        with pytest.raises(MemoryError, match=f"x: {expected}"), open_regular(path):
+            raise MemoryError(message)
 
 
 @pytest.mark.parametrize("make", [pipe, bound_socket, device])

@@ -103,8 +103,6 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dic
             tensors = {entry.name: _array(file, start, entry) for entry in entries}
         except EOFError as error:
             raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
-        except MemoryError as error:
-            raise MemoryError(f"{path}: {error}") from error
     return tensors, metadata
 
 
