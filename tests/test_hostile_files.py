@@ -553,6 +553,14 @@ OTHER_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "net.caffemodel": (written(b"\x0a\x07AlexNet\xa2\x06\x10" + bytes(range(90))), "caffemodel"),
     "old.caffemodel": (written(b"\x0a\x07AlexNet\x12\x10\x0a" + bytes(range(90))), "caffemodel"),
     "net.onnx": (written(b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(range(90))), "onnx"),
+    "layers.caffemodel": (written(b"\xa2\x06\x93\x01\x0a\x04data" + bytes(90)), "caffemodel"),
+    "graph.pb": (
+        written(b"\x0a\x2c\x0a\x05input\x12\x0bPlaceholder*\x0b" + bytes(90)),
+        "TensorFlow's .pb",
+    ),
+    "dark.weights": (written(bytes(4) + b"\x02" + bytes(7) + b"\x9a\xbc" * 50), "no kind known"),
+    "old.pkl": (lambda path: path.write_bytes(pickle.dumps({"a": b"x"}, 1)) and None, "no kind"),
+    "net.mat": (written(b"MATLAB 7.3 MAT-file, Platform: GLNXA64"), "MATLAB"),
     "net.h5": (written(b"\x89HDF\r\n\x1a\n" + bytes(90)), "HDF5"),
     "net.npz": (lambda path: np.savez(path, a=np.zeros(3)), "NumPy arrays (.npz)"),
     "net.keras": (zipped("config.json", "model.weights.h5"), "Keras"),
@@ -1058,7 +1066,7 @@ def entry(shape: object, begin: object, end: object, dtype: object = "F32") -> d
         ({"__metadata__": {"a": 3}}, 0, "__metadata__.a is 3, expected text"),
         ({"__metadata__": []}, 0, "__metadata__ is [], expected an object"),
         ({"\x1b[2J": entry([2], 0, 8)}, 8, "expected printable text"),
-        ([], 0, "it is [], expected an object"),
+        ([], 0, "it is of no kind known here"),
     ],
 )
 def test_headers_are_checked(header: object, size: int, message: str, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ class Watched:
 
     labels = IMAGES.labels
     image_shape = IMAGES.image_shape
+    digest = IMAGES.digest
     skipped: Mapping[Path, str] = {}
 
     def __init__(self, error: Exception | None = None, delay: float = 0.0) -> None:

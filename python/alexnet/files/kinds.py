@@ -74,7 +74,7 @@ _STARTS: tuple[tuple[bytes, Kind], ...] = (
     (b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", _UNPACK)),
     (b"Rar!\x1a\x07", Kind("a RAR archive", _UNPACK)),
     (b"GGUF", Kind("a GGUF file", READ_HERE)),
-    (b"MATLAB 5.0 MAT-file", Kind("a MATLAB file (.mat)", READ_HERE)),
+    (b"MATLAB ", Kind("a MATLAB file (.mat)", READ_HERE)),
     (b"\x89PNG\r\n\x1a\n", Kind("a PNG image", READ_HERE)),
     (b"\xff\xd8\xff", Kind("a JPEG image", READ_HERE)),
     (b"%PDF", Kind("a PDF document", READ_HERE)),
@@ -85,6 +85,10 @@ _ONNX = Kind(
     "a protocol buffer, as .onnx files are",
     "export the weights with PyTorch, or by safetensors.numpy.save_file under the names of "
     "torchvision's AlexNet",
+)
+_GRAPH = Kind(
+    "a protocol buffer, as TensorFlow's .pb files are",
+    "write its weights with safetensors.numpy.save_file instead",
 )
 _CAFFE_MODEL = Kind(
     "a protocol buffer, as .caffemodel files are",
@@ -181,9 +185,17 @@ def _most_entries(file: BinaryIO) -> int:
 
 
 def _kind_of_message(start: bytes) -> Kind | None:
-    """Tell the protocol buffers of ONNX, a version and a producer, and of Caffe, a name, apart."""
+    """Tell protocol buffers apart, by their first fields.
+
+    ONNX has a version and a producer, Caffe a name or layers (field 100), and a graph of TensorFlow
+    a node with the name of its operation.
+    """
     if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", start):
         return _ONNX
+    if re.match(rb"\x0a[^\0]{1,5}\x0a[\x01-\x7f][\w./-]+\x12[\x01-\x7f][A-Z]\w", start):
+        return _GRAPH
+    if start.startswith(b"\xa2\x06"):
+        return _CAFFE_MODEL
     if match := re.match(rb"\x0a([\x01-\x7f])([ -~]+)", start):
         length, name = match[1][0], match[2]
         if length <= len(name) and start[2 + length : 3 + length] in (b"\x12", b"\x1a", b"\xa2"):

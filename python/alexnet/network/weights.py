@@ -23,7 +23,7 @@ import numpy as np
 from alexnet.contract.arguments import AnyArray, Shape
 from alexnet.files import open_regular, replacing
 from alexnet.files.descriptions import LARGEST, Entry, parse, shown
-from alexnet.files.kinds import check_suffix, kind_of
+from alexnet.files.kinds import READ_HERE, check_suffix, kind_of
 from alexnet.network.variant import Variant
 
 VARIANT_KEY = "alexnet.variant"
@@ -128,8 +128,12 @@ def _header_of(
     try:
         return _header(file, os.fstat(file.fileno()).st_size)
     except ValueError as error:
-        kind = kind_of(file)
-        reason = f"it is {kind.name}; {kind.advice}" if kind else str(error)
+        file.seek(LENGTH_BYTES)
+        begins_as_header = file.read(1) in (b"{", b"")
+        if kind := kind_of(file):
+            reason = f"it is {kind.name}; {kind.advice}"
+        else:
+            reason = str(error) if begins_as_header else f"it is of no kind known here; {READ_HERE}"
         raise ValueError(f"{path}: not a whole safetensors file: {reason}") from error
 
 
