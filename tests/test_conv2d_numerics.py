@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import alexnet
@@ -108,7 +109,7 @@ def test_an_image_has_the_same_result_in_every_batch(algorithm: str) -> None:
 
 # --- NaN, infinity, denormals ---------------------------------------------------------------------
 
-# Winograd's transforms mix the pixels of a tile: what is not finite spreads over it.
+# The first of these cases are not served by Winograd, which leaves other images to "direct".
 each_direct_algorithm = pytest.mark.parametrize("algorithm", ["auto", "naive", "im2col", "direct"])
 each_value = pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 
@@ -176,9 +177,70 @@ def test_nan_and_infinity_in_dy_reach_what_it_was_computed_from(
         for name in ("dweight", "dbias"):
             np.testing.assert_array_equal(found[name][..., others], usual[name][..., others])
         np.testing.assert_array_equal(found["dbias"][place[3]], value)
-        # A tap on padding may count as 0 * value, which is NaN, or not at all.
-        met = seen != 0
-        np.testing.assert_array_equal(found["dweight"][met], value * np.sign(seen[met]))
+        met = seen[..., place[3]]  # 0 where a tap meets padding only, and 0 * value is NaN
+        expected = np.where(met == 0, np.nan, np.copysign(np.abs(value), met * np.sign(value)))
+        np.testing.assert_array_equal(found["dweight"][..., place[3]], expected)
+
+
+ALL = ("x", "weight", "bias", "dy")
+
+
+def _spoilt(case: Case, share: float, names: tuple[str, ...] = ALL) -> Data:
+    """The case's data with a share of NaN, of any bits, and infinities in some of its arrays."""
+    generator = np.random.default_rng(5)
+
+    def spoil(array: Array) -> Array:
+        count = max(3, round(share * array.size))
+        nans = generator.integers(0x7FC00001, 0x7FFFFFFF, count, np.uint32)
+        values = nans | generator.choice(np.array([0, 1 << 31], np.uint32), count)
+        values[::3] = generator.choice(np.array([np.inf, -np.inf], np.float32), 1).view(np.uint32)
+        spoilt = array.copy()
+        places = generator.choice(array.size, min(count, array.size), replace=False)
+        spoilt.reshape(-1).view(np.uint32)[places] = values[: places.size]
+        return spoilt
+
+    arrays = vars(case.data)
+    return Data(**{name: spoil(a) if name in names else a for name, a in arrays.items()})
+
+
+def _kinds(array: Array) -> npt.NDArray[np.int64]:
+    """0 where finite, 1 for NaN, 2 and 3 for the infinities."""
+    return np.select([np.isnan(array), array == np.inf, array == -np.inf], [1, 2, 3])
+
+
+SPOILT_CASES = [
+    *CASES,
+    LARGE,
+    MANY,
+    Case((2, 19, 18, 5), (7, 7), 16, stride=2),  # Winograd on blocks of pixels
+    Case((1, 9, 9, 20), (5, 5), 24, padding=((3, 1), (0, 4)), groups=2),
+    Case((2, 5, 4, 3), (2, 3), 4, stride=(3, 2), padding=((2, 1), (0, 2))),
+]
+
+
+@each_algorithm
+@pytest.mark.parametrize("case", SPOILT_CASES, ids=str)
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_nan_and_infinity_are_where_the_reference_has_them(case: Case, algorithm: str) -> None:
+    for share, names in ((0.0, ("weight",)), (0.2, ("weight",)), (0.0, ("dy",)), (0.02, ALL)):
+        data = _spoilt(case, share, names)
+        expected = case.expected_of(data)
+        for name, array in run(case, algorithm, data).items():
+            np.testing.assert_array_equal(_kinds(array), _kinds(vars(expected)[name]), name)
+
+
+@each_algorithm
+@pytest.mark.parametrize("case", SPOILT_CASES, ids=str)
+def test_nans_of_any_bits_have_the_same_bits_for_every_number_of_threads(
+    case: Case, algorithm: str
+) -> None:
+    for share in (0.002, 0.1):
+        data = _spoilt(case, share)
+        alexnet.set_num_threads(1)
+        expected = run(case, algorithm, data)
+        for threads in (2, 3):
+            alexnet.set_num_threads(threads)
+            assert_same_bits(run(case, algorithm, data), expected)
 
 
 @each_direct_algorithm

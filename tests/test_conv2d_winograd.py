@@ -7,7 +7,10 @@ L2, measured over many draws. 1e-5 leaves a factor of two.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import alexnet
@@ -161,3 +164,120 @@ def test_auto_follows_its_stated_rule(
     assert _cpu.conv2d_choice(s, "forward") == forward
     assert _cpu.conv2d_choice(s, "backward_input") == backward_input
     assert _cpu.conv2d_choice(s, "backward_weight") == backward_weight
+
+
+# --- what is left to "direct" ---------------------------------------------------------------------
+
+# batch, size, in, out, kernel, stride: with many images, a few, one, and blocks of pixels
+GUARDED = [
+    (7, 13, 48, 40, 3, 1),
+    (5, 8, 64, 70, 3, 1),
+    (2, 9, 40, 96, 3, 1),
+    (3, 15, 16, 24, 5, 1),
+    (2, 39, 3, 8, 11, 4),
+]
+WORST = 5 * BOUND  # of the relative error of a single pixel or tap, over its channels
+each_guarded = pytest.mark.parametrize("case", GUARDED, ids=str)
+
+
+class Problem:
+    """Ordinary arrays of a case, whose padding is half a kernel, and what is made of them."""
+
+    def __init__(self, case: tuple[int, ...]) -> None:
+        batch, self.size, channels, out, self.kernel, self.stride = case
+        self.options = {"stride": self.stride, "padding": self.kernel // 2}
+        self.x = np.maximum(random_array(20, batch, self.size, self.size, channels), 0)
+        self.weight = random_array(21, self.kernel, self.kernel, channels, out)
+        self.dy = random_array(22, *self.run(reference, "")["y"].shape)
+
+    def run(self, module: Any, algorithm: str) -> dict[str, npt.NDArray[np.floating]]:
+        """y, dweight and, where Winograd serves it, dx."""
+        how = {**self.options, "algorithm": algorithm or "auto"}
+        results = {"y": module.conv2d(self.x, self.weight, **how)}
+        if hasattr(self, "dy"):
+            gradients = module.conv2d_backward_weight(self.dy, self.x, self.kernel, **how)
+            results["dweight"] = gradients[0]
+            if self.stride == 1:
+                results["dx"] = module.conv2d_backward_input(
+                    self.dy, self.weight, self.x.shape, **how
+                )
+        return results
+
+
+@each_guarded
+def test_ordinary_values_are_served(case: tuple[int, ...]) -> None:
+    """ReLU's zeros, black borders, sparse and small gradients, a black image."""
+    problem = Problem(case)
+    problem.x[:, : problem.size // 2, :3] = 0
+    problem.x[-1] = 0
+    problem.dy *= random_array(23, *problem.dy.shape) > 0
+    problem.dy[0] *= 1e-20
+    problem.dy[:, :2, 1:3] = 0
+    winograd, direct = problem.run(cpu, "winograd"), problem.run(cpu, "direct")
+    expected = problem.run(reference, "")
+    for name, result in winograd.items():
+        assert relative_error(result, expected[name]) <= BOUND
+        assert not np.array_equal(result, direct[name]), f"{name} was left to direct"
+
+
+@each_guarded
+@pytest.mark.parametrize("place", ["corner", "middle"])
+def test_one_huge_pixel_spoils_no_output_that_does_not_see_it(
+    case: tuple[int, ...], place: str
+) -> None:
+    problem = Problem(case)
+    problem.x *= 1e-3
+    problem.dy *= 1e-3
+    for array in (problem.x, problem.dy):
+        at = 0 if place == "corner" else array.shape[1] // 2
+        array[0, at, at] = 1e4
+    expected = problem.run(reference, "")
+    for name, result in problem.run(cpu, "winograd").items():
+        error, size = np.abs(result - expected[name]), np.abs(expected[name])
+        if name == "dweight":
+            axes: tuple[int, ...] = (2, 3)  # tap by tap
+        else:
+            axes = (3,)  # pixel by pixel
+        worst = np.sqrt((error**2).mean(axes) / (size**2).mean(axes)).max()
+        assert worst <= WORST, name
+
+
+@each_guarded
+def test_what_direct_computes_without_overflow_is_finite(case: tuple[int, ...]) -> None:
+    for large in ("x", "weight", "dy"):
+        problem = Problem(case)
+        for name in ("x", "weight", "dy"):
+            array = getattr(problem, name)
+            array *= 1e37 / np.abs(array).max() if name == large else 1e-4
+        expected = problem.run(reference, "")
+        for name, result in problem.run(cpu, "winograd").items():
+            assert np.isfinite(result).all(), (large, name)
+            assert relative_error(result, expected[name]) <= BOUND
+
+
+@each_guarded
+def test_only_the_image_that_it_spoils_is_left_to_direct(case: tuple[int, ...]) -> None:
+    usual, problem = Problem(case), Problem(case)
+    problem.x[1, 2, 2] *= 1e6
+    problem.dy[1, 2, 2] = np.inf
+    usual_results, direct = usual.run(cpu, "winograd"), problem.run(cpu, "direct")
+    for name, result in problem.run(cpu, "winograd").items():
+        np.testing.assert_array_equal(result[1], direct[name][1])
+        if name == "dweight":  # sums over the images
+            np.testing.assert_array_equal(result, direct[name])
+            continue
+        others = np.arange(case[0]) != 1
+        np.testing.assert_array_equal(result[others], usual_results[name][others])
+
+
+def test_what_is_left_to_direct_has_the_same_bits_for_every_number_of_threads() -> None:
+    for case in GUARDED:
+        problem = Problem(case)
+        problem.x[-1, 1, 1] *= 1e6
+        problem.dy[-1, 1, 1] *= 1e6
+        seen = set()
+        for threads in (1, 2, 3, 8):
+            alexnet.set_num_threads(threads)
+            results = problem.run(cpu, "winograd")
+            seen.add(tuple(result.tobytes() for result in results.values()))
+        assert len(seen) == 1

@@ -21,6 +21,7 @@ from alexnet.training.run import Run
 from alexnet.verification.hosted import hosted
 from alexnet.verification.verify import CUDA, Comparison, NetworkVerification
 from cuda_device import cuda
+from documents import ROOT, run_blocks
 from small_networks import small_variant
 from support import random_array, relative_error
 
@@ -136,3 +137,9 @@ def test_a_run_of_training_is_that_of_the_cpu(
     run.train()
     run.close()
     assert run.trainer.steps == 3
+
+
+def test_python_in_the_documents_runs() -> None:
+    names = run_blocks(ROOT / "docs" / "gpu.md", shorter={})
+    assert names["net"].implementation is cuda
+    assert names["y"].shape == (2, 10)

@@ -212,6 +212,22 @@ def test_same_bits_for_every_number_of_threads_and_every_run(size: Size) -> None
             assert array.tobytes() == expected[name].tobytes(), name
 
 
+@pytest.mark.parametrize(
+    "size", [(8, 129, 1000), (37, 300, 80), (1, 300, 500), (70, 90, 70)], ids=str
+)
+def test_nans_of_any_bits_have_the_same_bits_for_every_number_of_threads(size: Size) -> None:
+    data = draw(size)
+    for array in vars(data).values():
+        bits = array.reshape(-1)[::50].view(np.uint32)
+        bits[...] = 0x7FC00001 + np.arange(bits.size) | np.arange(bits.size) % 2 << 31
+    seen: dict[str, set[bytes]] = {}
+    for threads in (1, 2, 3, 5, 8):
+        alexnet.set_num_threads(threads)
+        for name, array in run(data).items():
+            seen.setdefault(name, set()).add(array.tobytes())
+    assert {name: len(results) for name, results in seen.items()} == dict.fromkeys(seen, 1)
+
+
 @pytest.mark.parametrize("size", [(37, 300, 50), (37, 300, 80), (20, 300, 80)], ids=str)
 def test_an_image_has_the_same_result_in_every_batch(size: Size) -> None:
     data = draw(size)

@@ -20,7 +20,6 @@ from alexnet.data import ImageSet, PhotoSet, Preprocessing
 from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.variants import AlexNet, variant_named
-from alexnet.training.plots import draw_confusion
 
 CLASSES = 7
 VARIANT = variant_named("cifar10-bn").shrunk(width=1 / 24)
@@ -136,18 +135,6 @@ def test_what_does_not_fit(network: AlexNet, preprocessing: Preprocessing, tmp_p
     unreadable = PhotoSet([tmp_path / "a.jpg"], np.zeros(1, np.int64))
     with pytest.raises(ValueError, match="evaluate: no image can be read"):
         evaluate(network, unreadable, preprocessing)
-
-
-@pytest.mark.parametrize("classes", [1, 3, 20, 21, 1000])
-def test_picture_of_the_confusion_matrix(classes: int, tmp_path: Path) -> None:
-    confusion = np.zeros((classes, classes), np.int64)
-    confusion[0, -1] = 4
-    draw_confusion(tmp_path / "c.png", confusion, [f"class {k}" for k in range(classes)])
-    with Image.open(tmp_path / "c.png") as picture:
-        assert picture.format == "PNG"
-        darkest = picture.convert("L").point(lambda value: 255 * (value < 110))
-        assert darkest.getbbox() is not None
-        assert picture.width == picture.height
 
 
 # --- the command ----------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from alexnet.cli import main
 from alexnet.data import UnreadableImageError, open_cifar10, open_image_folder, patience, read_image
 from alexnet.data.cifar10 import LARGEST_FILE, read_pickle
 from alexnet.files import open_regular, pickles, read_regular
-from alexnet.files.descriptions import Entry, parse, shown
+from alexnet.files.descriptions import Entry, parse
 from alexnet.interchange import (
     convert,
     from_torchvision,
@@ -42,6 +42,7 @@ from alexnet.interchange import (
     read_torchvision,
     to_torchvision,
 )
+from alexnet.messages import shown
 from alexnet.network import weights
 from alexnet.network.checkpoint import KEY, LAST, Checkpoint
 from alexnet.network.variant import Variant
@@ -663,7 +664,7 @@ def test_only_regular_files_are_opened(
     assert "expected a regular file" in refused(READERS[name], path)
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", [name for name in READERS if name != "table"])  # written as well
 def test_errors_of_the_disk_name_the_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -868,13 +869,13 @@ def test_every_change_of_a_networks_description_is_read_or_refused_in_a_line() -
         (("layers", "LRN", "alpha"), 1e60, "alpha is 1e"),
         (("layers", "LRN", "beta"), [1], "beta is a list of 1, expected a number"),
         (("layers", "Conv2d", "bias"), 1, "bias is 1, expected true or false"),
-        (("layers", "Conv2d", "stride"), 2**31 - 2, "stride is 2147483646, expected at most"),
-        (("layers", "Conv2d", "padding"), 2**30, "padding is 1073741824, expected at most"),
+        (("layers", "Conv2d", "stride"), 2**31, "stride is 2147483648, expected"),
+        (("layers", "Conv2d", "padding"), 2**30, "expected extents of at most 2147483647"),
         (("layers", "Conv2d", "padding"), 2**16, "expected extents of at most 2147483647"),
         (("layers", "Conv2d", "padding"), 20_000, "expected at most 2,147,483,648 numbers"),
         (("layers", "Conv2d", "kernel_size"), [3], "kernel_size is (3,)"),
         (("layers", "Conv2d", "activation"), 3, "activation is 3, expected text or null"),
-        (("layers", "MaxPool2d", "window"), 2**20, "window is 1048576, expected at most"),
+        (("layers", "MaxPool2d", "window"), 2**20, "window is 1048576x1048576, expected at most"),
         (("layers", "MaxPool2d", "ceil_mode"), 0, "ceil_mode is 0, expected true or false"),
         (("layers", "Dropout", "rate"), 1, "rate is 1"),
         (("layers", "Dense", "features"), 2**31 - 1, "expected at most 2,147,483,648 numbers"),

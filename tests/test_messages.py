@@ -128,6 +128,11 @@ NO_FLOAT32 = [
         "lrn: bias ** -beta is inf, expected a finite number",
     ),
     (
+        call("max_pool2d", X, window=(10**5000, 1, 1)),
+        "max_pool2d: window is (an integer of 16610 bits, 1, 1), expected an integer or "
+        "(height, width)",
+    ),
+    (
         lrn(depth_radius=10**5000),
         f"lrn: depth_radius is an integer of 16610 bits, expected an integer from 0 to {LARGEST}",
     ),
@@ -536,7 +541,7 @@ TYPE_ERRORS = [
     ),
     (
         sgd_update(learning_rate="x" * 1000),
-        "sgd_update: learning_rate is 'xxxxxxxxxxxx...xxxxxxxxxxxxx', expected a real number",
+        f"sgd_update: learning_rate is '{'x' * 80}'..., expected a real number",
     ),
     (
         sgd_update(momentum=np.bool_(False)),
@@ -787,7 +792,7 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         configuration(augment=["none"]),
         ValueError,
-        "training: augment is ['none'], expected none, standard, paper",
+        "training: augment is a list of 1, expected none, standard, paper",
     ),
     (
         configuration(batch_size="4"),
@@ -1005,7 +1010,7 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: Run.start("never-made", {"epochs": 3}, DATA),
         TypeError,
-        "training: configuration is {'epochs': 3}, expected Configuration",
+        "training: configuration is a dictionary of 1, expected Configuration",
     ),
     # layers, initialisers, variants
     (

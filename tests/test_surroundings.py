@@ -24,6 +24,7 @@ from alexnet import cli
 from alexnet.cli import main
 from alexnet.commands import bench, console
 from alexnet.commands.console import Stopped, postponed_signals, write_json
+from alexnet.data import Preprocessing
 from alexnet.files import lock, replacing
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
@@ -32,6 +33,7 @@ from alexnet.training.configuration import Configuration
 from alexnet.training.metrics import METRICS, MOST_POINTS, NORMS, Curve, Table
 from alexnet.training.run import Run
 from alexnet.training.trainer import Trainer
+from photo_files import write_photo
 from support import peak_allocation
 
 SCRIPT = (sys.executable, str(Path(small_runs.__file__)))
@@ -119,15 +121,23 @@ def test_adam_far_too_fast_ends_with_one_line(
 def test_no_checkpoint_of_a_network_or_an_optimizer_that_is_ruined(tmp_path: Path) -> None:
     run = Run.start(tmp_path / "run", SHORT, small_runs.dataset())
     run.trainer.step()
-    arrays = {**run.trainer.network.state, **run.trainer.optimizer.state_dict()}
-    for name, array in arrays.items():
-        if array.dtype.kind != "f":
-            continue
-        kept = array.flat[0]
-        array.flat[0] = INF
-        with pytest.raises(FloatingPointError, match=f"ruined: {name} is no longer finite; try a"):
-            run.save()
-        array.flat[0] = kept
+    network, optimizer = run.trainer.network, run.trainer.optimizer
+    for name, array in network.state.items():
+        if array.dtype.kind == "f":
+            kept = array.flat[0]
+            array.flat[0] = INF
+            with pytest.raises(FloatingPointError, match=f"ruined: {name} is no longer finite"):
+                run.save()
+            array.flat[0] = kept
+    good = optimizer.state_dict()
+    for name, array in good.items():
+        if array.dtype.kind == "f":
+            ruined = array.copy()
+            ruined.flat[0] = INF
+            optimizer.load_state_dict({**good, name: ruined})
+            with pytest.raises(FloatingPointError, match=f"ruined: {name} is no longer finite"):
+                run.save()
+    optimizer.load_state_dict(good)
     assert not (run.folder / LAST).exists()
     run.save()
     run.close()
@@ -204,6 +214,8 @@ def test_a_long_table_is_not_kept_in_memory(tmp_path: Path) -> None:
         ("2,p,2,3,4,5", "line 3 is '2,p,2,3,4,5', expected a row"),
         ("2,p,high,3,4", "line 3 is '2,p,high,3,4', expected a row"),
         ("2" * 20_000, "line 3 is '2222"),
+        (f"{'2' * 5000},p,2,3,4", "line 3 is '2222"),
+        ("0,p,2,3,4", "line 3 is '0,p,2,3,4', expected a row"),
         ("\udce9,1,2,3,4", r"line 3 is '\\\\xe9"),
     ],
 )
@@ -215,6 +227,26 @@ def test_damaged_rows_are_named(row: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"norms.csv: {message}"):
         Table(path, NORMS, 9)
     assert path.read_bytes() == before
+
+
+def test_a_table_that_is_emptied_during_the_run_can_be_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    table = Table(path, METRICS)
+    table.append(step=1, loss=0.5)
+    os.truncate(path, 0)
+    table.append(step=2, loss=0.25)
+    table.sync()
+    assert table.column("loss") == {2: 0.25}
+    table.close()
+    Table(path, METRICS, 2).close()
+
+
+def test_an_empty_table_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").touch()
+    table = Table(tmp_path / "metrics.csv", METRICS, 9)
+    table.append(step=10, loss=0.5)
+    assert table.column("loss") == {10: 0.5}
+    table.close()
 
 
 def test_a_table_that_was_deleted_is_there_again_after_the_next_save(tmp_path: Path) -> None:
@@ -253,6 +285,57 @@ def test_a_number_that_anything_has_is_taken(tmp_path: Path) -> None:
     assert run.folder == tmp_path / "r-3"
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "norms.csv", "curves.png", LAST, PREVIOUS, BEST])
+def test_a_new_run_replaces_no_file_of_an_earlier_one(name: str, tmp_path: Path) -> None:
+    run = small_runs.run_to_end(tmp_path / "run", SHORT, small_runs.dataset())
+    (run.folder / "config.json").unlink()
+    kept = (run.folder / name).read_bytes()
+    for other in names_in(run.folder):
+        if other not in (name, "log.txt"):
+            (run.folder / other).unlink()
+    with pytest.raises(ValueError, match=f"holds {name} already, which a new run would replace"):
+        Run.start(run.folder, SHORT, small_runs.dataset())
+    assert (run.folder / name).read_bytes() == kept
+
+
+def test_a_run_that_could_not_begin_goes_on_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr("alexnet.training.run.Table", full)
+        with pytest.raises(OSError, match="No space left"):
+            Run.start(folder, SHORT, small_runs.dataset())
+    assert names_in(folder) == ["config.json"]
+    run = Run.resume(folder, small_runs.dataset())
+    run.train()
+    run.close()
+    assert load_model(folder / LAST).step == 6
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run = Run.start(tmp_path / "run", SHORT, small_runs.dataset())
+    (tmp_path / "run" / "curves.png").mkdir()
+    with pytest.raises(IsADirectoryError, match="Is a directory"):
+        run.train()
+    run.close()
+    assert load_model(tmp_path / "run" / LAST).step == run.trainer.steps > 0
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "curves.png", LAST, BEST])
+def test_a_pipe_in_place_of_a_file_of_the_run_is_an_error(name: str, tmp_path: Path) -> None:
+    run = Run.start(tmp_path / "run", SHORT, small_runs.dataset())
+    (run.folder / name).unlink(missing_ok=True)
+    os.mkfifo(run.folder / name)
+    with pytest.raises(FileExistsError, match=rf"a pipe \(FIFO\) is in its place: .*{name}"):
+        run.train()
+    run.close()
+
+
 def test_bad_use_leaves_no_folder(data: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", data, "--batch-size", "61"]) == 2
     assert main(["train", data, "--batch-size", "61", "--output", "a/b"]) == 2
@@ -265,8 +348,8 @@ def test_no_deleted_file_drops_the_lock(tmp_path: Path) -> None:
     run.log("first")
     run.save()
     for path in tmp_path.iterdir():
-        if path.name != "config.json":
-            path.unlink()
+        path.unlink()
+    run.save()
     with pytest.raises(ValueError, match="another process is training there"):
         Run.resume(tmp_path, small_runs.dataset())
     run.log("second")
@@ -409,6 +492,23 @@ def test_without_hard_links_the_checkpoint_before_is_not_kept_and_that_is_said_o
     assert load_model(tmp_path / "run" / LAST).step == 6
 
 
+def test_a_folder_that_is_gone_when_its_file_is_there_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def move(self: Path, target: Path) -> Path:
+        return renamed(renamed(self, target).parent, tmp_path / "elsewhere")
+
+    renamed = Path.replace
+    monkeypatch.setattr(Path, "replace", move)
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(FileNotFoundError, match="folder"),
+        replacing(tmp_path / "folder" / "file") as file,
+    ):
+        file.write(b"all")
+    assert not caplog.messages
+
+
 def test_a_folder_that_cannot_be_listed_can_be_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -472,6 +572,25 @@ def test_a_run_goes_on_through_linked_checkpoints(tmp_path: Path) -> None:
     assert not remains.exists()
 
 
+def test_the_group_is_kept_where_the_owner_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def give(_: int, owner: int, group: int) -> None:
+        if owner != -1:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        given.append(group)
+
+    monkeypatch.setattr(os, "fchown", give)
+    path = tmp_path / "file"
+    path.write_text("earlier")
+    path.chmod(0o664)
+    write_json(str(path), {})
+    assert given == [path.stat().st_gid]
+    assert mode(path) == 0o664
+
+
 def test_a_link_in_a_circle_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError, match="loop"), replacing(tmp_path / "loop"):
@@ -530,7 +649,6 @@ def test_what_is_no_regular_file_is_written_to(tmp_path: Path) -> None:
         ["evaluate", "cifar", "cifar", "--plot", "{}"],
         ["predict", "cifar", "x.jpg", "--json", "{}"],
         ["convert", "cifar", "{}"],
-        ["train", "cifar", "--json", "{}"],
         ["train", "cifar", "--output", "{}"],
     ],
 )
@@ -557,6 +675,37 @@ def test_destinations_are_checked_before_any_work(
         assert "[Errno" not in error
         assert error.count("\n") == 1
     assert names_in(".") == ["cifar"]
+
+
+def test_figures_of_training_may_lie_in_its_folder_that_is_not_there_yet(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", data, "--batch-size", "20", "--steps", "1", "--output", "new/run"]
+    for destination in ("nodir/f.json", "cifar", "new/f.json", "f" * 300):
+        assert main([*command, "--json", destination]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        assert names_in(".") == ["cifar"]
+    assert main([*command, "--json", "new/run/f.json"]) == 0
+    assert json.loads(Path("new/run/f.json").read_text())["best_test_accuracy"] is not None
+
+
+def test_a_new_run_where_nothing_may_be_written_is_refused_before_images_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Preprocessing, "fit", None)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for numbered in (False, True):
+        with pytest.raises(PermissionError, match="cannot be written to"):
+            Run.start(tmp_path / "runs" / "x", SHORT, small_runs.dataset(), numbered=numbered)
+
+
+def test_the_name_of_standard_output_is_standard_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["variants", "--json", "/dev/stdout"]) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["variants"]
+    assert "MACs an image" in shown.err
 
 
 def test_what_may_not_be_written_is_refused_before_any_work(
@@ -631,13 +780,22 @@ def test_a_signal_saves_the_step_and_is_the_exit_status(
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_second_signal_is_not_postponed(number: signal.Signals) -> None:
+def test_the_second_signal_is_not_postponed_unless_it_is_of_the_same_event(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {each: signal.signal(each, signal.default_int_handler) for each in SIGNALS}
+    clock = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
     try:
         with postponed_signals() as stopped:
             assert stopped() is None
             signal.raise_signal(number)
             assert stopped() == number
+            clock[0] += 0.9 * console.TOGETHER
+            signal.raise_signal(number)  # as a terminal that closes and its shell do
+            signal.raise_signal(signal.SIGTERM)
+            assert stopped() == number
+            clock[0] += 0.2 * console.TOGETHER
             with pytest.raises(Stopped) as raised:
                 signal.raise_signal(signal.SIGTERM)
             assert raised.value.number == signal.SIGTERM
@@ -717,12 +875,84 @@ def test_a_terminal_that_is_gone_does_not_end_training(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("closed", ["1", "2", "1 2"])
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1", "0 2", "1 2", "0 1 2"])
 def test_streams_that_are_closed_from_the_start(closed: str, tmp_path: Path) -> None:
     redirections = " ".join(f"{number}>&-" for number in closed.split())
     command = f"{sys.executable} -m alexnet variants --json f.json {redirections}"
     assert subprocess.run(command, shell=True, cwd=tmp_path, check=False).returncode == 0
     assert json.loads((tmp_path / "f.json").read_text())
+
+
+def test_no_file_takes_the_number_of_a_stream(tmp_path: Path) -> None:
+    program = """if True:
+        import os, sys
+        for number in range(3):
+            os.close(number)
+        sys.stdin = sys.stdout = sys.stderr = None
+        from alexnet.cli import main
+        status = main(["variants"])
+        file = open("file", "w")
+        file.write(f"{status} {file.fileno()}")
+    """
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    status, number = (tmp_path / "file").read_text().split()
+    assert status == "0"
+    assert int(number) > 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        (["summary", "tf-small", "--json", "f"], ["f"]),
+        (["bench", "tf-small", "--batch-size", "1", "--steps", "2", "--json", "f"], ["f"]),
+        (["evaluate", "net", "cifar", "--json", "f"], ["f"]),
+        (["evaluate", "net", "cifar", "--plot", "g.png"], ["g.png"]),
+        (["evaluate", "net", "cifar", "--plot", "g.png", "--json", "-"], ["g.png"]),
+        (["predict", "net", "cifar/a.png", "cifar/a.png", "--json", "f"], ["f"]),
+    ],
+)
+def test_a_reader_of_text_that_is_gone_costs_no_file(
+    arguments: list[str], written: list[str], data: str, tmp_path: Path
+) -> None:
+    run = small_runs.run_to_end(Path("run"), SHORT, small_runs.dataset())
+    run.trainer.checkpoint(class_names=files.CLASSES).write("net")
+    write_photo(Path(data, "a.png"))
+    read, write = os.pipe()
+    os.close(read)
+    streams = {"stderr" if "-" in arguments else "stdout": write}
+    result = subprocess.run(
+        [*SCRIPT, *arguments], cwd=tmp_path, check=False, **{"stdout": subprocess.PIPE} | streams
+    )
+    os.close(write)
+    assert result.returncode == 0
+    assert all(Path(name).stat().st_size for name in written)
+    if "-" in arguments:
+        assert json.loads(result.stdout)["accuracy"] >= 0
+
+
+def test_a_terminal_that_closes_ends_training_as_its_signal_says(data: str, tmp_path: Path) -> None:
+    terminal, inside = os.openpty()
+    with subprocess.Popen(
+        [*SCRIPT, "train", data, "--batch-size", "10", "--epochs", "100000", "--output", "run"],
+        cwd=tmp_path,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        env={**ENVIRONMENT, "TERM": "xterm"},
+        preexec_fn=default_signals,
+    ) as process:
+        os.close(inside)
+        shown = b""
+        while b"Epoch [2" not in shown:  # the bar is drawn
+            shown += os.read(terminal, 65536)
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == SIGNALS[signal.SIGHUP]
+    assert "Stopped by SIGHUP: " in Path("run/log.txt").read_text()
+    rows = Path("run/metrics.csv").read_text().splitlines()
+    assert rows[-1].startswith(f"{load_model(Path('run', LAST)).step},")
 
 
 def test_a_reader_of_errors_that_is_gone_changes_no_status() -> None:

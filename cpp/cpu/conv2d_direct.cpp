@@ -5,7 +5,7 @@
 // images that need a border of zeros are copied into a frame, a few at a time.
 //
 // forward: y = correlation of x with the weights.
-// backward_input: with stride 1, dx is the correlation of dy with the weights turned by 180° and
+// backward_input: with stride 1, dx is the correlation of dy with the weights flipped by 180° and
 //   transposed. With stride s, the pixels of dx with the same (ih + pad) mod s see only every s-th
 //   tap of the window: s² such phases, each a correlation of stride 1 of its own.
 // backward_weight: conv2d_direct_weight.cpp.
@@ -14,6 +14,7 @@
 // Threads: tasks own images, or bands of rows or panels of channels where images are few.
 // Numerics: chains of at most kDepthBlock FMAs, summed in order; the same for every partition.
 
+#include <atomic>
 #include <vector>
 
 #include "conv2d.h"
@@ -312,13 +313,17 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
         }
     }
     const size_t grid_panels = s.groups * panels.count;
+    std::atomic<bool> finite = true;
     parallel_tasks(threads, c.grids.size() * grid_panels, [&](size_t task, size_t) {
         const size_t g = task / grid_panels, i = task % grid_panels;
-        const auto begin = static_cast<size_t>(c.grids[g].packed - packed);
+        const size_t floats = panels.width * c.grids[g].total_depth;
+        float* panel = packed + static_cast<size_t>(c.grids[g].packed - packed) + i * floats;
         pack_phase(k, s, rows[g / columns.size()], columns[g % columns.size()], weight,
-                   i / panels.count, panels[i % panels.count],
-                   packed + begin + i * panels.width * c.grids[g].total_depth, panels.width);
+                   i / panels.count, panels[i % panels.count], panel, panels.width);
+        if (!k.all_finite(floats, panel)) finite = false;
     });
+    // The zeros around dy stand for outputs that do not exist, so no weight may make more of them.
+    if (!finite) return im2col::backward_input(s, dy, weight, dx);
     if (pixels_of(rows) < s.in_height || pixels_of(columns) < s.in_width) {
         // The stride skips some pixels: no output read them.
         parallel_for(s.input_size(), size_t{1} << 16,

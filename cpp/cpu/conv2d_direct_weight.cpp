@@ -33,7 +33,7 @@ constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images 
 constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
 constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
-constexpr size_t kLine = 16;                // floats of a cache line
+constexpr size_t kLineFloats = 16;          // floats of a cache line
 
 // The summation index of a block, at most a segment for each of its pixels. Tasks have one each,
 // since nothing may be allocated there.
@@ -89,7 +89,7 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
     const size_t kw = s.groups == 1 ? 0 : tile.r % s.kernel_width;
     const float* x = frame + (kh * p.frame.columns + kw) * s.in_channels +
                      tile.group * s.group_in() + tile.rows.begin;
-    const bool in_place = p.pixel_step <= kLine;
+    const bool in_place = p.pixel_step <= kLineFloats;
     const size_t block_row = padded(kBlockRows);
     size_t count = 0;
     for (size_t i = 0; i < depth;) {

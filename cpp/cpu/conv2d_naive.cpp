@@ -5,13 +5,76 @@
 // time: hundreds of times slower than direct. No working memory, and nothing is spent on padding,
 // so conv2d.cpp takes it for shapes that are mostly padding.
 // Threads: each owns a range of rows of the result.
-// Numerics: double sums, rounded once.
+// Numerics: double sums, rounded once. Products with the zeros of the padding are 0, or NaN: these
+// are added afterwards.
+
+#include <vector>
 
 #include "conv2d.h"
 #include "conv2d_axis.h"
+#include "dispatch.h"
 #include "parallel.h"
 
 namespace alexnet::cpu::naive {
+namespace {
+
+// Input coordinate that output `o` reads with kernel element `k`; `size` or more when outside, as
+// the unsigned difference wraps around.
+size_t source(size_t o, size_t stride, size_t k, size_t pad) { return o * stride + k - pad; }
+
+// The zeros of the padding are values like any other: their products are 0, which the loops leave
+// out, but NaN with what is not finite. visit(tap, pixel) for every tap of every output that meets
+// padding.
+template <typename Visit>
+void for_each_on_padding(const Conv2dShape& s, const Visit& visit) {
+    for (size_t kh = 0; kh < s.kernel_height; ++kh) {
+        for (size_t kw = 0; kw < s.kernel_width; ++kw) {
+            for (size_t oh = 0; oh < s.out_height; ++oh) {
+                const bool row = source(oh, s.stride_height, kh, s.pad_top) < s.in_height;
+                for (size_t ow = 0; ow < s.out_width; ++ow) {
+                    const size_t iw = source(ow, s.stride_width, kw, s.pad_left);
+                    if (row && iw < s.in_width) continue;
+                    visit(kh * s.kernel_width + kw, oh * s.out_width + ow);
+                }
+            }
+        }
+    }
+}
+
+void add_padding_to_outputs(const Conv2dShape& s, const float* weight, float* y) {
+    if (kernels().all_finite(s.weight_size(), weight)) return;
+    std::vector<float> zeros(s.kernel_height * s.kernel_width * s.out_channels);
+    for (size_t row = 0; row < s.window(); ++row) {
+        float* sums = &zeros[row / s.group_in() * s.out_channels];
+        for (size_t o = 0; o < s.out_channels; ++o) {
+            sums[o] += 0.0f * weight[row * s.out_channels + o];
+        }
+    }
+    for_each_on_padding(s, [&](size_t tap, size_t pixel) {
+        for (size_t n = 0; n < s.batch; ++n) {
+            float* outputs = y + s.output_pixel(n, 0, 0) + pixel * s.out_channels;
+            for (size_t o = 0; o < s.out_channels; ++o) {
+                outputs[o] += zeros[tap * s.out_channels + o];
+            }
+        }
+    });
+}
+
+void add_padding_to_weights(const Conv2dShape& s, const float* dy, float* dweight) {
+    if (kernels().all_finite(s.output_size(), dy)) return;
+    std::vector<float> zeros(s.out_height * s.out_width * s.out_channels);
+    for (size_t i = 0; i < s.output_size(); ++i) zeros[i % zeros.size()] += 0.0f * dy[i];
+    for_each_on_padding(s, [&](size_t tap, size_t pixel) {
+        for (size_t c = 0; c < s.group_in(); ++c) {
+            float* outputs = dweight + (tap * s.group_in() + c) * s.out_channels;
+            for (size_t o = 0; o < s.out_channels; ++o) {
+                outputs[o] += zeros[pixel * s.out_channels + o];
+            }
+        }
+    });
+}
+
+}  // namespace
 
 void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
              bool relu, float* y) {
@@ -45,6 +108,7 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
             }
         }
     });
+    add_padding_to_outputs(s, weight, y);
 }
 
 void backward_input(const Conv2dShape& s, const float* dy, const float* weight, float* dx) {
@@ -102,6 +166,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
             }
         }
     });
+    add_padding_to_weights(s, dy, dweight);
 }
 
 }  // namespace alexnet::cpu::naive

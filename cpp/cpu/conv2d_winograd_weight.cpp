@@ -31,11 +31,11 @@ constexpr size_t kInPanel = 3;   // vectors of input channels
 // Floats of a block: what is much larger does not stay in the caches, but the sums are read and
 // written once for each block.
 size_t block_floats(const Conv2dShape& s, const Problem& p) {
-    const size_t sums = p.tiling.frequencies() * p.group_in * s.out_channels;
+    const size_t sums = p.tiling.elements() * p.group_in * s.out_channels;
     return std::clamp(sums, kLeastBlock, kMostBlock);
 }
 
-// Spectra of x and dy: for each group and frequency a matrix tiles × channels in panels of some
+// ElementMatrices of x and dy: for each group and frequency a matrix tiles × channels in panels of some
 // channels, so that a tile of the products reads lines of memory one after the other. Sums: a
 // matrix in × out channels for each frequency.
 class WeightGradient {
@@ -47,21 +47,21 @@ class WeightGradient {
           tiles_(block_rows * p.tiling.horizontal.tiles),
           in_panel_(kInPanel * k.lanes),
           out_panels_(k, s.group_out()),
-          sum_row_(spectrum_row(out_panels_.count * out_panels_.width)),
-          in_frequency_(Size{tiles_} * ceil_div(p.group_in, in_panel_) * in_panel_ + kSpectrumGap),
-          out_frequency_(out_panels_.size(tiles_) + kSpectrumGap),
-          sum_frequency_(Size{p.group_in} * sum_row_ + kSpectrumGap) {}
+          sum_row_(element_row(out_panels_.count * out_panels_.width)),
+          in_element_(Size{tiles_} * ceil_div(p.group_in, in_panel_) * in_panel_ + kElementGap),
+          out_element_(out_panels_.size(tiles_) + kElementGap),
+          sum_element_(Size{p.group_in} * sum_row_ + kElementGap) {}
 
     // Floats of a group.
-    Size spectra_size() const {
-        return padded(p_.tiling.frequencies() * (Size{in_frequency_} + out_frequency_));
+    Size element_matrices() const {
+        return padded(p_.tiling.elements() * (Size{in_element_} + out_element_));
     }
-    Size sums_size() const { return padded(p_.tiling.frequencies() * Size{sum_frequency_}); }
+    Size sums_size() const { return padded(p_.tiling.elements() * Size{sum_element_}); }
 
     size_t panels() const { return out_panels_.count; }  // of output channels
 
     // The frequency whose products sum dy, if all tiles have it.
-    size_t bias_frequency() const {
+    size_t bias_element() const {
         return kPointOne * p_.tiling.horizontal.most_points() + kPointOne;
     }
     bool has_bias() const {
@@ -70,65 +70,71 @@ class WeightGradient {
                horizontal.tiles_with(kPointOne) == horizontal.tiles;
     }
 
-    // Spectra of x, of a group, for one of a block's rows of tiles. What the row after it reads is
-    // fetched meanwhile.
-    void transform_input(Source& source, Range block, size_t row, size_t group,
-                         float* spectra) const {
+    // ElementMatrices of x, of a group, for one of a block's rows of tiles. What the row after it reads is
+    // fetched meanwhile. Returns whether the values of each tile are alike.
+    bool transform_input(Source& source, Range block, size_t row, size_t group,
+                         float* transformed) const {
         const size_t tiles = p_.tiling.horizontal.tiles;
-        Fetching fetching(source.pixels({row + 1, std::min(row + 2, block.end)}),
-                          tiles * ceil_div(p_.group_in, k_.lanes));
-        SpectrumPlaces places(p_.tiling, block.begin, row, spectra, in_panel_, in_frequency_);
+        Prefetcher prefetcher(source.pixels({row + 1, std::min(row + 2, block.end)}),
+                              tiles * ceil_div(p_.group_in, k_.lanes));
+        TileElementPointers places(p_.tiling, block.begin, row, transformed, in_panel_,
+                                   in_element_);
         source.set_tile_row(row);
+        const bool alike = source.is_alike(group);
         for (size_t q = 0; q < tiles; ++q) {
             const float* pixels[kPlaces];
             source.places(q, group, pixels);
-            float* const* frequencies = places.next();
+            float* const* elements = places.next();
             const Transform transform =
                 input_transform(k_, p_.tiling, row % p_.tiling.vertical.tiles, q);
             for (size_t c = 0; c < p_.group_in; c += k_.lanes) {
                 const size_t panel = c / in_panel_ * tiles_ * in_panel_;
                 const size_t lanes = std::min(k_.lanes, p_.group_in - c);
-                transform(pixels, c, lanes, frequencies, panel + c % in_panel_, lanes);
-                fetching.next_share();
+                transform(pixels, c, lanes, elements, panel + c % in_panel_, lanes);
+                prefetcher.next_share();
             }
         }
+        return alike;
     }
 
-    // The same of dy.
-    void transform_output_gradient(Range block, size_t row, size_t group, const float* dy,
-                                   float* spectra) const {
+    // The same of dy. `grid` is memory for magnitudes, as large as a source's frame.
+    bool transform_output_gradient(Range block, size_t row, size_t group, const float* dy,
+                                   float* grid, float* transformed) const {
         const size_t tiles = p_.tiling.horizontal.tiles;
-        Fetching fetching(output_pixels({row + 1, std::min(row + 2, block.end)}, dy),
-                          tiles * ceil_div(s_.group_out(), k_.lanes));
-        SpectrumPlaces places(p_.tiling, block.begin, row, spectra + in_size(), out_panels_.width,
-                              out_frequency_);
-        OutputPlaces<const float> gradients(s_, p_.tiling, row, dy + group * s_.group_out());
+        Prefetcher prefetcher(output_pixels({row + 1, std::min(row + 2, block.end)}, dy),
+                              tiles * ceil_div(s_.group_out(), k_.lanes));
+        TileElementPointers places(p_.tiling, block.begin, row, transformed + in_size(),
+                                   out_panels_.width, out_element_);
+        OutputPointers<const float> gradients(s_, p_.tiling, row, dy + group * s_.group_out());
         for (size_t q = 0; q < tiles; ++q) {
             const float* const* pixels = gradients.next();
-            float* const* frequencies = places.next();
+            float* const* elements = places.next();
             const Transform transform =
                 output_gradient_transform(k_, p_.tiling, row % p_.tiling.vertical.tiles, q);
             for (size_t o = 0; o < s_.group_out(); o += k_.lanes) {
                 const size_t panel = o / out_panels_.width * tiles_ * out_panels_.width;
                 const size_t lanes = std::min(k_.lanes, s_.group_out() - o);
-                transform(pixels, o, lanes, frequencies, panel + o % out_panels_.width, k_.lanes);
-                fetching.next_share();
+                transform(pixels, o, lanes, elements, panel + o % out_panels_.width, k_.lanes);
+                prefetcher.next_share();
             }
         }
+        return gradients_are_alike(row, group, dy, grid);
     }
 
     // Adds a block's products at frequency f, for a panel of output channels, to its sums. The
     // first block, whose first tile has all frequencies, sets them.
-    void multiply(size_t f, size_t panel, Range block, const float* spectra, float* sums) const {
-        const GemmEpilogue set{}, add{true};
-        const float* out = out_spectra(f, panel, spectra);
+    void multiply(size_t f, size_t panel, Range block, const float* transformed,
+                  float* sums) const {
+        constexpr GemmEpilogue set{false, nullptr, false, false, false, true};
+        constexpr GemmEpilogue add{true, nullptr, false, false, false, true};
+        const float* out = transformed_dy(f, panel, transformed);
         for (size_t c = 0; c < p_.group_in; c += in_panel_) {
             const Product product{std::min(in_panel_, p_.group_in - c),
-                                  spectra + f * in_frequency_ + c * tiles_,
+                                  transformed + f * in_element_ + c * tiles_,
                                   1,
                                   in_panel_,
                                   out_panels_.width,
-                                  sums + f * sum_frequency_ + c * sum_row_,
+                                  sums + f * sum_element_ + c * sum_row_,
                                   sum_row_};
             multiply_in_pieces(k_, product, p_.tiling.tiles_with(f, block), out, out_panels_[panel],
                                block.begin == 0 ? set : add, add);
@@ -136,35 +142,60 @@ class WeightGradient {
     }
 
     // Adds a block's rows of tiles to the sums of dy, one for each channel, for a panel of them.
-    void add_bias(size_t panel, Range block, const float* spectra, double* sums) const {
+    void add_bias(size_t panel, Range block, const float* transformed, double* sums) const {
         double own[kWidestPanel];
-        const size_t tiles = p_.tiling.tiles_with(bias_frequency(), block);
-        k_.sum_rows(tiles, out_panels_.width, out_spectra(bias_frequency(), panel, spectra),
+        const size_t tiles = p_.tiling.tiles_with(bias_element(), block);
+        k_.sum_rows(tiles, out_panels_.width, transformed_dy(bias_element(), panel, transformed),
                     out_panels_.width, own);
         const Range columns = out_panels_[panel];
         for (size_t j = 0; j < columns.size(); ++j) sums[columns.begin + j] += own[j];
     }
 
-    // The weights of one channel of a block of pixels, from their sums.
-    void transform_sums(const float* sums, size_t group, size_t channel, float* elsewhere,
+    // The weights of one channel of a block of pixels, from their sums. Returns whether all are
+    // finite.
+    bool transform_sums(const float* sums, size_t group, size_t channel, float* elsewhere,
                         float* dweight) const {
         const float* in[kPlaces];
-        for (size_t f = 0; f < p_.tiling.frequencies(); ++f) {
-            in[f] = sums + f * sum_frequency_ + channel * sum_row_;
+        for (size_t f = 0; f < p_.tiling.elements(); ++f) {
+            in[f] = sums + f * sum_element_ + channel * sum_row_;
         }
         float* out[kPlaces];
-        weight_places(s_, p_, dweight, elsewhere, group, channel, out);
+        weight_pointers(s_, p_, dweight, elsewhere, group, channel, out);
         const Transform transform = weight_gradient_transform(k_, p_.tiling);
+        bool finite = true;
         for (size_t o = 0; o < s_.group_out(); o += k_.lanes) {
             const size_t lanes = std::min(k_.lanes, s_.group_out() - o);
-            transform(in, o, lanes, out, o, lanes);
+            finite &= transform(in, o, lanes, out, o, lanes);
         }
+        return finite;
     }
 
   private:
-    size_t in_size() const { return p_.tiling.frequencies() * in_frequency_; }
-    const float* out_spectra(size_t f, size_t panel, const float* spectra) const {
-        return spectra + in_size() + f * out_frequency_ + panel * tiles_ * out_panels_.width;
+    size_t in_size() const { return p_.tiling.elements() * in_element_; }
+    const float* transformed_dy(size_t f, size_t panel, const float* transformed) const {
+        return transformed + in_size() + f * out_element_ + panel * tiles_ * out_panels_.width;
+    }
+
+    // A tap does not see the border of dy where it meets padding, nor what meets zeros of x: any
+    // half of a tile, along both axes, must have its share of the largest.
+    bool gradients_are_alike(size_t row, size_t group, const float* dy, float* grid) const {
+        const Axis &vertical = p_.tiling.vertical, &horizontal = p_.tiling.horizontal;
+        const size_t n = row / vertical.tiles, p = row % vertical.tiles, rows = vertical.size(p);
+        PixelMagnitudes magnitudes(k_, grid, rows, s_.out_width);
+        for (size_t r = 0; r < rows; ++r) {
+            k_.magnitudes(
+                s_.out_width, s_.group_out(), s_.out_channels,
+                dy + s_.output_pixel(n, vertical.start(p) + r, 0) + group * s_.group_out(),
+                magnitudes.row(r));
+        }
+        if (magnitudes.all_alike()) return true;
+        for (size_t q = 0; q < horizontal.tiles; ++q) {
+            const Range tile{horizontal.start(q), horizontal.start(q) + horizontal.size(q)};
+            if (!magnitudes.tile_is_alike(tile, ceil_div(rows, 2), ceil_div(tile.size(), 2))) {
+                return false;
+            }
+        }
+        return true;
     }
 
     // What a row of tiles, or none, reads of dy.
@@ -181,7 +212,7 @@ class WeightGradient {
     const Problem& p_;
     size_t tiles_, in_panel_;
     Panels out_panels_;
-    size_t sum_row_, in_frequency_, out_frequency_, sum_frequency_;
+    size_t sum_row_, in_element_, out_element_, sum_element_;
 };
 
 }  // namespace
@@ -197,12 +228,12 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     if (!gradient.has_bias()) {
         column_sums(s.batch * s.out_height * s.out_width, s.out_channels, dy, dbias);
     }
-    const size_t frequencies = p.tiling.frequencies(), panels = gradient.panels();
-    const Size sums_size = gradient.sums_size(), spectra_size = gradient.spectra_size();
+    const size_t elements = p.tiling.elements(), panels = gradient.panels();
+    const Size sums_size = gradient.sums_size(), element_matrices = gradient.element_matrices();
     const Slices sums_memory(Slot::kPackedB, 1, s.groups * sums_size);
-    const Slices spectra_memory(Slot::kFrames, 1, s.groups * spectra_size);
+    const Slices transformed_memory(Slot::kFrames, 1, s.groups * element_matrices);
     float* const all_sums = sums_memory[0];
-    float* const all_spectra = spectra_memory[0];
+    float* const all_transformed = transformed_memory[0];
     const Slices frames(Slot::kColumns, team, Source::frame_size(s, p));
     // Zeros to read beside the image, and a row for each thread to write taps beyond the window to.
     const size_t zeros_size = padded(p.group_in), sink_size = padded(s.group_out());
@@ -211,6 +242,7 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     double* bias_sums = scratch_doubles(Slot::kChannelRows, Size{s.out_channels});
     std::fill_n(bias_sums, s.out_channels, 0.0);
 
+    std::atomic<bool> serves = true;
     const size_t total = s.batch * p.tiling.vertical.tiles;
     for (size_t first = 0; first < total; first += block_rows) {
         const Range block{first, std::min(first + block_rows, total)};
@@ -218,30 +250,34 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
             const size_t row = block.begin + task / 2;
             Source source(k, s, p, x, frames[thread], zeros);
             for (size_t group = 0; group < s.groups; ++group) {
-                float* spectra = all_spectra + group * spectra_size;
-                if (task % 2 == 0) {
-                    gradient.transform_input(source, block, row, group, spectra);
-                } else {
-                    gradient.transform_output_gradient(block, row, group, dy, spectra);
-                }
+                float* transformed = all_transformed + group * element_matrices;
+                const bool alike =
+                    task % 2 == 0 ? gradient.transform_input(source, block, row, group, transformed)
+                                  : gradient.transform_output_gradient(block, row, group, dy,
+                                                                       frames[thread], transformed);
+                if (!alike) serves = false;
             }
         });
-        parallel_tasks(threads, s.groups * frequencies * panels, [&](size_t task, size_t) {
-            const size_t panel = task % panels, f = task / panels % frequencies;
-            const size_t group = task / (panels * frequencies);
-            const float* spectra = all_spectra + group * spectra_size;
-            gradient.multiply(f, panel, block, spectra, all_sums + group * sums_size);
-            if (gradient.has_bias() && f == gradient.bias_frequency()) {
-                gradient.add_bias(panel, block, spectra, bias_sums + group * s.group_out());
+        if (!serves) return direct::backward_weight(s, dy, x, dweight, dbias);
+        parallel_tasks(threads, s.groups * elements * panels, [&](size_t task, size_t) {
+            const size_t panel = task % panels, f = task / panels % elements;
+            const size_t group = task / (panels * elements);
+            const float* transformed = all_transformed + group * element_matrices;
+            gradient.multiply(f, panel, block, transformed, all_sums + group * sums_size);
+            if (gradient.has_bias() && f == gradient.bias_element()) {
+                gradient.add_bias(panel, block, transformed, bias_sums + group * s.group_out());
             }
         });
     }
     parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t thread) {
         const size_t group = task / p.group_in;
-        gradient.transform_sums(all_sums + group * sums_size, group, task % p.group_in,
-                                zeros + zeros_size + thread * sink_size, dweight);
+        if (!gradient.transform_sums(all_sums + group * sums_size, group, task % p.group_in,
+                                     zeros + zeros_size + thread * sink_size, dweight)) {
+            serves = false;
+        }
         k.stream_fence();
     });
+    if (!serves) return direct::backward_weight(s, dy, x, dweight, dbias);
     for (size_t o = 0; gradient.has_bias() && o < s.out_channels; ++o) {
         dbias[o] = static_cast<float>(bias_sums[o]);
     }

@@ -45,15 +45,15 @@ void copy_block(const KernelTable& k, size_t rows, size_t depth, const float* a,
 
 // Width of the column ranges that tasks own: whole lines of the cache, a range for each thread.
 size_t columns_a_task(size_t columns, size_t threads) {
-    constexpr size_t kLine = 16;
-    return std::min(kColumns, ceil_div(ceil_div(columns, kLine), threads) * kLine);
+    constexpr size_t kLineFloats = 16;
+    return std::min(kColumns, ceil_div(ceil_div(columns, kLineFloats), threads) * kLineFloats);
 }
 
 // The summation index of a block. While its products are summed, rows of the weights are fetched
 // into L2, a segment for each: the products wait for no memory, and copying what comes next does.
-class FetchingBlock {
+class PrefetchingSegments {
   public:
-    FetchingBlock(size_t depth, const float* next, size_t rows, size_t row_stride)
+    PrefetchingSegments(size_t depth, const float* next, size_t rows, size_t row_stride)
         : count_(std::clamp<size_t>(rows, 1, kMostRows)) {
         for (size_t i = 0; i < count_; ++i) {
             const Range run = part(depth, count_, i);
@@ -163,11 +163,11 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
             const size_t next_depth = std::min(kDepth, s.in_features - begin - depth);
             for (size_t p = 0; p < panels.count; ++p) {
                 const Range next = part(next_depth, panels.count, p), columns = panels[p];
-                const FetchingBlock fetching(
+                const PrefetchingSegments prefetcher(
                     depth, weight + (begin + depth + next.begin) * s.out_features + first,
                     next.size(), s.out_features);
                 multiply_panel(
-                    k, product, fetching.block(), packed + columns.begin * depth, columns,
+                    k, product, prefetcher.block(), packed + columns.begin * depth, columns,
                     {begin > 0, final_block && bias ? bias + first + columns.begin : nullptr,
                      final_block && relu, false});
             }

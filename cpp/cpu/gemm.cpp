@@ -49,10 +49,10 @@ void multiply_panel(const KernelTable& k, const Product& product, const DepthBlo
     const float* b = panel + block.begin * product.width;
     const size_t vectors = ceil_div(columns.size(), k.lanes);
     const size_t tiles = ceil_div(product.rows, k.gemm->rows[vectors - 1]);
-    const bool fetch = product.ahead > 0 || block.segments[0].meanwhile;
-    const size_t lines = fetch ? ceil_div(kFetchSteps * product.width, 16 * tiles) : 0;
-    GemmRows rows{product.row_stride,  product.depth_stride, product.width, block.segments,
-                  block.segment_count, product.ahead,        lines,         0};
+    const bool fetch = product.prefetch_distance > 0 || block.segments[0].prefetch_from;
+    const size_t lines = fetch ? ceil_div(kPrefetchInterval * product.width, 16 * tiles) : 0;
+    GemmRows rows{product.row_stride,  product.depth_stride,      product.width, block.segments,
+                  block.segment_count, product.prefetch_distance, lines,         0};
     const GemmKernel* kernels = k.gemm->kernels[vectors - 1];
     const size_t least = product.rows / tiles, longer = product.rows % tiles;
     const float* a = product.a;

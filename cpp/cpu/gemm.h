@@ -35,12 +35,12 @@ inline Range part(size_t total, size_t parts, size_t index) {
 // or, where `takers` threads share them, as they are done with first. The width does not show in
 // the results.
 struct Panels {
-    Panels(const KernelTable& k, size_t all_columns, size_t takers = 1) : columns(all_columns) {
+    Panels(const KernelTable& k, size_t all_columns, size_t threads = 1) : columns(all_columns) {
         const size_t vectors = ceil_div(columns, k.lanes);
         size_t best = 1, least = SIZE_MAX;
         for (size_t wide = std::min(k.gemm->vectors, vectors); wide >= 1; --wide) {
             // A panel counts as a vector more than it has: narrow ones are slower.
-            const size_t work = ceil_div(ceil_div(vectors, wide), takers) * (wide + 1);
+            const size_t work = ceil_div(ceil_div(vectors, wide), threads) * (wide + 1);
             if (work < least) {
                 least = work;
                 best = wide;
@@ -72,7 +72,7 @@ struct Product {
     size_t width;  // of B's panels
     float* c;      // row i, column j: c[i*c_row + j]
     size_t c_row;
-    size_t ahead = 0;  // B is fetched into L2 so many floats ahead; 0: not at all
+    size_t prefetch_distance = 0;  // B is fetched into L2 so many floats ahead; 0: not at all
 };
 
 // Whether rows of C, c_row floats apart, are whole lines of the cache, so that they can be written

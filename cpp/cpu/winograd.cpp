@@ -24,32 +24,34 @@ Axis::Axis(size_t length, size_t window_size) : window(window_size) {
 
 size_t Tiling::products() const {
     size_t sum = 0;
-    for (size_t f = 0; f < frequencies(); ++f) sum += tiles_with(f, {0, vertical.tiles});
+    for (size_t f = 0; f < elements(); ++f) sum += tiles_with(f, {0, vertical.tiles});
     return sum;
 }
 
-SpectrumPlaces::SpectrumPlaces(const Tiling& tiling, size_t first, size_t row, float* spectra,
-                               size_t row_stride, size_t frequency_stride)
+TileElementPointers::TileElementPointers(const Tiling& tiling, size_t first, size_t row,
+                                         float* transformed, size_t row_stride,
+                                         size_t element_stride)
     : t_(tiling),
       first_(first),
       row_(row),
-      spectra_(spectra),
+      transformed_(transformed),
       row_stride_(row_stride),
-      frequency_stride_(frequency_stride) {}
+      element_stride_(element_stride) {}
 
-void SpectrumPlaces::set() {
+void TileElementPointers::set() {
     const size_t width = t_.horizontal.most_points();
     count_ = 0;
     for (size_t i = 0; i < t_.vertical.points(row_ % t_.vertical.tiles); ++i) {
         const size_t above = t_.rows_with(i, row_) - t_.rows_with(i, first_);
         for (size_t j = 0; j < t_.horizontal.points(tile_); ++j) {
             const size_t tile = above * t_.horizontal.tiles_with(j) + tile_;
-            places_[count_++] = spectra_ + (i * width + j) * frequency_stride_ + tile * row_stride_;
+            places_[count_++] =
+                transformed_ + (i * width + j) * element_stride_ + tile * row_stride_;
         }
     }
 }
 
-float* const* SpectrumPlaces::next() {
+float* const* TileElementPointers::next() {
     if (tile_ == 0 || tile_ == t_.horizontal.longer) {
         set();
     } else {
@@ -59,12 +61,12 @@ float* const* SpectrumPlaces::next() {
     return places_;
 }
 
-void Transform::operator()(const float* const* in, size_t in_offset, size_t in_lanes,
+bool Transform::operator()(const float* const* in, size_t in_offset, size_t in_lanes,
                            float* const* out, size_t out_offset, size_t out_lanes,
                            const float* bias, bool relu) const {
     alignas(64) float temporary[kPlaces * 16];
-    vertical.columns(horizontal.in, in, in_offset, in_lanes, ahead, temporary);
-    horizontal.rows(vertical.out, temporary, out, out_offset, out_lanes, bias, relu, past);
+    vertical.columns(horizontal.in, in, in_offset, in_lanes, prefetch_distance, temporary);
+    return horizontal.rows(vertical.out, temporary, out, out_offset, out_lanes, bias, relu, past);
 }
 
 Transform input_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q) {
@@ -73,25 +75,27 @@ Transform input_transform(const KernelTable& k, const Tiling& t, size_t p, size_
 }
 
 Transform output_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q) {
-    return {k.winograd_step(WinogradMatrix::kGather, t.vertical.points(p), t.vertical.size(p)),
-            k.winograd_step(WinogradMatrix::kGather, t.horizontal.points(q), t.horizontal.size(q))};
+    return {
+        k.winograd_step(WinogradMatrix::kFromPoints, t.vertical.points(p), t.vertical.size(p)),
+        k.winograd_step(WinogradMatrix::kFromPoints, t.horizontal.points(q), t.horizontal.size(q))};
 }
 
 Transform output_gradient_transform(const KernelTable& k, const Tiling& t, size_t p, size_t q) {
-    return {k.winograd_step(WinogradMatrix::kSpread, t.vertical.points(p), t.vertical.size(p)),
-            k.winograd_step(WinogradMatrix::kSpread, t.horizontal.points(q), t.horizontal.size(q))};
+    return {
+        k.winograd_step(WinogradMatrix::kToPoints, t.vertical.points(p), t.vertical.size(p)),
+        k.winograd_step(WinogradMatrix::kToPoints, t.horizontal.points(q), t.horizontal.size(q))};
 }
 
 Transform weight_transform(const KernelTable& k, const Tiling& t) {
     const Axis &v = t.vertical, &h = t.horizontal;
-    return {k.winograd_step(WinogradMatrix::kSpread, v.most_points(), v.window),
-            k.winograd_step(WinogradMatrix::kSpread, h.most_points(), h.window)};
+    return {k.winograd_step(WinogradMatrix::kToPoints, v.most_points(), v.window),
+            k.winograd_step(WinogradMatrix::kToPoints, h.most_points(), h.window)};
 }
 
 Transform weight_gradient_transform(const KernelTable& k, const Tiling& t) {
     const Axis &v = t.vertical, &h = t.horizontal;
-    return {k.winograd_step(WinogradMatrix::kGather, v.most_points(), v.window),
-            k.winograd_step(WinogradMatrix::kGather, h.most_points(), h.window)};
+    return {k.winograd_step(WinogradMatrix::kFromPoints, v.most_points(), v.window),
+            k.winograd_step(WinogradMatrix::kFromPoints, h.most_points(), h.window)};
 }
 
 const char* unsupported(const Conv2dShape& s, ConvDirection direction) {
@@ -141,7 +145,7 @@ bool is_faster(const Conv2dShape& s, ConvDirection direction) {
                           : few_images(s.batch, tiling, in, out)      ? 9
                                                                       : 40;
     return products * (1.1 * pairs + 25 * channels) +
-               weight * static_cast<double>(tiling.frequencies()) * pairs <
+               weight * static_cast<double>(tiling.elements()) * pairs <
            direct;
 }
 
@@ -159,18 +163,40 @@ size_t rows_a_block(const Conv2dShape& s, const Problem& p, size_t floats) {
     return ceil_div(total, ceil_div(total, std::max(floats / row, size_t{1})));
 }
 
+float PixelMagnitudes::largest(Range rows, Range columns) const {
+    float most = 0;
+    for (size_t r = rows.begin; r < rows.end; ++r) {
+        for (size_t c = columns.begin; c < columns.end; ++c) {
+            most = std::max(most, grid_[r * columns_ + c]);
+        }
+    }
+    return most;
+}
+
+bool PixelMagnitudes::tile_is_alike(Range columns, size_t window_rows,
+                                    size_t window_columns) const {
+    const float least = kLeastShare * largest({0, rows_}, columns);
+    for (size_t r = 0; r + window_rows <= rows_; ++r) {
+        for (size_t c = columns.begin; c + window_columns <= columns.end; ++c) {
+            const float seen = largest({r, r + window_rows}, {c, c + window_columns});
+            if (seen > 0 && seen < least) return false;
+        }
+    }
+    return true;
+}
+
 Size Weights::memory_size(size_t columns) const {
     if (p_.stride > 1) return Size{0};
-    return padded((Size{kChannels} * columns + kSpectrumGap) * s_.kernel_height * s_.kernel_width);
+    return padded((Size{kChannels} * columns + kElementGap) * s_.kernel_height * s_.kernel_width);
 }
 
 const float* Weights::row(size_t tap, size_t group, size_t channel, size_t column) const {
-    if (!turned_) {
+    if (!flipped_) {
         return weight_ + (tap * s_.group_in() + channel) * s_.out_channels +
                group * s_.group_out() + column;
     }
-    const size_t turned_tap = s_.kernel_height * s_.kernel_width - 1 - tap;
-    return weight_ + (turned_tap * s_.group_out() + column) * s_.in_channels +
+    const size_t flipped_tap = s_.kernel_height * s_.kernel_width - 1 - tap;
+    return weight_ + (flipped_tap * s_.group_out() + column) * s_.in_channels +
            group * s_.group_in() + channel;
 }
 
@@ -179,12 +205,12 @@ void Weights::set_channels(size_t group, Range channels, Range columns, float* m
     channels_ = channels;
     columns_ = columns;
     memory_ = memory;
-    tap_size_ = kChannels * columns.size() + kSpectrumGap;
+    tap_size_ = kChannels * columns.size() + kElementGap;
     if (p_.stride > 1) return;
     for (size_t tap = 0; tap < s_.kernel_height * s_.kernel_width; ++tap) {
         const float* source = row(tap, group, channels.begin, columns.begin);
         float* target = memory + tap * tap_size_;
-        if (!turned_) {
+        if (!flipped_) {
             k_.copy_rows(channels.size(), columns.size(), source, s_.out_channels, target,
                          columns.size());
             continue;
@@ -196,7 +222,7 @@ void Weights::set_channels(size_t group, Range channels, Range columns, float* m
 
 void Weights::places(size_t channel, const float** places) const {
     if (p_.stride > 1) {
-        weight_places(s_, p_, weight_ + columns_.begin, zeros_, group_, channel, places);
+        weight_pointers(s_, p_, weight_ + columns_.begin, zeros_, group_, channel, places);
         return;
     }
     for (size_t tap = 0; tap < s_.kernel_height * s_.kernel_width; ++tap) {
@@ -206,21 +232,21 @@ void Weights::places(size_t channel, const float** places) const {
 
 void Weights::fetch(size_t group, Range channels, Range columns, size_t parts, size_t index) const {
     if (p_.stride > 1) return;
-    // Rows of neighbouring output channels, or of input channels where they are turned.
-    const size_t rows = (turned_ ? columns : channels).size();
-    const size_t floats = (turned_ ? channels : columns).size();
+    // Rows of neighbouring output channels, or of input channels where they are flipped.
+    const size_t rows = (flipped_ ? columns : channels).size();
+    const size_t floats = (flipped_ ? channels : columns).size();
     const Range range = part(s_.kernel_height * s_.kernel_width * rows, parts, index);
     for (size_t i = range.begin; i < range.end; ++i) {
-        const float* begin = row(i / rows, group, channels.begin + (turned_ ? 0 : i % rows),
-                                 columns.begin + (turned_ ? i % rows : 0));
+        const float* begin = row(i / rows, group, channels.begin + (flipped_ ? 0 : i % rows),
+                                 columns.begin + (flipped_ ? i % rows : 0));
         for (size_t j = 0; j < floats; j += 16) __builtin_prefetch(begin + j, 0, 2);
     }
 }
 
 Size Source::frame_size(const Conv2dShape& s, const Problem& p) {
-    if (p.stride == 1) return Size{0};
     const size_t rows = p.tiling.vertical.most_points();
-    return Size{rows} * (s.out_width + p.window_width - 1) * p.group_in;
+    const Size pixels = Size{rows} * (s.out_width + p.window_width - 1);
+    return p.stride > 1 ? pixels * (p.group_in + 1) : pixels;
 }
 
 void Source::set_tile_row(size_t number) {
@@ -261,6 +287,43 @@ void Source::copy_pixel_row(const float* row, float* target) const {
             std::copy_n(pixel, channels, target + column * p_.group_in + i * channels);
         }
     }
+}
+
+bool Source::is_alike(size_t group) const {
+    const Axis& horizontal = p_.tiling.horizontal;
+    const size_t rows = p_.tiling.vertical.points(tile_row_);
+    const size_t columns = s_.out_width + p_.window_width - 1;
+    const size_t most_rows = p_.tiling.vertical.most_points();
+    float* grid = frame_ + (p_.stride > 1 ? most_rows * columns * p_.group_in : 0);
+    PixelMagnitudes magnitudes(k_, grid, rows, columns);
+    // Columns of the image; with blocks the frame has all of them.
+    const size_t first = p_.stride > 1 ? 0 : std::min(s_.pad_left, columns);
+    const size_t count = p_.stride > 1 ? columns : std::min(s_.in_width, columns - first);
+    for (size_t r = 0; r < rows; ++r) {
+        float* row = magnitudes.row(r);
+        const size_t h = first_row_ + r - s_.pad_top;  // unsigned
+        if (p_.stride > 1) {
+            k_.magnitudes(columns, p_.group_in, p_.group_in, frame_ + r * columns * p_.group_in,
+                          row);
+        } else if (h < s_.in_height) {
+            const size_t pixel = h * s_.in_width + first - s_.pad_left;
+            std::fill_n(row, first, 0.0f);
+            k_.magnitudes(count, p_.group_in, s_.in_channels,
+                          image_ + pixel * s_.in_channels + group * p_.group_in, row + first);
+            std::fill(row + first + count, row + columns, 0.0f);
+        } else {
+            std::fill_n(row, columns, 0.0f);
+        }
+    }
+    if (magnitudes.all_alike()) return true;
+    // A window that ends within a block does not see all of it: only whole blocks count.
+    const size_t window_rows = s_.kernel_height / p_.stride;
+    const size_t window_columns = s_.kernel_width / p_.stride;
+    for (size_t q = 0; q < horizontal.tiles; ++q) {
+        const Range tile{horizontal.start(q), horizontal.start(q) + horizontal.points(q)};
+        if (!magnitudes.tile_is_alike(tile, window_rows, window_columns)) return false;
+    }
+    return true;
 }
 
 Run Source::pixels(Range rows) const {

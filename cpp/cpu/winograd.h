@@ -8,7 +8,9 @@
 #ifndef ALEXNET_CPU_WINOGRAD_H_
 #define ALEXNET_CPU_WINOGRAD_H_
 
+#include <atomic>
 #include <cstddef>
+#include <vector>
 
 #include "alexnet/conv2d.h"
 #include "gemm.h"
@@ -19,8 +21,8 @@ constexpr size_t kPlaces = kWinogradPoints * kWinogradPoints;
 
 // Floats from one row of a spectrum to the next, and beyond a frequency: no power of two, which
 // would put all frequencies of a tile into the same set of the caches.
-constexpr size_t kSpectrumGap = 16;
-constexpr size_t spectrum_row(size_t channels) { return (channels + 15) / 16 * 16 + kSpectrumGap; }
+constexpr size_t kElementGap = 16;
+constexpr size_t element_row(size_t channels) { return (channels + 15) / 16 * 16 + kElementGap; }
 
 // One axis of the output, cut into tiles as even as they can be, the longer ones first: 13 outputs
 // of a window of 3 are 5 + 4 + 4, never 6 + 6 + 1.
@@ -45,7 +47,7 @@ struct Tiling {
     Tiling(size_t out_height, size_t out_width, size_t window_height, size_t window_width)
         : vertical(out_height, window_height), horizontal(out_width, window_width) {}
 
-    size_t frequencies() const { return vertical.most_points() * horizontal.most_points(); }
+    size_t elements() const { return vertical.most_points() * horizontal.most_points(); }
     size_t tiles() const { return vertical.tiles * horizontal.tiles; }
     // Those of the first `count` rows of tiles that have point i of the vertical axis.
     size_t rows_with(size_t i, size_t count) const {
@@ -64,12 +66,12 @@ struct Tiling {
 };
 
 // Where the tiles of a row have their values at all frequencies, one tile after the other: in
-// matrices that begin with row `first` of tiles and have row_stride floats a row, frequency_stride
+// matrices that begin with row `first` of tiles and have row_stride floats a row, element_stride
 // floats apart. places[i * points of the horizontal axis + j] is that of frequency (i, j).
-class SpectrumPlaces {
+class TileElementPointers {
   public:
-    SpectrumPlaces(const Tiling& tiling, size_t first, size_t row, float* spectra,
-                   size_t row_stride, size_t frequency_stride);
+    TileElementPointers(const Tiling& tiling, size_t first, size_t row, float* transformed,
+                        size_t row_stride, size_t element_stride);
     // Those of the next tile, until the next call.
     float* const* next();
 
@@ -78,8 +80,8 @@ class SpectrumPlaces {
 
     const Tiling& t_;
     size_t first_, row_;
-    float* spectra_;
-    size_t row_stride_, frequency_stride_;
+    float* transformed_;
+    size_t row_stride_, element_stride_;
     size_t tile_ = 0, count_ = 0;
     float* places_[kPlaces];
 };
@@ -87,9 +89,9 @@ class SpectrumPlaces {
 // Where the outputs of the tiles of a row lie, or their gradients, one tile after the other: row by
 // row. `y` begins with the channels that are meant.
 template <typename Float>
-class OutputPlaces {
+class OutputPointers {
   public:
-    OutputPlaces(const Conv2dShape& shape, const Tiling& tiling, size_t row, Float* y)
+    OutputPointers(const Conv2dShape& shape, const Tiling& tiling, size_t row, Float* y)
         : vertical_(tiling.vertical),
           horizontal_(tiling.horizontal),
           row_(row % vertical_.tiles),
@@ -119,8 +121,9 @@ class OutputPlaces {
 struct Transform {
     WinogradStep vertical, horizontal;
     bool past = false;  // the caches, with what it writes: a stream_fence must follow
-    size_t ahead = 48;
-    void operator()(const float* const* in, size_t in_offset, size_t in_lanes, float* const* out,
+    size_t prefetch_distance = 48;
+    // Whether what a transform to outputs makes is finite; true of the others.
+    bool operator()(const float* const* in, size_t in_offset, size_t in_lanes, float* const* out,
                     size_t out_offset, size_t out_lanes, const float* bias = nullptr,
                     bool relu = false) const;
 };
@@ -155,8 +158,8 @@ size_t rows_a_block(const Conv2dShape& shape, const Problem& problem, size_t flo
 // Where the taps of one channel of a block lie in the weights; `elsewhere` for those that blocks
 // have beyond the window.
 template <typename Float>
-void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float* elsewhere,
-                   size_t group, size_t channel, Float** places) {
+void weight_pointers(const Conv2dShape& s, const Problem& p, Float* weight, Float* elsewhere,
+                     size_t group, size_t channel, Float** places) {
     const size_t c = channel % s.group_in(), pixel = channel / s.group_in();
     const size_t pixel_row = pixel / p.stride, pixel_column = pixel % p.stride;
     for (size_t a = 0; a < p.window_height; ++a) {
@@ -169,15 +172,69 @@ void weight_places(const Conv2dShape& s, const Problem& p, Float* weight, Float*
     }
 }
 
+// --- what is left to the direct algorithm -------------------------------------------------------
+//
+// An error of Winograd's transforms is relative to the largest value in the reach of a tile. That
+// is the error of a sum in float32 only where all outputs of the tile see values of about that size
+// (or nothing but zeros). What is further apart, or overflows on the way, is left to the direct
+// algorithm; so is what is not finite to begin with, as it would spread over the tile. All of that
+// depends on the values of one image and on the weights alone; a gradient of the weights, which
+// sums over all images, is left as a whole.
+
+// Share of the largest magnitude in a tile's reach that each of its windows must have.
+constexpr float kLeastShare = 1.0f / 1024;
+
+// The largest magnitudes of some pixels, over the channels of a group: a grid of rows × columns.
+class PixelMagnitudes {
+  public:
+    // `grid` holds rows · columns floats, to be filled in.
+    PixelMagnitudes(const KernelTable& k, float* grid, size_t rows, size_t columns)
+        : k_(k), grid_(grid), rows_(rows), columns_(columns) {}
+
+    float* row(size_t r) { return grid_ + r * columns_; }
+
+    // Whether all pixels that are not 0 have their share of the largest: then all windows have it.
+    bool all_alike() const { return k_.alike(rows_ * columns_, grid_, kLeastShare); }
+    // Whether in some columns, a tile's, all windows have it.
+    bool tile_is_alike(Range columns, size_t window_rows, size_t window_columns) const;
+
+  private:
+    float largest(Range rows, Range columns) const;
+
+    const KernelTable& k_;
+    float* grid_;
+    size_t rows_, columns_;
+};
+
+// Images that are left to the direct algorithm. Several threads may add to them at once.
+class Left {
+  public:
+    explicit Left(size_t images) : images_(images) {}
+
+    void add(size_t image) { images_[image].store(true, std::memory_order_relaxed); }
+    // body(images) for every run of neighbours.
+    template <typename Body>
+    void for_each_run(const Body& body) const {
+        for (size_t end = 0; end < images_.size();) {
+            const size_t begin = end;
+            while (end < images_.size() && images_[end] == images_[begin]) ++end;
+            if (images_[begin]) body(Range{begin, end});
+        }
+    }
+
+  private:
+    std::vector<std::atomic<bool>> images_;
+};
+
 // The weights of a convolution, or of its gradient with respect to the input: those of a
-// convolution of the shape `s`, where they lie turned by 180° and with input and output channels
+// convolution of the shape `s`, where they lie flipped by 180° and with input and output channels
 // exchanged.
 class Weights {
   public:
     // `zeros` holds out_channels floats that are 0.
     Weights(const KernelTable& k, const Conv2dShape& shape, const Problem& problem,
-            const float* weight, bool turned, const float* zeros)
-        : k_(k), s_(shape), p_(problem), weight_(weight), turned_(turned), zeros_(zeros) {}
+            const float* weight, bool flipped, const float* zeros)
+        : k_(k), s_(shape), p_(problem), weight_(weight), flipped_(flipped), zeros_(zeros) {}
 
     // Channels that set_channels takes at most, and floats of the memory that it needs.
     static constexpr size_t kChannels = 16;
@@ -201,7 +258,7 @@ class Weights {
     const Conv2dShape& s_;
     const Problem& p_;
     const float* weight_;
-    bool turned_;
+    bool flipped_;
     const float* zeros_;
     size_t tap_size_ = 0;  // floats from tap to tap in memory_
     size_t group_ = 0;
@@ -216,9 +273,9 @@ struct Run {
 };
 
 // Fetches a run into L2, a share at a time: what is read next comes while something is computed.
-class Fetching {
+class Prefetcher {
   public:
-    Fetching(Run run, size_t shares)
+    Prefetcher(Run run, size_t shares)
         : next_(run.begin), end_(run.begin + run.size), share_(ceil_div(run.size, 16 * shares)) {}
 
     void next_share() {
@@ -241,6 +298,7 @@ class Source {
            float* frame, const float* zeros)
         : k_(k), s_(shape), p_(problem), x_(x), frame_(frame), zeros_(zeros) {}
 
+    // The frame, and a magnitude for each of its pixels.
     static Size frame_size(const Conv2dShape& shape, const Problem& problem);
 
     // Makes a row of tiles ready, counted through the images.
@@ -249,6 +307,8 @@ class Source {
     Run pixels(Range rows) const;
     // The inputs of tile q in the row that is ready, for channels of one group.
     void places(size_t q, size_t group, const float** places) const;
+    // Whether the magnitudes in each tile of the row that is ready are alike, of one group.
+    bool is_alike(size_t group) const;
 
   private:
     // A row of pixels to where its blocks have it.

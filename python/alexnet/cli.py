@@ -35,18 +35,14 @@ from alexnet.messages import described, printable
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
 CHECK_FAILED, BAD_USE = 1, 2
+LAST_STREAM = 2  # descriptor of standard error
 SIGNALLED = 128  # and the signal's number, as a shell has it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments` (the process's own if None) and return its exit status."""
     warnings.filterwarnings("ignore", module="PIL")  # of photos, of which we say ourselves
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # closed by the caller
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):  # whatever the encoding, no name ends a command
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams()
     try:
         with _warnings_in_a_line():
             options = _parser().parse_args(arguments)
@@ -69,6 +65,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError) as error:
         return _fail(f"error: {described(error)}", BAD_USE)
     return 0 if passed else CHECK_FAILED
+
+
+def _open_streams() -> None:
+    """Open the standard streams that the caller closed, on nothing.
+
+    The next files would get their numbers otherwise, and libraries that print would write into a
+    checkpoint.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STREAM:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):  # whatever the encoding, no name ends a command
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, status: int) -> int:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 import unicodedata
 from datetime import datetime
+from numbers import Number
 
+import numpy as np
+
+LONGEST_TEXT = 80  # characters of a text in a message
+LONGEST_TUPLE = 6  # entries
+LONGEST_INTEGER = 256  # bits of an integer that is written out
+KINDS = {dict: "a dictionary", list: "a list", tuple: "a tuple", set: "a set"}
 JOINERS = "\u200c\u200d"  # have no width, and are a part of words and of emoji
 
 
@@ -25,6 +32,47 @@ def printable(text: str) -> str:
 
 def _is_shown(letter: str) -> bool:
     return letter.isprintable() or letter in JOINERS or unicodedata.category(letter) == "Zs"
+
+
+def shown(value: object) -> str:
+    """Tell a value in an error message: on one line, in a length that can be read.
+
+    Numbers, text and short tuples of them, such as sizes, are written as Python writes them. Of
+    other collections it is the kind and the length alone: they may be large, and one that shares
+    its parts, as pickles do, may be larger than any memory when it is written out. Of an array it
+    is the shape and the dtype, and of anything else the type.
+    """
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    if isinstance(value, str | bytes):
+        cut = "..." if len(value) > LONGEST_TEXT else ""
+        return repr(value[:LONGEST_TEXT]) + cut
+    if isinstance(value, int):
+        return shown_number(value)
+    if value is None or isinstance(value, Number | np.generic):
+        return " ".join(repr(value).split())
+    if isinstance(value, tuple) and 0 < len(value) <= LONGEST_TUPLE and all(map(_is_plain, value)):
+        return f"({', '.join(map(shown, value))}{',' if len(value) == 1 else ''})"
+    for kind, name in KINDS.items():
+        if isinstance(value, kind):
+            return f"{name} of {len(value)}" if value else repr(kind())
+    return type_name(value)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, str | bytes | Number | np.generic)
+
+
+def shown_number(value: object) -> str:
+    """Write a number; of an integer that Python may refuse to write, its size."""
+    if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
+        return f"an integer of {value.bit_length()} bits"
+    return str(value)
+
+
+def type_name(value: object) -> str:
+    """Name of an object's type, with its module but for builtins."""
+    return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
 def described(error: BaseException) -> str:

@@ -16,7 +16,8 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from alexnet import cpu, reference
-from alexnet.contract.arguments import DLPACK_CUDA, shown, type_name
+from alexnet.contract.arguments import DLPACK_CUDA
+from alexnet.messages import shown, type_name
 from alexnet.runtime import cuda_obstacle
 
 P = ParamSpec("P")

@@ -21,7 +21,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.contract.arguments import check_instance, check_int, check_number, shown
+from alexnet.contract.arguments import check_instance, check_int, check_number
+from alexnet.messages import shown
 
 Words: TypeAlias = npt.NDArray[np.uint32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]

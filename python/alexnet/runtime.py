@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from alexnet import _cpu
-from alexnet.contract.arguments import LARGEST_THREADS, check_int, shown
+from alexnet.contract.arguments import LARGEST_THREADS, check_int
+from alexnet.messages import shown
 
 __all__ = [
     "available_isas",

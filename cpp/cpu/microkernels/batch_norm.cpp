@@ -33,8 +33,8 @@ static void add_pixels(size_t channels, size_t stride, const float* dy, const fl
         const Wide middle = load_wide(center + c);
         Wide sums = load_wide(sum + c), products = load_wide(product + c);
         for (size_t r = 0; r < kRows; ++r) {
-            fetch_ahead(x + r * stride + c);
-            if (kGradient) fetch_ahead(dy + r * stride + c);
+            prefetch(x + r * stride + c);
+            if (kGradient) prefetch(dy + r * stride + c);
             const Wide d = sub(widen(load_upto(x + r * stride + c, n)), middle);
             const Wide w = kGradient ? widen(load_upto(dy + r * stride + c, n)) : d;
             sums = add(sums, w);
@@ -78,8 +78,8 @@ static void normalize(size_t channels, const float* x, const double* mean, const
         const Wide middle = load_wide(mean + c), factor = load_wide(scale + c);
         const Wide summand = load_wide(shift + c);
         for (size_t r = 0; r < kRows; ++r) {
-            fetch_ahead(x + r * channels + c);
-            fetch_ahead_to_write(y + r * channels + c);
+            prefetch(x + r * channels + c);
+            prefetch_to_write(y + r * channels + c);
             const Wide d = sub(widen(load_upto(x + r * channels + c, n)), middle);
             const Wide result = fma(d, factor, summand);
             const Vec v = narrow(result);
@@ -109,12 +109,12 @@ static void propagate(size_t channels, const float* dy, const float* x, const do
         const Wide summand = load_wide(constant + c), steepness = load_wide(slope + c);
         for (size_t r = 0; r < kRows; ++r) {
             const size_t at = r * channels + c;
-            fetch_ahead(x + at);
-            fetch_ahead(dy + at);
+            prefetch(x + at);
+            prefetch(dy + at);
             const Wide d = sub(widen(load_upto(x + at, n)), middle);
             const Wide through = sub(widen(load_upto(dy + at, n)), fma(d, steepness, summand));
             const Wide result = mul(factor, through);
-            store_past_upto(dx + at, narrow(result), n);
+            stream_lines_upto(dx + at, narrow(result), n);
         }
     });
 }

@@ -10,7 +10,7 @@
 // Registers: r·v sums, v for B, 1 for A, of 32 with AVX-512 and 16 elsewhere.
 // Numerics: each element of C is one chain of FMAs in the order of k, then the sum with what C
 // holds, then the bias; the chain is the same whichever tile the element falls into, and however
-// it was interrupted and resumed.
+// it was interrupted and resumed. A NaN is always the same one, whatever it came from.
 
 #include "kernels.h"
 #include "simd.h"
@@ -19,7 +19,7 @@ namespace alexnet::ALEXNET_ISA {
 
 extern const GemmTiles gemm_tiles;
 
-constexpr size_t kLine = 16;  // floats of a cache line
+constexpr size_t kLineFloats = 16;  // floats of a cache line
 
 // Lanes of the j-th vector of a row of C, or of the bias. `full` says that all of them are there.
 ALEXNET_INLINE size_t lanes(size_t j, size_t columns) {
@@ -34,6 +34,29 @@ ALEXNET_INLINE Vec load_part(const float* row, size_t j, size_t columns) {
 template <bool full>
 ALEXNET_INLINE void store_part(float* row, size_t j, size_t columns, Vec x) {
     full ? store(row + j * kLanes, x) : store_tail(row + j * kLanes, x, lanes(j, columns));
+}
+
+// Of two NaNs an instruction passes on one, by an order of its operands that the compiler chooses
+// for each tile: which tile an element falls into would show in its bits.
+template <size_t kRows, size_t kVectors>
+ALEXNET_INLINE void unify_nans(Vec (&sum)[kRows][kVectors]) {
+    constexpr size_t kCount = kRows * kVectors;
+    Mask found = is_nan(sum[0][0], sum[(kCount - 1) / kVectors][(kCount - 1) % kVectors]);
+#pragma GCC unroll 32
+    for (size_t i = 1; i + 1 < kCount; i += 2) {
+        const size_t next = i + 2 < kCount ? i + 1 : i;
+        found = either(
+            found, is_nan(sum[i / kVectors][i % kVectors], sum[next / kVectors][next % kVectors]));
+    }
+    if (!any(found)) return;
+    const Vec nan = broadcast(__builtin_nanf(""));
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+        for (size_t j = 0; j < kVectors; ++j) {
+            sum[i][j] = select(is_nan(sum[i][j], sum[i][j]), nan, sum[i][j]);
+        }
+    }
 }
 
 // The sums of a tile on their way to memory, a loop a step, unrolled so that they stay in
@@ -65,6 +88,7 @@ ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
             for (size_t j = 0; j < kVectors; ++j) sum[i][j] = relu(sum[i][j]);
         }
     }
+    if (!epilogue.partial) unify_nans(sum);
     const bool streams = full && epilogue.stream;
 #pragma GCC unroll 16
     for (size_t i = 0; streams && i < kRows; ++i) {
@@ -108,17 +132,19 @@ ALEXNET_INLINE void add_products(const float* a, const GemmRows& rows, size_t de
 
 // The products of a segment, with the tile's share of what is fetched meanwhile.
 template <size_t kRows, size_t kVectors>
-ALEXNET_INLINE void add_and_fetch(const float* a, const GemmRows& rows, const GemmSegment& segment,
-                                  const float* b, Vec (&sum)[kRows][kVectors]) {
-    const size_t fetches = (segment.depth + kFetchSteps - 1) / kFetchSteps;
-    const float* meanwhile = segment.meanwhile ? segment.meanwhile : b + rows.ahead;
-    meanwhile += rows.tile * fetches * rows.lines * kLine;
+ALEXNET_INLINE void add_products_and_prefetch(const float* a, const GemmRows& rows,
+                                              const GemmSegment& segment, const float* b,
+                                              Vec (&sum)[kRows][kVectors]) {
+    const size_t fetches = (segment.depth + kPrefetchInterval - 1) / kPrefetchInterval;
+    const float* prefetch_from =
+        segment.prefetch_from ? segment.prefetch_from : b + rows.prefetch_distance;
+    prefetch_from += rows.tile * fetches * rows.lines * kLineFloats;
     a += segment.offset;
     for (size_t depth = segment.depth; depth > 0;) {
-        const size_t steps = depth < kFetchSteps ? depth : kFetchSteps;
+        const size_t steps = depth < kPrefetchInterval ? depth : kPrefetchInterval;
         for (size_t line = 0; line < rows.lines; ++line) {
-            __builtin_prefetch(meanwhile, 0, 2);
-            meanwhile += kLine;
+            __builtin_prefetch(prefetch_from, 0, 2);
+            prefetch_from += kLineFloats;
         }
         add_products<kRows, kVectors>(a, rows, steps, b, sum);
         a += steps * rows.depth_stride;
@@ -152,7 +178,7 @@ ALEXNET_INLINE void multiply_tile(const float* a, const GemmRows& rows, const fl
     for (size_t s = 0; s < rows.segment_count; ++s) {
         const GemmSegment& segment = rows.segments[s];
         if (rows.lines > 0) {
-            add_and_fetch<kRows, kVectors>(a, rows, segment, b, sum);
+            add_products_and_prefetch<kRows, kVectors>(a, rows, segment, b, sum);
         } else {
             add_products<kRows, kVectors>(a + segment.offset, rows, segment.depth, b, sum);
         }

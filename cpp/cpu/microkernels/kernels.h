@@ -16,7 +16,7 @@ struct GemmSegment {
     size_t offset;  // of its first element from the tile's first
     size_t depth;   // how many products
     // What is fetched into L2 meanwhile, b_row floats a product; null: B, further on.
-    const float* meanwhile = nullptr;
+    const float* prefetch_from = nullptr;
 };
 
 // Where the operands of a tile lie: element (i, k) of segment s of A is
@@ -28,11 +28,11 @@ struct GemmRows {
     size_t b_row;
     const GemmSegment* segments;
     size_t segment_count;
-    // What is fetched into L2 meanwhile: the segments' `meanwhile`, or B from `ahead` floats on, so
-    // many lines every kFetchSteps products. Tiles that share B fetch a share each, by `tile`.
-    size_t ahead, lines, tile;
+    // What is fetched into L2 meanwhile: the segments' `prefetch_from`, or B from prefetch_distance floats on, so
+    // many lines every kPrefetchInterval products. Tiles that share B fetch a share each, by `tile`.
+    size_t prefetch_distance, lines, tile;
 };
-constexpr size_t kFetchSteps = 8;
+constexpr size_t kPrefetchInterval = 8;
 
 // Where the sums of a tile start, and what happens to them on their way to memory.
 struct GemmEpilogue {
@@ -40,7 +40,8 @@ struct GemmEpilogue {
     const float* bias = nullptr;  // one value a column, added last; null for none
     bool relu = false;            // max(0, .) after the bias
     bool stream = false;          // store past the caches; C must be aligned to a vector
-    bool resume = false;  // C holds the sums over the depth so far: go on as if without a break
+    bool resume = false;   // C holds the sums over the depth so far: go on as if without a break
+    bool partial = false;  // the caller goes on with the sums: NaNs need not be the same one
 };
 
 // C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The numbers of
@@ -83,21 +84,22 @@ struct PoolRow {
 constexpr size_t kWinogradPoints = 8;
 
 enum class WinogradMatrix {
-    kInput,   // points x points: the input of a tile
-    kSpread,  // values -> points: the weights, or a tile of output gradients
-    kGather,  // points -> values: a tile of outputs, or the weights' gradient
+    kInput,       // points x points: the input of a tile
+    kToPoints,    // values -> points: the weights, or a tile of output gradients
+    kFromPoints,  // points -> values: a tile of outputs, or the weights' gradient
 };
 
 // One matrix applied to both axes of a grid of places, one vector of channels at each. `lanes` of
-// the channels from `offset` on are read and written; what lies `ahead` floats further is fetched
+// the channels from `offset` on are read and written; what lies prefetch_distance floats further is fetched
 // into L1. The temporary holds kWinogradPoints^2 vectors.
 struct WinogradStep {
     size_t out, in;  // places along the axis
     void (*columns)(size_t columns, const float* const* in, size_t offset, size_t lanes,
-                    size_t ahead, float* temporary);
-    // bias, by channel, may be null. Bias and relu are for kGather only, which always writes past
-    // the caches where it can; `past` asks for the same of kSpread.
-    void (*rows)(size_t rows, const float* temporary, float* const* out, size_t offset,
+                    size_t prefetch_distance, float* temporary);
+    // bias, by channel, may be null. Bias and relu are for kFromPoints only, which always writes past
+    // the caches where it can; `past` asks for the same of kToPoints.
+    // Returns whether all values were finite; for kFromPoints only, of those before the ReLU.
+    bool (*rows)(size_t rows, const float* temporary, float* const* out, size_t offset,
                  size_t lanes, const float* bias, bool relu, bool past);
 };
 
@@ -162,6 +164,11 @@ struct KernelTable {
                                    float* dx, size_t first_row, size_t end_row);
     // Complete sums to dx, past the caches; where x is given, 0 where it is not positive.
     void (*max_pool2d_finish)(size_t n, const float* sums, const float* x, float* dx);
+
+    // magnitudes.cpp: of runs, `stride` floats apart
+    void (*magnitudes)(size_t runs, size_t run, size_t stride, const float* x, float* y);
+    bool (*alike)(size_t n, const float* x, float share);
+    bool (*all_finite)(size_t n, const float* x);
 
     // optimizer.cpp
     void (*sgd_update)(size_t n, const SgdCoefficients& coefficients, float* parameter,

@@ -136,12 +136,12 @@ ALEXNET_INLINE Vec window_sum(const float* middle, size_t radius) {
 }
 
 ALEXNET_INLINE void store_output(const LrnCoefficients& k, float* y, Vec v, size_t n) {
-    k.past ? store_past_upto(y, v, n) : store_upto(y, v, n);
+    k.past ? stream_lines_upto(y, v, n) : store_upto(y, v, n);
 }
 
 ALEXNET_INLINE void square_row(size_t channels, const float* x, float* squares) {
     for (size_t c = 0; c < channels; c += kLanes) {
-        fetch_ahead(x + c);
+        prefetch(x + c);
         const Vec v = load_upto(x + c, channels - c);
         store(squares + c, mul(v, v));
     }
@@ -160,7 +160,7 @@ static void forward(size_t pixels, size_t channels, const LrnCoefficients& k, co
         const float* row = squares[step - lag];
         for (size_t c = 0; c < channels; c += kLanes) {
             const size_t n = channels - c;
-            if (!(k.past && kFillsLine)) fetch_ahead_to_write(y + pixel + c);
+            if (!(k.past && kVectorFillsLine)) prefetch_to_write(y + pixel + c);
             const Vec v = load_upto(x + pixel + c, n);
             store_output(k, y + pixel + c,
                          formula.output(v, window_sum<kRadius>(row + c, k.radius)), n);
@@ -184,7 +184,7 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
             const float* row = squares[step - lag];
             for (size_t c = 0; c < channels; c += kLanes) {
                 const size_t n = channels - c;
-                fetch_ahead(dy + pixel + c);
+                prefetch(dy + pixel + c);
                 const Terms terms =
                     formula.terms(load_upto(dy + pixel + c, n), load_upto(x + pixel + c, n),
                                   window_sum<kRadius>(row + c, k.radius));
@@ -200,7 +200,7 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
                 const Vec result =
                     formula.gradient(load_upto(x + pixel + c, n), load(direct[step - 2 * lag] + c),
                                      window_sum<kRadius>(row + c, k.radius), through_relu);
-                store_past_upto(dx + pixel + c, result, n);
+                stream_lines_upto(dx + pixel + c, result, n);
             }
         }
     }
@@ -269,7 +269,7 @@ static void forward_in_turns(size_t pixels, size_t channels, const LrnCoefficien
         Vec v = load_upto(x, channels);
         squares.next(mul(v, v));
         for (size_t c = 0; c <= last; c += kLanes) {
-            fetch_ahead(x + c);
+            prefetch(x + c);
             const Vec after = c < last ? load_upto(x + c + kLanes, channels - c - kLanes) : zero();
             const Vec next_sum = squares.next(mul(after, after));
             finish();
@@ -305,22 +305,22 @@ static void backward_in_registers(size_t pixels, size_t channels, const LrnCoeff
         Vec v = load_upto(x, channels), before = zero(), direct = zero();
         squares.next(mul(v, v));
         for (size_t c = 0; c <= last; c += kLanes) {
-            fetch_ahead(x + c);
-            fetch_ahead(dy + c);
+            prefetch(x + c);
+            prefetch(dy + c);
             const Vec after = c < last ? load_upto(x + c + kLanes, channels - c - kLanes) : zero();
             const Terms terms =
                 formula.terms(load_upto(dy + c, channels - c), v, squares.next(mul(after, after)));
             const Vec sums = shared.next(terms.shared);
             if (c > 0) {
-                store_past(dx + c - kLanes, formula.gradient(before, direct, sums, through_relu));
+                stream_lines(dx + c - kLanes, formula.gradient(before, direct, sums, through_relu));
             }
             before = v;
             v = after;
             direct = terms.direct;
         }
         const Vec sums = shared.next(zero());
-        store_past_upto(dx + last, formula.gradient(before, direct, sums, through_relu),
-                        channels - last);
+        stream_lines_upto(dx + last, formula.gradient(before, direct, sums, through_relu),
+                          channels - last);
         x += channels;
         dy += channels;
         dx += channels;

@@ -203,8 +203,8 @@ void max_pool2d_finish(size_t n, const float* sums, const float* x, float* dx) {
     size_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
         const Vec v = load(sums + i);
-        if (!kFillsLine) fetch_ahead_to_write(dx + i);
-        store_past(dx + i, x ? select_positive(load(x + i), v) : v);
+        if (!kVectorFillsLine) prefetch_to_write(dx + i);
+        stream_lines(dx + i, x ? select_positive(load(x + i), v) : v);
     }
     if (i < n) {
         const Vec v = load_tail(sums + i, n - i);

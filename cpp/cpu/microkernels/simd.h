@@ -6,12 +6,14 @@
 //
 //   zero() broadcast(x) load(p) store(p, v) load_tail(p, n) store_tail(p, v, n)
 //   stream(p, v): a store past the caches;  fence(): orders streams before what follows
-//   store_past(p, v): a stream where v fills a line of the cache, otherwise a store
-//   load_upto(p, n), store_upto(p, v, n), store_past_upto(p, v, n): whole vectors or tails
-//   fetch_ahead(p), fetch_ahead_to_write(p): what follows a page further comes into the caches
+//   stream_lines(p, v): a stream where v fills a line of the cache, otherwise a store
+//   load_upto(p, n), store_upto(p, v, n), stream_lines_upto(p, v, n): whole vectors or tails
+//   prefetch(p), prefetch_to_write(p): what follows a page further comes into the caches
 //   add sub mul div sqrt
 //   fma(a, b, c) = a·b + c;  fnma(a, b, c) = c - a·b
 //   at_least(low, x) = max(low, x), a NaN in x stays;  relu(x) = at_least(0, x)
+//   larger_magnitude(x, m) = max(|x|, m) for m >= 0; m where x is NaN
+//   reduce_max4(a, b, c, d, p): the largest lane of each, numbers >= 0, to p
 //   max_nan(a, b) = b if it is greater, or NaN and a is not; else a
 //   rsqrt(x) = x^-1/2 to about 1 ulp
 //   three_quarter_power(x) = (x / kPowerUnit)^-3/4 to a few ulp, for a normal x > 0, +inf and NaN
@@ -20,6 +22,7 @@
 //   select_positive(m, x) = m > 0 ? x : 0
 //   reduce_add4(a, b, c, d, p): their four sums, to p
 //   Mask: one truth value a lane;  same_bits(a, b);  select(mask, a, b) = mask ? a : b
+//   is_nan(a, b): whether either is NaN;  either(mask, mask);  any(mask): in some lane
 //
 // Over Double, kLanes / 2 doubles, beside the compiler's + - * / :
 //
@@ -78,25 +81,25 @@ ALEXNET_INLINE void store_upto(float* p, Vec v, size_t n) {
     }
 }
 
-// For arrays that are passed over in order: brings the line kAhead floats on, to be read or to be
+// For arrays that are passed over in order: brings the line kPrefetchDistance floats on, to be read or to be
 // written. Hardware fetches ahead as well, but not so far, and not into the next page.
-constexpr size_t kAhead = 1024;
-ALEXNET_INLINE void fetch_ahead(const float* p) { __builtin_prefetch(p + kAhead); }
-ALEXNET_INLINE void fetch_ahead_to_write(float* p) { __builtin_prefetch(p + kAhead, 1); }
+constexpr size_t kPrefetchDistance = 1024;
+ALEXNET_INLINE void prefetch(const float* p) { __builtin_prefetch(p + kPrefetchDistance); }
+ALEXNET_INLINE void prefetch_to_write(float* p) { __builtin_prefetch(p + kPrefetchDistance, 1); }
 
 // For large results: a line that is written as a whole need not be read first.
-constexpr bool kFillsLine = sizeof(Vec) == 64;
-ALEXNET_INLINE void store_past(float* p, Vec v) {
-    if (kFillsLine && reinterpret_cast<uintptr_t>(p) % sizeof(Vec) == 0) {
+constexpr bool kVectorFillsLine = sizeof(Vec) == 64;
+ALEXNET_INLINE void stream_lines(float* p, Vec v) {
+    if (kVectorFillsLine && reinterpret_cast<uintptr_t>(p) % sizeof(Vec) == 0) {
         stream(p, v);
     } else {
         store(p, v);
     }
 }
 
-ALEXNET_INLINE void store_past_upto(float* p, Vec v, size_t n) {
+ALEXNET_INLINE void stream_lines_upto(float* p, Vec v, size_t n) {
     if (n >= kLanes) {
-        store_past(p, v);
+        stream_lines(p, v);
     } else {
         store_tail(p, v, n);
     }

@@ -45,12 +45,24 @@ ALEXNET_INLINE Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 ALEXNET_INLINE Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return _mm256_fnmadd_ps(a, b, c); }
+ALEXNET_INLINE Vec larger_magnitude(Vec x, Vec m) {
+    return _mm256_max_ps(_mm256_andnot_ps(broadcast(-0.0f), x), m);
+}
+ALEXNET_INLINE void reduce_max4(Vec a, Vec b, Vec c, Vec d, float* most) {
+    const Vec ab = _mm256_max_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+    const Vec cd = _mm256_max_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+    const Vec all = _mm256_max_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    _mm_storeu_ps(most, _mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1)));
+}
 ALEXNET_INLINE Vec sqrt(Vec x) { return _mm256_sqrt_ps(x); }
 
 ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
 }
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm256_blendv_ps(b, a, m); }
+ALEXNET_INLINE Mask is_nan(Vec a, Vec b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+ALEXNET_INLINE Mask either(Mask a, Mask b) { return _mm256_or_ps(a, b); }
+ALEXNET_INLINE bool any(Mask m) { return _mm256_movemask_ps(m) != 0; }
 
 // vmaxps returns its second operand when either is NaN.
 ALEXNET_INLINE Vec at_least(Vec low, Vec x) { return _mm256_max_ps(low, x); }

@@ -29,12 +29,24 @@ ALEXNET_INLINE Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 ALEXNET_INLINE Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 ALEXNET_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 ALEXNET_INLINE Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
+// Selects the larger magnitude (3), with the sign cleared (2 << 2).
+ALEXNET_INLINE Vec larger_magnitude(Vec x, Vec m) { return _mm512_range_ps(x, m, 11); }
+ALEXNET_INLINE void reduce_max4(Vec a, Vec b, Vec c, Vec d, float* most) {
+    const Vec ab = _mm512_max_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const Vec cd = _mm512_max_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    const Vec all = _mm512_max_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    const __m256 half = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(most, _mm_max_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+}
 ALEXNET_INLINE Vec sqrt(Vec x) { return _mm512_sqrt_ps(x); }
 
 ALEXNET_INLINE Mask same_bits(Vec a, Vec b) {
     return _mm512_cmpeq_epi32_mask(_mm512_castps_si512(a), _mm512_castps_si512(b));
 }
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm512_mask_mov_ps(b, m, a); }
+ALEXNET_INLINE Mask is_nan(Vec a, Vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+ALEXNET_INLINE Mask either(Mask a, Mask b) { return _kor_mask16(a, b); }
+ALEXNET_INLINE bool any(Mask m) { return m != 0; }
 
 template <size_t kFirst>
 ALEXNET_INLINE Vec concat(Vec a, Vec b) {

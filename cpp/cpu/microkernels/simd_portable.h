@@ -43,6 +43,21 @@ ALEXNET_INLINE Vec sqrt(Vec x) {
 }
 
 ALEXNET_INLINE Vec select(Mask m, Vec a, Vec b) { return (Vec)((m & (Mask)a) | (~m & (Mask)b)); }
+ALEXNET_INLINE Vec larger_magnitude(Vec x, Vec m) {
+    const Vec magnitude = (Vec)((Mask)x & INT32_MAX);
+    return select(magnitude > m, magnitude, m);
+}
+ALEXNET_INLINE void reduce_max4(Vec a, Vec b, Vec c, Vec d, float* most) {
+    const Vec vectors[4] = {a, b, c, d};
+    for (size_t i = 0; i < 4; ++i) {
+        const Vec v = vectors[i];
+        const float even = v[0] < v[2] ? v[2] : v[0], odd = v[1] < v[3] ? v[3] : v[1];
+        most[i] = even < odd ? odd : even;
+    }
+}
+ALEXNET_INLINE Mask is_nan(Vec a, Vec b) { return (a != a) | (b != b); }
+ALEXNET_INLINE Mask either(Mask a, Mask b) { return a | b; }
+ALEXNET_INLINE bool any(Mask m) { return (m[0] | m[1] | m[2] | m[3]) != 0; }
 ALEXNET_INLINE Vec at_least(Vec low, Vec x) { return select(low > x, low, x); }
 ALEXNET_INLINE Vec relu(Vec x) { return at_least(zero(), x); }
 ALEXNET_INLINE Vec max_nan(Vec a, Vec b) { return select((b > a) | ((b != b) & (a == a)), b, a); }

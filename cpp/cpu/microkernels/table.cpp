@@ -39,6 +39,9 @@ void max_pool2d_backward_row(const PoolRow& row, const float* dy, const float* x
 void max_pool2d_scatter_row(const PoolRow& row, const float* dy, const float* positions, float* dx,
                             size_t first_row, size_t end_row);
 void max_pool2d_finish(size_t n, const float* sums, const float* x, float* dx);
+void magnitudes(size_t runs, size_t run, size_t stride, const float* x, float* y);
+bool alike(size_t n, const float* x, float share);
+bool all_finite(size_t n, const float* x);
 void sgd_update(size_t n, const SgdCoefficients& coefficients, float* parameter,
                 const float* gradient, float* velocity);
 void adam_update(size_t n, const AdamCoefficients& coefficients, float* parameter,
@@ -80,6 +83,9 @@ const KernelTable table = {
     max_pool2d_backward_row,
     max_pool2d_scatter_row,
     max_pool2d_finish,
+    magnitudes,
+    alike,
+    all_finite,
     sgd_update,
     adam_update,
     fma_loop,

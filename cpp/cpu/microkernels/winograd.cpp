@@ -28,7 +28,8 @@
 namespace alexnet::ALEXNET_ISA {
 
 constexpr size_t kMost = kWinogradPoints;  // points, infinity included
-constexpr size_t kStoresAhead = 48;        // floats from what is written to what is fetched for it
+constexpr size_t kStorePrefetchDistance =
+    48;  // floats from what is written to what is fetched for it
 constexpr double kFinite[kMost - 1] = {0, 1, -1, 0.5, -2, 2, -0.5};
 
 constexpr double power(double a, size_t k) {
@@ -101,7 +102,7 @@ struct Gather {  // Aᵀ, Gᵀ: n points to m values
 // Where the point -a stands for the point a at i; i itself where there is none.
 constexpr size_t kMirror[kMost] = {0, 1, 3, 2, 7, 6, 5, 4};
 
-// Whether line j of a matrix is line i with the sign of every second coefficient turned, so that
+// Whether line j of a matrix is line i with the sign of every second coefficient flipped, so that
 // their sums over even and over odd coefficients serve both. Lines are rows, or columns.
 constexpr bool mirrored(const Matrix& m, size_t lines, size_t i, size_t j, bool columns) {
     if (i == j || i >= lines || j >= lines) return false;
@@ -195,14 +196,14 @@ ALEXNET_INLINE void apply(const Vec* x, Vec* y) {
 // next.
 template <typename M, bool full>
 ALEXNET_INLINE void transform_columns(size_t columns, const float* const* in, size_t offset,
-                                      size_t lanes, size_t ahead, float* temporary) {
+                                      size_t lanes, size_t prefetch_distance, float* temporary) {
     for (size_t j = 0; j < columns; ++j) {
         Vec x[M::kColumns], y[M::kRows];
 #pragma GCC unroll 8
         for (size_t k = 0; k < M::kColumns; ++k) {
             const float* p = in[k * columns + j] + offset;
             x[k] = full ? load(p) : load_tail(p, lanes);
-            __builtin_prefetch(p + ahead);
+            __builtin_prefetch(p + prefetch_distance);
         }
         apply<M>(x, y);
 #pragma GCC unroll 8
@@ -212,8 +213,9 @@ ALEXNET_INLINE void transform_columns(size_t columns, const float* const* in, si
 
 // Second pass: the rows of the grid times the matrix, and out to their places.
 template <typename M, bool full, bool past>
-ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* const* out,
+ALEXNET_INLINE bool transform_rows(size_t rows, const float* temporary, float* const* out,
                                    size_t offset, size_t lanes, Vec bias, Vec floor) {
+    Vec zeros = zero();  // sum of 0 · y, which is NaN where a y isn't finite
     for (size_t i = 0; i < rows; ++i) {
         Vec x[M::kColumns], y[M::kRows];
 #pragma GCC unroll 8
@@ -221,42 +223,49 @@ ALEXNET_INLINE void transform_rows(size_t rows, const float* temporary, float* c
         apply<M>(x, y);
 #pragma GCC unroll 8
         for (size_t j = 0; j < M::kRows; ++j) {
-            const Vec v = M::kToPoints ? y[j] : at_least(floor, add(y[j], bias));
+            Vec v = y[j];
+            if (!M::kToPoints) {
+                v = add(v, bias);
+                zeros = fma(v, zero(), zeros);
+                v = at_least(floor, v);
+            }
             float* p = out[i * M::kRows + j] + offset;
-            if (!past) __builtin_prefetch(p + kStoresAhead, 1);
+            if (!past) __builtin_prefetch(p + kStorePrefetchDistance, 1);
             if (!full) {
                 store_tail(p, v, lanes);
             } else if (past) {
-                store_past(p, v);
+                stream_lines(p, v);
             } else {
                 store(p, v);
             }
         }
     }
+    return !any(is_nan(zeros, zeros));
 }
 
 template <typename M>
 static void columns_step(size_t columns, const float* const* in, size_t offset, size_t lanes,
-                         size_t ahead, float* temporary) {
+                         size_t prefetch_distance, float* temporary) {
     if (lanes == kLanes) {
-        transform_columns<M, true>(columns, in, offset, lanes, ahead, temporary);
+        transform_columns<M, true>(columns, in, offset, lanes, prefetch_distance, temporary);
     } else {
-        transform_columns<M, false>(columns, in, offset, lanes, ahead, temporary);
+        transform_columns<M, false>(columns, in, offset, lanes, prefetch_distance, temporary);
     }
 }
 
 template <typename M>
-static void rows_step(size_t rows, const float* temporary, float* const* out, size_t offset,
+static bool rows_step(size_t rows, const float* temporary, float* const* out, size_t offset,
                       size_t lanes, const float* bias, bool relu, bool past) {
     const Vec b = bias ? load_tail(bias + offset, lanes) : zero();
     const Vec floor = relu ? zero() : broadcast(-__builtin_inff());
     if (lanes < kLanes) {
-        transform_rows<M, false, !M::kToPoints>(rows, temporary, out, offset, lanes, b, floor);
-    } else if (M::kToPoints && !past) {
-        transform_rows<M, true, false>(rows, temporary, out, offset, lanes, b, floor);
-    } else {
-        transform_rows<M, true, true>(rows, temporary, out, offset, lanes, b, floor);
+        return transform_rows<M, false, !M::kToPoints>(rows, temporary, out, offset, lanes, b,
+                                                       floor);
     }
+    if (M::kToPoints && !past) {
+        return transform_rows<M, true, false>(rows, temporary, out, offset, lanes, b, floor);
+    }
+    return transform_rows<M, true, true>(rows, temporary, out, offset, lanes, b, floor);
 }
 
 template <typename M>
@@ -293,9 +302,9 @@ static WinogradStep with_points(WinogradMatrix matrix, size_t values) {
     switch (matrix) {
         case WinogradMatrix::kInput:
             return step<Input<n>>();
-        case WinogradMatrix::kSpread:
+        case WinogradMatrix::kToPoints:
             return with_values<n, Spread>(values);
-        case WinogradMatrix::kGather:
+        case WinogradMatrix::kFromPoints:
             return with_values<n, Gather>(values);
     }
     return {};

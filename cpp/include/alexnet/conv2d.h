@@ -4,7 +4,8 @@
 //                  x[n, oh*stride_h - pad_top + kh, ow*stride_w - pad_left + kw, g*C + c]
 //                  * weight[kh,kw,c,o]        with o in group g, C = in_channels / groups
 //
-// x outside the image is 0. Every output size is at least 1; batch may be 0.
+// x outside the image is 0, and multiplied like any other 0: with a weight that is not finite it
+// makes NaN. Every output size is at least 1; batch may be 0.
 
 #ifndef ALEXNET_CONV2D_H_
 #define ALEXNET_CONV2D_H_
@@ -58,7 +59,7 @@ const char* unsupported(const Conv2dShape& shape, ConvDirection direction, ConvA
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
             bool relu, ConvAlgorithm algorithm, float* y);
 
-// dx[n,ih,iw,c] = sum of dy · weight over the outputs that read x[n,ih,iw,c].
+// dx[n,ih,iw,c] = sum of dy · weight over the outputs that read x[n,ih,iw,c], and no others.
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,
                            ConvAlgorithm algorithm, float* dx);
 

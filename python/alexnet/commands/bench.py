@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from alexnet.commands.console import Progress, print_table
+from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
     add_device,
@@ -18,7 +18,7 @@ from alexnet.commands.options import (
     environment,
     integer,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
 from alexnet.comparison.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
@@ -165,7 +165,7 @@ def _print_layers(options: argparse.Namespace, layers: list[LayerTiming]) -> Non
     total_row = ["total"]
     for direction in directions:
         total_row += [f"{totals[direction] * 1e3:.2f}", "100", ""]
-    print_table(text_file(options), header, [*rows, total_row], right=range(1, len(header)))
+    say_table(options, header, [*rows, total_row], right=range(1, len(header)))
 
 
 def _layer_cells(layer: LayerTiming, total: float) -> list[str]:

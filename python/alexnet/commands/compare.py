@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import runtime
-from alexnet.commands.console import Progress, print_table
+from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_json,
     add_parser,
@@ -19,15 +19,16 @@ from alexnet.commands.options import (
     described_variant,
     environment,
     integer,
-    output_file,
+    picture_file,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
 from alexnet.comparison import peers, plot
 from alexnet.comparison.benchmark import TARGETS
 from alexnet.comparison.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
 from alexnet.comparison.contest import HEADER, SECONDS, Comparison, Contest
+from alexnet.figures import save
 from alexnet.network.variant import Variant
 
 
@@ -80,7 +81,10 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_json(parser)
     parser.add_argument(
-        "--plot", type=output_file, metavar="FILE", help="draw a bar chart there, such as F.png"
+        "--plot",
+        type=picture_file,
+        metavar="FILE",
+        help="draw a bar chart there: .png, .svg or .pdf",
     )
 
 
@@ -141,8 +145,6 @@ def _cases(options: argparse.Namespace, variant: Variant) -> list[Case]:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    if options.plot is not None:
-        plot.check(options.plot)  # before minutes of work
     variant = described_variant(options)
     if options.no_lrn:
         variant = dataclasses.replace(variant, name=f"{variant.name}-without-lrn")
@@ -171,7 +173,7 @@ def _run(options: argparse.Namespace) -> bool:
     }
     write_figures(options, figures)
     if options.plot is not None:
-        plot.draw(comparisons, Path(options.plot))
+        save(plot.bars(comparisons), Path(options.plot))
     return not any(comparison.failures for comparison in comparisons)
 
 
@@ -179,7 +181,7 @@ def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
     rows = comparison.rows()
-    print_table(text_file(options), HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
+    say_table(options, HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
     for contender, reason in comparison.failures.items():
         say(options, f"not counted: {contender}: {reason}")
     best, ours = comparison.best_peer, comparison.ours

@@ -25,10 +25,10 @@ from alexnet.messages import printable
 PATIENCE = 2.0  # seconds until a progress bar appears
 REFRESH = 0.1  # seconds between two drawings of it
 OUTPUT = "standard output"  # in errors
+TOGETHER = 1.0  # seconds in which one event may send several signals
 UNLIMITED = 10_000  # columns: a table in a file is not cut to a terminal's width
 
 
-@naming(OUTPUT)
 def print_table(
     file: TextIO, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int]
 ) -> None:
@@ -76,18 +76,22 @@ class Stopped(KeyboardInterrupt):
 def postponed_signals() -> Iterator[Callable[[], signal.Signals | None]]:
     """Give a function that tells which signal has asked the process to end, or None.
 
-    These are SIGINT (Ctrl-C), SIGTERM (Slurm, containers) and SIGHUP (a terminal that closes). A
-    second one raises `Stopped` at once. Those that are ignored, as after nohup, stay so, and the
-    handlers from before come back at the end. Nothing happens outside of the main thread, which
-    alone gets signals.
+    These are SIGINT (Ctrl-C), SIGTERM (Slurm, containers) and SIGHUP (a terminal that closes).
+    Another one a second later or more raises `Stopped` at once; earlier it is of the same event: a
+    terminal that closes sends SIGHUP twice, through the shell and by itself, and what starts
+    programs passes a Ctrl-C on that they had already. Those that are ignored, as after nohup, stay
+    so, and the handlers from before come back at the end. Nothing happens outside of the main
+    thread, which alone gets signals.
     """
     asked: signal.Signals | None = None
+    first = 0.0
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked is not None:
+        nonlocal asked, first
+        if asked is None:
+            asked, first = signal.Signals(number), time.monotonic()
+        elif time.monotonic() - first >= TOGETHER:
             raise Stopped(signal.Signals(number))
-        asked = signal.Signals(number)
 
     before = {}
     try:
@@ -150,4 +154,5 @@ class Progress:
         traceback: TracebackType | None,
     ) -> None:
         if self._bar.live.is_started:  # stopping a bar that was never drawn would print a line
-            self._bar.stop()
+            with suppress(OSError):  # a terminal that is gone shows no bar
+                self._bar.stop()

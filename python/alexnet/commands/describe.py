@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from alexnet import runtime
-from alexnet.commands.console import print_table
 from alexnet.commands.options import (
     add_batch_size,
     add_json,
@@ -15,7 +14,7 @@ from alexnet.commands.options import (
     described_variant,
     environment,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
 from alexnet.network.variants import VARIANTS
@@ -98,7 +97,7 @@ def _run_variants(options: argparse.Namespace) -> bool:
         for variant in VARIANTS.values()
     )
     header = ("variant", "input", "parameters", "MACs an image", "what it is")
-    print_table(text_file(options), header, rows, right=(2, 3))
+    say_table(options, header, rows, right=(2, 3))
     write_figures(options, {"variants": figures})
     return True
 

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from alexnet.commands.console import Progress, print_table
+from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
     add_data,
@@ -17,17 +17,18 @@ from alexnet.commands.options import (
     add_threads,
     environment,
     opened_data,
-    output_file,
+    picture_file,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
 from alexnet.commands.predict import add_checkpoint, add_ten_crop
 from alexnet.data import Dataset, ImageSource, Preprocessing
+from alexnet.figures import save
 from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import TrainedModel
-from alexnet.training.plots import draw_confusion
+from alexnet.training.plots import confusion
 
 WIDEST_TABLE = 20  # classes of a confusion matrix that is shown as text
 
@@ -50,9 +51,9 @@ def add_parsers(subparsers: Any) -> None:
     add_batch_size(parser, BATCH_SIZE)
     parser.add_argument(
         "--plot",
-        type=output_file,
+        type=picture_file,
         metavar="FILE",
-        help="draw the confusion matrix there, as PNG",
+        help="draw the confusion matrix there: .png, .svg or .pdf",
     )
     add_threads(parser)
     add_json(parser)
@@ -76,7 +77,8 @@ def _run(options: argparse.Namespace) -> bool:
         )
     _show(options, result, images, dataset.class_names)
     if options.plot is not None:
-        draw_confusion(Path(options.plot), result.confusion, dataset.class_names)
+        title = f"Confusion matrix, {options.split} images: accuracy {result.accuracy:.1%}"
+        save(confusion(result.confusion, dataset.class_names, title), Path(options.plot))
     write_figures(options, _figures(options, result, images, dataset.class_names))
     return True
 
@@ -116,18 +118,17 @@ def _preprocessing(
 def _show(
     options: argparse.Namespace, result: Evaluation, images: ImageSource, names: tuple[str, ...]
 ) -> None:
-    file = text_file(options)
     cells = zip(names, result.counts, result.precision, result.recall, strict=True)
     rows = [
         (name, str(count), _percent(precision), _percent(recall))
         for name, count, precision, recall in cells
     ]
-    print_table(file, ("class", "images", "precision", "recall"), rows, right=(1, 2, 3))
+    say_table(options, ("class", "images", "precision", "recall"), rows, right=(1, 2, 3))
     say(options)
     if len(names) <= WIDEST_TABLE:
         say(options, "Taken for (columns) by class (rows):")
         matrix = [(name, *map(str, row)) for name, row in zip(names, result.confusion, strict=True)]
-        print_table(file, ("", *names), matrix, right=range(1, len(names) + 1))
+        say_table(options, ("", *names), matrix, right=range(1, len(names) + 1))
         say(options)
     top5 = f", top-5 accuracy: {result.top5_accuracy:.4f}" if len(names) > TOP else ""
     say(options, f"Loss: {result.loss:.4f}, accuracy: {result.accuracy:.4f}{top5}")

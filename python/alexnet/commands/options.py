@@ -6,15 +6,16 @@ import argparse
 import math
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from alexnet import runtime
-from alexnet.commands.console import OUTPUT, write_json
+from alexnet import figures, runtime
+from alexnet.commands.console import OUTPUT, print_table, silence, write_json
 from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_number
 from alexnet.data import Dataset, open_dataset
 from alexnet.files import check_folder, check_writable, naming
@@ -183,6 +184,16 @@ def output_file(text: str) -> str:
     return _checked(text, check_writable, "a file that can be written")
 
 
+def picture_file(text: str) -> str:
+    """Argument type: a picture that can be written, in the format that its name ends in."""
+    output_file(text)
+    try:
+        figures.check_name(Path(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def output_folder(text: str) -> str:
     """Argument type: a folder that can be written to or made, found out before any work."""
     return _checked(text, check_folder, "a folder that can be written to")
@@ -199,11 +210,11 @@ def _checked(text: str, check: Callable[[str], None], expected: str) -> str:
     return text
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """--json FILE."""
+def add_json(parser: argparse.ArgumentParser, check: Callable[[str], str] = output_file) -> None:
+    """--json FILE, which `check` takes as an argument's type."""
     parser.add_argument(
         "--json",
-        type=lambda text: text if text == "-" else output_file(text),
+        type=lambda text: "-" if text in ("-", "/dev/stdout") else check(text),
         metavar="FILE",
         help="write the figures there; - for standard output",
     )
@@ -225,8 +236,33 @@ def text_file(options: argparse.Namespace) -> TextIO:
 
 def say(options: argparse.Namespace, line: str = "") -> None:
     """Print a line of text for people, at once; what no terminal shows comes as escapes."""
-    with naming(OUTPUT if options.json != "-" else "standard error"):
-        print(printable(line), file=text_file(options), flush=True)
+    with _for_people(options) as file:
+        print(printable(line), file=file, flush=True)
+
+
+def say_table(
+    options: argparse.Namespace,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Container[int],
+) -> None:
+    """Print a table for people; see `print_table`."""
+    with _for_people(options) as file:
+        print_table(file, header, rows, right=right)
+
+
+@contextmanager
+def _for_people(options: argparse.Namespace) -> Iterator[TextIO]:
+    """Give the file for text; where its reader is gone, figures and pictures are still made."""
+    file = text_file(options)
+    try:
+        with naming(OUTPUT if options.json != "-" else "standard error"):
+            yield file
+    except BrokenPipeError:
+        if options.json is None and getattr(options, "plot", None) is None:
+            raise
+        silence(file)
 
 
 def write_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from alexnet.commands.options import (
     write_figures,
 )
 from alexnet.data import AUGMENTATIONS, Dataset
+from alexnet.files import check_writable
 from alexnet.messages import described
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import Configuration
@@ -72,7 +73,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_device(parser, "auto")
     add_threads(parser)
-    add_json(parser)
+    add_json(parser, check=str)  # it may be in --output, which does not exist yet
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +128,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> bool:
+    _check_json(options)
     dataset = opened_data(options)
     with closing(_opened(options, dataset)) as run, postponed_signals() as stopped:
         reporter = _Reporter(options, run)
@@ -150,6 +152,14 @@ def _run(options: argparse.Namespace) -> bool:
         if options.json is not None:
             write_figures(options, _figures(run))
     return True
+
+
+def _check_json(options: argparse.Namespace) -> None:
+    """OSError where --json could not be written at the end; the run's own folder will be made."""
+    if options.json not in (None, "-"):
+        folder = Path(options.json).parent
+        if folder.exists() or options.output is None or folder != Path(options.output):
+            check_writable(options.json)
 
 
 def _opened(options: argparse.Namespace, dataset: Dataset) -> Run:

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from alexnet import cpu, runtime
-from alexnet.commands.console import Progress, print_table
+from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
     add_device,
@@ -20,7 +20,7 @@ from alexnet.commands.options import (
     described_variant,
     environment,
     say,
-    text_file,
+    say_table,
     write_figures,
 )
 from alexnet.ops import implementation_on
@@ -133,7 +133,7 @@ def _print_checks(
         bound = f"{worst[0].bound:.1e}"
         lines.append((*row, worst[0].case, *(errors[isa] for isa in isas), bound, verdict))
     header = ("layer", "operator", "result", "algorithm", "shape", *isas, "bound", "")
-    print_table(text_file(options), header, lines, right=range(5, 6 + len(isas)))
+    say_table(options, header, lines, right=range(5, 6 + len(isas)))
 
 
 def _severity(check: Check) -> tuple[bool, float]:

@@ -1,51 +1,47 @@
-"""Bar charts of comparisons, drawn by matplotlib (the extra "plot")."""
+"""Bar charts of comparisons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alexnet.comparison.contest import Comparison
 from alexnet.comparison.peers import OURS
-from alexnet.files import replacing
+from alexnet.figures import BLUE, GREY, INK, new_figure, styled
 
-BAR_INCHES, TITLE_INCHES, WIDTH_INCHES = 0.3, 1.0, 9.0
-OURS_COLOUR, PEER_COLOUR = "tab:orange", "tab:blue"
-ENDINGS = (".png", ".svg", ".pdf")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-
-def check(file: str) -> None:
-    """ValueError where the chart cannot be drawn: matplotlib is missing, or the file's kind."""
-    if not file.endswith(ENDINGS):
-        raise ValueError(f"--plot: {file!r}, expected a name that ends in {', '.join(ENDINGS)}")
-    if find_spec("matplotlib") is None:
-        raise ValueError('--plot needs matplotlib: pip install ".[plot]"')
+WIDTH_INCHES, BAR_INCHES, TITLE_INCHES = 9.0, 0.3, 1.0
 
 
-def draw(comparisons: Sequence[Comparison], file: Path) -> None:
-    """Write one chart a case, fastest on top: medians, and half the quartiles' distance."""
-    from matplotlib.figure import Figure  # heavy, and wanted here only
+@styled()
+def bars(comparisons: Sequence[Comparison]) -> Figure:
+    """One chart a case, fastest on top, ours in blue: medians, and half the quartiles' distance.
 
+    Each bar says its time, and how many times as long as ours that is.
+    """
     heights = [TITLE_INCHES + BAR_INCHES * len(comparison.timings) for comparison in comparisons]
-    figure = Figure(figsize=(WIDTH_INCHES, sum(heights)), layout="constrained")
+    figure = new_figure(WIDTH_INCHES, sum(heights))
     charts = figure.subplots(len(comparisons), squeeze=False, height_ratios=heights)[:, 0]
     for axes, comparison in zip(charts, comparisons, strict=True):
         timings = sorted(comparison.timings, key=lambda timing: timing.median, reverse=True)
-        colours = [OURS_COLOUR if timing.provider == OURS else PEER_COLOUR for timing in timings]
-        bars = axes.barh(
+        drawn = axes.barh(
             [timing.contender for timing in timings],
             [timing.median * 1e3 for timing in timings],
             xerr=[timing.median * timing.spread * 1e3 for timing in timings],
-            color=colours,
+            color=[BLUE if timing.provider == OURS else GREY for timing in timings],
+            ecolor=INK,
         )
         ours = comparison.ours.median
         labels = [
             f" {timing.median * 1e3:.1f} ms, {timing.median / ours:.2f}×" for timing in timings
         ]
-        axes.bar_label(bars, labels)
+        axes.bar_label(drawn, labels)
         axes.margins(x=0.25)
-        axes.set_title(comparison.case.name)
+        axes.grid(visible=False, axis="y")
+        peaks = comparison.peaks
+        threads = "1 thread" if peaks.threads == 1 else f"{peaks.threads} threads"
+        axes.set_title(f"{comparison.case.name}, {threads}")
         axes.set_xlabel("ms, less is better")
-    with replacing(file) as opened:
-        figure.savefig(opened, format=file.suffix.removeprefix("."))
+    return figure

@@ -10,14 +10,14 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import math
-import reprlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from numbers import Number
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from alexnet.messages import shown, shown_number, type_name
 
 Shape: TypeAlias = tuple[int, ...]
 Size2d: TypeAlias = int | Sequence[int]
@@ -27,10 +27,6 @@ CONV2D_ALGORITHMS = ("naive", "im2col", "direct", "winograd")
 LARGEST_THREADS = 4096
 REAL_NUMBERS = (int, float, np.integer, np.floating)
 NO_NUMBERS = (bool, np.timedelta64)  # though they are derived from integers
-# Kinds of values that a message shows; of others, it names the type.
-PLAIN = (str, bytes, float, complex, Number, np.generic, tuple, list, dict, set)
-LONGEST_SHOWN = 100  # characters of a foreign value in a message
-LONGEST_WRITTEN = 256  # bits of an integer that is written out
 DLPACK_CUDA = 2  # device type in DLPack's numbering
 LARGEST_SIZE = 2**31 - 1  # of one extent, stride or pad: keeps index arithmetic within 64 bits
 
@@ -57,7 +53,8 @@ def check_int(operator: str, argument: str, value: object, low: int, high: int) 
         raise TypeError(f"{operator}: {argument} is {shown(value)}, expected an integer")
     if not low <= value <= high:
         raise ValueError(
-            f"{operator}: {argument} is {_number(value)}, expected an integer from {low} to {high}"
+            f"{operator}: {argument} is {shown_number(value)}, "
+            f"expected an integer from {low} to {high}"
         )
     return int(value)
 
@@ -92,7 +89,7 @@ def check_number(
     # Of a number that is right in itself, what is wrong with it.
     becomes = f", which is {rounded:g} in float32" if is_right else ""
     raise ValueError(
-        f"{operator}: {argument} is {_number(value)}{becomes}, "
+        f"{operator}: {argument} is {shown_number(value)}{becomes}, "
         f"expected a finite number {' and '.join(parts)}".rstrip()
     )
 
@@ -116,25 +113,6 @@ def make_plain(description: Any) -> None:
     for field in dataclasses.fields(description):
         value = getattr(description, field.name)
         object.__setattr__(description, field.name, plain(value))
-
-
-def shown(value: object) -> str:
-    """`value` in a message: in one line, cut to a length that can be read."""
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape} and dtype {value.dtype}"
-    if isinstance(value, int):
-        return _number(value)
-    if value is not None and not isinstance(value, PLAIN):
-        return type_name(value)
-    text = " ".join(reprlib.repr(value).split())
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
-
-
-def _number(value: int | float | np.integer | np.floating) -> str:
-    """Write a number; an integer that Python refuses to write by its size."""
-    if isinstance(value, int) and value.bit_length() > LONGEST_WRITTEN:
-        return f"an integer of {value.bit_length()} bits"
-    return str(value)
 
 
 def check_instance(
@@ -278,11 +256,6 @@ class ArrayAccess:
 
 
 NUMPY = ArrayAccess()
-
-
-def type_name(array: object) -> str:
-    """Name of an object's type, with its module but for builtins."""
-    return f"{type(array).__module__}.{type(array).__qualname__}".removeprefix("builtins.")
 
 
 def check_array(

@@ -24,8 +24,8 @@ from alexnet.contract.arguments import (
     check_ndim,
     check_pair,
     check_shape,
-    shown,
 )
+from alexnet.messages import shown
 
 __all__ = [
     "ChannelsShape",

@@ -18,8 +18,8 @@ from alexnet.contract.arguments import (
     check_outs,
     check_separate,
     check_writeable,
-    type_name,
 )
+from alexnet.messages import type_name
 
 DeviceArray: TypeAlias = Any  # a cupy.ndarray, or what `as_cupy` makes one of
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from alexnet.data.sources import Dataset, ImageSet
 from alexnet.files import check_size, open_regular, pickles, read_regular
-from alexnet.files.descriptions import shown
 from alexnet.files.pickles import PickledArray
+from alexnet.messages import shown
 
 FOLDER = "cifar-10-batches-py"
 TRAINING_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))

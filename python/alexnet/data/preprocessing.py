@@ -26,7 +26,8 @@ from alexnet.data.sources import (
     check_pixels,
     check_source,
 )
-from alexnet.files.descriptions import Entry, shown
+from alexnet.files.descriptions import Entry
+from alexnet.messages import shown
 from alexnet.random import Generator
 
 Images: TypeAlias = npt.NDArray[np.float32]

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from alexnet.contract.arguments import LARGEST_SIZE
+from alexnet.messages import LONGEST_TEXT, shown
 
 LARGEST = 2**22  # characters of a description
 DEEPEST = 32  # lists and objects inside each other
 DIGITS = 100  # of an integer
-SHOWN = 80  # characters of a value in a message
 LONGEST_NAME = 200  # characters
 
 # A string, which may hold brackets, or a bracket.
@@ -85,28 +85,9 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def shown(value: object) -> str:
-    """Tell a value in a message, in at most about 80 characters.
-
-    Of a list or an object it is the kind and the size alone: they may be large, and one that shares
-    its parts, as pickles do, may be larger than any memory when it is written out.
-    """
-    if isinstance(value, str | bytes):
-        return repr(value) if len(value) <= SHOWN else repr(value[:SHOWN]) + "..."
-    if isinstance(value, int) and value.bit_length() > 4 * DIGITS:
-        return f"an integer of {value.bit_length()} bits"
-    if value is None or isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, dict | list | tuple):
-        kind = {dict: "an object", list: "a list", tuple: "a tuple"}
-        name = next(kind[base] for base in kind if isinstance(value, base))
-        return f"{name} of {len(value)}" if value else repr(value)
-    return f"a {type(value).__name__}"
-
-
 def label(name: object) -> str:
     """Tell a name in a message: as it is if it is a plain word, such as "conv1"."""
-    plain = isinstance(name, str) and name.isidentifier() and len(name) <= SHOWN
+    plain = isinstance(name, str) and name.isidentifier() and len(name) <= LONGEST_TEXT
     return str(name) if plain else shown(name)
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.contract.arguments import AnyArray
-from alexnet.files.descriptions import shown
+from alexnet.messages import shown
 
 MOST_OPCODES = 2**20  # of a pickle; one of CIFAR-100's has 200,000
 LARGEST_KEY = 2**32  # above integers as keys: those of one hash are further apart

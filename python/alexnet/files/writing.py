@@ -156,8 +156,10 @@ def _is_temporary(path: Path) -> bool:
 
 def _give_mode_of(earlier: os.stat_result, descriptor: int) -> None:
     """Give owner, group and mode to an open file, as far as it is allowed and there are any."""
-    with suppress(OSError):
-        os.fchown(descriptor, earlier.st_uid, earlier.st_gid)
+    # One at a time: the group may be given to others of it, the owner by the superuser only.
+    for owner, group in ((-1, earlier.st_gid), (earlier.st_uid, -1)):
+        with suppress(OSError):
+            os.fchown(descriptor, owner, group)
     with suppress(OSError):
         os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
 
@@ -193,7 +195,7 @@ def _sync_folder(folder: Path) -> None:
     """Wait until the folder's entries are on the disk, where the system can do that."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:  # a folder may be written to and not read
+    except PermissionError as error:  # a folder may be written to and not read
         _say_unsynced(folder, error)
         return
     try:

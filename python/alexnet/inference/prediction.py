@@ -25,10 +25,10 @@ from alexnet.contract.arguments import (
     check_instance,
     check_int,
     check_ndim,
-    shown,
 )
 from alexnet.data import TEN_CROP_VIEWS, read_image
 from alexnet.data.sources import Pixels
+from alexnet.messages import shown
 from alexnet.network.checkpoint import TrainedModel
 from alexnet.network.network import Network
 

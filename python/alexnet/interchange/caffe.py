@@ -20,10 +20,11 @@ import numpy as np
 from alexnet.contract.arguments import AnyArray
 from alexnet.data import Preprocessing
 from alexnet.files import check_size, open_regular, pickles, replacing
-from alexnet.files.descriptions import Entry, shown
+from alexnet.files.descriptions import Entry
 from alexnet.files.kinds import check_suffix
 from alexnet.files.pickles import PickledArray
 from alexnet.interchange.checks import check_layers, checked, network_with
+from alexnet.messages import shown
 from alexnet.network.network import Network
 from alexnet.network.variants import AlexNet, variant_named
 

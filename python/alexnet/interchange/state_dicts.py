@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from alexnet.files.descriptions import Entry, shown
+from alexnet.files.descriptions import Entry
+from alexnet.messages import shown
 
 Tensor = TypeVar("Tensor")
 

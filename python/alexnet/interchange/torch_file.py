@@ -23,7 +23,6 @@ import numpy as np
 
 from alexnet.contract.arguments import AnyArray
 from alexnet.files import check_size, open_regular
-from alexnet.files.descriptions import shown
 from alexnet.files.kinds import START, TORCH, damage_as_value_error, is_old_torch, kind_of
 from alexnet.files.pickles import (
     ARRAYS,
@@ -33,6 +32,7 @@ from alexnet.files.pickles import (
     load_first,
 )
 from alexnet.interchange.state_dicts import bare_state
+from alexnet.messages import shown
 
 LARGEST_FILE = 2**31  # bytes; torchvision's AlexNet has 244 million
 LARGEST_PICKLE = 2**26  # bytes of the values, without the storages

@@ -19,11 +19,11 @@ import numpy as np
 from alexnet.contract.arguments import AnyArray, Shape
 from alexnet.data import Preprocessing
 from alexnet.files import open_regular, replacing
-from alexnet.files.descriptions import shown
 from alexnet.files.kinds import TORCH, kind_of
 from alexnet.interchange.checks import check_layers, checked, network_with
 from alexnet.interchange.state_dicts import bare_state
 from alexnet.interchange.torch_file import read_state
+from alexnet.messages import shown
 from alexnet.network import weights
 from alexnet.network.network import Network
 from alexnet.network.variant import Variant

@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.contract.arguments import Shape, check_instance, check_number, make_plain, shown
+from alexnet.contract.arguments import Shape, check_instance, check_number, make_plain
+from alexnet.messages import shown
 from alexnet.random import Generator
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]

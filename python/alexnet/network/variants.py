@@ -10,7 +10,8 @@ from __future__ import annotations
 from functools import partial
 from types import ModuleType
 
-from alexnet.contract.arguments import check_flag, shown
+from alexnet.contract.arguments import check_flag
+from alexnet.messages import shown
 from alexnet.network.initializers import (
     Constant,
     FanInUniform,

@@ -22,8 +22,9 @@ import numpy as np
 
 from alexnet.contract.arguments import AnyArray, Shape
 from alexnet.files import open_regular, replacing
-from alexnet.files.descriptions import LARGEST, Entry, parse, shown
+from alexnet.files.descriptions import LARGEST, Entry, parse
 from alexnet.files.kinds import READ_HERE, check_suffix, kind_of
+from alexnet.messages import shown
 from alexnet.network.variant import Variant
 
 VARIANT_KEY = "alexnet.variant"

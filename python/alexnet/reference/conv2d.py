@@ -104,13 +104,22 @@ def conv2d(
     Notes
     -----
     "naive", "im2col" and "direct" have a relative L2 error of 1e-7 to 5e-7. "winograd" (Lavin and
-    Gray, arXiv 1509.09308) has 2e-6 to 5e-6, and spreads NaN and infinity over a whole tile, up to
-    6x6 outputs: ask for "direct" where that matters. It serves equal strides, and kernels that span
-    2 to 6 strides each way; with a stride, one group only. "auto" decides by the shape alone:
-    "winograd" where a count of operations promises it to be faster (cpp/cpu/winograd.cpp), else
-    "direct". Where padding would take most of the memory or of the work, "naive" computes whatever
-    was asked for, so that both go with x, y and weight (cpp/cpu/conv2d.cpp). The reference computes
-    every choice the same way and refuses none.
+    "naive", "im2col" and "direct" have a relative L2 error of 1e-7 to 5e-7. "winograd" (Lavin and
+    Gray, arXiv 1509.09308) has 2e-6 to 5e-6, relative to the largest values in the reach of a tile
+    of up to 6x6 outputs (8x8 pixels), not to those that an output sees. So "direct" computes, also
+    where "winograd" is asked for: an image in which an output's window, if not all 0, has less than
+    1/1024 of the largest magnitude in the tile's reach, and an image whose result is not finite.
+    That bounds the error of a pixel over all channels; a single channel may still be small beside
+    others, and weights far larger than the rest hide what the others contribute. It serves equal
+    strides, and kernels that span 2 to 6 strides each way; with a stride, one group only. "auto"
+    decides by the shape alone: "winograd" where a count of operations promises it to be faster
+    (cpp/cpu/winograd.cpp), else "direct". Where padding would take most of the memory or of the
+    work, "naive" computes whatever was asked for, so that both go with x, y and weight
+    (cpp/cpu/conv2d.cpp). The reference computes every choice the same way and refuses none.
+
+    NaN and infinity are where IEEE arithmetic on the formula has them, with every algorithm. The
+    zeros of the padding are multiplied like any other: with a weight that is NaN or infinite they
+    make NaN. A NaN has the same bits for every number of threads, which bits is not specified.
     """
     image = as_float64("conv2d", "x", x)
     kernel = as_float64("conv2d", "weight", weight)
@@ -182,7 +191,9 @@ def conv2d_backward_input(
     -----
     The chain rule on the formula of `conv2d`; choice and errors of the algorithms are as there.
     "winograd" serves stride 1 only here, padding at the top and left smaller than the kernel, and
-    kernels of 2 to 6 each way; NaN and infinity in dy spread over a tile of dx.
+    kernels of 2 to 6 each way; its tiles are of dx, their reach is in dy. The sum has outputs that
+    exist only, so a weight that is NaN or infinite reaches no dx but through a dy. (On a GPU dy is
+    surrounded by zeros, which are multiplied: such a weight reaches the border of dx as well.)
     """
     operator = "conv2d_backward_input"
     gradient = as_float64(operator, "dy", dy)
@@ -253,7 +264,10 @@ def conv2d_backward_weight(
     Notes
     -----
     The chain rule on the formula of `conv2d`; choice, limits and errors of the algorithms are as
-    there. With "winograd", NaN and infinity may spread over all taps of their channels.
+    there. As all images are summed up, "direct" computes the whole call where one image of x has a
+    window, or one of dy half a tile, of less than 1/1024 of the tile's largest magnitude, or where
+    a gradient is not finite. The zeros of the padding are multiplied: with a dy that is NaN or
+    infinite they make NaN.
     """
     operator = "conv2d_backward_weight"
     gradient = as_float64(operator, "dy", dy)

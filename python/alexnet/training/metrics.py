@@ -41,7 +41,7 @@ class Table:
     Parameters
     ----------
     path
-        The file, made if it is missing.
+        The file, made if it is missing or empty.
     columns
         Their names, "step" first.
     step
@@ -59,9 +59,10 @@ class Table:
     def __init__(self, path: Path, columns: Sequence[str], step: int = 0) -> None:
         self.path = path
         self._columns = tuple(columns)
-        if not path.exists():
+        self._header = f"{','.join(columns)}\n".encode()
+        if not path.exists() or (path.is_file() and path.stat().st_size == 0):
             with replacing(path) as new:
-                new.write(f"{','.join(self._columns)}\n".encode())
+                new.write(self._header)
         end = self._end_of(step)
         self._file = path.open("a+b", buffering=0)
         try:
@@ -75,6 +76,8 @@ class Table:
         """Add a row and hand it to the system."""
         line = (",".join(_text(values.get(name)) for name in self._columns) + "\n").encode()
         with naming(self.path):
+            if os.fstat(self._file.fileno()).st_size == 0:  # somebody emptied the file
+                line = self._header + line
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -116,7 +119,7 @@ class Table:
 
     def _end_of(self, step: int) -> int:
         """Bytes up to the end of the last row that is not later than `step`."""
-        end = len(",".join(self._columns)) + 1
+        end = len(self._header)
         for line_end, row in self._lines():
             if int(row["step"]) > step:
                 break
@@ -126,9 +129,10 @@ class Table:
     def _lines(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Give every whole row, and at which byte of the file it ends."""
         with open_regular(self.path) as file:
-            line, expected = file.readline(LONGEST_LINE), ",".join(self._columns)
-            if line != f"{expected}\n".encode():
+            line = file.readline(LONGEST_LINE)
+            if line != self._header:
                 header = line.decode(errors="backslashreplace").rstrip("\n")
+                expected = ",".join(self._columns)
                 raise ValueError(
                     f"{self.path}: the columns are {header!r:.200}, expected {expected!r}"
                 )
@@ -157,9 +161,9 @@ def _is_row(row: Mapping[str, str]) -> bool:
         for name, text in row.items():
             if text and name not in TEXTS:
                 float(text)
+        return row["step"].isdecimal() and int(row["step"]) > 0
     except ValueError:
         return False
-    return row["step"].isdecimal()
 
 
 class Curve:
@@ -170,29 +174,24 @@ class Curve:
 
     def __init__(self) -> None:
         self._length = 1  # values of a run
-        self._steps: list[int] = []  # the last one of each run
-        self._sums: list[float] = []
-        self._counts: list[int] = []
+        self._runs: list[tuple[int, float, int]] = []  # last step, sum, number of values
 
     def add(self, step: int, value: float) -> None:
         """Add the value at a step, which is later than those before."""
         if not math.isfinite(value):
             return
-        if self._counts and self._counts[-1] < self._length:
-            self._steps[-1] = step
-            self._sums[-1] += value
-            self._counts[-1] += 1
+        if self._runs and self._runs[-1][2] < self._length:
+            self._runs[-1] = _joined(self._runs[-1], (step, value, 1))
             return
-        if len(self._steps) == MOST_POINTS:  # every two neighbours become one
+        if len(self._runs) == MOST_POINTS:  # every two neighbours become one
             self._length *= 2
-            self._steps = self._steps[1::2]
-            self._sums = [sum(pair) for pair in zip(*[iter(self._sums)] * 2, strict=True)]
-            self._counts = [self._length] * len(self._steps)
-        self._steps.append(step)
-        self._sums.append(value)
-        self._counts.append(1)
+            self._runs = list(map(_joined, self._runs[::2], self._runs[1::2]))
+        self._runs.append((step, value, 1))
 
     def points(self) -> dict[int, float]:
         """Means by the last step of each run."""
-        runs = zip(self._steps, self._sums, self._counts, strict=True)
-        return {step: total / count for step, total, count in runs}
+        return {step: total / count for step, total, count in self._runs}
+
+
+def _joined(run: tuple[int, float, int], later: tuple[int, float, int]) -> tuple[int, float, int]:
+    return later[0], run[1] + later[1], run[2] + later[2]

@@ -4,7 +4,8 @@ The folder holds
 
 - config.json: settings, classes, preprocessing, where it ran;
 - metrics.csv: a row for each step; norms.csv: norms of parameters, gradients and updates;
-- curves.png, conv1.png: loss and accuracy, and the first layer's filters;
+- curves.png, conv1.png: loss and accuracy, and the first layer's filters, drawn at the end, and
+  with a checkpoint when 20 seconds have passed since they were;
 - last.safetensors, previous.safetensors, best.safetensors: checkpoints, of the last saved step (to
   continue from), of the one saved before (should the last be damaged) and of the highest test
   accuracy (to use);
@@ -22,14 +23,16 @@ import itertools
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from alexnet import figures
 from alexnet.contract.arguments import check_callable, check_instance
 from alexnet.data import Dataset, Preprocessing
-from alexnet.files import check_regular, lock, naming, remove_remains
+from alexnet.files import check_folder, check_regular, lock, naming, remove_remains, replacing
 from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.messages import described, timestamp
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
@@ -46,9 +49,10 @@ from alexnet.training.trainer import StepResult
 
 CONFIG, LOG, CURVES, FILTERS = "config.json", "log.txt", "curves.png", "conv1.png"
 METRICS_FILE, NORMS_FILE = "metrics.csv", "norms.csv"
-FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, BEST)
+FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, PREVIOUS, BEST)
 CURVE_COLUMNS = ("loss", "accuracy", "test_loss", "test_accuracy")
 logger = logging.getLogger(__name__)
+PICTURES_EVERY = 20.0  # seconds at least between drawing, which takes half of one
 NORMS_EVERY = 100  # steps: a few passes over the parameters stay below 1 % of the time
 
 
@@ -92,6 +96,7 @@ class Run:
         self.trainer = build_trainer(configuration, dataset, preprocessing, step, device)
         self.best_accuracy: float | None = None
         self._curves = {name: Curve() for name in CURVE_COLUMNS}
+        self._drawn = time.monotonic()
         self._open_files = ExitStack()
         self._open_files.callback(self.trainer.batches.close)
 
@@ -117,15 +122,16 @@ class Run:
         Raises
         ------
         ValueError
-            `folder` holds a run already, or the settings do not fit the images.
+            `folder` holds a run already, or a file of one, or the settings do not fit the images.
         OSError
             It cannot be written to.
         """
         check_instance("training", "configuration", configuration, Configuration)
         check_instance("training", "dataset", dataset, Dataset)
         folder = Path(folder)
+        check_folder(folder.parent if numbered else folder)  # before the images are read
         if not numbered:
-            _check_holds_no_run(folder)  # before the images are read
+            _check_holds_no_run(folder)
         configuration = configuration.resolved()
         variant = variant_named(configuration.variant).with_classes(len(dataset.class_names))
         preprocessing = Preprocessing.fit(
@@ -143,10 +149,10 @@ class Run:
                 folder.mkdir(parents=True, exist_ok=True)
             run._hold(lock(run.folder))
             _check_holds_no_run(run.folder)  # another process may have been faster
-            run._open()
             write_description(
                 run.folder / CONFIG, configuration, dataset, preprocessing, environment or {}
             )
+            run._open()
         return run
 
     @classmethod
@@ -211,6 +217,7 @@ class Run:
     def _open(self) -> None:
         """Open the tables as they were at the trainer's step."""
         remove_remains(self.folder / name for name in FILES)
+        self._description = (self.folder / CONFIG).read_bytes()
         self.metrics = Table(self.folder / METRICS_FILE, METRICS, self.trainer.steps)
         self._open_files.callback(self.metrics.close)
         self._norms = Table(self.folder / NORMS_FILE, NORMS, self.trainer.steps)
@@ -276,6 +283,8 @@ class Run:
             stopped = stop()
             if stopped or last or self._due(self.configuration.checkpoint_every) or self._due(None):
                 self.save()
+                if stopped or last or time.monotonic() - self._drawn > PICTURES_EVERY:
+                    self.draw()
             after_step(StepReport(result, test))
             if stopped:
                 return
@@ -296,6 +305,12 @@ class Run:
             reason = "the run's folder was removed or replaced while it trained"
             raise FileNotFoundError(errno.ENOENT, reason, str(self.folder))
 
+    def _check_files(self) -> None:
+        """OSError where a pipe is in the place of a file: writing would wait for its reader."""
+        for path in (self.folder / name for name in FILES):
+            if path.is_fifo():
+                raise FileExistsError(errno.EEXIST, "a pipe (FIFO) is in its place", str(path))
+
     def _evaluate(self) -> Evaluation | None:
         if self.dataset.test is None:
             return None
@@ -309,6 +324,7 @@ class Run:
                 f"{test.loss}; {self.trainer.hint()}"
             )
         if self.best_accuracy is None or test.accuracy > self.best_accuracy:
+            self._check_files()
             checkpoint = self._checkpoint(test.accuracy, for_evaluation=True)
             checkpoint.write(self.folder / BEST)
             self.best_accuracy = test.accuracy
@@ -345,17 +361,33 @@ class Run:
         )
 
     def save(self) -> None:
-        """Write the last checkpoint, everything up to it, and the pictures."""
+        """Write the last checkpoint, and everything up to it."""
         self._check_folder()
+        self._check_files()
+        if not (self.folder / CONFIG).exists():  # somebody removed it, and nothing goes on without
+            with replacing(self.folder / CONFIG) as file:
+                file.write(self._description)
         checkpoint = self._checkpoint(self.best_accuracy, for_evaluation=False)
         self.metrics.sync()
         self._norms.sync()
+        checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
+
+    def draw(self) -> None:
+        """Write the pictures: curves up to now, and the first layer's filters."""
+        self._drawn = time.monotonic()
         curves = {name: curve.points() for name, curve in self._curves.items()}
         train, test = ((curves[f"{part}loss"], curves[f"{part}accuracy"]) for part in ("", "test_"))
-        plots.draw_curves(self.folder / CURVES, train, test)
-        filters = (array for array in checkpoint.network.values() if array.ndim == 4)
-        plots.draw_filters(self.folder / FILTERS, next(filters))
-        checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
+        title = f"{self.trainer.network.variant.name}, to step {self.trainer.steps}"
+        if self.best_accuracy is not None:
+            title += f": best test accuracy {self.best_accuracy:.1%}"
+        figures.save(plots.curves(train, test, title), self.folder / CURVES)
+        name, weight = next(
+            (name, weight)
+            for name, weight in self.trainer.network.tensors().items()
+            if weight.ndim == 4
+        )
+        filters = plots.filters(weight, name.removesuffix(".weight"))
+        figures.save(filters, self.folder / FILTERS)
 
     def log(self, line: str) -> None:
         """Add a line to log.txt, with the time of day.
@@ -380,8 +412,15 @@ def _measures_norms(step: int) -> bool:
 
 
 def _check_holds_no_run(folder: Path) -> None:
+    """ValueError where there is a run, or what is left of one without config.json."""
     if (folder / CONFIG).exists():
         raise ValueError(f"{folder} holds a run already: continue it, or choose another folder")
+    for name in FILES:
+        if os.path.lexists(folder / name):
+            raise ValueError(
+                f"{folder} holds {name} already, which a new run would replace: choose another "
+                "folder"
+            )
 
 
 def _new_folder(stem: Path) -> Path:
