@@ -12,8 +12,9 @@ import pytest
 import cifar_files as files
 import small_runs
 from alexnet.data import Preprocessing
+from alexnet.interchange import load_model
 from alexnet.network import weights
-from alexnet.network.checkpoint import BEST, KEY, LAST, Checkpoint, load_model
+from alexnet.network.checkpoint import BEST, KEY, LAST, Checkpoint
 from alexnet.network.variant import Variant
 from alexnet.network.variants import AlexNet
 from alexnet.training.optimizers import SGD

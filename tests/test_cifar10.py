@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cifar_files as files
-from alexnet.data import open_cifar10
+from alexnet.data import open_cifar10, open_dataset
 from alexnet.data.cifar10 import read_pickle
 
 
@@ -117,10 +119,10 @@ def test_the_stand_ins_cannot_be_changed(target: bytes, root: Path) -> None:
     assert len(open_cifar10(root).train) == 60
 
 
-def test_a_memo_of_gigabytes_is_refused(root: Path) -> None:
+def test_a_high_number_in_the_memo_takes_no_memory(root: Path) -> None:
     bomb = pickle.NONE + pickle.LONG_BINPUT + struct.pack("<I", 2**32 - 1)
     (root / "data_batch_1").write_bytes(files.batch(bomb, [0]))
-    with pytest.raises(ValueError, match="its memo has an entry 4294967295 too early"):
+    with pytest.raises(ValueError, match="data is a NoneType, expected an array"):
         open_cifar10(root)
 
 
@@ -181,10 +183,9 @@ def test_a_file_cut_short_anywhere(tmp_path: Path) -> None:
     for length in [*range(200), *range(200, boundary, 13), *range(len(content) - 60, len(content))]:
         path.write_bytes(content[:length])
         with pytest.raises(ValueError, match="data_batch_1: no pickle of CIFAR-10"):
-            read_pickle(path)
+            read_pickle(path, path.read_bytes())
 
 
-@pytest.mark.filterwarnings("ignore:invalid escape sequence")  # damage that made text opcodes
 def test_damaged_bytes_give_a_value_error_or_images(root: Path) -> None:
     pixels, labels = files.easy_images(0, 2)
     content = np.frombuffer(files.batch_of(pixels, labels.tolist()), np.uint8)
@@ -217,3 +218,84 @@ def test_missing_and_oversized_files(root: Path, tmp_path: Path) -> None:
         open_cifar10(root)
     with pytest.raises(FileNotFoundError, match=r"not a CIFAR-10 directory .* no batches\.meta"):
         open_cifar10(tmp_path / "nowhere")
+
+
+# --- the archive that is downloaded ---------------------------------------------------------------
+
+
+def archived(root: Path, path: Path, mode: str = "w:gz", form: int = tarfile.GNU_FORMAT) -> Path:
+    with tarfile.open(path, mode, format=form) as archive:
+        archive.add(root, "cifar-10-batches-py")
+    return path
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w"])
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_the_archive_has_the_same_images(mode: str, form: int, root: Path, tmp_path: Path) -> None:
+    path = archived(root, tmp_path / "cifar-10-python.tar.gz", mode, form)
+    before = sorted(tmp_path.rglob("*"))
+    data, expected = open_dataset(path), open_cifar10(root)
+    assert data.class_names == expected.class_names
+    assert data.train.digest == expected.train.digest
+    assert data.test.digest == expected.test.digest
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(ValueError, match=r"has test images: test_share is 0\.5"):
+        open_dataset(path, test_share=0.5)
+
+
+def test_other_members_of_an_archive_are_not_looked_at(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(root, "./cifar-10-batches-py")
+        for name, kind in (("../x", tarfile.REGTYPE), ("/etc/x", tarfile.SYMTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            archive.addfile(member)
+    assert len(open_cifar10(path).train) == 60
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo("cifar-10-batches-py/batches.meta")
+        member.type, member.linkname = tarfile.SYMTYPE, str(root / "batches.meta")
+        archive.addfile(member)
+    with pytest.raises(ValueError, match=r"holds no cifar-10-batches-py/batches\.meta"):
+        open_cifar10(path)
+
+
+def test_faults_of_an_archive_name_it(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cifar-10-python.tar.gz"
+    (root / "data_batch_3").write_bytes(b"N.")
+    with pytest.raises(ValueError, match=r"tar\.gz/cifar-10-batches-py/data_batch_3: the pickle"):
+        open_cifar10(archived(root, path))
+    (root / "data_batch_3").unlink()
+    with pytest.raises(ValueError, match=r"tar\.gz: the archive holds no .*/data_batch_3"):
+        open_cifar10(archived(root, path))
+    for content in (b"", b"x", b"photo", bytes(99), b"\x1f\x8b\x08", gzip.compress(b"x" * 5000)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"cifar-10-python\.tar\.gz: "):
+            open_dataset(path)
+
+
+def test_an_archive_unpacks_to_a_bounded_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(gzip.compress(bytes(2**27)))
+    assert path.stat().st_size < 2**18
+    with pytest.raises(ValueError, match="it unpacks to more than"):
+        open_cifar10(path)
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w"])
+def test_a_damaged_archive_gives_one_line_or_images(mode: str, root: Path, tmp_path: Path) -> None:
+    path = archived(root, tmp_path / "a.tar.gz", mode)
+    content = path.read_bytes()
+    generator = np.random.default_rng(11)
+    messages = []
+    for _ in range(150):
+        damaged = bytearray(content[: int(generator.integers(1, len(content) + 1))])
+        for place in generator.integers(0, len(damaged), 3).tolist():
+            damaged[place] ^= int(generator.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            open_cifar10(path)
+        except ValueError as error:
+            messages.append(str(error))
+    assert all("a.tar.gz" in message and "\n" not in message for message in messages)
+    assert len(messages) > 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import alexnet
 import cifar_files as files
+import torch_files
 from alexnet import reference
 from alexnet.cli import main
 from alexnet.interchange import (
@@ -20,14 +23,17 @@ from alexnet.interchange import (
     convert,
     from_caffe,
     from_torchvision,
+    load,
+    load_model,
     read_caffe,
     to_caffe,
     to_torchvision,
     torchvision,
+    write_caffe,
     write_torchvision,
 )
 from alexnet.network import weights
-from alexnet.network.checkpoint import Checkpoint, load_model
+from alexnet.network.checkpoint import LAST, Checkpoint
 from alexnet.network.variants import VARIANTS, AlexNet
 from support import random_array, relative_error
 
@@ -105,9 +111,9 @@ def test_full_size_shapes_are_those_of_the_published_files() -> None:
 @pytest.mark.parametrize("classes", [None, 2])
 def test_there_and_back_is_the_same_bits(name: str, classes: int | None, tmp_path: Path) -> None:
     ours = network(name, num_classes=classes)
+    suffix = "npy" if name == "caffe" else "st"
     first, foreign, back, again = (
-        tmp_path / stem
-        for stem in ("a.safetensors", f"b.{'npy' if name == 'caffe' else 'st'}", "c", "d.npy")
+        tmp_path / stem for stem in ("a.safetensors", f"b.{suffix}", "c", f"d.{suffix}")
     )
     ours.save(first)
     there = convert(first, foreign)
@@ -405,3 +411,79 @@ def test_a_checkpoint_without_what_is_for_training(tmp_path: Path) -> None:
     model = load_model(tmp_path / "net")
     assert (model.step, model.class_names) == (3, ("a", "b"))
     assert not any("optimizer" in name for name in weights.read_tensors(tmp_path / "net")[0])
+
+
+# --- what is written over, and under which name ---------------------------------------------------
+
+
+@pytest.mark.usefixtures("small")
+def test_a_target_that_exists_is_replaced_only_by_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, other = tmp_path / "w", tmp_path / "other"
+    network("caffe").save(source)
+    network("torchvision").save(other)
+    (tmp_path / "link").symlink_to(source)
+    before = source.read_bytes()
+    for target in (source, tmp_path / "link"):
+        with pytest.raises(FileExistsError, match="exists already"):
+            convert(other, target)
+        assert main(["convert", str(other), str(target)]) == 2
+        assert "exists already: --force replaces it\n" in capsys.readouterr().err
+        assert source.read_bytes() == before
+    assert main(["convert", str(other), str(source), "--to", "alexnet", "--force"]) == 0
+    assert source.read_bytes() != before
+    convert(source, source, to="alexnet", force=True)
+    assert_same_parameters(load(source), load(other))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("suffix", [".pth", ".PT", ".npy", ".h5", ".onnx", ".bin", ".pth.tar"])
+def test_no_file_has_the_name_of_another_format(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"w{suffix}"
+    line = f"would be a safetensors file, and .{suffix.lower().rpartition('.')[2]} is the name of"
+    ours = network("torchvision")
+    calls: list[Callable[[], object]] = [
+        lambda: ours.save(path),
+        lambda: Checkpoint(ours.variant, ours.tensors()).write(path),
+    ]
+    ours.save(tmp_path / "net")
+    calls.append(lambda: convert(tmp_path / "net", path, to="alexnet"))
+    if suffix.lower() not in (".pth", ".pt"):
+        calls.append(lambda: convert(tmp_path / "net", path, to="torchvision"))
+    for call in calls:
+        with pytest.raises(ValueError, match=line):
+            call()
+    network("caffe").save(tmp_path / "caffe")
+    if suffix != ".npy":
+        with pytest.raises(ValueError, match=r"would be a NumPy file, and .* call it \.npy"):
+            convert(tmp_path / "caffe", path, to="caffe")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["caffe", "net"]
+
+
+# --- one way to load a network --------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small")
+def test_a_network_is_loaded_from_anything_that_holds_one(tmp_path: Path) -> None:
+    ours, caffe = network("torchvision"), network("caffe")
+    state = to_torchvision(ours)
+    run = tmp_path / "run"
+    run.mkdir()
+    Checkpoint(ours.variant, ours.tensors(), {"steps": np.array(3)}).write(run / LAST)
+    ours.save(tmp_path / "net")
+    write_torchvision(tmp_path / "theirs", state)
+    torch_files.write_archive(
+        tmp_path / "w.pth",
+        torch_files.ordered(torch_files.tensors(state)),
+        torch_files.contents(state),
+    )
+    write_caffe(tmp_path / "caffe.npy", to_caffe(caffe))
+    for name in ("net", "theirs", "w.pth", "run", f"run/{LAST}"):
+        assert_same_parameters(alexnet.load(tmp_path / name), ours)
+        assert_same_parameters(load_model(str(tmp_path / name)).network, ours)
+    assert_same_parameters(alexnet.load(tmp_path / "caffe.npy"), caffe)
+    other = alexnet.load(tmp_path / "w.pth", implementation=alexnet.reference)
+    assert_same_parameters(other, ours)
+    with pytest.raises(ValueError, match=r"holds neither best\.safetensors nor last"):
+        alexnet.load(tmp_path)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import errno
 import itertools
 import json
+import math
 import os
 import pickle
+import re
 import resource
 import signal
 import socket
 import struct
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,29 +29,32 @@ import photo_files
 import small_runs
 import torch_files
 from alexnet.cli import main
-from alexnet.data import UnreadableImageError, open_cifar10, open_image_folder, read_image
-from alexnet.data.cifar10 import read_pickle
-from alexnet.files import pickles
+from alexnet.data import UnreadableImageError, open_cifar10, open_image_folder, patience, read_image
+from alexnet.data.cifar10 import LARGEST_FILE, read_pickle
+from alexnet.files import open_regular, pickles, read_regular
 from alexnet.files.descriptions import Entry, parse
 from alexnet.interchange import (
     convert,
     from_torchvision,
+    load,
+    load_model,
     read_caffe,
     read_torchvision,
     to_torchvision,
 )
 from alexnet.messages import shown
 from alexnet.network import weights
-from alexnet.network.checkpoint import KEY, LAST, Checkpoint, load_model
+from alexnet.network.checkpoint import KEY, LAST, Checkpoint
 from alexnet.network.variant import Variant
-from alexnet.network.variants import VARIANTS, AlexNet, load
+from alexnet.network.variants import VARIANTS, AlexNet
 from alexnet.training.configuration import Configuration, read_description
 from alexnet.training.metrics import Table
 from alexnet.training.run import Run
 from small_networks import small_variant
 from test_checkpoint import checkpoint
 
-SECONDS = 20
+SECONDS = 10  # of the processor, so that a busy machine fails nothing
+PATIENCE = 300  # seconds until what waits, for the writer of a pipe say, has failed
 MEMORY = 2**31  # bytes above what the process has
 
 Reader = Callable[[Path], object]
@@ -57,21 +64,28 @@ Reader = Callable[[Path], object]
 def bounded() -> Iterator[None]:
     """Fail what takes long or much memory, instead of waiting for it."""
 
-    def stop(*_: object) -> None:
-        raise AssertionError(f"took more than {SECONDS} s")
+    def stop(number: int, _: object) -> None:
+        limit = f"{SECONDS} s of the processor" if number == signal.SIGXCPU else f"{PATIENCE} s"
+        raise AssertionError(f"took more than {limit}")
 
-    limits = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    used = pages * resource.getpagesize()
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, limits[1]))
+    bounds = {
+        resource.RLIMIT_AS: pages * resource.getpagesize() + MEMORY,
+        resource.RLIMIT_CPU: math.ceil(time.process_time()) + SECONDS,
+    }
+    limits = {kind: resource.getrlimit(kind) for kind in bounds}
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGXCPU, signal.SIGALRM)}
+    signal.alarm(PATIENCE)
+    for kind, bound in bounds.items():
+        resource.setrlimit(kind, (bound, limits[kind][1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)
+        for kind, before in limits.items():
+            resource.setrlimit(kind, before)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def refused(read: Reader, path: Path) -> str:
@@ -103,10 +117,10 @@ BOMBS = {
     "shared tuples as a key": with_key(SHARED),
     "shared tuples": PROTO + SHARED + b".",
     "shared tuples in a dictionary": PROTO + b"}U\x05model" + SHARED + b"s.",
-    "deep tuples as a key": with_key(b")" + b"\x85" * (3 * 10**5)),
-    "deep tuples": PROTO + b")" + b"\x85" * 10**5 + b".",
-    "deep lists": PROTO + b"]" * 10**5 + b"a" * (10**5 - 1) + b".",
-    "deep dictionaries": PROTO + b"}U\x01a" * 10**5 + b"N" + b"s" * 10**5 + b".",
+    "deep tuples as a key": with_key(b")" + b"\x85" * 10**5),
+    "deep tuples": PROTO + b")" + b"\x85" * 30_000 + b".",
+    "deep lists": PROTO + b"]" * 30_000 + b"a" * 29_999 + b".",
+    "deep dictionaries": PROTO + b"}U\x01a" * 30_000 + b"N" + b"s" * 30_000 + b".",
     "shared lists": PROTO + SHARED_LISTS + b".",
     "a list in itself": PROTO + b"]q\x00h\x00a.",
     "a dictionary in itself": PROTO + b"}q\x00U\x05modelh\x00s.",
@@ -122,6 +136,9 @@ BOMBS = {
     "a frame beyond the end": b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.",
     "a high memo": PROTO + b"N" + pickle.LONG_BINPUT + struct.pack("<I", 2**31) + b".",
     "a high memo in text": b"Np999999999999\n.",
+    "memo entries of one hash": b"N"
+    + b"".join(b"p%d\n" % (k * (2**61 - 1)) for k in range(50_000)),
+    "a negative memo": b"Np-1\n.",
     "no such memo": PROTO + pickle.LONG_BINGET + struct.pack("<I", 2**31) + b".",
     "a list as a key": with_key(b"]"),
     "a dictionary as a key": with_key(b"}"),
@@ -226,7 +243,7 @@ def test_arrays_with_odd_states_are_refused(array: bytes, tmp_path: Path) -> Non
 
 def test_pickles_of_very_many_opcodes_are_refused(tmp_path: Path) -> None:
     path = as_cifar(tmp_path / "data_batch_1", PROTO + b"N" * 2**20 + b".")
-    assert "it has more than 1,048,576 opcodes" in refused(read_pickle, path)
+    assert "it has more than 1,048,576 opcodes" in refused(READERS["cifar"], path)
 
 
 def test_keys_in_bytes_are_text() -> None:
@@ -249,8 +266,29 @@ def test_plain_values_are_read_as_python_reads_them(protocol: int) -> None:
     }
     assert pickles.loads(pickle.dumps(value, protocol)) == value
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
-    read = pickles.loads(pickle.dumps(array, min(protocol, 4)))
-    np.testing.assert_array_equal(read.to_numpy("it", np.float32), array, strict=True)
+    for given in (array, np.asfortranarray(array), array[:, ::-1]):
+        read = pickles.loads(pickle.dumps(given, protocol))
+        np.testing.assert_array_equal(read.to_numpy("it", np.float32), given, strict=True)
+
+
+def test_arrays_that_python_2_wrote_as_text() -> None:
+    """Its protocol 0 has bytes as text with escapes, of any byte."""
+    array = np.arange(256, dtype=np.uint8)
+    text = repr(array.tobytes())[1:].encode()
+    written = files.array_with_state(pickle.STRING + text + b"\n", (256,), "u1", "|")
+    np.testing.assert_array_equal(pickles.loads(written + b".").to_numpy("it", "u1"), array)
+
+
+def test_arrays_that_share_their_bytes_take_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    """A thousand arrays of one text of 4 MB, of which each would be a copy."""
+    shared = files.string(b"\x01" * 2**22) + pickle.BINPUT + b"\x07"
+    again = files.array_with_state(pickle.BINGET + b"\x07", (2**20,), "f4", "<")
+    first = files.array_with_state(shared, (2**20,), "f4", "<")
+    pairs = [files.string(f"l{k}") + files.list_of([again, again]) for k in range(1000)]
+    pairs[0] = files.string("l0") + files.list_of([first, again])
+    layers = pickle.EMPTY_DICT + pickle.MARK + b"".join(pairs) + pickle.SETITEMS
+    path = as_npy(tmp_path / "a.npy", PROTO + files.object_array(layers) + b".")
+    assert "larger than the file" in refused(read_caffe, path)
 
 
 # --- PyTorch's files ------------------------------------------------------------------------------
@@ -363,6 +401,15 @@ def test_the_other_form_of_caffes_weights(tmp_path: Path) -> None:
     np.testing.assert_array_equal(bias, array + 1)
 
 
+def test_a_tensor_that_is_to_be_negated_is_refused(tmp_path: Path) -> None:
+    """As torch.save writes a view such as the imaginary part of a conjugate."""
+    bits = torch_files.dictionary({"neg": pickle.NEWTRUE})
+    path = tmp_path / "a.pth"
+    value = one_tensor(torch_files.tensor(STORED, (24,), metadata=bits))
+    torch_files.write_archive(path, value, {"0": bytes(96)})
+    assert "save it as .resolve_neg()" in refused(read_torchvision, path)
+
+
 @pytest.mark.parametrize("old", [False, True])
 def test_damaged_bytes_of_a_file_of_torch_give_one_line(old: bool, tmp_path: Path) -> None:
     arrays = {"features.0.weight": np.ones((2, 3), np.float32), "features.0.bias": np.ones(2)}
@@ -375,10 +422,10 @@ def test_damaged_bytes_of_a_file_of_torch_give_one_line(old: bool, tmp_path: Pat
     (torch_files.write_old if old else torch_files.write_archive)(path, value, storages)
     assert list(read_torchvision(path)) == list(arrays)
     content = np.frombuffer(path.read_bytes(), np.uint8)
-    for length in range(0, content.size, 17):
+    for length in range(0, content.size, 29):
         path.write_bytes(content[:length].tobytes())
         refused(read_torchvision, path)
-    for _ in range(600):
+    for _ in range(300):
         damaged = content.copy()
         places = generator.integers(0, content.size, generator.integers(1, 4))
         damaged[places] = generator.integers(0, 256, places.size)
@@ -507,6 +554,14 @@ OTHER_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
     "net.caffemodel": (written(b"\x0a\x07AlexNet\xa2\x06\x10" + bytes(range(90))), "caffemodel"),
     "old.caffemodel": (written(b"\x0a\x07AlexNet\x12\x10\x0a" + bytes(range(90))), "caffemodel"),
     "net.onnx": (written(b"\x08\x07\x12\x07pytorch\x1a\x05" + bytes(range(90))), "onnx"),
+    "layers.caffemodel": (written(b"\xa2\x06\x93\x01\x0a\x04data" + bytes(90)), "caffemodel"),
+    "graph.pb": (
+        written(b"\x0a\x2c\x0a\x05input\x12\x0bPlaceholder*\x0b" + bytes(90)),
+        "TensorFlow's .pb",
+    ),
+    "dark.weights": (written(bytes(4) + b"\x02" + bytes(7) + b"\x9a\xbc" * 50), "no kind known"),
+    "old.pkl": (lambda path: path.write_bytes(pickle.dumps({"a": b"x"}, 1)) and None, "no kind"),
+    "net.mat": (written(b"MATLAB 7.3 MAT-file, Platform: GLNXA64"), "MATLAB"),
     "net.h5": (written(b"\x89HDF\r\n\x1a\n" + bytes(90)), "HDF5"),
     "net.npz": (lambda path: np.savez(path, a=np.zeros(3)), "NumPy arrays (.npz)"),
     "net.keras": (zipped("config.json", "model.weights.h5"), "Keras"),
@@ -547,11 +602,11 @@ def test_an_empty_file_and_one_of_torch(tmp_path: Path) -> None:
     path.touch()
     assert "it is an empty file" in refused(load, path)
     torch_files.write_archive(path, pickle.EMPTY_DICT, {})
-    assert "alexnet convert makes one of ours" in refused(load_model, path)
+    assert "alexnet convert makes one of ours" in refused(Checkpoint.read, path)
     torch_files.write_old(path, pickle.EMPTY_DICT, {})
-    assert "alexnet convert makes one of ours" in refused(load_model, path)
+    assert "alexnet convert makes one of ours" in refused(Checkpoint.read, path)
     as_npy(path, b"N.")
-    assert "alexnet convert makes one of ours" in refused(load_model, path)
+    assert "alexnet convert makes one of ours" in refused(Checkpoint.read, path)
 
 
 def test_a_header_whose_length_looks_like_a_pickle_is_a_header(tmp_path: Path) -> None:
@@ -593,7 +648,7 @@ READERS: dict[str, Reader] = {
     "convert": lambda path: convert(path, path.with_name("target")),
     "torchvision": read_torchvision,
     "caffe": read_caffe,
-    "cifar": read_pickle,
+    "cifar": lambda path: read_pickle(path, read_regular(path, LARGEST_FILE)),
     "image": lambda path: read_image(path, 8),
     "table": lambda path: Table(path, ("step",)),
 }
@@ -607,6 +662,27 @@ def test_only_regular_files_are_opened(
     path = tmp_path / "x.jpg"
     make(path)
     assert "expected a regular file" in refused(READERS[name], path)
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if name != "table"])  # written as well
+def test_errors_of_the_disk_name_the_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first page of this process's memory is a regular file that cannot be read."""
+    monkeypatch.setattr(patience, "PAUSES", ())
+    path = tmp_path / "x.jpg"
+    path.symlink_to("/proc/self/mem")
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.EIO))) as caught:
+        READERS[name](path)
+    assert caught.value.filename == str(path)
+
+
+def test_want_of_memory_names_the_file(tmp_path: Path) -> None:
+    for message, expected in (("", "out of memory"), ("no 3 bytes", "no 3 bytes")):
+        path = tmp_path / "x"
+        path.touch()
+        with pytest.raises(MemoryError, match=f"x: {expected}"), open_regular(path):
+            raise MemoryError(message)
 
 
 @pytest.mark.parametrize("make", [pipe, bound_socket, device])
@@ -769,10 +845,13 @@ def tiny_description() -> dict[str, Any]:
 def test_every_change_of_a_networks_description_is_read_or_refused_in_a_line() -> None:
     described = tiny_description()
     Variant.from_json(json.dumps(described))
-    messages = [outcome(lambda text=text: Variant.from_json(text)) for text in mutations(described)]
+    messages = [
+        outcome(lambda text=text: Variant.from_json(text))
+        for text in itertools.islice(mutations(described), 0, None, 3)
+    ]
     told = [message for message in messages if message is not None]
     assert all(message.startswith("not the description of a network: ") for message in told)
-    assert len(told) > 0.8 * len(messages) > 2000
+    assert len(told) > 0.8 * len(messages) > 700
 
 
 @pytest.mark.parametrize(
@@ -852,7 +931,7 @@ def test_every_change_of_a_checkpoints_description_is_read_or_refused_in_a_line(
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:end])
     refusals = count = 0
-    for text in itertools.islice(mutations(described), 0, None, 4):
+    for text in itertools.islice(mutations(described), 0, None, 7):
         header["__metadata__"][KEY] = text
         with_header(path, json.dumps(header).encode(), content[end:])
         message = outcome(lambda: Checkpoint.read(path))
@@ -860,7 +939,7 @@ def test_every_change_of_a_checkpoints_description_is_read_or_refused_in_a_line(
         if message is not None:
             refusals += 1
             assert message.startswith(f"{path}: not a checkpoint of this version: ")
-    assert refusals > 0.7 * count > 300
+    assert refusals > 0.7 * count > 200
 
 
 @pytest.mark.parametrize(
@@ -912,14 +991,14 @@ def test_every_change_of_a_runs_settings_is_read_or_refused_in_a_line(tmp_path: 
     described = json.loads(path.read_text())
     described["environment"] = {}
     refusals = count = 0
-    for text in itertools.islice(mutations(described), 0, None, 4):
+    for text in itertools.islice(mutations(described), 0, None, 7):
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         message = outcome(lambda: read_description(path, data))
         count += 1
         if message is not None:
             refusals += 1
             assert message.startswith(f"{path}: ")
-    assert refusals > 0.7 * count > 300
+    assert refusals > 0.7 * count > 200
     for name, value in (("batch_size", "4"), ("steps", 0), ("optimizer", "Adam"), ("seed", -1)):
         wrong = changed(described, ("configuration", name), value)
         path.write_text(json.dumps(wrong))
@@ -988,7 +1067,7 @@ def entry(shape: object, begin: object, end: object, dtype: object = "F32") -> d
         ({"__metadata__": {"a": 3}}, 0, "__metadata__.a is 3, expected text"),
         ({"__metadata__": []}, 0, "__metadata__ is [], expected an object"),
         ({"\x1b[2J": entry([2], 0, 8)}, 8, "expected printable text"),
-        ([], 0, "it is [], expected an object"),
+        ([], 0, "it is of no kind known here"),
     ],
 )
 def test_headers_are_checked(header: object, size: int, message: str, tmp_path: Path) -> None:
@@ -1017,7 +1096,7 @@ def test_damaged_bytes_of_a_checkpoint_give_one_line(tmp_path: Path) -> None:
     content = np.frombuffer(path.read_bytes(), np.uint8)
     header = 8 + int.from_bytes(content[:8].tobytes(), "little")
     refusals = 0
-    for _ in range(400):
+    for _ in range(250):
         damaged = content.copy()
         where = generator.integers(0, header, generator.integers(1, 4))
         damaged[where] = generator.integers(0, 256, where.size)
@@ -1025,7 +1104,7 @@ def test_damaged_bytes_of_a_checkpoint_give_one_line(tmp_path: Path) -> None:
         message = outcome(lambda: load_model(path))
         refusals += message is not None
         assert message is None or str(path) in message
-    assert refusals > 200
+    assert refusals > 120
 
 
 def test_the_command_says_it_in_one_line(

@@ -814,7 +814,7 @@ def test_cifar10_is_told_by_its_files(tmp_path: Path) -> None:
 
 
 def test_what_is_neither_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"neither a CIFAR-10 directory .* nor a folder of photos"):
+    with pytest.raises(ValueError, match=r"neither CIFAR-10 .* nor a folder of photos"):
         open_dataset(tmp_path)
     files.write_folder(tmp_path / "inner", 1)
     with pytest.raises(ValueError, match=r"or CLASS/\*.jpg\): did you mean .*/inner\?"):

@@ -16,7 +16,8 @@ import cifar_files as files
 import small_runs
 from alexnet import cli
 from alexnet.data import ImageSet
-from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, load_model
+from alexnet.interchange import load_model
+from alexnet.network.checkpoint import BEST, LAST, PREVIOUS
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import Configuration
 from alexnet.training.run import Run

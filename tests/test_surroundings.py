@@ -26,7 +26,8 @@ from alexnet.commands import bench, console
 from alexnet.commands.console import Stopped, postponed_signals, write_json
 from alexnet.data import Preprocessing
 from alexnet.files import lock, replacing
-from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint, load_model
+from alexnet.interchange import load_model
+from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
 from alexnet.network.variants import VARIANTS, AlexNet
 from alexnet.training.configuration import Configuration
 from alexnet.training.metrics import METRICS, MOST_POINTS, NORMS, Curve, Table

@@ -16,7 +16,8 @@ import photo_files
 import small_runs
 from alexnet.cli import main
 from alexnet.data import Preprocessing
-from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, load_model
+from alexnet.interchange import load_model
+from alexnet.network.checkpoint import BEST, LAST, PREVIOUS
 from alexnet.network.variants import VARIANTS
 
 RUN_FOLDER = {

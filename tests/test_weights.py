@@ -15,9 +15,10 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from alexnet import reference
+from alexnet.interchange import load
 from alexnet.network import weights
 from alexnet.network.variant import Variant
-from alexnet.network.variants import AlexNet, load
+from alexnet.network.variants import AlexNet
 from small_networks import small_variant
 
 NAMES = ("cifar10-bn", "krizhevsky-2012", "slim-v2", "tf-small")
@@ -91,11 +92,11 @@ def test_foreign_files(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         load(path)
     save_file({"weight": np.zeros(3, np.float32)}, path)
-    with pytest.raises(ValueError, match="net: no description of a network"):
+    with pytest.raises(ValueError, match="net: not torchvision's AlexNet: arrays lack"):
         load(path)
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "nothing")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(ValueError, match=r"holds neither best\.safetensors nor last"):
         load(tmp_path)
 
 

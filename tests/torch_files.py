@@ -51,7 +51,11 @@ def storage(key: str, count: int, kind: str = "Float", old: bool = False) -> byt
 
 
 def tensor(
-    stored: bytes, shape: Sequence[int], strides: Sequence[int] | None = None, offset: int = 0
+    stored: bytes,
+    shape: Sequence[int],
+    strides: Sequence[int] | None = None,
+    offset: int = 0,
+    metadata: bytes | None = None,
 ) -> bytes:
     if strides is None:
         strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
@@ -63,6 +67,7 @@ def tensor(
         files.tuple_of([number(stride) for stride in strides]),
         pickle.NEWFALSE,
         files.called(files.global_of("collections", "OrderedDict")),
+        *([] if metadata is None else [metadata]),
     )
 
 

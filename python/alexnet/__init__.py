@@ -12,9 +12,10 @@ from alexnet import loading  # noqa: F401 - before all that uses the compiled mo
 
 # isort: split
 from alexnet import cpu, reference
+from alexnet.interchange import load
 from alexnet.network.network import Network
 from alexnet.network.variant import Variant
-from alexnet.network.variants import AlexNet, load, variants
+from alexnet.network.variants import AlexNet, variants
 from alexnet.ops import (
     adam_update,
     batch_norm,

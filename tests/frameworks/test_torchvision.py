@@ -13,8 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from alexnet.interchange import convert, from_torchvision, read_torchvision, to_torchvision
-from alexnet.network.checkpoint import load_model
+from alexnet.interchange import (
+    convert,
+    from_torchvision,
+    load_model,
+    read_torchvision,
+    to_torchvision,
+)
 from alexnet.network.variants import AlexNet
 from support import random_array, relative_error
 

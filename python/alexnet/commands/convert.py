@@ -32,10 +32,14 @@ def add_parsers(subparsers: Any) -> None:
         help="format of TARGET (default: by its name caffe for .npy and torchvision for .pth; "
         "otherwise alexnet for a foreign SOURCE, and torchvision for one of ours)",
     )
+    parser.add_argument("--force", action="store_true", help="replace TARGET if it exists")
 
 
 def _run(options: argparse.Namespace) -> bool:
-    done = convert(options.source, options.target, options.to)
+    try:
+        done = convert(options.source, options.target, options.to, force=options.force)
+    except FileExistsError as error:
+        raise ValueError(f"{options.target} exists already: --force replaces it") from error
     network = done.model.network
     print(
         printable(

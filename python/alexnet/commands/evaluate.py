@@ -26,7 +26,8 @@ from alexnet.commands.predict import add_checkpoint, add_ten_crop
 from alexnet.data import Dataset, ImageSource, Preprocessing
 from alexnet.figures import save
 from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
-from alexnet.network.checkpoint import TrainedModel, load_model
+from alexnet.interchange import load_model
+from alexnet.network.checkpoint import TrainedModel
 from alexnet.training.plots import confusion
 
 WIDEST_TABLE = 20  # classes of a confusion matrix that is shown as text

@@ -93,7 +93,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "data",
         metavar="DATA",
-        help="CIFAR-10 directory, or folder with train/CLASS/*.jpg and test, or with CLASS/*.jpg",
+        help="CIFAR-10, its directory or .tar.gz; or folder with train/CLASS/*.jpg and test, or "
+        "with CLASS/*.jpg",
     )
     parser.add_argument(
         "--test-share",

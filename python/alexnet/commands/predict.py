@@ -16,8 +16,8 @@ from alexnet.commands.options import (
 )
 from alexnet.data import UnreadableImageError, read_image
 from alexnet.inference.prediction import predict, top_classes
+from alexnet.interchange import load_model
 from alexnet.messages import described, printable
-from alexnet.network.checkpoint import load_model
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -44,7 +44,8 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
         metavar="CHECKPOINT",
-        help="folder of a run (its best checkpoint), a checkpoint, or a file of alexnet convert",
+        help="folder of a run (its best checkpoint), a checkpoint, or weights that alexnet convert "
+        "reads",
     )
 
 
@@ -63,7 +64,7 @@ def _run(options: argparse.Namespace) -> bool:
     if model.preprocessing is None:
         raise ValueError(
             f"{options.checkpoint} does not say how images are prepared for it: it is neither a "
-            "checkpoint of alexnet train nor a file of alexnet convert"
+            "checkpoint of alexnet train nor weights that alexnet convert reads"
         )
     entries: list[dict[str, Any]] = []
     for path in options.images:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from alexnet.data.cifar10 import find_cifar10, open_cifar10
+from alexnet.data.cifar10 import ARCHIVE, find_cifar10, open_cifar10
 from alexnet.data.image_folder import PhotoSet, is_image_folder, open_image_folder
 from alexnet.data.loader import Batch, TrainingBatches, ordered_batches
 from alexnet.data.photos import read_image
@@ -32,7 +32,9 @@ __all__ = [
 def open_dataset(
     path: str | Path, *, test_share: float | None = None, split_seed: int = 0
 ) -> Dataset:
-    """Open the images at `path`: a CIFAR-10 directory or a folder of photos, told by its content.
+    """Open the images at `path`: CIFAR-10 or a folder of photos, told by its content.
+
+    CIFAR-10 is a directory or the archive that is downloaded, see `open_cifar10`.
 
     `test_share` and `split_seed` are for photos without test images, see `open_image_folder`.
 
@@ -46,14 +48,14 @@ def open_dataset(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    if find_cifar10(path) is not None:
+    if path.is_file() or find_cifar10(path) is not None:
         if test_share is not None:
             raise ValueError(f"{path} has test images: test_share is {test_share}, expected none")
         return open_cifar10(path)
     if is_image_folder(path):
         return open_image_folder(path, test_share=test_share, split_seed=split_seed)
     raise ValueError(
-        f"{path} is neither a CIFAR-10 directory (python version, with batches.meta) nor a folder "
+        f"{path} is neither CIFAR-10 (python version: its directory or {ARCHIVE}) nor a folder "
         "of photos (train/CLASS/*.jpg, and test/ or val/ beside it; or CLASS/*.jpg)"
         f"{_hint(path)}"
     )

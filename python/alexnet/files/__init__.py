@@ -8,6 +8,7 @@ what a foreign file seems to be; none of them runs anything that a file contains
 from alexnet.files.locks import LOCK, lock
 from alexnet.files.reading import check_regular, check_size, open_regular, read_regular
 from alexnet.files.writing import (
+    check_absent,
     check_folder,
     check_writable,
     json_text,
@@ -20,6 +21,7 @@ from alexnet.files.writing import (
 
 __all__ = [
     "LOCK",
+    "check_absent",
     "check_folder",
     "check_regular",
     "check_size",

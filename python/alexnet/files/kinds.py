@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import re
 import struct
@@ -10,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 START = 1024  # bytes that are looked at
@@ -18,6 +20,14 @@ CHUNK = 2**20  # bytes
 
 READ_HERE = (
     "alexnet convert reads .safetensors files, the .pth files of torch.save and Caffe's .npy"
+)
+# Names of formats of weights, and of what people pack them in.
+SUFFIXES = frozenset(
+    (
+        *(".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".npy", ".npz", ".h5", ".hdf5", ".keras"),
+        *(".onnx", ".caffemodel", ".pb", ".tflite", ".gguf", ".mat", ".pkl", ".pickle"),
+        *(".zip", ".tar", ".gz", ".tgz"),
+    )
 )
 
 
@@ -64,7 +74,7 @@ _STARTS: tuple[tuple[bytes, Kind], ...] = (
     (b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", _UNPACK)),
     (b"Rar!\x1a\x07", Kind("a RAR archive", _UNPACK)),
     (b"GGUF", Kind("a GGUF file", READ_HERE)),
-    (b"MATLAB 5.0 MAT-file", Kind("a MATLAB file (.mat)", READ_HERE)),
+    (b"MATLAB ", Kind("a MATLAB file (.mat)", READ_HERE)),
     (b"\x89PNG\r\n\x1a\n", Kind("a PNG image", READ_HERE)),
     (b"\xff\xd8\xff", Kind("a JPEG image", READ_HERE)),
     (b"%PDF", Kind("a PDF document", READ_HERE)),
@@ -76,10 +86,24 @@ _ONNX = Kind(
     "export the weights with PyTorch, or by safetensors.numpy.save_file under the names of "
     "torchvision's AlexNet",
 )
+_GRAPH = Kind(
+    "a protocol buffer, as TensorFlow's .pb files are",
+    "write its weights with safetensors.numpy.save_file instead",
+)
 _CAFFE_MODEL = Kind(
     "a protocol buffer, as .caffemodel files are",
     "convert it to the .npy form first, by caffe-tensorflow say",
 )
+
+
+def check_suffix(path: str | os.PathLike[str], kind: str, own: str) -> None:
+    """ValueError if `path`, which is to become a file of `kind`, ends as those of another do."""
+    suffix = Path(path).suffix.lower()
+    if suffix in SUFFIXES and suffix != own:
+        raise ValueError(
+            f"{path}: would be {kind}, and {suffix} is the name of another format: call it {own}; "
+            "alexnet convert writes .pth and .npy files"
+        )
 
 
 def kind_of(file: BinaryIO) -> Kind | None:
@@ -161,9 +185,17 @@ def _most_entries(file: BinaryIO) -> int:
 
 
 def _kind_of_message(start: bytes) -> Kind | None:
-    """Tell the protocol buffers of ONNX, a version and a producer, and of Caffe, a name, apart."""
+    """Tell protocol buffers apart, by their first fields.
+
+    ONNX has a version and a producer, Caffe a name or layers (field 100), and a graph of TensorFlow
+    a node with the name of its operation.
+    """
     if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", start):
         return _ONNX
+    if re.match(rb"\x0a[^\0]{1,5}\x0a[\x01-\x7f][\w./-]+\x12[\x01-\x7f][A-Z]\w", start):
+        return _GRAPH
+    if start.startswith(b"\xa2\x06"):
+        return _CAFFE_MODEL
     if match := re.match(rb"\x0a([\x01-\x7f])([ -~]+)", start):
         length, name = match[1][0], match[2]
         if length <= len(name) and start[2 + length : 3 + length] in (b"\x12", b"\x1a", b"\xa2"):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from alexnet.files.writing import naming
 
 KINDS = {
     stat.S_IFIFO: "a pipe (FIFO)",
@@ -16,29 +20,35 @@ KINDS = {
 }
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+@contextmanager
+def open_regular(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a regular file to read bytes; links are followed. Nothing waits for another process.
 
     Opening a pipe would wait for a writer, and opening a device may set it in motion: neither is
-    done.
+    done. What the block raises for want of memory or because the disk fails names the file.
 
     Raises
     ------
     ValueError
         It is a pipe, a socket or a device.
     OSError
-        It is missing, a folder, or cannot be opened.
+        It is missing, a folder, or cannot be opened or read.
+    MemoryError
+        The block had not enough memory.
     """
     path = Path(path)
     check_regular(path)
-    # Non-blocking, because another process may have put a pipe there since.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        _check_regular(path, os.fstat(descriptor))
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+        # Non-blocking, because another process may have put a pipe there since.
+        with naming(path), open(path, "rb", opener=_without_waiting) as file:
+            _check_regular(path, os.fstat(file.fileno()))
+            yield file
+    except MemoryError as error:
+        raise MemoryError(f"{path}: {str(error) or 'out of memory'}") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def read_regular(path: str | os.PathLike[str], largest: int) -> bytes:
@@ -48,7 +58,7 @@ def read_regular(path: str | os.PathLike[str], largest: int) -> bytes:
     ------
     ValueError
         It is no regular file, or has more than `largest` bytes.
-    OSError
+    OSError, MemoryError
         It cannot be opened or read.
     """
     with open_regular(path) as file:

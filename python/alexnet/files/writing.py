@@ -105,6 +105,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         _check_folder_writable(Path(os.path.realpath(path)).parent)
 
 
+def check_absent(path: str | os.PathLike[str]) -> None:
+    """FileExistsError if there is a regular file of that name, or a link to one."""
+    if Path(path).is_file():
+        raise FileExistsError(errno.EEXIST, "exists already", str(path))
+
+
 def check_folder(path: str | os.PathLike[str]) -> None:
     """Find out before any work whether `path` is a folder to write to, or could become one.
 

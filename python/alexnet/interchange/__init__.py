@@ -3,7 +3,8 @@
     convert("alexnet-owt-7be5be79.safetensors", "net.safetensors")   # torchvision's, to ours
     convert("net.safetensors", "bvlc_alexnet.npy")                   # ours, to Caffe's
 
-`from_torchvision`, `to_torchvision`, `from_caffe` and `to_caffe` do the same without files.
+`load_model` reads any of these files, and `load` the network in one. `from_torchvision`,
+`to_torchvision`, `from_caffe` and `to_caffe` do without files.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from alexnet.files import open_regular
+from alexnet.files import check_absent, open_regular
 from alexnet.files.kinds import NUMPY_ARRAY, TORCH, kind_of
 from alexnet.interchange import caffe, torchvision
 from alexnet.interchange.caffe import from_caffe, read_caffe, to_caffe, write_caffe
@@ -24,7 +26,8 @@ from alexnet.interchange.torchvision import (
     write_torchvision,
 )
 from alexnet.network import weights
-from alexnet.network.checkpoint import Checkpoint, TrainedModel, load_model
+from alexnet.network.checkpoint import Checkpoint, TrainedModel, read_model
+from alexnet.network.variants import AlexNet
 
 __all__ = [
     "FORMATS",
@@ -32,6 +35,8 @@ __all__ = [
     "convert",
     "from_caffe",
     "from_torchvision",
+    "load",
+    "load_model",
     "read_caffe",
     "read_torchvision",
     "to_caffe",
@@ -44,6 +49,44 @@ OURS = "alexnet"
 FORMATS = (OURS, torchvision.VARIANT, caffe.VARIANT)
 
 
+def load_model(path: str | os.PathLike[str]) -> TrainedModel:
+    """Read a trained network from anything that holds one, told by its content; nothing of it runs.
+
+    Parameters
+    ----------
+    path
+        A file of `Network.save`, a checkpoint, a run's folder (its best checkpoint, or the last one
+        where none was evaluated), or weights of torchvision's or Caffe's AlexNet, in the files that
+        `convert` reads.
+
+    Raises
+    ------
+    ValueError
+        The file is cut short or holds none of these, its arrays do not fit its description, or the
+        folder holds no checkpoint.
+    OSError
+        It cannot be opened.
+    """
+    return _read(Path(path), format_of(Path(path)))
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    implementation: ModuleType | None = None,
+) -> AlexNet:
+    """Read a network, with its parameters and state, from anything that holds one.
+
+    `path` and the errors are those of `load_model`, whatever wrote the file; `device` and
+    `implementation` are those of `AlexNet`.
+    """
+    given = load_model(path).network
+    network = AlexNet(given.variant, seed=None, device=device, implementation=implementation)
+    network.assign(given.tensors())
+    return network
+
+
 @dataclass(frozen=True)
 class Conversion:
     """What `convert` did: the formats that it read and wrote, and the model."""
@@ -54,7 +97,11 @@ class Conversion:
 
 
 def convert(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], to: str | None = None
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    to: str | None = None,
+    *,
+    force: bool = False,
 ) -> Conversion:
     """Write the network in `source` to `target` in another format, bit for bit the same weights.
 
@@ -63,10 +110,12 @@ def convert(
     source
         A file of any of `FORMATS`, told by its content, or the folder of a training run.
     target
-        The file to write; an earlier one is replaced when the new one is whole.
+        The file to write.
     to
         One of `FORMATS`. If None, .npy is Caffe's, .pth and .pt are torchvision's, and any other
         name is ours for a foreign source and torchvision's for one of ours.
+    force
+        Replace the target if there is one, when the new one is whole.
 
     A file of ours that was foreign says how images are prepared for such weights; one that goes to
     a foreign format loses how they were prepared, the names of the classes, and all that is for
@@ -76,7 +125,10 @@ def convert(
     ------
     ValueError
         The source is damaged or of no format known here, the network's layers are not those of the
-        target's format, or writing it needs PyTorch, which is not installed.
+        target's format, its name is one of another format, or writing it needs PyTorch, which is
+        not installed.
+    FileExistsError
+        There is a target, and `force` is not set.
     OSError
         A file cannot be read or written.
 
@@ -84,6 +136,8 @@ def convert(
     if to is not None and to not in FORMATS:
         raise ValueError(f"convert: to is {to!r}, expected one of {', '.join(FORMATS)}")
     source, target = Path(source), Path(target)
+    if not force:
+        check_absent(target)
     source_format = format_of(source)
     to = to or _format_by_name(target, source_format)
     model = _read(source, source_format)
@@ -109,20 +163,20 @@ def format_of(source: Path) -> str:
         return caffe.VARIANT
     if kind == TORCH:
         return torchvision.VARIANT
-    return OURS if weights.VARIANT_KEY in weights.read_tensors(source)[1] else torchvision.VARIANT
+    return OURS if weights.VARIANT_KEY in weights.read_metadata(source) else torchvision.VARIANT
 
 
 def _format_by_name(target: Path, source_format: str) -> str:
-    if target.suffix == ".npy":
+    if target.suffix.lower() == ".npy":
         return caffe.VARIANT
-    if target.suffix in torchvision.TORCH_SUFFIXES or source_format == OURS:
+    if target.suffix.lower() in torchvision.TORCH_SUFFIXES or source_format == OURS:
         return torchvision.VARIANT
     return OURS
 
 
 def _read(source: Path, source_format: str) -> TrainedModel:
     if source_format == OURS:
-        return load_model(source)
+        return read_model(source)
     is_caffe = source_format == caffe.VARIANT
     arrays: Any = read_caffe(source) if is_caffe else read_torchvision(source)
     try:

@@ -21,6 +21,7 @@ from alexnet.contract.arguments import AnyArray
 from alexnet.data import Preprocessing
 from alexnet.files import check_size, open_regular, pickles, replacing
 from alexnet.files.descriptions import Entry
+from alexnet.files.kinds import check_suffix
 from alexnet.files.pickles import PickledArray
 from alexnet.interchange.checks import check_layers, checked, network_with
 from alexnet.messages import shown
@@ -109,7 +110,7 @@ def read_caffe(path: str | os.PathLike[str]) -> dict[str, tuple[AnyArray, AnyArr
     """
     path = Path(path)
     with open_regular(path) as file:
-        check_size(path, file, LARGEST_FILE)
+        left = check_size(path, file, LARGEST_FILE)
         try:
             _read_header(file)
             saved = pickles.loads(file.read())
@@ -124,7 +125,13 @@ def read_caffe(path: str | os.PathLike[str]) -> dict[str, tuple[AnyArray, AnyArr
         raise ValueError(f"{path}: holds {shown(layers)}, expected a dictionary of layers")
     for name in layers:
         Entry(f"{path}: the name of a layer", name).name()
-    return {name: _pair(f"{path}: {name}", entry) for name, entry in layers.items()}
+    pairs = {}
+    for name, entry in layers.items():
+        pairs[name] = _pair(f"{path}: {name}", entry)
+        left -= sum(array.nbytes for array in pairs[name])
+        if left < 0:  # of text, each array is a copy
+            raise ValueError(f"{path}: its arrays share their bytes: they are larger than the file")
+    return pairs
 
 
 def _read_header(file: BinaryIO) -> None:
@@ -164,9 +171,12 @@ def write_caffe(
 
     Raises
     ------
+    ValueError
+        The name is one of another format.
     OSError
         It could not be written; an earlier file is untouched.
     """
+    check_suffix(path, "a NumPy file", ".npy")
     dictionary = np.empty((), object)
     dictionary[()] = {name: list(pair) for name, pair in layers.items()}
     with replacing(path) as file:

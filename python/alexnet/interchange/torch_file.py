@@ -78,10 +78,15 @@ class TorchTensor:
             the message starts with `where`.
         """
         match self.view:
-            case (_Storage() as storage, int(offset), tuple(size), tuple(strides), *_):
+            case (_Storage() as storage, int(offset), tuple(size), tuple(strides), *rest):
                 pass
             case _:
                 raise ValueError(f"{where} is not described as a tensor is")
+        if rest[2:] and rest[2]:  # after whether it has a gradient, and its hooks: math bits
+            raise ValueError(
+                f"{where} is to be negated or conjugated, expected plain numbers: save it as "
+                ".resolve_neg()"
+            )
         check_axes(f"{where} has shape", size)
         check_axes(f"{where} has strides", strides)
         if len(strides) != len(size):

@@ -183,12 +183,12 @@ def write_torchvision(path: str | os.PathLike[str], arrays: Mapping[str, AnyArra
     Raises
     ------
     ValueError
-        PyTorch is needed and not installed.
+        PyTorch is needed and not installed, or the name is one of another format.
     OSError
         It could not be written; an earlier file is untouched.
     """
     path = Path(path)
-    if path.suffix not in TORCH_SUFFIXES:
+    if path.suffix.lower() not in TORCH_SUFFIXES:
         weights.write_tensors(path, arrays, {"format": "pt"})
         return
     torch = _torch(path)

@@ -7,7 +7,7 @@
 from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.network.network import Network
 from alexnet.network.variant import Variant
-from alexnet.network.variants import AlexNet, load, variants
+from alexnet.network.variants import AlexNet, variants
 
 __all__ = [
     "LRN",
@@ -20,6 +20,5 @@ __all__ = [
     "MaxPool2d",
     "Network",
     "Variant",
-    "load",
     "variants",
 ]

@@ -7,7 +7,7 @@ A checkpoint is one safetensors file, so it is whole or not there:
 - metadata "alexnet.variant": the description of the network, as in a file of `Network.save`;
 - metadata "alexnet.checkpoint": JSON with the fields of `Checkpoint` that are no arrays.
 
-Reading one runs no code from it. `load_model` takes from it what prediction needs.
+Reading one runs no code from it. `read_model` takes from it what prediction needs.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ class TrainedModel:
     step: int
 
 
-def load_model(path: str | os.PathLike[str]) -> TrainedModel:
-    """Read a trained network.
+def read_model(path: str | os.PathLike[str]) -> TrainedModel:
+    """Read a trained network; `alexnet.interchange.load_model` reads those of others as well.
 
     Parameters
     ----------

@@ -396,6 +396,13 @@ class Network:
 
         An earlier file of that name is replaced when the new one is whole and on the disk; OSError
         leaves it as it was. `alexnet.load` reads it.
+
+        Raises
+        ------
+        ValueError
+            The name is one of another format, such as .pth.
+        OSError
+            It could not be written.
         """
         with self._guard.reading:
             weights.write(path, self.variant, self.tensors())

@@ -7,13 +7,11 @@ networks", 2012; Krizhevsky, "One weird trick for parallelizing convolutional ne
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from types import ModuleType
 
 from alexnet.contract.arguments import check_flag
 from alexnet.messages import shown
-from alexnet.network import weights
 from alexnet.network.initializers import (
     Constant,
     FanInUniform,
@@ -338,30 +336,3 @@ class AlexNet(Network):
         if num_classes is not None:
             described = described.with_classes(num_classes)
         super().__init__(described, seed=seed, device=device, implementation=implementation)
-
-
-def load(
-    path: str | os.PathLike[str],
-    *,
-    device: str = "cpu",
-    implementation: ModuleType | None = None,
-) -> AlexNet:
-    """Read the network that `Network.save` wrote, with its parameters and state.
-
-    `device` and `implementation` are those of `AlexNet`, whatever wrote the file. Reading runs no
-    code from it.
-
-    Raises
-    ------
-    ValueError
-        The file is cut short, foreign, or its arrays do not fit its description.
-    OSError
-        It cannot be opened.
-    """
-    variant, tensors = weights.read(path)
-    network = AlexNet(variant, seed=None, device=device, implementation=implementation)
-    try:
-        network.assign(tensors)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    return network

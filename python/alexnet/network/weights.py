@@ -2,6 +2,11 @@
 
 A file holds arrays and text, nothing that runs when it is read. It appears under its name only
 when it is whole: it is written beside it, synced, and renamed.
+
+The package safetensors is not used, because its writer orders the metadata at random, so that the
+same network gives other bytes each time, and tells a full disk without its number. Its reader takes
+a header that has a key twice, and maps files, so that one that is cut short meanwhile ends the
+process with SIGBUS.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import numpy as np
 from alexnet.contract.arguments import AnyArray, Shape
 from alexnet.files import open_regular, replacing
 from alexnet.files.descriptions import LARGEST, Entry, parse
-from alexnet.files.kinds import kind_of
+from alexnet.files.kinds import READ_HERE, check_suffix, kind_of
 from alexnet.messages import shown
 from alexnet.network.variant import Variant
 
@@ -53,8 +58,9 @@ def write_tensors(
     OSError
         It could not be written, for want of space or permission; an earlier file is untouched.
     ValueError
-        The files have no name for an array's dtype.
+        The files have no name for an array's dtype, or the name is one of another format.
     """
+    check_suffix(path, "a safetensors file", ".safetensors")
     # The largest elements first, so that each array lies at a multiple of its element's size.
     names = sorted(tensors, key=lambda name: (-tensors[name].itemsize, name))
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
@@ -92,22 +98,19 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, AnyArray], dic
     OSError
         It cannot be opened.
     """
-    path = Path(path)
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        try:
-            entries, metadata, start = _header(file, size)
-        except ValueError as error:
-            kind = kind_of(file)
-            reason = f"it is {kind.name}; {kind.advice}" if kind else str(error)
-            raise ValueError(f"{path}: not a whole safetensors file: {reason}") from error
+        entries, metadata, start = _header_of(path, file)
         try:
             tensors = {entry.name: _array(file, start, entry) for entry in entries}
         except EOFError as error:
             raise ValueError(f"{path}: not a whole safetensors file: {error}") from error
-        except MemoryError as error:
-            raise MemoryError(f"{path}: {error}") from error
     return tensors, metadata
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Metadata of a safetensors file, with the errors of `read_tensors`; no array is read."""
+    with open_regular(path) as file:
+        return _header_of(path, file)[1]
 
 
 class _Tensor(NamedTuple):
@@ -118,6 +121,21 @@ class _Tensor(NamedTuple):
     shape: Shape
     begin: int
     end: int
+
+
+def _header_of(
+    path: str | os.PathLike[str], file: BinaryIO
+) -> tuple[list[_Tensor], dict[str, str], int]:
+    try:
+        return _header(file, os.fstat(file.fileno()).st_size)
+    except ValueError as error:
+        file.seek(LENGTH_BYTES)
+        begins_as_header = file.read(1) in (b"{", b"")
+        if kind := kind_of(file):
+            reason = f"it is {kind.name}; {kind.advice}"
+        else:
+            reason = str(error) if begins_as_header else f"it is of no kind known here; {READ_HERE}"
+        raise ValueError(f"{path}: not a whole safetensors file: {reason}") from error
 
 
 def _header(file: BinaryIO, size: int) -> tuple[list[_Tensor], dict[str, str], int]:

@@ -128,7 +128,7 @@ class Table:
 
     def _lines(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Give every whole row, and at which byte of the file it ends."""
-        with naming(self.path), open_regular(self.path) as file:
+        with open_regular(self.path) as file:
             line = file.readline(LONGEST_LINE)
             if line != self._header:
                 header = line.decode(errors="backslashreplace").rstrip("\n")
