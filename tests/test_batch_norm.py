@@ -10,7 +10,7 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
-from support import TAIL_SIZES, Guarded, random_array, relative_error
+from support.arrays import TAIL_SIZES, Guarded, random_array, relative_error
 
 pytestmark = pytest.mark.usefixtures("isa")
 

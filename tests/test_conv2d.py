@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from alexnet.network.layers import Conv2d
 from alexnet.network.variants import VARIANTS
-from convolutions import (
+from support.arrays import TAIL_SIZES
+from support.convolutions import (
     ALGORITHMS,
     Case,
     check_all,
     each_algorithm,
 )
-from support import ISAS, TAIL_SIZES
+from support.implementations import ISAS
 
 pytestmark = pytest.mark.usefixtures("isa")
 

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import load_file, save_file
 
-import cifar_files as files
 from alexnet import reference
 from alexnet.cli import main
 from alexnet.interchange import (
@@ -29,7 +28,8 @@ from alexnet.interchange import (
 from alexnet.network import weights
 from alexnet.network.checkpoint import Checkpoint, load_model
 from alexnet.network.variants import VARIANTS, AlexNet
-from support import random_array, relative_error
+from support import cifar_files as files
+from support.arrays import random_array, relative_error
 
 # Last feature maps of 3 x 4: neither their rows nor their columns can be taken for channels.
 IMAGE_SHAPES = {"torchvision": (127, 159, 3), "caffe": (131, 163, 3)}

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from alexnet import reference
-from convolutions import Case, Data
-from cuda_device import (
+from support.arrays import relative_error
+from support.convolutions import Case, Data
+from support.cuda_device import (
     LEAST_TF32_ERROR,
     PRECISIONS,
     GuardedOnDevice,
@@ -19,7 +20,8 @@ from cuda_device import (
     largest_error,
     on_device,
 )
-from support import relative_error
+
+pytestmark = pytest.mark.cuda
 
 Array = npt.NDArray[np.float32]
 

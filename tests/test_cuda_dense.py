@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from alexnet import reference
-from cuda_device import (
+from support.arrays import random_array, relative_error
+from support.cuda_device import (
     LEAST_TF32_ERROR,
     PRECISIONS,
     GuardedOnDevice,
@@ -19,7 +20,8 @@ from cuda_device import (
     largest_error,
     on_device,
 )
-from support import random_array, relative_error
+
+pytestmark = pytest.mark.cuda
 
 Array = npt.NDArray[np.float32]
 Size = tuple[int, int, int]  # batch, inputs, outputs

@@ -16,11 +16,13 @@ from alexnet.random import Generator
 from alexnet.verification import odd_shapes
 from alexnet.verification.hosted import CHANGED_IN_PLACE, hosted
 from alexnet.verification.verify import CUDA, Comparison
-from cuda_device import GuardedOnDevice, cuda, on_device
-from support import random_array, relative_error
+from support.arrays import random_array, relative_error
+from support.cuda_device import GuardedOnDevice, cuda, on_device
 from test_messages import VALUE_ERRORS, Call
 
 import cupy  # isort: skip - the emulation's, where cuda_device has found no other
+
+pytestmark = pytest.mark.cuda
 
 on_host = hosted(cuda)
 CALLS = list(odd_shapes.calls(Generator(1)))

@@ -17,17 +17,9 @@ import alexnet
 from alexnet import cpu, reference
 from alexnet.network.layers import Dense
 from alexnet.network.variants import VARIANTS
-from support import (
-    ISAS,
-    TAIL_SIZES,
-    Guarded,
-    at_page_end,
-    at_page_start,
-    largest_product_error,
-    peak_allocation,
-    random_array,
-    relative_error,
-)
+from support.arrays import TAIL_SIZES, Guarded, largest_product_error, random_array, relative_error
+from support.implementations import ISAS
+from support.memory import at_page_end, at_page_start, peak_allocation
 
 pytestmark = pytest.mark.usefixtures("isa")
 

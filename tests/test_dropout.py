@@ -8,7 +8,7 @@ import pytest
 import alexnet
 from alexnet import cpu, reference
 from alexnet.random import philox_words
-from support import TAIL_SIZES, Guarded, random_array
+from support.arrays import TAIL_SIZES, Guarded, random_array
 
 pytestmark = pytest.mark.usefixtures("isa")
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cifar_files as files
 from alexnet import reference
 from alexnet.cli import main
 from alexnet.data import ImageSet, PhotoSet, Preprocessing
@@ -21,6 +20,7 @@ from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.variants import AlexNet, variant_named
 from alexnet.training.plots import draw_confusion
+from support import cifar_files as files
 
 CLASSES = 7
 VARIANT = variant_named("cifar10-bn").shrunk(width=1 / 24)

@@ -20,8 +20,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cifar_files
-import photo_files as files
 from alexnet.data import (
     PhotoSet,
     UnreadableImageError,
@@ -31,6 +29,8 @@ from alexnet.data import (
 )
 from alexnet.data import photos as photos_module
 from alexnet.data.photos import LARGEST_IMAGE, ORIENTATION_TAG
+from support import cifar_files
+from support import photo_files as files
 
 # --- one file -------------------------------------------------------------------------------------
 
@@ -389,8 +389,9 @@ def test_what_a_decoder_fails_at_once_only_is_no_fault_of_the_file(
 
 
 READ_WITHOUT_DESCRIPTORS = """
-import sys, photo_files
+import sys
 from pathlib import Path
+from support import photo_files
 from alexnet.data import photos
 contents = [Path(name).read_bytes() for name in sys.argv[1:]]
 with photo_files.no_file_descriptors():
@@ -406,7 +407,6 @@ def test_decoding_opens_no_files(tmp_path: Path) -> None:
     paths = [str(files.write_photo(tmp_path / name)) for name in names]
     result = subprocess.run(
         [sys.executable, "-c", READ_WITHOUT_DESCRIPTORS, *paths],
-        cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         check=False,

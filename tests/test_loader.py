@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import cifar_files
-import photo_files
 from alexnet.data import (
     Batch,
     ImageSet,
@@ -24,6 +22,7 @@ from alexnet.data import (
     open_image_folder,
     ordered_batches,
 )
+from support import cifar_files, photo_files
 
 IMAGES = ImageSet(*cifar_files.easy_images(0, 40))
 PAPER = Preprocessing.fit(IMAGES, (32, 32, 3), augment="paper")

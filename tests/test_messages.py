@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import small_runs
 from alexnet import cpu, reference
 from alexnet.data import Dataset, ImageSet, Preprocessing, TrainingBatches
 from alexnet.inference.evaluation import evaluate
@@ -31,6 +30,7 @@ from alexnet.training.optimizers import SGD
 from alexnet.training.run import Run
 from alexnet.training.schedules import Schedule
 from alexnet.training.trainer import Trainer
+from support import small_runs
 
 IMPLEMENTATIONS = (reference, cpu)
 LARGEST = 2**31 - 1

@@ -11,7 +11,7 @@ from alexnet import reference
 from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, AlexNet, variant_named, variants
-from small_networks import IMAGE_SIZES, small_variant
+from support.small_networks import IMAGE_SIZES, small_variant
 
 NAMES = (
     "tf-tutorial",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alexnet import cpu, reference
-from support import TAIL_SIZES, Guarded, random_array
+from support.arrays import TAIL_SIZES, Guarded, random_array
 
 pytestmark = pytest.mark.usefixtures("isa")
 

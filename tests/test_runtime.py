@@ -18,7 +18,9 @@ import pytest
 import alexnet
 from alexnet import cpu, reference, runtime
 from alexnet.cli import main
-from support import ISAS, output_of, python, random_array, relative_error
+from support.arrays import random_array, relative_error
+from support.implementations import ISAS
+from support.processes import output_of, python
 
 OPENMP = alexnet.build_info()["openmp"]
 PROCESSORS = sorted(os.sched_getaffinity(0))

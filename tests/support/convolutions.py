@@ -14,7 +14,7 @@ import pytest
 
 from alexnet import _cpu, cpu, reference
 from alexnet.contract.shapes import Conv2dShape, conv2d_shape
-from support import Guarded, largest_product_error, random_array, relative_error
+from support.arrays import Guarded, largest_product_error, random_array, relative_error
 
 ALGORITHMS = ("auto", *cpu.conv2d_algorithms())
 each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
