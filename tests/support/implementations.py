@@ -37,13 +37,14 @@ class Cpu:
         return np.asarray(array)
 
     def guarded(self, shape: tuple[int, ...]) -> Guarded:
+        """An output that knows when a kernel writes outside of it."""
         return Guarded(shape)
 
 
 class Cuda:
     """`alexnet.cuda`, with arguments copied to the device and results copied back.
 
-    An `out` of the device is handed on as it is, and so comes back.
+    Where an argument is on the device already, such as `out`, the results stay there as well.
     """
 
     name = "cuda"
@@ -53,15 +54,16 @@ class Cuda:
         from support import cuda_device
 
         self._device = cuda_device
-        self._hosted = cuda_device.on_host
 
     def __getattr__(self, operator: str) -> Any:
-        def call(*arguments: Any, out: Any = None, **options: Any) -> Any:
-            if out is None:
-                return getattr(self._hosted, operator)(*arguments, **options)
+        def call(*arguments: Any, **options: Any) -> Any:
+            values = [*arguments, *options.values()]
+            values += [entry for value in values if isinstance(value, tuple) for entry in value]
+            if not any(isinstance(value, self._device.cupy.ndarray) for value in values):
+                return getattr(self._device.on_host, operator)(*arguments, **options)
             given = (self._given(value) for value in arguments)
             options = {name: self._given(value) for name, value in options.items()}
-            return getattr(self._device.cuda, operator)(*given, **options, out=out)
+            return getattr(self._device.cuda, operator)(*given, **options)
 
         return call
 
