@@ -70,15 +70,15 @@ class Cuda:
     def _given(self, value: Any) -> Any:
         return self._device.cupy.asarray(value) if isinstance(value, np.ndarray) else value
 
-    def array(self, values: npt.NDArray[Any]) -> Any:
-        return self._device.on_device(values)
+    def array(self, values: npt.NDArray[Any], offset: int = 0) -> Any:
+        return self._device.on_device(values, offset=offset)
 
     def host(self, array: Any) -> npt.NDArray[Any]:
         values: npt.NDArray[Any] = array.get()
         return values
 
-    def guarded(self, shape: tuple[int, ...]) -> Any:
-        return self._device.GuardedOnDevice(shape)
+    def guarded(self, shape: tuple[int, ...], offset: int = 0) -> Any:
+        return self._device.GuardedOnDevice(shape, offset)
 
 
 Implementation = Cpu | Cuda
