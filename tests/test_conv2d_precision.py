@@ -17,7 +17,7 @@ from support.cuda_device import (
     largest_error,
     on_device,
 )
-from support.implementations import implementation
+from support.implementations import Cuda
 
 pytestmark = pytest.mark.cuda
 
@@ -25,7 +25,7 @@ each_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 
 def run(case: Case, data: Data, precision: str, offset: int = 0) -> dict[str, Array]:
-    return run_guarded(implementation("cuda"), case, data, offset, precision=precision)
+    return run_guarded(Cuda(), case, data, offset, precision=precision)
 
 
 def check(case: Case, precision: str, offset: int = 0) -> None:

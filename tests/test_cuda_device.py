@@ -1,8 +1,7 @@
-"""The CUDA operators: against the reference on odd shapes, and what each of them promises."""
+"""What only the CUDA operators have: alignment, arrays of the device, other libraries, streams."""
 
 from __future__ import annotations
 
-import re
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -12,45 +11,12 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
-from alexnet.random import Generator
-from alexnet.verification import odd_shapes
-from alexnet.verification.hosted import CHANGED_IN_PLACE, hosted
-from alexnet.verification.verify import CUDA, Comparison
 from support.arrays import random_array, relative_error
-from support.cuda_device import GuardedOnDevice, cuda, on_device
-from test_messages import VALUE_ERRORS, Call
+from support.cuda_device import GuardedOnDevice, cuda, on_device, on_host
 
 import cupy  # isort: skip - the emulation's, where cuda_device has found no other
 
 pytestmark = pytest.mark.cuda
-
-on_host = hosted(cuda)
-CALLS = list(odd_shapes.calls(Generator(1)))
-OTHERS = sorted(
-    {call.operator for call in CALLS if not call.operator.startswith(("conv", "dense"))}
-)
-TRICKY = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, -3.0, 2.5], np.float32)
-
-
-@pytest.mark.parametrize("operator", OTHERS)
-def test_odd_shapes_within_the_bounds_of_verify(operator: str) -> None:
-    comparison = Comparison((CUDA,), on_host)
-    calls = [call for call in CALLS if call.operator == operator]
-    for call in calls:
-        getattr(comparison.operators, call.operator)(*call.arguments, **call.options)
-    assert len(comparison.checks) >= len(calls) > 0
-    assert [check for check in comparison.checks if not check.passed] == []
-
-
-@pytest.mark.parametrize("operator", sorted({*OTHERS} - {*CHANGED_IN_PLACE}))
-def test_same_bits_on_every_run(operator: str) -> None:
-    """The emulation runs blocks and threads in another order each time."""
-    for call in CALLS:
-        if call.operator == operator:
-            runs = [getattr(on_host, operator)(*call.arguments, **call.options) for _ in range(3)]
-            for run in runs[1:]:
-                np.testing.assert_equal(run, runs[0])
-
 
 # --- layout: vectors of four where memory is aligned, else single elements ------------------------
 
@@ -88,114 +54,6 @@ def test_inputs_of_any_layout() -> None:
     strided = on_device(x)[:, ::2].transpose(1, 2, 0)
     expected = reference.lrn(x[:, ::2].transpose(1, 2, 0))
     assert relative_error(cuda.lrn(strided).get(), expected) <= 1e-6
-
-
-def test_empty_batches() -> None:
-    x = np.zeros((0, 5, 5, 3), np.float32)
-    assert on_host.relu(x).shape == on_host.lrn(x).shape == x.shape
-    assert on_host.max_pool2d(x).shape == (0, 2, 2, 3)
-    assert on_host.max_pool2d_backward(np.zeros((0, 2, 2, 3), np.float32), x).shape == x.shape
-    _, mean, variance = on_host.batch_norm(x, np.ones(3, np.float32), np.ones(3, np.float32))
-    assert not mean.any()
-    assert not variance.any()
-    _, dgamma, _ = on_host.batch_norm_backward(x, x, mean, mean, variance)
-    assert not dgamma.any()
-    labels = np.zeros(0, np.int64)
-    logits = np.zeros((0, 4), np.float32)
-    assert on_host.softmax_cross_entropy(logits, labels) == 0.0
-    assert on_host.softmax_cross_entropy_backward(logits, labels).shape == (0, 4)
-    assert on_host.l2_loss(x) == 0.0
-
-
-# --- numerics -------------------------------------------------------------------------------------
-
-
-def test_relu_is_exact_for_every_kind_of_number() -> None:
-    x = np.tile(TRICKY, 5)[:37]
-    np.testing.assert_array_equal(on_host.relu(x), np.maximum(x, 0))
-    dy = np.full_like(x, 3)
-    np.testing.assert_array_equal(on_host.relu_backward(dy, x), np.where(x > 0, dy, 0))
-
-
-@pytest.mark.parametrize("beta", [0.5, 0.75, 1.0])
-def test_lrn_of_nan_infinity_and_overflow(beta: float) -> None:
-    x = random_array(12, 5, 50)
-    x[0, 3], x[1, 17], x[2, 49], x[3, 20] = np.nan, np.inf, -np.inf, 1e30
-    how = {"depth_radius": 1, "bias": 1.0, "alpha": 1.0, "beta": beta}
-    actual, expected = on_host.lrn(x, **how), cpu.lrn(x, **how)
-    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
-    np.testing.assert_allclose(actual, expected, rtol=2e-6)
-    gradient = on_host.lrn_backward(np.ones_like(x), x, **how)
-    np.testing.assert_array_equal(
-        np.isnan(gradient), np.isnan(cpu.lrn_backward(np.ones_like(x), x, **how))
-    )
-
-
-def test_lrn_of_windows_wider_than_the_channels_and_of_many_channels() -> None:
-    for channels, radius in ((5, 2**31 - 1), (4096, 3)):
-        x, dy = random_array(1, 3, channels), random_array(2, 3, channels)
-        how = {"depth_radius": radius, "bias": 1.0, "alpha": 0.01, "beta": 0.75}
-        assert relative_error(on_host.lrn(x, **how), reference.lrn(x, **how)) <= 1e-6
-        actual = on_host.lrn_backward(dy, x, **how)
-        assert relative_error(actual, reference.lrn_backward(dy, x, **how)) <= 1e-6
-    with pytest.raises(ValueError, match=r"^lrn: x has 4097 channels, but the CUDA kernel takes"):
-        on_host.lrn(np.zeros((1, 4097), np.float32))
-
-
-@pytest.mark.parametrize("channels", [1, 8])
-def test_ties_and_nan_in_pooling_as_on_the_cpu(channels: int) -> None:
-    generator = np.random.default_rng(5)
-    x = generator.choice(np.append(TRICKY, [2.5, np.nan]), (2, 9, 8, channels)).astype(np.float32)
-    how = {"window": 3, "stride": 2, "padding": 1}
-    y = cpu.max_pool2d(x, **how)
-    dy = random_array(6, *y.shape)
-    np.testing.assert_array_equal(on_host.max_pool2d(x, **how), y)
-    for through_relu in (False, True):
-        np.testing.assert_array_equal(
-            on_host.max_pool2d_backward(dy, x, **how, through_relu=through_relu),
-            cpu.max_pool2d_backward(dy, x, **how, through_relu=through_relu),
-        )
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.3, 0.999])
-def test_the_dropout_mask_is_the_cpus(rate: float) -> None:
-    x = np.append(random_array(7, 1021), np.float32([np.nan, np.inf]))
-    for seed, offset in ((0, 0), (2**64 - 1, 2**64 - 2), (123456789, 2**33)):
-        how = {"rate": rate, "seed": seed, "offset": offset}
-        np.testing.assert_array_equal(on_host.dropout(x, **how), cpu.dropout(x, **how))
-        np.testing.assert_array_equal(
-            on_host.dropout_backward(x, **how), cpu.dropout_backward(x, **how)
-        )
-
-
-def test_in_place() -> None:
-    x, dy = on_device(random_array(1, 103)), on_device(random_array(2, 103))
-    expected, gradient = cuda.relu(x).get(), cuda.relu_backward(dy, x).get()
-    cuda.relu_backward(dy, x, out=dy)
-    cuda.relu(x, out=x)
-    np.testing.assert_array_equal(x.get(), expected)
-    np.testing.assert_array_equal(dy.get(), gradient)
-
-
-def test_updates_are_those_of_the_cpu() -> None:
-    names = {"sgd_update": 3, "adam_update": 4}
-    for operator, count in names.items():
-        arrays = [np.abs(random_array(seed, 77)) for seed in range(count)]
-        other = [array.copy() for array in arrays]
-        how = {"step": 3} if operator == "adam_update" else {"learning_rate": 0.1}
-        getattr(on_host, operator)(*arrays, **how, weight_decay=0.01)
-        getattr(cpu, operator)(*other, **how, weight_decay=0.01)
-        for actual, expected in zip(arrays, other, strict=True):
-            np.testing.assert_allclose(actual, expected, rtol=1e-6)
-
-
-def test_batch_norm_of_a_large_mean() -> None:
-    x = random_array(8, 300, 5) + np.float32(1e4)
-    gamma, beta = random_array(9, 5), random_array(10, 5)
-    for actual, expected in zip(
-        on_host.batch_norm(x, gamma, beta), reference.batch_norm(x, gamma, beta), strict=True
-    ):
-        assert relative_error(actual, expected) <= 1e-6
 
 
 # --- arrays and devices ---------------------------------------------------------------------------
@@ -245,20 +103,6 @@ def test_labels_of_the_host_and_of_the_device() -> None:
         assert float(loss) == pytest.approx(float(expected), rel=1e-6)
         with pytest.raises(ValueError, match=r"^softmax_cross_entropy_backward: labels has the va"):
             cuda.softmax_cross_entropy_backward(on_device(logits[:, :6]), given)
-
-
-OF_MEMORY = ("overlaps", "strides", "read-only")  # tested below, with arrays of the device
-MESSAGES = [
-    (call, message)
-    for call, message in VALUE_ERRORS
-    if "out" not in call.kwargs and not any(word in message for word in OF_MEMORY)
-]
-
-
-@pytest.mark.parametrize(("call", "message"), MESSAGES)
-def test_messages_are_those_of_the_other_implementations(call: Call, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        call(on_host)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:

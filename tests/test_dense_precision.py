@@ -17,7 +17,7 @@ from support.cuda_device import (
     on_device,
 )
 from support.dense_layers import Array, Data, Size, draw, run_guarded
-from support.implementations import implementation
+from support.implementations import Cuda
 
 pytestmark = pytest.mark.cuda
 
@@ -25,7 +25,7 @@ each_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 
 def run(data: Data, precision: str, offset: int = 0) -> dict[str, Array]:
-    return run_guarded(implementation("cuda"), data, offset, precision=precision)
+    return run_guarded(Cuda(), data, offset, precision=precision)
 
 
 def check(size: Size, precision: str, offset: int = 0) -> None:

@@ -37,6 +37,16 @@ def test_mask_is_that_of_the_philox_words(on: Implementation, seed: int, offset:
     np.testing.assert_array_equal(kept, philox_words(seed, offset, n) >= 2**30)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.3, 0.999])
+def test_every_rate_at_the_ends_of_the_streams(on: Implementation, rate: float) -> None:
+    x = np.append(random_array(7, 1021), np.float32([np.nan, np.inf]))
+    for seed, offset in ((0, 0), (2**64 - 1, 2**64 - 2), (123456789, 2**33)):
+        how = {"rate": rate, "seed": seed, "offset": offset}
+        for operator in ("dropout", "dropout_backward"):
+            expected = getattr(reference, operator)(x, **how).astype(np.float32)
+            np.testing.assert_array_equal(getattr(on, operator)(x, **how), expected)
+
+
 def test_threshold_is_compared_exactly_and_unsigned(on: Implementation) -> None:
     words = philox_words(3, 4, 1000)
     x = np.ones(words.size, np.float32)

@@ -11,7 +11,7 @@ import pytest
 import alexnet
 from alexnet import cpu, reference
 from support.arrays import TAIL_SIZES, Guarded, random_array, relative_error
-from support.implementations import Implementation
+from support.implementations import Cuda, Implementation
 
 # With u = 2^-24 and terms of one sign, s is off by at most (radius + 4) u: each square is rounded
 # once and passes through at most radius + 1 additions; alpha, or bias, is rounded when it is given
@@ -47,6 +47,14 @@ def test_channel_counts_radii_and_powers(on: Implementation, channels: int, beta
 def test_windows_as_wide_as_all_channels(on: Implementation, channels: int, radius: int) -> None:
     x, dy = random_array(3, 5, channels), random_array(4, 5, channels)
     check(on, x, dy, depth_radius=radius, bias=1.0, alpha=0.01, beta=0.75)
+
+
+@pytest.mark.cuda
+def test_the_most_channels_that_a_block_of_cuda_holds() -> None:
+    on = Cuda()
+    check(on, random_array(1, 3, 4096), random_array(2, 3, 4096), **{**NETWORK, "depth_radius": 3})
+    with pytest.raises(ValueError, match=r"^lrn: x has 4097 channels, but the CUDA kernel takes"):
+        on.lrn(np.zeros((1, 4097), np.float32))
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 1), (0, 3, 3, 64), (1, 7), (13, 11, 3, 48)])

@@ -107,6 +107,22 @@ def test_first_nan_takes_the_gradient(on: Implementation) -> None:
     assert np.isnan(on.max_pool2d(x)).all()
 
 
+@pytest.mark.parametrize("channels", [1, 8])
+def test_ties_and_nan_between_other_values(on: Implementation, channels: int) -> None:
+    values = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-40, -3.0, 2.5], np.float32)
+    generator = np.random.default_rng(5)
+    x = generator.choice(np.append(values, [2.5, np.nan]), (2, 9, 8, channels)).astype(np.float32)
+    how = {"window": 3, "stride": 2, "padding": 1}
+    y = reference.max_pool2d(x, **how)
+    dy = small_integers(6, *y.shape)
+    np.testing.assert_array_equal(on.max_pool2d(x, **how), y)
+    for through_relu in (False, True):
+        np.testing.assert_array_equal(
+            on.max_pool2d_backward(dy, x, **how, through_relu=through_relu),
+            reference.max_pool2d_backward(dy, x, **how, through_relu=through_relu),
+        )
+
+
 def test_windows_of_minus_infinity_only(on: Implementation) -> None:
     check(on, np.full((2, 5, 5, 18), -np.inf, np.float32), padding=1)
 

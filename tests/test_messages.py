@@ -31,6 +31,7 @@ from alexnet.training.run import Run
 from alexnet.training.schedules import Schedule
 from alexnet.training.trainer import Trainer
 from support import small_runs
+from support.implementations import Cuda
 
 IMPLEMENTATIONS = (reference, cpu)
 LARGEST = 2**31 - 1
@@ -48,7 +49,7 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, implementation: ModuleType) -> object:
+    def __call__(self, implementation: Any) -> object:
         return getattr(implementation, self.operator)(*self.args, **self.kwargs)
 
 
@@ -585,6 +586,21 @@ def cases(table: list[tuple[Call, str]]) -> list[Any]:
 def test_value_error(implementation: ModuleType, bad_call: Call, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         bad_call(implementation)
+
+
+OF_MEMORY = ("overlaps", "strides", "read-only")  # in test_cuda_device.py, of the device's arrays
+OF_CUDA = [
+    pytest.param(bad_call, message, id=message)
+    for bad_call, message in VALUE_ERRORS
+    if "out" not in bad_call.kwargs and not any(word in message for word in OF_MEMORY)
+]
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("bad_call", "message"), OF_CUDA)
+def test_value_error_of_cuda(bad_call: Call, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        bad_call(Cuda())
 
 
 @pytest.mark.parametrize(("implementation", "bad_call", "message"), cases(TYPE_ERRORS))

@@ -22,6 +22,8 @@ CUDA = pytest.param("cuda", marks=pytest.mark.cuda)
 class Cpu:
     """`alexnet.cpu` with the kernels of one instruction set, which the fixture has chosen."""
 
+    kernels = cpu
+
     def __init__(self, isa: str) -> None:
         self.name = isa
 
@@ -54,13 +56,14 @@ class Cuda:
         from support import cuda_device
 
         self._device = cuda_device
+        self.kernels = cuda_device.on_host
 
     def __getattr__(self, operator: str) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
             values = [*arguments, *options.values()]
             values += [entry for value in values if isinstance(value, tuple) for entry in value]
             if not any(isinstance(value, self._device.cupy.ndarray) for value in values):
-                return getattr(self._device.on_host, operator)(*arguments, **options)
+                return getattr(self.kernels, operator)(*arguments, **options)
             given = (self._given(value) for value in arguments)
             options = {name: self._given(value) for name, value in options.items()}
             return getattr(self._device.cuda, operator)(*given, **options)
