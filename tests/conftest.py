@@ -1,23 +1,38 @@
-"""Fixtures of the operator tests."""
+"""Fixtures of the operator tests, and the environment of all."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 # Thousands of small calls: where other programs keep the processors busy, threads that spin while
 # they wait would make each of them last a time slice. Read when the library loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# The programs that tests start find `support` as well.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 
 import alexnet
-import support
 from cuda_emulation import load
+from support.implementations import CUDA, ISAS, Implementation, implementation
 
 
-@pytest.fixture(params=support.ISAS)
+@pytest.fixture(params=[*ISAS, CUDA])
+def on(request: pytest.FixtureRequest) -> Iterator[Implementation]:
+    """Run the test once with each implementation: the CPU's instruction sets, and CUDA."""
+    before = alexnet.cpu_isa()
+    if request.param in ISAS:
+        alexnet.set_cpu_isa(request.param)
+    yield implementation(request.param)
+    alexnet.set_cpu_isa(before)
+
+
+@pytest.fixture(params=ISAS)
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test once with the kernels of each instruction set."""
     before = alexnet.cpu_isa()
@@ -35,8 +50,8 @@ def _restore_threads() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _emulation_for_cuda_only(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Collecting the tests of CUDA has loaded the emulation; all others see no device."""
-    if not load.loaded or request.module.__name__.startswith("test_cuda_"):
+    """Once a test marked `cuda` has loaded the emulation, all others still see no device."""
+    if not load.loaded or request.node.get_closest_marker("cuda"):
         yield
         return
     hidden = {

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-import photo_files
 from alexnet.data import AUGMENTATIONS, ImageSet, PhotoSet, Preprocessing
 from alexnet.random import Generator
+from support import photo_files
 
 PLAIN = Preprocessing(  # input equals pixels
     input_size=(8, 6),

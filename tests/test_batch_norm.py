@@ -1,4 +1,4 @@
-"""Batch normalisation on the CPU against the reference."""
+"""Batch normalisation against the reference."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
-from support import TAIL_SIZES, Guarded, random_array, relative_error
-
-pytestmark = pytest.mark.usefixtures("isa")
+from support.arrays import TAIL_SIZES, random_array, relative_error
+from support.implementations import Implementation
 
 # Everything between loading a float and storing one is in double: one rounding a result.
 BOUND = 2.0**-24 + 1e-9
@@ -34,93 +33,90 @@ def arguments(shape: tuple[int, ...], *, mean: float = 0.0) -> tuple[Float, Floa
 
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_training(shape: tuple[int, ...], activation: str | None) -> None:
+def test_training(on: Implementation, shape: tuple[int, ...], activation: str | None) -> None:
     x, _, gamma, beta = arguments(shape)
-    y = Guarded(shape)
-    actual = cpu.batch_norm(x, gamma, beta, activation=activation, out=y.array)
+    y = on.guarded(shape)
+    actual = on.batch_norm(x, gamma, beta, activation=activation, out=y.array)
     expected = reference.batch_norm(x, gamma, beta, activation=activation)
     assert actual[0] is y.array
-    for result, right in zip(actual, expected, strict=True):
+    for result, right in zip((y.get(), *map(on.host, actual[1:])), expected, strict=True):
         assert result.dtype == np.float32
         assert relative_error(result, right) <= BOUND
-    y.check()
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_inference(shape: tuple[int, ...], activation: str | None) -> None:
+def test_inference(on: Implementation, shape: tuple[int, ...], activation: str | None) -> None:
     x, _, gamma, beta = arguments(shape)
     mean, variance = random_array(5, shape[-1]), random_array(6, shape[-1]) ** 2
     options: dict[str, Any] = {"mean": mean, "variance": variance, "epsilon": 0.01}
-    y = Guarded(shape)
-    actual = cpu.batch_norm(x, gamma, beta, **options, activation=activation, out=y.array)
+    y = on.guarded(shape)
+    actual = on.batch_norm(x, gamma, beta, **options, activation=activation, out=y.array)
     expected = reference.batch_norm(x, gamma, beta, **options, activation=activation)
-    assert relative_error(actual[0], expected[0]) <= BOUND
-    np.testing.assert_array_equal(actual[1], mean)
-    np.testing.assert_array_equal(actual[2], variance)
-    y.check()
+    assert relative_error(y.get(), expected[0]) <= BOUND
+    np.testing.assert_array_equal(on.host(actual[1]), mean)
+    np.testing.assert_array_equal(on.host(actual[2]), variance)
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gradients(shape: tuple[int, ...], training: bool) -> None:
+def test_gradients(on: Implementation, shape: tuple[int, ...], training: bool) -> None:
     x, dy, gamma, beta = arguments(shape)
-    _, mean, variance = cpu.batch_norm(x, gamma, beta)
-    guarded = Guarded(shape), Guarded(shape[-1:]), Guarded(shape[-1:])
+    _, mean, variance = on.batch_norm(x, gamma, beta)
+    guarded = on.guarded(shape), on.guarded(shape[-1:]), on.guarded(shape[-1:])
     out = (guarded[0].array, guarded[1].array, guarded[2].array)
-    actual = cpu.batch_norm_backward(dy, x, gamma, mean, variance, training=training, out=out)
+    actual = on.batch_norm_backward(dy, x, gamma, mean, variance, training=training, out=out)
     expected = reference.batch_norm_backward(dy, x, gamma, mean, variance, training=training)
-    for result, array, right in zip(actual, out, expected, strict=True):
+    for result, array, place, right in zip(actual, out, guarded, expected, strict=True):
         assert result is array
+        values = place.get()
         if shape[0] == 1 and len(shape) == 2 and training:
-            np.testing.assert_allclose(result, right, atol=1e-6)  # dx and dgamma are noise about 0
+            np.testing.assert_allclose(values, right, atol=1e-6)  # dx and dgamma are noise about 0
         else:
-            assert relative_error(result, right) <= BOUND
-    for g in guarded:
-        g.check()
+            assert relative_error(values, right) <= BOUND
 
 
 @pytest.mark.parametrize("mean", [100.0, -1e4, 1e7])
-def test_a_mean_that_is_large_against_the_deviation(mean: float) -> None:
+def test_a_mean_that_is_large_against_the_deviation(on: Implementation, mean: float) -> None:
     x, dy, gamma, beta = arguments((13, 7, 11, 19), mean=mean)
-    actual = cpu.batch_norm(x, gamma, beta)
+    actual = on.batch_norm(x, gamma, beta)
     for result, right in zip(actual, reference.batch_norm(x, gamma, beta), strict=True):
         assert relative_error(result, right) <= 2 * BOUND
     statistics = x, gamma, actual[1], actual[2]
-    results = cpu.batch_norm_backward(dy + np.float32(1000), *statistics)
+    results = on.batch_norm_backward(dy + np.float32(1000), *statistics)
     expected = reference.batch_norm_backward(dy + np.float32(1000), *statistics)
     for result, right in zip(results, expected, strict=True):
         assert relative_error(result, right) <= 2 * BOUND
 
 
-def test_a_first_pixel_far_from_the_others() -> None:
+def test_a_first_pixel_far_from_the_others(on: Implementation) -> None:
     """It is the origin of the sums: the variance must not suffer from a bad one."""
     x, _, gamma, beta = arguments((1000, 6))
     x[0] = 1e5
     for result, right in zip(
-        cpu.batch_norm(x, gamma, beta), reference.batch_norm(x, gamma, beta), strict=True
+        on.batch_norm(x, gamma, beta), reference.batch_norm(x, gamma, beta), strict=True
     ):
         assert relative_error(result, right) <= BOUND
 
 
-def test_equal_pixels_have_no_variance() -> None:
+def test_equal_pixels_have_no_variance(on: Implementation) -> None:
     x = np.full((1000, 5), 0.1, np.float32)
-    y, mean, variance = cpu.batch_norm(x, np.ones(5, np.float32), np.zeros(5, np.float32))
+    y, mean, variance = on.batch_norm(x, np.ones(5, np.float32), np.zeros(5, np.float32))
     np.testing.assert_array_equal(mean, x[0])
     np.testing.assert_array_equal(variance, 0)
     np.testing.assert_array_equal(y, 0)
 
 
-def test_empty_batch() -> None:
+def test_empty_batch(on: Implementation) -> None:
     x = np.zeros((0, 3, 3, 4), np.float32)
     gamma, beta = random_array(1, 4), random_array(2, 4)
-    y, mean, variance = cpu.batch_norm(x, gamma, beta)
+    y, mean, variance = on.batch_norm(x, gamma, beta)
     assert y.shape == x.shape
     np.testing.assert_array_equal(mean, 0)
     np.testing.assert_array_equal(variance, 0)
-    assert cpu.batch_norm(x, gamma, beta, mean=gamma, variance=gamma**2)[0].shape == x.shape
+    assert on.batch_norm(x, gamma, beta, mean=gamma, variance=gamma**2)[0].shape == x.shape
     for training in (True, False):
-        dx, dgamma, dbeta = cpu.batch_norm_backward(x, x, gamma, mean, variance, training=training)
+        dx, dgamma, dbeta = on.batch_norm_backward(x, x, gamma, mean, variance, training=training)
         assert dx.shape == x.shape
         np.testing.assert_array_equal(dgamma, 0)
         np.testing.assert_array_equal(dbeta, 0)
@@ -129,9 +125,11 @@ def test_empty_batch() -> None:
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("position", [(0, 0), (4, 18), (8, 7)])
-def test_nan_and_infinity_as_in_the_reference(special: float, position: tuple[int, int]) -> None:
+def test_nan_and_infinity_as_in_the_reference(
+    on: Implementation, special: float, position: tuple[int, int]
+) -> None:
     x, dy, gamma, beta = arguments((9, 19))
-    _, mean, variance = cpu.batch_norm(x, gamma, beta)
+    _, mean, variance = on.batch_norm(x, gamma, beta)
     bad_x, bad_dy = x.copy(), dy.copy()
     bad_x[position] = bad_dy[position] = special
     given = {"mean": mean, "variance": variance}
@@ -144,12 +142,13 @@ def test_nan_and_infinity_as_in_the_reference(special: float, position: tuple[in
         ("batch_norm_backward", (bad_dy, bad_x, gamma, mean, variance), {"training": False}),
     ]
     for operator, arrays, options in calls:
-        actual = getattr(cpu, operator)(*arrays, **options)
+        actual = getattr(on, operator)(*arrays, **options)
         expected = getattr(reference, operator)(*arrays, **options)
         for result, right in zip(actual, expected, strict=True):
             np.testing.assert_allclose(result, right, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("shape", [(20, 27, 31, 20), (3, 5000), (100_003, 2), (5, 3)])
 def test_same_bits_for_every_number_of_threads(shape: tuple[int, ...]) -> None:
     x, dy, gamma, beta = arguments(shape)
@@ -162,17 +161,18 @@ def test_same_bits_for_every_number_of_threads(shape: tuple[int, ...]) -> None:
     assert len(results) == 1
 
 
-def test_inputs_of_any_layout() -> None:
+def test_inputs_of_any_layout(on: Implementation) -> None:
     x, dy = random_array(1, 6, 8)[:, ::2].T, random_array(2, 6, 8)[:, 1::2].T
     gamma, beta = random_array(3, 12)[::2], random_array(4, 12)[::2]
-    actual = cpu.batch_norm(x, gamma, beta)
+    actual = on.batch_norm(x, gamma, beta)
     expected = reference.batch_norm(x, gamma, beta)
     assert relative_error(actual[0], expected[0]) <= BOUND
-    dx = cpu.batch_norm_backward(dy, x, gamma, *actual[1:])[0]
+    dx = on.batch_norm_backward(dy, x, gamma, *actual[1:])[0]
     right = reference.batch_norm_backward(dy, x, gamma, *actual[1:])[0]
     assert relative_error(dx, right) <= 2 * BOUND
 
 
+@pytest.mark.usefixtures("isa")
 def test_bad_forward_arguments_are_refused_before_anything_is_written() -> None:
     x, _, gamma, beta = arguments((4, 6))
     out = np.zeros((4, 6), np.float32)
@@ -201,6 +201,7 @@ def test_bad_forward_arguments_are_refused_before_anything_is_written() -> None:
     assert not out.any()
 
 
+@pytest.mark.usefixtures("isa")
 def test_bad_backward_arguments_are_refused_before_anything_is_written() -> None:
     x, dy, gamma, _ = arguments((4, 6))
     mean, variance = random_array(5, 6), random_array(6, 6) ** 2

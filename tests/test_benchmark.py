@@ -20,7 +20,7 @@ from alexnet.comparison.benchmark import (
     step_flops,
 )
 from alexnet.network.variants import variant_named
-from small_networks import small_variant
+from support.small_networks import small_variant
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}"
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cifar_files as files
 from alexnet.data import open_cifar10, open_dataset
 from alexnet.data.cifar10 import read_pickle
+from support import cifar_files as files
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from alexnet.commands import describe
 from alexnet.commands.console import Progress
 from alexnet.messages import printable
 from alexnet.network.variants import variants
-from support import hear_ctrl_c
+from support.processes import hear_ctrl_c
 
 RUNNING = (
     "bench",

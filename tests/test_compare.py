@@ -31,7 +31,7 @@ from alexnet.comparison.worker import Worker, WorkerError
 from alexnet.figures import BLUE, GREY, save
 from alexnet.network.variants import AlexNet, variant_named
 from alexnet.training.optimizers import Adam
-from small_networks import small_variant
+from support.small_networks import small_variant
 
 PEAKS = Peaks("avx2", 1, fma_gflops=100.0, copy_gbs=20.0, read_gbs=10.0)
 CASE = NetworkCase(small_variant("tf-tutorial"), FORWARD, 2)

@@ -23,9 +23,9 @@ from alexnet.network.variants import AlexNet
 from alexnet.random import Generator
 from alexnet.training.optimizers import SGD, Adam
 from alexnet.training.trainer import Trainer
-from small_networks import small_variant
-from small_runs import SMALL, dataset
-from support import random_array
+from support.arrays import random_array
+from support.small_networks import small_variant
+from support.small_runs import SMALL, dataset
 
 T = TypeVar("T")
 THREADS = 8

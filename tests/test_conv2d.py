@@ -1,4 +1,4 @@
-"""Convolution and its gradients on the CPU against the reference, on every kind of shape."""
+"""Convolution and its gradients against the reference, on every kind of shape."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from hypothesis import strategies as st
 
 from alexnet.network.layers import Conv2d
 from alexnet.network.variants import VARIANTS
-from convolutions import (
+from support.arrays import TAIL_SIZES, largest_product_error, relative_error
+from support.convolutions import (
     ALGORITHMS,
     Case,
     check_all,
     each_algorithm,
+    expected_of,
+    run_guarded,
 )
-from support import ISAS, TAIL_SIZES
+from support.implementations import ISAS, Implementation
 
-pytestmark = pytest.mark.usefixtures("isa")
+each_isa = pytest.mark.usefixtures("isa")
 
 CHANNELS = [
     *(Case((2, 5, 6, n), (3, 3), 7) for n in TAIL_SIZES),
@@ -99,10 +102,61 @@ SPECIAL = [
 CASES = [*CHANNELS, *KERNELS, *GROUPS, *PADDINGS, *BATCHES, *SPECIAL]
 
 
+@each_isa
 @each_algorithm
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_against_the_reference(case: Case, algorithm: str) -> None:
     check_all(case, algorithm)
+
+
+# Every path of CUDA's kernels; on the CPU, what "auto" chooses for them.
+PATHS = [
+    Case((1, 1, 1, 1), (1, 1), 1),
+    Case((2, 7, 9, 3), (3, 3), 5),
+    Case((1, 6, 5, 8), (3, 3), 12),  # four channels at a time
+    Case((1, 6, 5, 3), (3, 3), 12),  # of y, but not of x
+    Case((1, 6, 5, 8), (3, 2), 5),  # of x, but not of y
+    Case((2, 9, 8, 4), (1, 1), 132),  # columns of C in two tiles
+    Case((1, 5, 4, 68), (2, 2), 72),  # and of 64
+    Case((1, 23, 21, 3), (11, 11), 16, stride=4),
+    Case((2, 9, 8, 3), (2, 2), 7, stride=3, padding="valid"),
+    Case((1, 7, 9, 4), (3, 2), 8, stride=(2, 5)),  # pixels that no window sees
+    Case((1, 6, 7, 4), (1, 1), 4, stride=(1, 3), padding=((1, 2), (0, 3))),
+    Case((2, 6, 5, 12), (3, 2), 24, groups=3),
+    Case((1, 6, 5, 6), (3, 3), 9, groups=3, stride=2),
+    Case((1, 5, 6, 5), (3, 4), 10, padding=((3, 0), (0, 3))),
+    Case((1, 4, 3, 4), (3, 3), 4, padding=5),  # outputs that see nothing of the image
+    Case((1, 1, 1, 4), (5, 5), 8),  # an image smaller than the window
+    Case((2, 2, 1, 3), (11, 11), 20, stride=4, padding=5),
+    Case((2, 6, 6, 8), (6, 6), 12, padding="valid"),  # the window covers the image
+    Case((1, 26, 25, 4), (3, 3), 8),  # the gradient of the weight in splits
+    Case((1, 26, 25, 3), (2, 3), 7),
+    Case((1, 3, 3, 64), (3, 3), 4),  # forward in splits
+    Case((1, 3, 3, 4), (3, 3), 64),  # the gradient of the input in splits
+    Case((1, 3, 3, 8), (3, 3), 128, groups=2, stride=2),
+]
+
+
+@pytest.mark.parametrize("case", PATHS, ids=str)
+def test_every_path_of_cuda(on: Implementation, case: Case) -> None:
+    found = run_guarded(on, case, case.data)
+    for name, values in expected_of(case, case.data).items():
+        assert relative_error(found[name], values) <= largest_product_error(case.depths[name]), name
+
+
+@pytest.mark.parametrize("case", [PATHS[7], PATHS[18], PATHS[20]], ids=str)
+def test_same_bits_on_every_run(on: Implementation, case: Case) -> None:
+    first = run_guarded(on, case, case.data)
+    for name, values in run_guarded(on, case, case.data).items():
+        assert values.tobytes() == first[name].tobytes(), name
+
+
+def test_an_empty_batch(on: Implementation) -> None:
+    case = Case((0, 5, 4, 8), (3, 3), 12, stride=2)
+    found = run_guarded(on, case, case.data)
+    assert found["y"].size == found["dx"].size == 0
+    assert (found["dweight"] == 0).all()
+    assert (found["dbias"] == 0).all()
 
 
 @st.composite
@@ -133,6 +187,7 @@ def convolutions(draw: st.DrawFn) -> Case:
     return case
 
 
+@each_isa
 @settings(
     derandomize=True,
     database=None,
@@ -176,6 +231,7 @@ def _cached(case: Case) -> Case:
     [pytest.param(case, isa, id=f"{LAYERS[case]}-{isa}") for case in LAYERS for isa in ISAS],
     indirect=["isa"],
 )
+@each_isa
 def test_layer_shapes(layer: Case) -> None:
     case = _cached(layer)
     for algorithm in ALGORITHMS:

@@ -11,8 +11,8 @@ import pytest
 
 import alexnet
 from alexnet import _cpu, cpu, reference
-from convolutions import Array, Case, Data, each_algorithm, run
-from support import at_page_end, at_page_start, peak_allocation
+from support.convolutions import Array, Case, Data, each_algorithm, run
+from support.memory import at_page_end, at_page_start, peak_allocation
 
 pytestmark = pytest.mark.usefixtures("isa")
 

@@ -16,7 +16,7 @@ import pytest
 import alexnet
 from alexnet import _cpu, cpu, reference
 from alexnet.contract.shapes import conv2d_shape
-from support import Guarded, random_array, relative_error
+from support.arrays import Guarded, random_array, relative_error
 
 pytestmark = pytest.mark.usefixtures("isa")
 

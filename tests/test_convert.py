@@ -14,8 +14,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import alexnet
-import cifar_files as files
-import torch_files
 from alexnet import reference
 from alexnet.cli import main
 from alexnet.interchange import (
@@ -35,7 +33,9 @@ from alexnet.interchange import (
 from alexnet.network import weights
 from alexnet.network.checkpoint import LAST, Checkpoint
 from alexnet.network.variants import VARIANTS, AlexNet
-from support import random_array, relative_error
+from support import cifar_files as files
+from support import torch_files
+from support.arrays import random_array, relative_error
 
 # Last feature maps of 3 x 4: neither their rows nor their columns can be taken for channels.
 IMAGE_SHAPES = {"torchvision": (127, 159, 3), "caffe": (131, 163, 3)}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cuda_emulation import load
-from support import SENTINEL
+from support.arrays import SENTINEL
 
 SEEDS = range(5)  # orders in which the threads run; a fault has to show in each
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import alexnet
-import small_runs
 from alexnet import SGD, Adam, AlexNet
 from alexnet.cli import main
 from alexnet.commands import bench, verify
@@ -20,10 +19,13 @@ from alexnet.training.configuration import Configuration
 from alexnet.training.run import Run
 from alexnet.verification.hosted import hosted
 from alexnet.verification.verify import CUDA, Comparison, NetworkVerification
-from cuda_device import cuda
-from documents import ROOT, run_blocks
-from small_networks import small_variant
-from support import random_array, relative_error
+from support import small_runs
+from support.arrays import random_array, relative_error
+from support.cuda_device import cuda
+from support.documents import ROOT, run_blocks
+from support.small_networks import small_variant
+
+pytestmark = pytest.mark.cuda
 
 # Two training steps: what rounding in another order changes by the second, through ReLUs and
 # pools that stay on their side.

@@ -1,68 +1,26 @@
-"""Dense layers and their gradients on the CPU against the reference."""
+"""Dense layers and their gradients against the reference."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import alexnet
-from alexnet import cpu, reference
+from alexnet import cpu
 from alexnet.network.layers import Dense
 from alexnet.network.variants import VARIANTS
-from support import (
-    ISAS,
-    TAIL_SIZES,
-    Guarded,
-    at_page_end,
-    at_page_start,
-    largest_product_error,
-    peak_allocation,
-    random_array,
-    relative_error,
-)
+from support.arrays import TAIL_SIZES, largest_product_error, relative_error
+from support.dense_layers import Array, Data, Size, draw, run_guarded
+from support.implementations import ISAS, Cpu, Implementation
+from support.memory import at_page_end, at_page_start, peak_allocation
 
-pytestmark = pytest.mark.usefixtures("isa")
-
-Array = npt.NDArray[np.float32]
-Size = tuple[int, int, int]  # batch, inputs, outputs
-
-
-@dataclass(frozen=True)
-class Data:
-    """Arguments of the three operators."""
-
-    x: Array
-    weight: Array
-    bias: Array
-    dy: Array
-
-    @functools.cached_property
-    def expected(self) -> dict[str, npt.NDArray[np.float64]]:
-        dweight, dbias = reference.dense_backward_weight(self.dy, self.x)
-        return {
-            "y": reference.dense(self.x, self.weight, self.bias),
-            "dx": reference.dense_backward_input(self.dy, self.weight),
-            "dweight": dweight,
-            "dbias": dbias,
-        }
-
-
-def draw(size: Size) -> Data:
-    batch, inputs, outputs = size
-    return Data(
-        x=random_array(1, batch, inputs),
-        weight=random_array(2, inputs, outputs),
-        bias=random_array(3, outputs),
-        dy=random_array(4, batch, outputs),
-    )
+each_isa = pytest.mark.usefixtures("isa")
 
 
 def run(data: Data, out: dict[str, Array] | None = None) -> dict[str, Array]:
@@ -75,22 +33,12 @@ def run(data: Data, out: dict[str, Array] | None = None) -> dict[str, Array]:
     return {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
 
 
-def check_all(data: Data) -> None:
-    (batch, inputs), outputs = data.x.shape, data.bias.size
-    depths = {"y": inputs, "dx": outputs, "dweight": batch, "dbias": batch}
-    guarded = {name: Guarded(array.shape) for name, array in data.expected.items()}
-    out = {name: output.array for name, output in guarded.items()}
-    for name, array in run(data, out).items():
-        assert array is out[name]
-        guarded[name].check()
-        bound = largest_product_error(depths[name])
-        assert relative_error(array, data.expected[name]) <= bound, name
-
-    rectified = cpu.dense(data.x, data.weight, data.bias, activation="relu")
-    np.testing.assert_array_equal(rectified, np.maximum(out["y"], 0))
-    without_bias = cpu.dense(data.x, data.weight)
-    expected = data.expected["y"] - data.bias
-    assert relative_error(without_bias, expected) <= largest_product_error(inputs)
+def check_all(on: Implementation, data: Data) -> None:
+    found = run_guarded(on, data)
+    for name, expected in data.expected.items():
+        bound = largest_product_error(data.depths[name])
+        assert relative_error(found[name], expected) <= bound, name
+    np.testing.assert_array_equal(found["rectified"], np.maximum(found["y"], 0))
 
 
 # --- shapes ---------------------------------------------------------------------------------------
@@ -111,8 +59,48 @@ SIZES = [
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_against_the_reference(size: Size) -> None:
-    check_all(draw(size))
+def test_against_the_reference(isa: str, size: Size) -> None:
+    check_all(Cpu(isa), draw(size))
+
+
+# Around CUDA's tiles of 32 × 128 and 128 × 128, of 16 deep; in fours and not; in splits and not.
+TILES = [
+    (1, 1, 1),
+    (2, 3, 5),
+    (3, 20, 24),
+    (1, 16, 128),
+    (33, 36, 132),
+    (64, 12, 8),
+    (65, 12, 8),
+    (129, 40, 136),
+    (7, 31, 129),
+    (130, 33, 10),
+    (5, 1028, 12),  # forward in splits
+    (3, 515, 7),
+    (520, 12, 8),  # the gradient of the weight in splits
+    (70, 8, 540),  # the gradient of the input in splits
+]
+
+
+@pytest.mark.parametrize("size", TILES, ids=str)
+def test_sizes_around_the_tiles(on: Implementation, size: Size) -> None:
+    check_all(on, draw(size))
+
+
+@pytest.mark.parametrize("size", [(33, 36, 132), (5, 1028, 12), (520, 12, 8)], ids=str)
+def test_same_bits_on_every_run(on: Implementation, size: Size) -> None:
+    data = draw(size)
+    first = run_guarded(on, data)
+    for name, values in run_guarded(on, data).items():
+        assert values.tobytes() == first[name].tobytes(), name
+
+
+def test_an_empty_batch(on: Implementation) -> None:
+    found = run_guarded(on, draw((0, 12, 8)))
+    assert found["y"].shape == (0, 8)
+    assert found["dx"].shape == (0, 12)
+    assert (found["dweight"] == 0).all()
+    assert (found["dbias"] == 0).all()
 
 
 @settings(
@@ -124,11 +112,11 @@ def test_against_the_reference(size: Size) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(size=st.tuples(st.integers(0, 70), st.integers(1, 600), st.integers(1, 600)))
-def test_drawn_sizes(size: Size) -> None:
+def test_drawn_sizes(isa: str, size: Size) -> None:
     batch, inputs, outputs = size
     # Few sums may all cancel to nearly nothing, and then have no small relative error.
     assume(batch == 0 or min(batch * inputs, batch * outputs, inputs * outputs) >= 50)
-    check_all(draw(size))
+    check_all(Cpu(isa), draw(size))
 
 
 def _layers() -> dict[Size, str]:
@@ -150,8 +138,8 @@ _draw_last = functools.lru_cache(maxsize=1)(draw)  # one at a time: they are lar
     [pytest.param(size, isa, id=f"{LAYERS[size]}-{isa}") for size in LAYERS for isa in ISAS],
     indirect=["isa"],
 )
-def test_layer_shapes(size: Size) -> None:
-    check_all(_draw_last(size))
+def test_layer_shapes(isa: str, size: Size) -> None:
+    check_all(Cpu(isa), _draw_last(size))
 
 
 # --- memory and determinism -----------------------------------------------------------------------
@@ -167,6 +155,7 @@ ODD = [
 ]
 
 
+@each_isa
 @pytest.mark.parametrize("size", ODD, ids=str)
 @pytest.mark.parametrize("place", [at_page_end, at_page_start], ids=lambda place: place.__name__)
 def test_touches_nothing_around_its_arrays(size: Size, place: Callable[[Array], Array]) -> None:
@@ -179,6 +168,7 @@ def test_touches_nothing_around_its_arrays(size: Size, place: Callable[[Array], 
         assert out[name].tobytes() == array.tobytes(), name
 
 
+@each_isa
 def test_inputs_of_any_layout() -> None:
     data = draw((9, 20, 30))
     strided = Data(
@@ -192,6 +182,7 @@ def test_inputs_of_any_layout() -> None:
         assert array.tobytes() == expected[name].tobytes()
 
 
+@each_isa
 def test_allocates_its_result_only_and_with_out_nothing() -> None:
     data = draw((64, 500, 400))
     out = run(data)
@@ -201,6 +192,7 @@ def test_allocates_its_result_only_and_with_out_nothing() -> None:
     assert results <= peak_allocation(lambda: run(data)) < results + small
 
 
+@each_isa
 @pytest.mark.parametrize("size", [*ODD, (32, 700, 600), (20, 700, 608), (300, 70, 90)], ids=str)
 def test_same_bits_for_every_number_of_threads_and_every_run(size: Size) -> None:
     data = draw(size)
@@ -212,6 +204,7 @@ def test_same_bits_for_every_number_of_threads_and_every_run(size: Size) -> None
             assert array.tobytes() == expected[name].tobytes(), name
 
 
+@each_isa
 @pytest.mark.parametrize(
     "size", [(8, 129, 1000), (37, 300, 80), (1, 300, 500), (70, 90, 70)], ids=str
 )
@@ -228,6 +221,7 @@ def test_nans_of_any_bits_have_the_same_bits_for_every_number_of_threads(size: S
     assert {name: len(results) for name, results in seen.items()} == dict.fromkeys(seen, 1)
 
 
+@each_isa
 @pytest.mark.parametrize("size", [(37, 300, 50), (37, 300, 80), (20, 300, 80)], ids=str)
 def test_an_image_has_the_same_result_in_every_batch(size: Size) -> None:
     data = draw(size)
@@ -242,6 +236,7 @@ def test_an_image_has_the_same_result_in_every_batch(size: Size) -> None:
 # --- NaN, infinity, denormals ---------------------------------------------------------------------
 
 
+@each_isa
 @pytest.mark.parametrize("size", ODD, ids=str)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_reach_what_sees_them(size: Size, value: float) -> None:
@@ -276,6 +271,7 @@ def test_nan_and_infinity_reach_what_sees_them(size: Size, value: float) -> None
     check("dx", found, (slice(None), i), data.dy[:, o])
 
 
+@each_isa
 @pytest.mark.parametrize("size", ODD, ids=str)
 def test_denormals_are_not_flushed(size: Size) -> None:
     # Small integers times the least denormal, and small integers: every sum is exact.

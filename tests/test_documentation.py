@@ -11,9 +11,9 @@ from types import ModuleType
 
 import pytest
 
-import cifar_files
 from alexnet import cli
-from documents import DOCUMENTS, ROOT, commands, python_blocks, run_blocks, shell_lines
+from support import cifar_files
+from support.documents import DOCUMENTS, ROOT, commands, python_blocks, run_blocks, shell_lines
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 RESULTS = ROOT / "docs" / "results" / "xeon-sapphire-rapids.json"

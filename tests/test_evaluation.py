@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cifar_files as files
 from alexnet import reference
 from alexnet.cli import main
 from alexnet.data import ImageSet, PhotoSet, Preprocessing
 from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.variants import AlexNet, variant_named
+from support import cifar_files as files
 
 CLASSES = 7
 VARIANT = variant_named("cifar10-bn").shrunk(width=1 / 24)

@@ -24,10 +24,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cifar_files as files
-import photo_files
-import small_runs
-import torch_files
 from alexnet.cli import main
 from alexnet.data import UnreadableImageError, open_cifar10, open_image_folder, patience, read_image
 from alexnet.data.cifar10 import LARGEST_FILE, read_pickle
@@ -50,8 +46,10 @@ from alexnet.network.variants import VARIANTS, AlexNet
 from alexnet.training.configuration import Configuration, read_description
 from alexnet.training.metrics import Table
 from alexnet.training.run import Run
-from small_networks import small_variant
-from test_checkpoint import checkpoint
+from support import cifar_files as files
+from support import photo_files, small_runs, torch_files
+from support.checkpoints import checkpoint
+from support.small_networks import small_variant
 
 SECONDS = 10  # of the processor, so that a busy machine fails nothing
 PATIENCE = 300  # seconds until what waits, for the writer of a pipe say, has failed

@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import cifar_files
-import photo_files
 from alexnet.data import (
     Batch,
     ImageSet,
@@ -24,6 +22,7 @@ from alexnet.data import (
     open_image_folder,
     ordered_batches,
 )
+from support import cifar_files, photo_files
 
 IMAGES = ImageSet(*cifar_files.easy_images(0, 40))
 PAPER = Preprocessing.fit(IMAGES, (32, 32, 3), augment="paper")
@@ -60,16 +59,26 @@ class Watched:
         self.error = error
         self.delay = delay
         self.reads = 0
+        self.finished = 0
+        self.readable = threading.Event()
+        self.readable.set()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(IMAGES)
 
     def read(self, position: int, shortest_side: int) -> npt.NDArray[np.uint8]:
-        self.reads += 1
+        with self._lock:
+            self.reads += 1
         time.sleep(self.delay)
+        if not self.readable.wait(30):
+            raise RuntimeError("nothing can be read")
         if self.error is not None:
             raise self.error
-        return IMAGES.read(position, shortest_side)
+        image = IMAGES.read(position, shortest_side)
+        with self._lock:
+            self.finished += 1
+        return image
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -276,12 +285,15 @@ def test_waiting_is_counted_and_threads_avoid_it() -> None:
     with TrainingBatches(source, PLAIN, 4, workers=0) as batches:
         batches.next()
         assert batches.waited >= 4 * 0.02
+    source = Watched()
     with TrainingBatches(source, PLAIN, 4, workers=2) as batches:
         batches.next()
-        before = batches.waited
-        time.sleep(0.5)  # the network's step
-        batches.next()
-        assert batches.waited - before < 0.04
+        while source.finished < (1 + 2 + 1) * 4:  # during the network's step
+            time.sleep(0.001)
+        source.readable.clear()
+        for _ in range(3):
+            batches.next()
+        source.readable.set()
 
 
 # --- evaluation -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""LRN and its gradient on the CPU against the reference."""
+"""LRN and its gradient against the reference."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
-from support import TAIL_SIZES, Guarded, random_array, relative_error
-
-pytestmark = pytest.mark.usefixtures("isa")
+from support.arrays import TAIL_SIZES, Guarded, random_array, relative_error
+from support.implementations import Cuda, Implementation
 
 # With u = 2^-24 and terms of one sign, s is off by at most (radius + 4) u: each square is rounded
 # once and passes through at most radius + 1 additions; alpha, or bias, is rounded when it is given
@@ -25,41 +24,50 @@ BOUND = 1e-6
 NETWORK = {"depth_radius": 4, "bias": 1.0, "alpha": 0.001 / 9, "beta": 0.75}
 
 
-def check(x: npt.NDArray[np.float32], dy: npt.NDArray[np.float32], **parameters: Any) -> None:
-    y, dx = Guarded(x.shape), Guarded(x.shape)
-    assert cpu.lrn(x, out=y.array, **parameters) is y.array
-    assert cpu.lrn_backward(dy, x, out=dx.array, **parameters) is dx.array
-    y.check()
-    dx.check()
-    assert relative_error(y.array, reference.lrn(x, **parameters)) <= BOUND
-    assert relative_error(dx.array, reference.lrn_backward(dy, x, **parameters)) <= BOUND
+def check(
+    on: Implementation, x: npt.NDArray[np.float32], dy: npt.NDArray[np.float32], **parameters: Any
+) -> None:
+    y, dx = on.guarded(x.shape), on.guarded(x.shape)
+    assert on.lrn(x, out=y.array, **parameters) is y.array
+    assert on.lrn_backward(dy, x, out=dx.array, **parameters) is dx.array
+    assert relative_error(y.get(), reference.lrn(x, **parameters)) <= BOUND
+    assert relative_error(dx.get(), reference.lrn_backward(dy, x, **parameters)) <= BOUND
 
 
 @pytest.mark.parametrize("channels", TAIL_SIZES)
 @pytest.mark.parametrize("beta", [0.5, 0.75, 1.0, 0.3])
-def test_channel_counts_radii_and_powers(channels: int, beta: float) -> None:
+def test_channel_counts_radii_and_powers(on: Implementation, channels: int, beta: float) -> None:
     for radius in range(8):
         x, dy = random_array(1, 7, channels), random_array(2, 7, channels)
-        check(x, dy, depth_radius=radius, bias=2.0, alpha=0.3, beta=beta)
+        check(on, x, dy, depth_radius=radius, bias=2.0, alpha=0.3, beta=beta)
 
 
 @pytest.mark.parametrize("channels", [1, 5, 64, 100])
 @pytest.mark.parametrize("radius", [20, 99, 100, 2**31 - 1])
-def test_windows_as_wide_as_all_channels(channels: int, radius: int) -> None:
+def test_windows_as_wide_as_all_channels(on: Implementation, channels: int, radius: int) -> None:
     x, dy = random_array(3, 5, channels), random_array(4, 5, channels)
-    check(x, dy, depth_radius=radius, bias=1.0, alpha=0.01, beta=0.75)
+    check(on, x, dy, depth_radius=radius, bias=1.0, alpha=0.01, beta=0.75)
+
+
+@pytest.mark.cuda
+def test_the_most_channels_that_a_block_of_cuda_holds() -> None:
+    on = Cuda()
+    check(on, random_array(1, 3, 4096), random_array(2, 3, 4096), **{**NETWORK, "depth_radius": 3})
+    with pytest.raises(ValueError, match=r"^lrn: x has 4097 channels, but the CUDA kernel takes"):
+        on.lrn(np.zeros((1, 4097), np.float32))
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 1), (0, 3, 3, 64), (1, 7), (13, 11, 3, 48)])
-def test_batches(shape: tuple[int, ...]) -> None:
-    check(random_array(5, *shape), random_array(6, *shape), **NETWORK)
+def test_batches(on: Implementation, shape: tuple[int, ...]) -> None:
+    check(on, random_array(5, *shape), random_array(6, *shape), **NETWORK)
 
 
-def test_several_chunks_of_a_network_layer() -> None:
+def test_several_chunks_of_a_network_layer(on: Implementation) -> None:
     x, dy = np.maximum(random_array(7, 3, 27, 27, 96), 0), random_array(8, 3, 27, 27, 96)
-    check(x, dy, **{**NETWORK, "depth_radius": 5})
+    check(on, x, dy, **{**NETWORK, "depth_radius": 5})
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("channels", [96, 100])
 @pytest.mark.parametrize("radius", [3, 4, 5])
 def test_outputs_larger_than_the_caches(channels: int, radius: int) -> None:
@@ -75,20 +83,20 @@ def test_outputs_larger_than_the_caches(channels: int, radius: int) -> None:
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1e3, 1e9])
 @pytest.mark.parametrize("beta", [0.5, 0.75, 0.625])
-def test_small_and_big_values(scale: float, beta: float) -> None:
+def test_small_and_big_values(on: Implementation, scale: float, beta: float) -> None:
     """beta is exact in float32: rounding it would change s^-beta by ln(s) times as much."""
     x, dy = random_array(9, 6, 64, scale=scale), random_array(10, 6, 64)
     parameters = {"depth_radius": 4, "bias": 1.0, "alpha": 1e-4, "beta": beta}
-    check(x, dy, **parameters)
+    check(on, x, dy, **parameters)
 
 
 @pytest.mark.parametrize(("bias", "scale"), [(1e-30, 1e-15), (1e-40, 1e-25), (1e30, 1e15)])
 @pytest.mark.parametrize("beta", [0.5, 0.75, 0.25])
-def test_extreme_bias(bias: float, scale: float, beta: float) -> None:
+def test_extreme_bias(on: Implementation, bias: float, scale: float, beta: float) -> None:
     """1e-40 is denormal in float32; what it is rounded to there is what the reference gets."""
     x = random_array(11, 4, 40, scale=scale)
     parameters = {"depth_radius": 2, "bias": float(np.float32(bias)), "alpha": 1.0, "beta": beta}
-    assert relative_error(cpu.lrn(x, **parameters), reference.lrn(x, **parameters)) <= BOUND
+    assert relative_error(on.lrn(x, **parameters), reference.lrn(x, **parameters)) <= BOUND
 
 
 def float32_lrn(x: npt.NDArray[np.float32], beta: float) -> npt.NDArray[np.float32]:
@@ -100,17 +108,17 @@ def float32_lrn(x: npt.NDArray[np.float32], beta: float) -> npt.NDArray[np.float
 
 
 @pytest.mark.parametrize("beta", [0.5, 0.75, 1.0])
-def test_nan_infinity_and_overflow_as_in_numpy(beta: float) -> None:
+def test_nan_infinity_and_overflow_as_in_numpy(on: Implementation, beta: float) -> None:
     x = random_array(12, 6, 50)
     x[0, 3], x[1, 17], x[2, 49] = np.nan, np.inf, -np.inf
     x[3, 20], x[4, 31] = 1e30, -3e38  # finite, but their squares are not
     with np.errstate(all="ignore"):
         expected = float32_lrn(x, beta)
-    actual = cpu.lrn(x, depth_radius=1, bias=1.0, alpha=1.0, beta=beta)
+    actual = on.lrn(x, depth_radius=1, bias=1.0, alpha=1.0, beta=beta)
     np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
     assert np.isnan(actual).sum() == 5
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
-    dx = cpu.lrn_backward(np.ones_like(x), x, depth_radius=1, bias=1.0, alpha=1.0, beta=beta)
+    dx = on.lrn_backward(np.ones_like(x), x, depth_radius=1, bias=1.0, alpha=1.0, beta=beta)
     for pixel, channel in ((0, 3), (1, 17), (2, 49)):
         reached = np.isnan(dx[pixel])
         assert reached[channel]
@@ -119,18 +127,19 @@ def test_nan_infinity_and_overflow_as_in_numpy(beta: float) -> None:
     assert np.isfinite(dx[3:]).all()
 
 
-def test_negative_alpha() -> None:
+def test_negative_alpha(on: Implementation) -> None:
     """s may fall to zero or below: its power is infinite or NaN, as NumPy's."""
     x = np.array([[0.5, 1.0, 2.0, 0.0, 0.25]] * 3, np.float32)
     for beta in (0.5, 0.75, 0.3):
         with np.errstate(all="ignore"):
             expected = reference.lrn(x, depth_radius=0, bias=1.0, alpha=-1.0, beta=beta)
-        actual = cpu.lrn(x, depth_radius=0, bias=1.0, alpha=-1.0, beta=beta)
+        actual = on.lrn(x, depth_radius=0, bias=1.0, alpha=-1.0, beta=beta)
         assert np.isinf(expected[0, 1])
         assert np.isnan(expected[0, 2])
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("isa")
 def test_same_bits_for_every_number_of_threads() -> None:
     x, dy = random_array(13, 2, 29, 31, 64), random_array(14, 2, 29, 31, 64)
     alexnet.set_num_threads(1)
@@ -141,23 +150,24 @@ def test_same_bits_for_every_number_of_threads() -> None:
         np.testing.assert_array_equal(cpu.lrn_backward(dy, x, **NETWORK), dx)
 
 
-def test_a_pixel_has_the_same_bits_wherever_it_lies() -> None:
+def test_a_pixel_has_the_same_bits_wherever_it_lies(on: Implementation) -> None:
     x, dy = random_array(15, 40, 37), random_array(16, 40, 37)
-    y, dx = cpu.lrn(x, **NETWORK), cpu.lrn_backward(dy, x, **NETWORK)
+    y, dx = on.lrn(x, **NETWORK), on.lrn_backward(dy, x, **NETWORK)
     for pixel in range(40):
         alone = slice(pixel, pixel + 1)
-        np.testing.assert_array_equal(cpu.lrn(x[alone], **NETWORK), y[alone])
-        np.testing.assert_array_equal(cpu.lrn_backward(dy[alone], x[alone], **NETWORK), dx[alone])
+        np.testing.assert_array_equal(on.lrn(x[alone], **NETWORK), y[alone])
+        np.testing.assert_array_equal(on.lrn_backward(dy[alone], x[alone], **NETWORK), dx[alone])
 
 
-def test_inputs_of_any_layout() -> None:
+def test_inputs_of_any_layout(on: Implementation) -> None:
     x = random_array(17, 6, 4, 10)[:, ::2].transpose(1, 2, 0)
-    assert relative_error(cpu.lrn(x, **NETWORK), reference.lrn(x, **NETWORK)) <= BOUND
+    assert relative_error(on.lrn(x, **NETWORK), reference.lrn(x, **NETWORK)) <= BOUND
 
 
 FINITE = r"expected a finite number"
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
@@ -182,6 +192,7 @@ def test_bad_parameters(parameters: dict[str, Any], error: type[Exception], mess
     assert not out.any()
 
 
+@pytest.mark.usefixtures("isa")
 def test_bad_arrays() -> None:
     x = random_array(19, 3, 8)
     with pytest.raises(TypeError, match=r"^lrn: x has dtype float64, expected float32"):
@@ -206,16 +217,15 @@ def test_bad_arrays() -> None:
         cpu.lrn_backward(x, x, out=np.zeros((3, 16), np.float32)[:, ::2])
 
 
-def test_the_gradient_through_a_relu_before_it() -> None:
+def test_the_gradient_through_a_relu_before_it(on: Implementation) -> None:
     x = np.maximum(random_array(70, *(2, 3, 4, 21)), 0)
-    dy = random_array(71, *cpu.lrn(x).shape)
+    dy = random_array(71, *on.lrn(x).shape)
     for threads in (1, 3):
         alexnet.set_num_threads(threads)
-        dx = Guarded(x.shape)
-        cpu.lrn_backward(dy, x, through_relu=True, out=dx.array)
+        dx = on.guarded(x.shape)
+        on.lrn_backward(dy, x, through_relu=True, out=dx.array)
         expected = reference.lrn_backward(dy, x, through_relu=True)
-        np.testing.assert_array_equal(dx.array, cpu.relu_backward(cpu.lrn_backward(dy, x), x))
-        assert relative_error(dx.array, expected) <= 1e-6
-        dx.check()
+        np.testing.assert_array_equal(dx.get(), on.relu_backward(on.lrn_backward(dy, x), x))
+        assert relative_error(dx.get(), expected) <= 1e-6
     with pytest.raises(TypeError, match="lrn_backward: through_relu is 1, expected True or F"):
-        cpu.lrn_backward(dy, x, through_relu=1)  # type: ignore[arg-type]
+        on.lrn_backward(dy, x, through_relu=1)  # type: ignore[arg-type]

@@ -12,8 +12,8 @@ import alexnet
 from alexnet import _cpu, cpu
 from alexnet.cpu.fused import lrn_max_pool2d, lrn_max_pool2d_backward
 from alexnet.network.variants import AlexNet
-from small_networks import small_variant
-from support import TAIL_SIZES, Guarded, random_array
+from support.arrays import TAIL_SIZES, Guarded, random_array
+from support.small_networks import small_variant
 
 NORMALISATION = {"depth_radius": 5, "bias": 1.0, "alpha": 0.3, "beta": 0.75}
 POOLING = {"window": 3, "stride": 2, "padding": "valid", "ceil_mode": False}

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import small_runs
 from alexnet import cpu, reference
 from alexnet.data import Dataset, ImageSet, Preprocessing, TrainingBatches
 from alexnet.inference.evaluation import evaluate
@@ -31,6 +30,8 @@ from alexnet.training.optimizers import SGD
 from alexnet.training.run import Run
 from alexnet.training.schedules import Schedule
 from alexnet.training.trainer import Trainer
+from support import small_runs
+from support.implementations import Cuda
 
 IMPLEMENTATIONS = (reference, cpu)
 LARGEST = 2**31 - 1
@@ -48,7 +49,7 @@ class Call:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
 
-    def __call__(self, implementation: ModuleType) -> object:
+    def __call__(self, implementation: Any) -> object:
         return getattr(implementation, self.operator)(*self.args, **self.kwargs)
 
 
@@ -592,6 +593,21 @@ def test_value_error(implementation: ModuleType, bad_call: Call, message: str) -
         bad_call(implementation)
 
 
+OF_MEMORY = ("overlaps", "strides", "read-only")  # in test_cuda_device.py, of the device's arrays
+OF_CUDA = [
+    pytest.param(bad_call, message, id=message)
+    for bad_call, message in VALUE_ERRORS
+    if "out" not in bad_call.kwargs and not any(word in message for word in OF_MEMORY)
+]
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("bad_call", "message"), OF_CUDA)
+def test_value_error_of_cuda(bad_call: Call, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        bad_call(Cuda())
+
+
 @pytest.mark.parametrize(("implementation", "bad_call", "message"), cases(TYPE_ERRORS))
 def test_type_error(implementation: ModuleType, bad_call: Call, message: str) -> None:
     floats = "float32 or float64" if implementation is reference else "float32"
@@ -1104,8 +1120,9 @@ def test_other_errors(bad_call: Callable[[], object], kind: type[Exception], mes
 def test_a_variant_read_from_a_file_is_checked_as_one_that_is_built() -> None:
     text = variant_named("krizhevsky-2012").to_json()
     assert '"bias": 2.0' in text
-    for number in ("1e-50", "1e40", '"2"', "null"):
-        with pytest.raises(ValueError, match=r"^not the description of a network: lrn1: bias is "):
+    for number in ("1e-50", "1e40", "NaN", '"2"', "null"):
+        fault = "it has the number NaN, which JSON has not" if number == "NaN" else "lrn1: bias is "
+        with pytest.raises(ValueError, match=f"^not the description of a network: {fault}"):
             Variant.from_json(text.replace('"bias": 2.0', f'"bias": {number}', 1))
 
 

@@ -24,8 +24,8 @@ from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, AlexNet
 from alexnet.training.optimizers import SGD
 from alexnet.verification.verify import randomised
-from small_networks import small_variant
-from support import random_array, relative_error
+from support.arrays import random_array, relative_error
+from support.small_networks import small_variant
 
 NAMES = tuple(VARIANTS)
 ALIVE = Initialisation(HeNormal(), Normal(0.1))  # every layer's signal about as large as x

@@ -10,8 +10,8 @@ from alexnet.arrays import CACHE_LINE, array_kind
 from alexnet.network.parameter_memory import ALIGNMENT, ParameterMemory
 from alexnet.network.variants import VARIANTS, AlexNet
 from alexnet.training.optimizers import SGD, Adam
-from small_networks import small_variant
-from support import random_array
+from support.arrays import random_array
+from support.small_networks import small_variant
 
 SHAPES = {
     "conv1.weight": (3, 3, 3, 7),

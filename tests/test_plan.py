@@ -17,8 +17,8 @@ from alexnet.network.network import Network
 from alexnet.network.plan import find_fusions, left_out
 from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, AlexNet
-from small_networks import small_variant
-from support import random_array
+from support.arrays import random_array
+from support.small_networks import small_variant
 
 NORM = {"depth_radius": 2, "bias": 1.0, "alpha": 0.1, "beta": 0.75}
 

@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-import small_runs
 from alexnet.figures import LONGEST_NAME, VERMILION, name_on_axis, new_figure, save, styled
 from alexnet.training.configuration import Configuration
 from alexnet.training.plots import averaged, confusion, curves, filters
 from alexnet.training.run import Run
+from support import small_runs
 
 INF, NAN = float("inf"), float("nan")
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import cifar_files as files
 from alexnet.cli import main
 from alexnet.data import ImageSet, Preprocessing, UnreadableImageError, read_image
 from alexnet.inference.prediction import predict, top_classes
 from alexnet.interchange import load_model, to_torchvision, write_torchvision
 from alexnet.network.checkpoint import Checkpoint, TrainedModel
 from alexnet.network.variants import VARIANTS, AlexNet, variant_named
+from support import cifar_files as files
 
 VARIANT = variant_named("cifar10-bn").shrunk(width=1 / 24)
 

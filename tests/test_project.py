@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
+
+import alexnet
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -25,3 +28,7 @@ def test_every_linter_runs_before_a_commit_as_well() -> None:
         tool = pinned.partition("==")[0]
         assert re.search(rf"entry: {tool}\b", hooks), tool
         assert re.search(rf"\b{tool}\b", lint), tool
+
+
+def test_version_is_that_of_the_installed_package() -> None:
+    assert alexnet.__version__ == importlib.metadata.version("alexnet")

@@ -22,8 +22,8 @@ from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, AlexNet
 from alexnet.recording import call_kernel, recorded
 from alexnet.training.optimizers import SGD
-from small_networks import small_variant
-from support import random_array
+from support.arrays import random_array
+from support.small_networks import small_variant
 
 # What changes from step to step in use.
 STEPS: list[dict[str, Any]] = [

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cifar_files as files
-import small_runs
 from alexnet import cli
 from alexnet.data import ImageSet
 from alexnet.interchange import load_model
@@ -21,7 +19,9 @@ from alexnet.network.checkpoint import BEST, LAST, PREVIOUS
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import Configuration
 from alexnet.training.run import Run
-from support import hear_ctrl_c
+from support import cifar_files as files
+from support import small_runs
+from support.processes import hear_ctrl_c
 
 SCRIPT = (sys.executable, str(Path(small_runs.__file__)))
 ONE_THREAD = {**os.environ, "ALEXNET_NUM_THREADS": "1"}

@@ -29,7 +29,7 @@ from alexnet.network.layers import Conv2d, Flatten, MaxPool2d
 from alexnet.network.variant import Variant
 from alexnet.random import Generator
 from alexnet.verification import odd_shapes
-from support import random_array, relative_error
+from support.arrays import random_array, relative_error
 
 ALGORITHMS = ("auto", *cpu.conv2d_algorithms())
 Array = npt.NDArray[np.float32]

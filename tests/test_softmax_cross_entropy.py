@@ -1,4 +1,4 @@
-"""Softmax cross-entropy on the CPU against the reference."""
+"""Softmax cross-entropy against the reference."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
-from support import TAIL_SIZES, Guarded, random_array, relative_error
-
-pytestmark = pytest.mark.usefixtures("isa")
+from support.arrays import TAIL_SIZES, random_array, relative_error
+from support.implementations import Implementation
 
 # Loss: formed in double, one rounding. Gradient: an exponential, a factor and their product are
 # rounded, once each.
@@ -26,66 +25,64 @@ def random_labels(seed: int, batch: int, classes: int) -> npt.NDArray[np.int64]:
 
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 @pytest.mark.parametrize(("batch", "classes"), SHAPES)
-def test_loss_and_gradient(batch: int, classes: int, scale: float) -> None:
+def test_loss_and_gradient(on: Implementation, batch: int, classes: int, scale: float) -> None:
     logits = random_array(1, batch, classes, scale=scale)
     labels = random_labels(2, batch, classes)
-    loss, dlogits = Guarded(()), Guarded((batch, classes))
-    assert cpu.softmax_cross_entropy(logits, labels, out=loss.array) is loss.array
-    assert cpu.softmax_cross_entropy_backward(logits, labels, out=dlogits.array) is dlogits.array
-    assert relative_error(loss.array, reference.softmax_cross_entropy(logits, labels)) <= LOSS_BOUND
+    loss, dlogits = on.guarded(()), on.guarded((batch, classes))
+    assert on.softmax_cross_entropy(logits, labels, out=loss.array) is loss.array
+    assert on.softmax_cross_entropy_backward(logits, labels, out=dlogits.array) is dlogits.array
+    assert relative_error(loss.get(), reference.softmax_cross_entropy(logits, labels)) <= LOSS_BOUND
     expected = reference.softmax_cross_entropy_backward(logits, labels)
-    assert relative_error(dlogits.array, expected) <= GRADIENT_BOUND
-    loss.check()
-    dlogits.check()
+    assert relative_error(dlogits.get(), expected) <= GRADIENT_BOUND
 
 
 @pytest.mark.parametrize("position", ["first", "last"])
 @pytest.mark.parametrize("classes", [1, 2, 10, 33])
-def test_label_at_either_end(classes: int, position: str) -> None:
+def test_label_at_either_end(on: Implementation, classes: int, position: str) -> None:
     logits = random_array(3, 4, classes, scale=5)
     labels = np.full(4, 0 if position == "first" else classes - 1)
     expected = reference.softmax_cross_entropy(logits, labels)
-    assert relative_error(cpu.softmax_cross_entropy(logits, labels), expected) <= LOSS_BOUND
+    assert relative_error(on.softmax_cross_entropy(logits, labels), expected) <= LOSS_BOUND
     gradient = reference.softmax_cross_entropy_backward(logits, labels)
-    actual = cpu.softmax_cross_entropy_backward(logits, labels)
+    actual = on.softmax_cross_entropy_backward(logits, labels)
     assert relative_error(actual, gradient) <= GRADIENT_BOUND
 
 
-def test_empty_batch() -> None:
+def test_empty_batch(on: Implementation) -> None:
     logits, labels = np.zeros((0, 5), np.float32), np.zeros(0, np.int64)
-    loss = cpu.softmax_cross_entropy(logits, labels)
+    loss = on.softmax_cross_entropy(logits, labels)
     assert loss.shape == ()
     assert loss == 0
-    assert cpu.softmax_cross_entropy_backward(logits, labels).shape == (0, 5)
+    assert on.softmax_cross_entropy_backward(logits, labels).shape == (0, 5)
 
 
-def test_a_sure_answer_keeps_its_digits() -> None:
+def test_a_sure_answer_keeps_its_digits(on: Implementation) -> None:
     """Where 1 - softmax is 0 even in float64, the loss and its gradient still are right."""
     logits, labels = np.array([[0, -40]], np.float32), np.array([0])
     tiny = np.exp(-40.0)
-    assert relative_error(cpu.softmax_cross_entropy(logits, labels), tiny) <= LOSS_BOUND
-    actual = cpu.softmax_cross_entropy_backward(logits, labels)
+    assert relative_error(on.softmax_cross_entropy(logits, labels), tiny) <= LOSS_BOUND
+    actual = on.softmax_cross_entropy_backward(logits, labels)
     assert relative_error(actual, [[-tiny, tiny]]) <= GRADIENT_BOUND
 
 
-def test_logits_that_differ_little_from_a_large_common_value() -> None:
+def test_logits_that_differ_little_from_a_large_common_value(on: Implementation) -> None:
     logits = np.float32(1000) + random_array(4, 8, 100)
     labels = random_labels(5, 8, 100)
     expected = reference.softmax_cross_entropy(logits, labels)
-    assert relative_error(cpu.softmax_cross_entropy(logits, labels), expected) <= LOSS_BOUND
+    assert relative_error(on.softmax_cross_entropy(logits, labels), expected) <= LOSS_BOUND
 
 
 @pytest.mark.parametrize("label", [0, 5, 18])
 @pytest.mark.parametrize("values", [(1e4,), (-1e4,), (1e4, -1e4), (3e38, -3e38), (-750, -700)])
-def test_huge_logits(values: tuple[float, ...], label: int) -> None:
+def test_huge_logits(on: Implementation, values: tuple[float, ...], label: int) -> None:
     logits = random_array(6, 3, 19)
     logits[1, : len(values)] = values
     logits[2] = values[0]
     labels = np.array([4, label, label])
     expected = reference.softmax_cross_entropy(logits, labels).astype(np.float32)
-    np.testing.assert_allclose(cpu.softmax_cross_entropy(logits, labels), expected, rtol=1e-6)
+    np.testing.assert_allclose(on.softmax_cross_entropy(logits, labels), expected, rtol=1e-6)
     gradient = reference.softmax_cross_entropy_backward(logits, labels).astype(np.float32)
-    actual = cpu.softmax_cross_entropy_backward(logits, labels)
+    actual = on.softmax_cross_entropy_backward(logits, labels)
     np.testing.assert_allclose(actual, gradient, rtol=3e-6, atol=1e-36)
 
 
@@ -94,36 +91,37 @@ def test_huge_logits(values: tuple[float, ...], label: int) -> None:
 @pytest.mark.parametrize("values", [(np.nan,), (np.inf,), (-np.inf,), (np.inf, -np.inf, np.nan)])
 @pytest.mark.parametrize("position", [0, 3, 14])
 def test_nan_and_infinity_as_in_the_reference(
-    values: tuple[float, ...], label: int, position: int
+    on: Implementation, values: tuple[float, ...], label: int, position: int
 ) -> None:
     logits = random_array(7, 3, 17)
     logits[1, position : position + len(values)] = values
     labels = np.array([4, label, 1])
     expected = reference.softmax_cross_entropy(logits, labels)
-    np.testing.assert_allclose(cpu.softmax_cross_entropy(logits, labels), expected, rtol=1e-6)
+    np.testing.assert_allclose(on.softmax_cross_entropy(logits, labels), expected, rtol=1e-6)
     gradient = reference.softmax_cross_entropy_backward(logits, labels)
-    actual = cpu.softmax_cross_entropy_backward(logits, labels)
+    actual = on.softmax_cross_entropy_backward(logits, labels)
     np.testing.assert_allclose(actual, gradient, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
-def test_a_row_of_minus_infinity_is_nan() -> None:
+def test_a_row_of_minus_infinity_is_nan(on: Implementation) -> None:
     logits, labels = np.full((1, 20), -np.inf, np.float32), np.array([3])
-    assert np.isnan(cpu.softmax_cross_entropy(logits, labels))
-    assert np.isnan(cpu.softmax_cross_entropy_backward(logits, labels)).all()
+    assert np.isnan(on.softmax_cross_entropy(logits, labels))
+    assert np.isnan(on.softmax_cross_entropy_backward(logits, labels)).all()
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64"])
-def test_labels_of_any_integer_dtype_and_layout(dtype: str) -> None:
+def test_labels_of_any_integer_dtype_and_layout(on: Implementation, dtype: str) -> None:
     logits, labels = random_array(8, 6, 12), random_labels(9, 6, 12)
-    expected = cpu.softmax_cross_entropy(logits, labels)
+    expected = on.softmax_cross_entropy(logits, labels)
     spread = np.repeat(labels.astype(dtype), 2)[::2]
-    np.testing.assert_array_equal(cpu.softmax_cross_entropy(logits, spread), expected)
-    gradient = cpu.softmax_cross_entropy_backward(logits, labels)
-    actual = cpu.softmax_cross_entropy_backward(np.asfortranarray(logits), spread)
+    np.testing.assert_array_equal(on.softmax_cross_entropy(logits, spread), expected)
+    gradient = on.softmax_cross_entropy_backward(logits, labels)
+    actual = on.softmax_cross_entropy_backward(np.asfortranarray(logits), spread)
     np.testing.assert_array_equal(actual, gradient)
 
 
+@pytest.mark.usefixtures("isa")
 def test_same_bits_for_every_number_of_threads() -> None:
     logits, labels = random_array(10, 101, 1000), random_labels(11, 101, 1000)
     results = set()
@@ -134,6 +132,7 @@ def test_same_bits_for_every_number_of_threads() -> None:
     assert len(results) == 1
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("operator", ["softmax_cross_entropy", "softmax_cross_entropy_backward"])
 def test_bad_arguments_are_refused_before_anything_is_written(operator: str) -> None:
     function = getattr(cpu, operator)

@@ -18,8 +18,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cifar_files as files
-import small_runs
 from alexnet import cli
 from alexnet.cli import main
 from alexnet.commands import bench, console
@@ -33,8 +31,10 @@ from alexnet.training.configuration import Configuration
 from alexnet.training.metrics import METRICS, MOST_POINTS, NORMS, Curve, Table
 from alexnet.training.run import Run
 from alexnet.training.trainer import Trainer
-from photo_files import write_photo
-from support import peak_allocation
+from support import cifar_files as files
+from support import small_runs
+from support.memory import peak_allocation
+from support.photo_files import write_photo
 
 SCRIPT = (sys.executable, str(Path(small_runs.__file__)))
 ENVIRONMENT = {**os.environ, "ALEXNET_NUM_THREADS": "1"}

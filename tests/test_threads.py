@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,42 +10,13 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
-from support import output_of, python, random_array
+from support.arithmetic import ARITHMETICS, arithmetic
+from support.arrays import random_array
+from support.processes import output_of, python
 
 GNU_OPENMP = alexnet.build_info()["openmp"] and alexnet.build_info()["compiler"].startswith("g++")
 
 # --- the caller's arithmetic ----------------------------------------------------------------------
-
-LIBM = ctypes.CDLL("libm.so.6")
-# fenv_t of glibc, as words: which one has the bits that switch subnormals off, and those bits.
-FENV_WORDS = 64
-CONTROL, NO_SUBNORMALS = {"x86_64": (7, 0x8040), "aarch64": (0, 1 << 24)}[platform.machine()]
-ROUNDINGS = {
-    "x86_64": {"downwards": 0x400, "upwards": 0x800, "towards zero": 0xC00},
-    "aarch64": {"downwards": 0x800000, "upwards": 0x400000, "towards zero": 0xC00000},
-}[platform.machine()]
-ARITHMETICS = ("without subnormals", *ROUNDINGS)
-
-
-@contextmanager
-def arithmetic(kind: str) -> Iterator[None]:
-    """Compute in another arithmetic, of this thread; it must be the same still at the end."""
-    before, changed, after = ((ctypes.c_uint * FENV_WORDS)() for _ in range(3))
-    LIBM.fegetenv(before)
-    try:
-        if kind in ROUNDINGS:
-            assert LIBM.fesetround(ROUNDINGS[kind]) == 0
-        else:
-            LIBM.fegetenv(changed)
-            changed[CONTROL] |= NO_SUBNORMALS
-            LIBM.fesetenv(changed)
-        yield
-        LIBM.fegetenv(after)
-        assert LIBM.fegetround() == ROUNDINGS.get(kind, 0)
-        off = after[CONTROL] & NO_SUBNORMALS
-        assert off == (NO_SUBNORMALS if kind == "without subnormals" else 0)
-    finally:
-        LIBM.fesetenv(before)
 
 
 def _calls() -> dict[str, Callable[[], Any]]:
@@ -153,7 +121,7 @@ def test_workers_started_by_a_caller_without_subnormals_compute_with_them() -> N
 import ctypes, sys
 import numpy as np
 import alexnet
-from test_threads import arithmetic
+from support.arithmetic import arithmetic
 
 x = np.full((1 << 20,), 1e-39, np.float32)
 alexnet.set_num_threads(3)
@@ -162,7 +130,7 @@ with arithmetic("without subnormals"):
 assert first == x.tobytes() == alexnet.dropout(x, rate=0.0).tobytes()
 print("fine")
 """
-    assert output_of(f"import sys; sys.path.insert(0, {__file__.rpartition('/')[0]!r})\n{code}")
+    assert output_of(code) == "fine"
 
 
 def test_a_callers_traps_do_not_end_a_kernel() -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-import cifar_files as files
-import photo_files
-import small_runs
 from alexnet.cli import main
 from alexnet.data import Preprocessing
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS
 from alexnet.network.variants import VARIANTS
+from support import cifar_files as files
+from support import photo_files, small_runs
 
 RUN_FOLDER = {
     *(BEST, LAST, "config.json", "conv1.png", "curves.png"),

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 import alexnet
-import cifar_files as files
-import small_runs
 from alexnet import reference
 from alexnet.data import Preprocessing, TrainingBatches
 from alexnet.inference.evaluation import evaluate
@@ -15,6 +13,8 @@ from alexnet.network.variants import AlexNet, variant_named
 from alexnet.training.optimizers import SGD, Adam, Optimizer
 from alexnet.training.schedules import Schedule
 from alexnet.training.trainer import Norms, StepResult, Trainer
+from support import cifar_files as files
+from support import small_runs
 
 SMALL = small_runs.SMALL.with_classes(len(files.CLASSES))
 IMAGES = small_runs.image_set(0, 40)

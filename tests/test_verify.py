@@ -27,8 +27,8 @@ from alexnet.verification.verify import (
     using_isa,
     verify_operators,
 )
-from small_networks import small_variant
-from support import ISAS
+from support.implementations import ISAS
+from support.small_networks import small_variant
 
 # --- errors and bounds ----------------------------------------------------------------------------
 

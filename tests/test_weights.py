@@ -19,7 +19,7 @@ from alexnet.interchange import load
 from alexnet.network import weights
 from alexnet.network.variant import Variant
 from alexnet.network.variants import AlexNet
-from small_networks import small_variant
+from support.small_networks import small_variant
 
 NAMES = ("cifar10-bn", "krizhevsky-2012", "slim-v2", "tf-small")
 

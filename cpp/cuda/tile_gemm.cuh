@@ -36,7 +36,7 @@
 namespace alexnet::cuda {
 
 constexpr int kStages = 3;
-// Depths of one chain of additions: rounding errors grow as its root (tests/support.py: 8e-7).
+// Depths of one chain of additions: rounding errors grow as its root (tests/support/arrays.py: 8e-7).
 constexpr uint32_t kChain = 2048;
 
 // One product, as the kernels take it.

@@ -1,128 +1,39 @@
-"""Dense layers and their gradients in CUDA against the reference."""
+"""What only CUDA's dense layers have: precisions, and arrays at odd addresses."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from alexnet import reference
-from cuda_device import (
+from support.arrays import random_array, relative_error
+from support.cuda_device import (
     LEAST_TF32_ERROR,
     PRECISIONS,
-    GuardedOnDevice,
     cuda,
     largest_error,
     on_device,
 )
-from support import random_array, relative_error
+from support.dense_layers import Array, Data, Size, draw, run_guarded
+from support.implementations import Cuda
 
-Array = npt.NDArray[np.float32]
-Size = tuple[int, int, int]  # batch, inputs, outputs
+pytestmark = pytest.mark.cuda
 
 each_precision = pytest.mark.parametrize("precision", PRECISIONS)
 
 
-@dataclass(frozen=True)
-class Data:
-    """Arguments of the three operators."""
-
-    x: Array
-    weight: Array
-    bias: Array
-    dy: Array
-
-
-def draw(size: Size) -> Data:
-    batch, inputs, outputs = size
-    return Data(
-        x=random_array(1, batch, inputs),
-        weight=random_array(2, inputs, outputs),
-        bias=random_array(3, outputs),
-        dy=random_array(4, batch, outputs),
-    )
-
-
-def expected(data: Data) -> dict[str, npt.NDArray[np.float64]]:
-    dweight, dbias = reference.dense_backward_weight(data.dy, data.x)
-    y = reference.dense(data.x, data.weight, data.bias)
-    return {
-        "y": y,
-        "rectified": np.maximum(y, 0),
-        "without bias": reference.dense(data.x, data.weight),
-        "dx": reference.dense_backward_input(data.dy, data.weight),
-        "dweight": dweight,
-        "dbias": dbias,
-    }
-
-
 def run(data: Data, precision: str, offset: int = 0) -> dict[str, Array]:
-    """All results, each in a guarded array; `offset` floats behind what is aligned, all of them."""
-    arrays = {
-        field.name: on_device(getattr(data, field.name), offset=offset)
-        for field in dataclasses.fields(data)
-    }
-    x, weight, bias, dy = (arrays[name] for name in ("x", "weight", "bias", "dy"))
-    (batch, inputs), outputs = data.x.shape, data.bias.size
-    shapes: Mapping[str, tuple[int, ...]] = {
-        "y": (batch, outputs),
-        "rectified": (batch, outputs),
-        "without bias": (batch, outputs),
-        "dx": (batch, inputs),
-        "dweight": (inputs, outputs),
-        "dbias": (outputs,),
-    }
-    guarded = {name: GuardedOnDevice(shape, offset) for name, shape in shapes.items()}
-    out = {name: output.array for name, output in guarded.items()}
-    how = {"precision": precision}
-    assert cuda.dense(x, weight, bias, **how, out=out["y"]) is out["y"]
-    cuda.dense(x, weight, bias, activation="relu", **how, out=out["rectified"])
-    cuda.dense(x, weight, **how, out=out["without bias"])
-    cuda.dense_backward_input(dy, weight, **how, out=out["dx"])
-    cuda.dense_backward_weight(dy, x, **how, out=(out["dweight"], out["dbias"]))
-    return {name: output.get() for name, output in guarded.items()}
-
-
-def depths(size: Size) -> dict[str, int]:
-    batch, inputs, outputs = size
-    forward = dict.fromkeys(("y", "rectified", "without bias"), inputs)
-    return {**forward, "dx": outputs, "dweight": batch, "dbias": batch}
+    return run_guarded(Cuda(), data, offset, precision=precision)
 
 
 def check(size: Size, precision: str, offset: int = 0) -> None:
     data = draw(size)
-    found, bounds = run(data, precision, offset), depths(size)
-    for name, values in expected(data).items():
+    found, bounds = run(data, precision, offset), data.depths
+    for name, values in data.expected.items():
         asked = "float32" if name == "dbias" else precision
         assert relative_error(found[name], values) <= largest_error(bounds[name], asked), name
-
-
-# Around the tiles of 32 × 128 and 128 × 128, of 16 deep; in fours and not; cut into splits and not.
-SIZES = [
-    (1, 1, 1),
-    (2, 3, 5),
-    (3, 20, 24),
-    (1, 16, 128),
-    (33, 36, 132),
-    (64, 12, 8),
-    (65, 12, 8),
-    (129, 40, 136),
-    (7, 31, 129),
-    (130, 33, 10),
-    (5, 1028, 12),  # forward in splits
-    (3, 515, 7),
-    (520, 12, 8),  # the gradient of the weight in splits
-    (70, 8, 540),  # the gradient of the input in splits
-]
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
-def test_float32(size: Size) -> None:
-    check(size, "float32")
 
 
 @pytest.mark.parametrize("size", [(1, 16, 128), (33, 36, 132), (65, 12, 8), (5, 516, 12)], ids=str)
@@ -155,14 +66,6 @@ def test_a_split_longer_than_a_chain() -> None:
     assert relative_error(y, exact) <= largest_error(size[1], "float32")
 
 
-@pytest.mark.parametrize("size", [(33, 36, 132), (5, 1028, 12), (520, 12, 8)], ids=str)
-def test_same_bits_on_every_run(size: Size) -> None:
-    data = draw(size)
-    first = run(data, "float32")
-    for name, values in run(data, "float32").items():
-        assert values.tobytes() == first[name].tobytes(), name
-
-
 # --- tf32 -----------------------------------------------------------------------------------------
 
 
@@ -175,7 +78,7 @@ def test_small_integers_have_exact_products(size: Size, precision: str) -> None:
     }
     data = Data(**integers)
     found = run(data, precision)
-    for name, values in expected(data).items():
+    for name, values in data.expected.items():
         np.testing.assert_array_equal(found[name], values)
 
 
@@ -187,9 +90,9 @@ def test_tf32_rounds_both_operands() -> None:
         bits = array.view(np.uint32)
         rounded[name] = ((bits + 0x1000) & 0xFFFFE000).view(np.float32)
     found = run(data, "tf32")
-    exact, bounds = expected(dataclasses.replace(data, **rounded)), depths(size)
+    exact, bounds = dataclasses.replace(data, **rounded).expected, data.depths
     for name in ("y", "dx", "dweight"):
-        assert relative_error(found[name], expected(data)[name]) >= LEAST_TF32_ERROR
+        assert relative_error(found[name], data.expected[name]) >= LEAST_TF32_ERROR
         # Tensor cores may cut off, instead of round, where they add eight products to a sum.
         cut_off = bounds[name] / 8 * 2.0**-23
         bound = largest_error(bounds[name], "float32") + cut_off

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import resource
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,12 @@ def noise(seed: int, height: int, width: int) -> npt.NDArray[np.uint8]:
     blocks = np.random.default_rng(seed).integers(0, 256, (-(-height // 8), -(-width // 8), 3))
     pixels = blocks.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
     return pixels.astype(np.uint8)
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
 
 
 def write_photo(path: Path, seed: int = 0, height: int = 48, width: int = 60) -> Path:

@@ -1,4 +1,4 @@
-"""SGD and Adam on the CPU, several steps against the reference."""
+"""The update operators of SGD and Adam, several steps against the reference."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
-from support import TAIL_SIZES, Guarded, random_array, relative_error
-
-pytestmark = pytest.mark.usefixtures("isa")
+from support.arrays import TAIL_SIZES, random_array, relative_error
+from support.implementations import Implementation
 
 STEPS = 5
 # At most 7 roundings a step, of terms of about the size of what is summed (microkernels/
@@ -60,53 +59,55 @@ def step(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("operator", "options"), CASES)
-def test_several_steps(operator: str, options: dict[str, Any], shape: tuple[int, ...]) -> None:
-    guarded = [Guarded(shape) for _ in STATE[operator]]
+def test_several_steps(
+    on: Implementation, operator: str, options: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    guarded = [on.guarded(shape) for _ in STATE[operator]]
     state = [g.array for g in guarded]
-    state[0][...] = make(1, shape)
-    for array in state[1:]:
-        array[...] = 0
-    expected: list[npt.NDArray[Any]] = [array.astype(np.float64) for array in state]
+    first = [make(1, shape), *(np.zeros(shape, np.float32) for _ in STATE[operator][1:])]
+    for array, values in zip(state, first, strict=True):
+        array[...] = on.array(values)
+    expected: list[npt.NDArray[Any]] = [values.astype(np.float64) for values in first]
     for number in range(1, STEPS + 1):
-        gradient = make(number + 1, shape)
-        before = gradient.copy()
-        step(cpu, operator, state, gradient, number, options)
-        step(reference, operator, expected, gradient, number, options)
-        np.testing.assert_array_equal(gradient, before)
-    for name, array, right in zip(STATE[operator], state, expected, strict=True):
-        assert relative_error(array, right) <= BOUND, name
-    for g in guarded:
-        g.check()
+        values = make(number + 1, shape)
+        gradient = on.array(values)
+        step(on, operator, state, gradient, number, options)
+        step(reference, operator, expected, values, number, options)
+        np.testing.assert_array_equal(on.host(gradient), values)
+    for name, place, right in zip(STATE[operator], guarded, expected, strict=True):
+        assert relative_error(place.get(), right) <= BOUND, name
 
 
-def test_first_adam_step_is_the_learning_rate() -> None:
+def test_first_adam_step_is_the_learning_rate(on: Implementation) -> None:
     """With bias correction, m / sqrt(v) is the gradient's sign after one step."""
     parameter = np.zeros(100, np.float32)
     gradient = random_array(2, 100, scale=1e-3)
     moments = np.zeros((2, 100), np.float32)
-    cpu.adam_update(parameter, gradient, *moments, step=1, learning_rate=0.01, epsilon=1e-12)
+    on.adam_update(parameter, gradient, *moments, step=1, learning_rate=0.01, epsilon=1e-12)
     np.testing.assert_allclose(parameter, -0.01 * np.sign(gradient), rtol=1e-6)
 
 
-def test_late_steps_and_an_epsilon_below_the_normal_numbers() -> None:
+def test_late_steps_and_an_epsilon_below_the_normal_numbers(on: Implementation) -> None:
     for number in (10**6, 2**53, 2**63 - 1):
         state = [random_array(3, 50), random_array(4, 50), random_array(5, 50) ** 2]
         expected = [array.astype(np.float64) for array in state]
-        step(cpu, "adam_update", state, random_array(6, 50), number, {"learning_rate": 0.1})
+        step(on, "adam_update", state, random_array(6, 50), number, {"learning_rate": 0.1})
         step(
             reference, "adam_update", expected, random_array(6, 50), number, {"learning_rate": 0.1}
         )
         assert relative_error(state[0], expected[0]) <= BOUND
     parameter = np.ones(5, np.float32)
     zeros = np.zeros((3, 5), np.float32)
-    cpu.adam_update(parameter, *zeros, step=1, epsilon=1e-40)
+    on.adam_update(parameter, *zeros, step=1, epsilon=1e-40)
     np.testing.assert_array_equal(parameter, np.ones(5))
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("operator", STATE)
-def test_nan_and_infinity_stay_in_their_element(operator: str, special: float) -> None:
+def test_nan_and_infinity_stay_in_their_element(
+    on: Implementation, operator: str, special: float
+) -> None:
     options = {"learning_rate": 0.1, "weight_decay": 0.01}
     for index in range(len(STATE[operator]) + 1):
         state = [np.abs(random_array(i, 37)) for i in range(len(STATE[operator]))]
@@ -116,12 +117,13 @@ def test_nan_and_infinity_stay_in_their_element(operator: str, special: float) -
         if operator == "adam_update" and index == 2 and special == -np.inf:
             continue  # a mean square is not negative
         expected = [array.astype(np.float64) for array in state]
-        step(cpu, operator, state, gradient, 3, options)
+        step(on, operator, state, gradient, 3, options)
         step(reference, operator, expected, gradient, 3, options)
         for array, right in zip(state, expected, strict=True):
             np.testing.assert_allclose(array, right, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("operator", STATE)
 def test_same_bits_for_every_number_of_threads(operator: str) -> None:
     results = set()
@@ -133,15 +135,16 @@ def test_same_bits_for_every_number_of_threads(operator: str) -> None:
     assert len(results) == 1
 
 
-def test_a_gradient_of_any_layout() -> None:
+def test_a_gradient_of_any_layout(on: Implementation) -> None:
     gradient = random_array(1, 6, 8)[:, ::2].T
     state = [random_array(2, 4, 6), random_array(3, 4, 6)]
     expected = [array.astype(np.float64) for array in state]
-    step(cpu, "sgd_update", state, gradient, 1, {"learning_rate": 0.1})
+    step(on, "sgd_update", state, gradient, 1, {"learning_rate": 0.1})
     step(reference, "sgd_update", expected, gradient, 1, {"learning_rate": 0.1})
     assert relative_error(state[0], expected[0]) <= BOUND
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("operator", STATE)
 def test_bad_arrays_are_refused_before_anything_is_written(operator: str) -> None:
     names = STATE[operator]
@@ -181,6 +184,7 @@ def test_bad_arrays_are_refused_before_anything_is_written(operator: str) -> Non
     assert not spread.any()
 
 
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize(
     ("operator", "argument", "value", "expected"),
     [

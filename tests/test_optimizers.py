@@ -12,7 +12,7 @@ import pytest
 from alexnet import reference
 from alexnet.network.variants import AlexNet
 from alexnet.training.optimizers import SGD, Adam, Optimizer
-from small_networks import small_variant
+from support.small_networks import small_variant
 
 
 def trained(optimizer: type[Optimizer], **settings: float) -> tuple[AlexNet, Optimizer]:

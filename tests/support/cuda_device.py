@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 import alexnet
 from alexnet.verification import tolerance
+from alexnet.verification.hosted import hosted
 from cuda_emulation import load
-from support import GUARD, SENTINEL, largest_product_error
+from support.arrays import GUARD, SENTINEL, largest_product_error
 
 if alexnet.cuda_obstacle():
     load.load(load.path())
@@ -19,7 +20,9 @@ import cupy
 
 from alexnet import cuda
 
-__all__ = ["PRECISIONS", "GuardedOnDevice", "cuda", "largest_error", "on_device"]
+__all__ = ["PRECISIONS", "GuardedOnDevice", "cuda", "cupy", "largest_error", "on_device", "on_host"]
+
+on_host = hosted(cuda)
 
 Array = npt.NDArray[np.float32]
 

@@ -14,7 +14,8 @@ import pytest
 
 from alexnet import _cpu, cpu, reference
 from alexnet.contract.shapes import Conv2dShape, conv2d_shape
-from support import Guarded, largest_product_error, random_array, relative_error
+from support.arrays import Guarded, largest_product_error, random_array, relative_error
+from support.implementations import Implementation
 
 ALGORITHMS = ("auto", *cpu.conv2d_algorithms())
 each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -69,6 +70,20 @@ class Case:
         dx = reference.conv2d_backward_input(data.dy, data.weight, self.x, **options)
         dweight, dbias = reference.conv2d_backward_weight(data.dy, data.x, self.kernel, **options)
         return Expected(y, dx, dweight, dbias)
+
+    @property
+    def depths(self) -> dict[str, int]:
+        """How many products an element of each result sums."""
+        shape, taps = self.shape, math.prod(self.kernel)
+        window = taps * shape.in_channels // shape.groups
+        pixels = math.prod(shape.output_shape[:3])
+        return {
+            "y": window,
+            "rectified": window,
+            "dx": taps * shape.out_channels // shape.groups,
+            "dweight": pixels,
+            "dbias": pixels,
+        }
 
 
 @dataclass(frozen=True)
@@ -194,3 +209,36 @@ def _check_backward_weight(case: Case, algorithm: str) -> None:
         assert relative_error(dbias.array, expected.dbias) <= largest_product_error(pixels)
     dweight.check()
     dbias.check()
+
+
+def expected_of(case: Case, data: Data) -> dict[str, Result]:
+    """What the reference makes of any data, by the names that `run_guarded` gives its results."""
+    y = reference.conv2d(data.x, data.weight, data.bias, **case.options)
+    dx = reference.conv2d_backward_input(data.dy, data.weight, case.x, **case.options)
+    dweight, dbias = reference.conv2d_backward_weight(data.dy, data.x, case.kernel, **case.options)
+    return {"y": y, "rectified": np.maximum(y, 0), "dx": dx, "dweight": dweight, "dbias": dbias}
+
+
+def run_guarded(
+    on: Implementation, case: Case, data: Data, offset: int = 0, **how: Any
+) -> dict[str, Array]:
+    """All results, each in a guarded array; CUDA's `offset` floats behind what is aligned."""
+    place = {"offset": offset} if offset else {}
+    shape, how = case.shape, {**case.options, **how}
+    x, weight, bias, dy = (
+        on.array(values, **place) for values in (data.x, data.weight, data.bias, data.dy)
+    )
+    guarded = {
+        "y": on.guarded(shape.output_shape, **place),
+        "rectified": on.guarded(shape.output_shape, **place),
+        "dx": on.guarded(shape.input_shape, **place),
+        "dweight": on.guarded(shape.weight_shape, **place),
+        "dbias": on.guarded((shape.out_channels,), **place),
+    }
+    out = {name: output.array for name, output in guarded.items()}
+    assert on.conv2d(x, weight, bias, **how, out=out["y"]) is out["y"]
+    on.conv2d(x, weight, bias, activation="relu", **how, out=out["rectified"])
+    on.conv2d_backward_input(dy, weight, case.x, **how, out=out["dx"])
+    both = out["dweight"], out["dbias"]
+    on.conv2d_backward_weight(dy, x, case.kernel, **how, out=both)
+    return {name: output.get() for name, output in guarded.items()}

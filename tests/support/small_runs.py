@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-import cifar_files as files
 from alexnet import cli
 from alexnet.data import Dataset, ImageSet
 from alexnet.network.layers import Dropout
@@ -24,6 +23,7 @@ from alexnet.network.variants import VARIANTS, variant_named
 from alexnet.network.weights import read_tensors
 from alexnet.training.configuration import Configuration
 from alexnet.training.run import Run
+from support import cifar_files as files
 
 NAME = "cifar10-bn"
 NARROW = variant_named(NAME).shrunk(width=1 / 24)

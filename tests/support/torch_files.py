@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-import cifar_files as files
 from alexnet.contract.arguments import AnyArray
+from support import cifar_files as files
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 TYPES = {"float32": "Float", "float64": "Double", "float16": "Half", "int64": "Long"}
