@@ -253,6 +253,60 @@ os.execv(sys.executable, [sys.executable, "-c", {LIMITED + code!r}])
     assert result.stdout.strip() == ("2" if OPENMP else "0")
 
 
+def test_threads_that_begin_at_once_count_what_there_is_one_after_the_other() -> None:
+    code = """
+import threading
+
+alexnet.set_num_threads(5)
+begin = threading.Barrier(8)
+results = []
+
+def run():
+    own = np.empty_like(x)
+    begin.wait()
+    results.append(bool((alexnet.relu(x, out=own) == expected).all()))
+    begin.wait()
+
+threads = [threading.Thread(target=run) for _ in range(8)]
+allow_tasks(tasks() + 8 + 12)
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(results), all(results))
+"""
+    assert _limited(code).split() == ["8", "True"]
+
+
+def test_a_team_that_grows_again_counts_what_there_is_then() -> None:
+    code = """
+assert fine()
+alexnet.set_num_threads(2)
+assert fine()
+few = tasks()
+allow_tasks(few)
+alexnet.set_num_threads(6)
+assert fine()
+print(tasks() - few)
+"""
+    assert _limited(code) == "0"
+
+
+def test_a_kernel_that_needs_fewer_threads_ends_none() -> None:
+    code = """
+def started():
+    return set(os.listdir("/proc/self/task"))
+
+assert fine()
+before = started()
+assert alexnet.relu(x[: 1 << 16]).any()  # for two threads
+assert fine()
+print(started() == before, len(before))
+"""
+    same, count = _limited(code).split()
+    assert (same, int(count) >= (6 if OPENMP else 1)) == ("True", True)
+
+
 def test_a_forked_child_that_can_start_no_thread_computes_alone() -> None:
     code = """
 pid = os.fork()

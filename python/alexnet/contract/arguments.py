@@ -126,7 +126,7 @@ def shown(value: object) -> str:
         return _number(value)
     if value is not None and not isinstance(value, PLAIN):
         return type_name(value)
-    text = " ".join(reprlib.repr(value).split())
+    text = " ".join(_SHORT.repr(value).split())
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
@@ -135,6 +135,14 @@ def _number(value: int | float | np.integer | np.floating) -> str:
     if isinstance(value, int) and value.bit_length() > LONGEST_WRITTEN:
         return f"an integer of {value.bit_length()} bits"
     return str(value)
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:  # noqa: ARG002 - of integers in a list, say
+        return _number(value)
+
+
+_SHORT = _Short()
 
 
 def check_instance(
@@ -214,7 +222,7 @@ def check_pair(operator: str, argument: str, value: Size2d, low: int = 1) -> tup
 def check_range(operator: str, argument: str, value: object) -> tuple[float, float]:
     """`value` as (low, high) if it is a pair of finite numbers in ascending order."""
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError(f"{operator}: {argument} is {value!r:.80}, expected (low, high)")
+        raise TypeError(f"{operator}: {argument} is {shown(value)}, expected (low, high)")
     low = check_number(operator, argument, value[0])
     return low, check_number(operator, argument, value[1], above=low)
 
