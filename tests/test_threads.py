@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -353,6 +355,27 @@ print("same")
     assert (result.returncode, result.stdout) == (0, "same\n"), result.stderr
     said = [line.split("'")[1] for line in result.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
     assert said == ([spins] if GNU_OPENMP else [])
+
+
+def test_sources_without_their_compiled_module_say_that_they_are_not_built(tmp_path: Path) -> None:
+    package = Path(alexnet.__file__).parent
+    ignored = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(package, tmp_path / "alexnet", ignore=ignored)
+    archive = shutil.make_archive(str(tmp_path / "sources"), "zip", tmp_path, "alexnet")
+    for folder in (str(tmp_path), archive):
+        # Without the hooks of an editable installation, which would find the module elsewhere.
+        code = f"""
+import sys
+sys.meta_path[:] = [each for each in sys.meta_path if isinstance(each, type)]
+sys.path.insert(0, {folder!r})
+import alexnet
+"""
+        result = python(code)
+        assert result.stderr.splitlines()[-1] == (
+            f"ImportError: alexnet is not built: there is no compiled module _cpu in "
+            f"{folder}/alexnet; run pip install . in the root of its sources, and Python "
+            "elsewhere than in their folder python/"
+        )
 
 
 # --- interpreters ---------------------------------------------------------------------------------

@@ -123,9 +123,9 @@ class Network:
 
     @property
     def _workspace(self) -> Workspace:
-        """Of the thread that asks; it ends with the thread."""
+        """Of the thread that asks; it ends with the thread, or with a pass that failed."""
         workspace: Workspace | None = getattr(self._threads, "workspace", None)
-        if workspace is None:
+        if workspace is None or not workspace.is_whole:
             workspace = self._threads.workspace = Workspace(
                 self.variant,
                 self._operators,
