@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TypeVar
@@ -428,6 +429,32 @@ def test_optimizer_states_are_of_one_step() -> None:
         for state in seen.result():
             steps = int(state.pop("steps"))
             assert all((array == steps).all() for array in state.values())
+
+
+def test_a_copy_of_an_optimizer_and_its_network_is_of_one_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = Network(TINY, seed=None)
+    optimizer = SGD(network, learning_rate=1.0, momentum=0.0)
+    copy_network = Network.__deepcopy__
+    with ThreadPoolExecutor(1) as threads:
+
+        def train() -> None:
+            network.gradients["fc3.bias"][...] = 1
+            optimizer.step()
+
+        def train_and_copy(self: Network, memo: dict[int, object]) -> Network:
+            steps.append(threads.submit(train))
+            wait(steps, 0.2)
+            return copy_network(self, memo)
+
+        steps = [threads.submit(train)]
+        wait(steps)
+        monkeypatch.setattr(Network, "__deepcopy__", train_and_copy)
+        copied = copy.deepcopy(optimizer)
+    assert (copied.steps, optimizer.steps) == (1, 2)
+    np.testing.assert_array_equal(copied.network.parameters["fc3.bias"], np.float32([-1] * 3))
+    assert copied.network is not network
 
 
 FORK = """

@@ -15,12 +15,9 @@ from functools import cache, cached_property
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
 from alexnet.contract.arguments import (
     LARGEST_SIZE,
     Shape,
-    check_activation,
     check_extent_tuple,
     check_extents,
     check_instance,
@@ -32,10 +29,11 @@ from alexnet.contract.arguments import (
 from alexnet.files.descriptions import Entry, parse
 from alexnet.network import initializers
 from alexnet.network.initializers import HeNormal, Initialisation
-from alexnet.network.layer import Layer
-from alexnet.network.layers import LAYERS, LRN, BatchNorm, Conv2d, Dense, Dropout, MaxPool2d
+from alexnet.network.layer import Layer, check_name
+from alexnet.network.layers import LAYERS, LRN, Conv2d, Dense
 from alexnet.network.summary import Summary, SummaryRow
 
+MOST_LAYERS = 1000
 DEFAULT_INITIALISATION = Initialisation(HeNormal())
 
 
@@ -57,7 +55,7 @@ class Variant:
     pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        check_instance("variant", "name", self.name, str)
+        check_name("variant", self.name)
         check_instance(self.name, "description", self.description, str)
         check_instance(self.name, "initialisation", self.initialisation, Initialisation)
         check_instance(self.name, "layers", self.layers, (tuple, list))
@@ -65,6 +63,7 @@ class Variant:
             raise TypeError(
                 f"{self.name}: layers is {shown(self.layers)}, expected a tuple of layers"
             )
+        check_int(self.name, "number of layers", len(self.layers), 1, MOST_LAYERS)
         object.__setattr__(self, "layers", tuple(self.layers))
         names = [layer.name for layer in self.layers]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -191,8 +190,16 @@ class Variant:
     # --- JSON -------------------------------------------------------------------------------------
 
     def to_json(self) -> str:
-        """Write the whole description as JSON text."""
-        return json.dumps(_plain(self))
+        """Write the whole description as JSON text; ValueError if `from_json` would not take it.
+
+        That is so where a layer is of a class of the caller's own, or larger than what is read.
+        """
+        text = json.dumps(_plain(self))
+        try:
+            Variant.from_json(text)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: cannot be saved, since it is {error}") from error
+        return text
 
     @staticmethod
     def from_json(text: str) -> Variant:
@@ -233,9 +240,6 @@ def _plain(value: Any) -> Any:
 
 # --- reading --------------------------------------------------------------------------------------
 
-MOST_LAYERS = 1000
-LARGEST_FLOAT, SMALLEST_FLOAT = float(np.finfo(np.float32).max), 2.0**-149  # in float32
-LARGEST_STEP = 2**16  # of a kernel, a window, a stride or a pad, in pixels
 LARGEST_ARRAY = 2**31  # numbers of a parameter, or of one image in a layer
 
 
@@ -294,9 +298,6 @@ def _revived_object(entry: Entry, hint: type) -> Any:
         name = given["name"].name()
         given = {key: Entry(f"{name}: {key}", item.value) for key, item in given.items()}
     values = {key: _revived(given[key], hints[key]) for key in hints if key in given}
-    for key, check in _RANGES.get(cls, {}).items():
-        if key in values:
-            check(given[key].where, values[key])
     return cls(**values)
 
 
@@ -310,58 +311,8 @@ def _has_no_default(field: dataclasses.Field[Any]) -> bool:
     return field.default is field.default_factory is dataclasses.MISSING
 
 
-def _number(**bounds: float) -> Callable[[str, Any], object]:
-    """Check a number as the operators do, which see it in float32."""
-
-    def check(where: str, value: float) -> None:
-        owner, _, name = where.rpartition(": ")
-        check_number(owner or "initialisation", name, value, **bounds)
-        if not abs(value) < LARGEST_FLOAT or 0 < abs(value) < SMALLEST_FLOAT:
-            raise ValueError(f"{where} is {value}, which is beyond float32")
-
-    return check
-
-
-def _step(where: str, value: Any) -> None:
-    """Check a size in pixels, or a pair, or pairs, of them."""
-    if isinstance(value, tuple):
-        for part in value:
-            _step(where, part)
-    elif isinstance(value, int) and value > LARGEST_STEP:
-        raise ValueError(f"{where} is {value}, expected at most {LARGEST_STEP}")
-
-
-def _radius(where: str, value: int) -> None:
-    if not 0 <= value <= LARGEST_STEP:
-        raise ValueError(f"{where} is {value}, expected an integer from 0 to {LARGEST_STEP}")
-
-
-_any = _number()
-_positive = _number(above=0)
-_scale = _number(low=0)
-_RANGES: dict[type, dict[str, Callable[[str, Any], object]]] = {
-    Conv2d: {
-        **dict.fromkeys(("kernel_size", "stride", "padding"), _step),
-        "activation": check_activation,
-    },
-    Dense: {"activation": check_activation},
-    LRN: {"depth_radius": _radius, "bias": _positive, "alpha": _any, "beta": _any},
-    MaxPool2d: dict.fromkeys(("window", "stride", "padding"), _step),
-    BatchNorm: {
-        "epsilon": _positive,
-        "momentum": _number(low=0),
-        "activation": check_activation,
-    },
-    Dropout: {"rate": _number(low=0, below=1)},
-    initializers.Constant: {"value": _any},
-    initializers.Normal: {"stddev": _scale},
-    initializers.TruncatedNormal: {"stddev": _scale},
-}
-
-
 def _check_sizes(variant: Variant) -> None:
     """Check that no array of a network of this description is beyond any memory."""
-    Entry("name", variant.name).name()
     names = ("the input", *(layer.name for layer in variant.layers))
     sizes = dict(zip(names, variant.image_shapes, strict=True)) | variant.parameter_shapes()
     for name, shape in sizes.items():
