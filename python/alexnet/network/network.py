@@ -73,7 +73,8 @@ class Network:
     Activations and their gradients live in buffers that are made in the first `forward` of the
     largest batch size, those for gradients in the first `backward`; after that a step allocates
     nothing of their size. Each thread that runs the network has such buffers, for as long as it
-    lives.
+    lives. A pass that ends by an exception, such as KeyboardInterrupt, takes them with it, and the
+    thread's gradients: the next forward begins anew.
 
     `copy.deepcopy` and `pickle` give a network of its own with the same parameters, state and
     position of the generator, on the same implementation, before its first forward. `copy.copy`
