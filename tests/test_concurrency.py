@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TypeVar
@@ -19,6 +20,9 @@ import pytest
 from alexnet import cpu, reference
 from alexnet.data import Preprocessing, TrainingBatches
 from alexnet.inference.evaluation import evaluate
+from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
+from alexnet.network.network import Network
+from alexnet.network.variant import Variant
 from alexnet.network.variants import AlexNet
 from alexnet.random import Generator
 from alexnet.training.optimizers import SGD, Adam
@@ -239,6 +243,117 @@ def test_an_observer_cannot_run_or_change_the_network() -> None:
     np.testing.assert_array_equal(AlexNet(SMALL, seed=1).forward(x), y)
 
 
+# --- interrupts -----------------------------------------------------------------------------------
+
+TINY = Variant(
+    "tiny",
+    "",
+    (4, 4, 3),
+    (
+        Conv2d("conv1", 4, 3, activation="relu"),
+        LRN("lrn1", 2, 1.0, 1.0, 0.5),
+        MaxPool2d("pool1", 2, 2),
+        Flatten("flatten"),
+        Dense("fc2", 5, bias=False),
+        BatchNorm("bn2", activation="relu"),
+        Dropout("dropout2", 0.5),
+        Dense("fc3", 3),
+    ),
+)
+
+
+def interrupted_at(number: int, work: Callable[[], object]) -> bool:
+    """Do `work`, and interrupt it at its call of that number of a function, counted from 0.
+
+    There Python looks whether a signal has come. False if there are fewer calls.
+    """
+    left = number
+
+    def trace(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("times", [0, 1])
+@pytest.mark.parametrize("stage", ["predict", "train", "differentiate", "look", "step"])
+def test_a_network_that_was_interrupted_anywhere_goes_on(stage: str, times: int) -> None:
+    """In its first passes, which make its memory, and in later ones, which replay calls."""
+    x, larger = random_array(1, 2, 4, 4, 3), random_array(2, 3, 4, 4, 3)
+    dy = random_array(3, 3, 3)
+    number, is_interrupted = 0, True
+    while is_interrupted:
+        network, right = Network(TINY, seed=1), Network(TINY, seed=1)
+        optimizer = SGD(network)
+        for images in (x,) * times:
+            network.backward(network.forward(images, True).copy())
+        if stage in ("differentiate", "look", "step"):
+            network.forward(x, True)
+        if stage == "step":
+            network.backward(dy[:2])
+        works: dict[str, Callable[[], object]] = {
+            "predict": lambda n=network: n.forward(x),
+            "train": lambda n=network: n.forward(x, True),
+            "differentiate": lambda n=network: n.backward(dy[:2], input_gradient=True),
+            "look": lambda n=network: n.activations,
+            "step": optimizer.step,
+        }
+        is_interrupted = interrupted_at(number, works[stage])
+        changed = threading.Thread(target=network.assign, args=(right.tensors(),), daemon=True)
+        changed.start()
+        changed.join(30)
+        assert not changed.is_alive(), number
+        for images in (x, larger, x, x):
+            y = network.forward(images, True)
+            np.testing.assert_array_equal(y, right.forward(images, True), str(number))
+            for each in (network, right):
+                each.backward(dy[: len(images)])
+            for name, array in right.gradients.items():
+                np.testing.assert_array_equal(network.gradients[name], array, str(number))
+            assert network.activations.keys() == right.activations.keys()
+        optimizer.step()
+        number += 1 + number // 10
+    assert number > 5
+
+
+def test_an_interrupt_ends_the_wait_of_those_that_want_to_change() -> None:
+    network = Network(TINY, seed=1)
+    x, waiting, ended = random_array(1, 2, 4, 4, 3), threading.Event(), threading.Event()
+    entered = threading.Event()
+
+    def look(*_: object) -> None:
+        entered.set()
+        assert ended.wait(60)
+
+    class Waiting(threading.Condition):
+        def wait(self, *_: object) -> bool:
+            waiting.set()
+            raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(2) as pool:
+        reader = pool.submit(network.forward, x, observer=look)
+        assert entered.wait(60)
+        free, network.guard._free = network.guard._free, Waiting(network.guard._lock)
+        with pytest.raises(KeyboardInterrupt):
+            network.forward(x, True)
+        network.guard._free = free
+        y = pool.submit(network.forward, x).result(60)  # none waits to change any more
+        ended.set()
+        np.testing.assert_array_equal(reader.result(60), y)
+    assert waiting.is_set()
+
+
 # --- a trainer, its batches, a generator ----------------------------------------------------------
 
 
@@ -314,6 +429,32 @@ def test_optimizer_states_are_of_one_step() -> None:
         for state in seen.result():
             steps = int(state.pop("steps"))
             assert all((array == steps).all() for array in state.values())
+
+
+def test_a_copy_of_an_optimizer_and_its_network_is_of_one_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = Network(TINY, seed=None)
+    optimizer = SGD(network, learning_rate=1.0, momentum=0.0)
+    copy_network = Network.__deepcopy__
+    with ThreadPoolExecutor(1) as threads:
+
+        def train() -> None:
+            network.gradients["fc3.bias"][...] = 1
+            optimizer.step()
+
+        def train_and_copy(self: Network, memo: dict[int, object]) -> Network:
+            steps.append(threads.submit(train))
+            wait(steps, 0.2)
+            return copy_network(self, memo)
+
+        steps = [threads.submit(train)]
+        wait(steps)
+        monkeypatch.setattr(Network, "__deepcopy__", train_and_copy)
+        copied = copy.deepcopy(optimizer)
+    assert (copied.steps, optimizer.steps) == (1, 2)
+    np.testing.assert_array_equal(copied.network.parameters["fc3.bias"], np.float32([-1] * 3))
+    assert copied.network is not network
 
 
 FORK = """

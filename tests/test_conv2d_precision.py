@@ -150,7 +150,10 @@ def test_direct_is_what_auto_stands_for() -> None:
     assert auto.tobytes() == direct.tobytes()
 
 
-def test_precision_that_is_none() -> None:
+@pytest.mark.parametrize(
+    "given", ["bf16", np.array(["tf32", "tf32"]), {}, (10**5000,), None], ids=type
+)
+def test_precision_that_is_none(given: object) -> None:
     data = Case((1, 4, 4, 4), (3, 3), 4).data
-    with pytest.raises(ValueError, match="conv2d: precision is 'bf16', expected one of"):
-        cuda.conv2d(on_device(data.x), on_device(data.weight), precision="bf16")
+    with pytest.raises(ValueError, match=r"^conv2d: precision is .+, expected one of "):
+        cuda.conv2d(on_device(data.x), on_device(data.weight), precision=given)

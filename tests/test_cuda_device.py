@@ -108,6 +108,8 @@ def test_labels_of_the_host_and_of_the_device() -> None:
 def test_arrays_that_do_not_fit_are_refused() -> None:
     x = on_device(random_array(1, 4, 8))
     out = cupy.zeros((4, 16), cupy.float32)
+    with pytest.raises(TypeError, match=r"^relu: x is of type types.SimpleNamespace, which"):
+        cuda.relu(SimpleNamespace(__cuda_array_interface__={}))
     with pytest.raises(TypeError, match=r"^relu: x is of type numpy\.ndarray, expected a cupy\.nd"):
         cuda.relu(x.get())
     with pytest.raises(TypeError, match=r"^relu: out is of type numpy\.ndarray, expected a cupy\."):

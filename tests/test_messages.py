@@ -21,7 +21,7 @@ from alexnet.inference.evaluation import evaluate
 from alexnet.inference.prediction import log_probabilities, predict, top_classes
 from alexnet.network.checkpoint import TrainedModel
 from alexnet.network.initializers import Constant, Initialisation, Normal
-from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout
+from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten
 from alexnet.network.variant import Variant
 from alexnet.network.variants import AlexNet, variant_named
 from alexnet.random import Generator
@@ -672,6 +672,10 @@ def test_results_are_written_to_aligned_arrays_only(
         bad_call(implementation)
 
 
+class OwnLayer(Flatten):
+    pass
+
+
 class Subclass(np.ndarray):
     """Arrays whose arithmetic is not NumPy's."""
 
@@ -837,14 +841,46 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
         f"training: seed is -1, expected an integer from 0 to {2**64 - 1}",
     ),
     (
+        lambda: cpu.max_pool2d(np.zeros((1, 4, 4, 1), np.float32), window=(10**5000, 1, 1)),
+        ValueError,
+        "max_pool2d: window is (an integer of 16610 bits, 1, 1), expected an integer or "
+        "(height, width)",
+    ),
+    (
+        lambda: Dense("", 3),
+        ValueError,
+        "layer: name is '', expected printable text",
+    ),
+    (
+        lambda: Dense("fc1", 3, bias=1),
+        TypeError,
+        "fc1: bias is 1, expected True or False",
+    ),
+    (
+        lambda: Variant("a\nb", "", (4, 4, 3), (Flatten("flatten"),)),
+        ValueError,
+        "variant: name is 'a\\nb', expected printable text",
+    ),
+    (
+        lambda: Variant("deep", "", (1,), tuple(Flatten(f"flatten{n}") for n in range(1001))),
+        ValueError,
+        "deep: number of layers is 1001, expected an integer from 1 to 1000",
+    ),
+    (
+        lambda: Variant("own", "", (4, 4, 3), (OwnLayer("mine"),)).to_json(),
+        ValueError,
+        "own: cannot be saved, since it is not the description of a network: layers[0].type is "
+        "'OwnLayer', expected Conv2d, Dense, LRN, MaxPool2d, BatchNorm, Dropout, Flatten",
+    ),
+    (
         configuration(learning_rate=0),
         ValueError,
-        "training: learning_rate is 0, expected a finite number > 0",
+        "training: learning_rate is 0, expected a finite number >= 1e-30 and <= 1e+30",
     ),
     (
         configuration(learning_rate=1e39),
         ValueError,
-        "training: learning_rate is 1e+39, which is inf in float32, expected a finite number > 0",
+        "training: learning_rate is 1e+39, expected a finite number >= 1e-30 and <= 1e+30",
     ),
     (
         configuration(momentum=1 - 1e-10),

@@ -91,12 +91,13 @@ def test_state_of_another_optimizer() -> None:
     _, other = trained(Adam)
     with pytest.raises(ValueError, match="Adam: the state's arrays are not those"):
         other.load_state_dict(optimizer.state_dict())
-    state = dict(optimizer.state_dict())
+    before, state = optimizer.state_dict(), optimizer.state_dict()
     state["velocity.fc8.bias"] = np.zeros(3)
     state["velocity.fc7.weight"] = np.ones((32, 32))
     with pytest.raises(ValueError, match=r"SGD: velocity.fc8.bias has shape \(3,\), expected \(10"):
         optimizer.load_state_dict(state)
-    assert (optimizer.state_dict()["velocity.fc7.weight"] == 0).all()
+    for name, array in optimizer.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
     for changes, message in (
         ({"velocity.fc8.bias": np.ma.masked_equal(np.zeros(10), 0)}, "fc8.bias is a masked array"),
         ({"velocity.fc8.bias": [0.0] * 10}, "fc8.bias is of type list, expected a numpy.ndarray"),
@@ -191,7 +192,7 @@ def test_bad_settings(
     network.backward(y.copy())
     vars(rule).update(settings)  # as a schedule changes the learning rate
     before = {name: array.copy() for name, array in network.tensors().items()}
-    with pytest.raises(kind, match=f"^{optimizer.__name__.lower()}_update: "):
+    with pytest.raises(kind, match=f"^{optimizer.__name__}: "):
         rule.step()
     assert rule.steps == 0
     for name, array in network.tensors().items():

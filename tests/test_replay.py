@@ -169,7 +169,9 @@ def test_a_subclass_is_not_replayed() -> None:
 
 
 def test_arrays_of_the_network_are_checked_every_time() -> None:
-    network = Network(Variant("twins", "", (8,), (Dense("first", 8, "relu"), Dense("second", 8))))
+    network = Network(
+        Variant("twins", "", (8,), (Dense("first", 8, activation="relu"), Dense("second", 8)))
+    )
     step(network, 0)
     own = network.activations["first"]
     with pytest.raises(ValueError, match="out overlaps x"):
@@ -183,7 +185,10 @@ def test_arrays_of_the_network_are_checked_every_time() -> None:
 
 def test_the_output_as_its_own_gradient() -> None:
     variant = Variant(
-        "ends in relu", "", (8,), (Dense("first", 8, "relu"), Dense("second", 8, "relu"))
+        "ends in relu",
+        "",
+        (8,),
+        (Dense("first", 8, activation="relu"), Dense("second", 8, activation="relu")),
     )
     networks = AlexNet(variant, seed=1), AlexNet(variant, seed=1, implementation=without_replays())
     for number in range(6):

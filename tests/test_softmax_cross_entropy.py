@@ -8,6 +8,7 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
+from alexnet.recording import recorded
 from support.arrays import TAIL_SIZES, random_array, relative_error
 from support.implementations import Implementation
 
@@ -165,3 +166,14 @@ def test_bad_arguments_are_refused_before_anything_is_written(operator: str) -> 
     with pytest.raises(ValueError, match=f"{operator}: out is read-only"):
         function(logits, labels, out=out)
     assert not out.any()
+
+
+def test_the_kernels_get_labels_of_their_own_that_no_thread_can_change_after_the_check() -> None:
+    logits, labels = random_array(1, 2, 3), np.array([0, 2])
+    for operator in (cpu.softmax_cross_entropy, cpu.softmax_cross_entropy_backward):
+        with recorded() as calls:
+            operator(logits, labels)
+        (call,) = calls
+        given = call.arguments[3]
+        np.testing.assert_array_equal(given, labels)
+        assert not np.shares_memory(given, labels)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -221,6 +223,60 @@ os.execv(sys.executable, [sys.executable, "-c", {LIMITED + code!r}])
     assert result.stdout.strip() == ("2" if OPENMP else "0")
 
 
+def test_threads_that_begin_at_once_count_what_there_is_one_after_the_other() -> None:
+    code = """
+import threading
+
+alexnet.set_num_threads(5)
+begin = threading.Barrier(8)
+results = []
+
+def run():
+    own = np.empty_like(x)
+    begin.wait()
+    results.append(bool((alexnet.relu(x, out=own) == expected).all()))
+    begin.wait()
+
+threads = [threading.Thread(target=run) for _ in range(8)]
+allow_tasks(tasks() + 8 + 12)
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(results), all(results))
+"""
+    assert _limited(code).split() == ["8", "True"]
+
+
+def test_a_team_that_grows_again_counts_what_there_is_then() -> None:
+    code = """
+assert fine()
+alexnet.set_num_threads(2)
+assert fine()
+few = tasks()
+allow_tasks(few)
+alexnet.set_num_threads(6)
+assert fine()
+print(tasks() - few)
+"""
+    assert _limited(code) == "0"
+
+
+def test_a_kernel_that_needs_fewer_threads_ends_none() -> None:
+    code = """
+def started():
+    return set(os.listdir("/proc/self/task"))
+
+assert fine()
+before = started()
+assert alexnet.relu(x[: 1 << 16]).any()  # for two threads
+assert fine()
+print(started() == before, len(before))
+"""
+    same, count = _limited(code).split()
+    assert (same, int(count) >= (6 if OPENMP else 1)) == ("True", True)
+
+
 def test_a_forked_child_that_can_start_no_thread_computes_alone() -> None:
     code = """
 pid = os.fork()
@@ -267,6 +323,27 @@ print("same")
     assert (result.returncode, result.stdout) == (0, "same\n"), result.stderr
     said = [line.split("'")[1] for line in result.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
     assert said == ([spins] if GNU_OPENMP else [])
+
+
+def test_sources_without_their_compiled_module_say_that_they_are_not_built(tmp_path: Path) -> None:
+    package = Path(alexnet.__file__).parent
+    ignored = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(package, tmp_path / "alexnet", ignore=ignored)
+    archive = shutil.make_archive(str(tmp_path / "sources"), "zip", tmp_path, "alexnet")
+    for folder in (str(tmp_path), archive):
+        # Without the hooks of an editable installation, which would find the module elsewhere.
+        code = f"""
+import sys
+sys.meta_path[:] = [each for each in sys.meta_path if isinstance(each, type)]
+sys.path.insert(0, {folder!r})
+import alexnet
+"""
+        result = python(code)
+        assert result.stderr.splitlines()[-1] == (
+            f"ImportError: alexnet is not built: there is no compiled module _cpu in "
+            f"{folder}/alexnet; run pip install . in the root of its sources, and Python "
+            "elsewhere than in their folder python/"
+        )
 
 
 # --- interpreters ---------------------------------------------------------------------------------

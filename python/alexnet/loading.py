@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 __all__: list[str] = []
 
@@ -37,10 +40,18 @@ def _refuse_subinterpreters() -> None:
 def _load() -> None:
     """Load the compiled module, and with it libgomp, which reads its environment just then.
 
-    Only the C library's environment is changed, with the interpreter lock held throughout, and put
-    back: `os.environ` and child processes never see it. Nothing is set where the user has, and
-    where another library has loaded libgomp before, what it read then stays.
+    Only the C library's environment is changed, for as long as the file is being loaded, and put
+    back: `os.environ` never sees it, nor does a child process, unless another thread starts it at
+    that very moment. Nothing is set where the user has, and where another library has loaded
+    libgomp before, what it read then stays.
     """
+    spec = find_spec("alexnet._cpu")  # before, since other threads run while files are looked for
+    if spec is None or spec.origin is None:
+        raise ImportError(
+            f"alexnet is not built: there is no compiled module _cpu in {Path(__file__).parent}; "
+            "run pip install . in the root of its sources, and Python elsewhere than in their "
+            "folder python/"
+        )
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_char_p
     if any(getenv(name) is not None for name in SETTINGS):
@@ -48,9 +59,11 @@ def _load() -> None:
         return
     os.putenv("GOMP_SPINCOUNT", SPINS)
     try:
-        import_module("alexnet._cpu")
+        with suppress(OSError):  # which the import below raises as an ImportError
+            ctypes.CDLL(spec.origin)
     finally:
         os.unsetenv("GOMP_SPINCOUNT")
+    import_module("alexnet._cpu")
 
 
 _refuse_subinterpreters()

@@ -10,15 +10,22 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 
 
-class _Entered(threading.local):
-    """What this thread does with the guarded objects."""
+class _Stay:
+    """What a thread does with a guarded object."""
 
     depth = 0  # sections that it is in, one inside the other
     changing = False  # whether the outermost of them is one that changes
     changes = 0  # sections of this thread that have changed something, so far
+
+
+class _Own(threading.local):
+    def __init__(self) -> None:
+        self.stay = _Stay()
 
 
 class Guard:
@@ -30,73 +37,78 @@ class Guard:
     """
 
     def __init__(self, subject: str) -> None:
-        self.reading = _Reading(self)
-        self.changing = _Changing(self)
         self._subject = subject
         self._changes = 0
-        self._entered = _Entered()
+        self._own = _Own()
         self._begin_alone()
         _guards.add(self)
 
     def _begin_alone(self) -> None:
         """Have no other thread in a section, nor waiting for one."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant, since a section may end in the midst of another
         self._free = threading.Condition(self._lock)
-        self._is_changing = self._entered.depth > 0 and self._entered.changing
-        self._readers = int(self._entered.depth > 0 and not self._entered.changing)
+        stay = self._own.stay
+        self._is_changing = stay.depth > 0 and stay.changing
+        self._readers = int(stay.depth > 0 and not stay.changing)
         self._waiting_to_change = 0
 
     @property
     def foreign_changes(self) -> int:
         """How many sections of other threads have changed something so far."""
-        return self._changes - self._entered.changes
+        return self._changes - self._own.stay.changes
 
-    def enter_reading(self) -> None:
-        """Begin a section that reads."""
-        entered = self._entered
-        if entered.depth == 0:
-            with self._lock:
-                while self._is_changing or self._waiting_to_change:
-                    self._free.wait()
-                self._readers += 1
-            entered.changing = False
-        entered.depth += 1
+    @property
+    def reading(self) -> AbstractContextManager[None]:
+        """A section that reads."""
+        return self._section(changing=False)
 
-    def enter_changing(self) -> None:
-        """Begin a section that changes."""
-        entered = self._entered
-        if entered.depth == 0:
-            with self._lock:
-                self._waiting_to_change += 1
-                try:
-                    while self._is_changing or self._readers:
-                        self._free.wait()
-                finally:
-                    self._waiting_to_change -= 1
-                self._is_changing = True
-            entered.changing = True
-        elif not entered.changing:
-            raise RuntimeError(
-                f"{self._subject}: a function that was called during a pass cannot change it"
-            )
-        entered.depth += 1
+    @property
+    def changing(self) -> AbstractContextManager[None]:
+        """A section that changes."""
+        return self._section(changing=True)
 
-    def leave(self) -> None:
-        """End the section that was begun last."""
-        entered = self._entered
-        entered.depth -= 1
-        if entered.depth:
-            return
-        with self._lock:
-            if entered.changing:
-                self._is_changing = False
-                self._changes += 1
-                entered.changes += 1
+    # KeyboardInterrupt may come at every call of a Python function, also that of `__exit__`: then
+    # the section ends as Python discards the generator. So there is no such call between what is
+    # done in order to enter or leave and the note of it, and those that wait look by themselves
+    # now and then, as it may keep `notify_all` from telling them.
+    @contextmanager
+    def _section(self, *, changing: bool) -> Iterator[None]:
+        stay, entered = self._own.stay, False
+        try:
+            if stay.depth == 0:
+                with self._lock:
+                    self._wait_until_free(changing)
+                    self._is_changing = stay.changing = changing
+                    self._readers += not changing
+                    stay.depth, entered = 1, True
+            elif changing and not stay.changing:
+                raise RuntimeError(
+                    f"{self._subject}: a function that was called during a pass cannot change it"
+                )
             else:
-                self._readers -= 1
-            if self._readers == 0:
-                self._free.notify_all()
+                stay.depth, entered = stay.depth + 1, True
+            yield
+        finally:
+            if entered:
+                stay.depth -= 1
+                if stay.depth == 0:
+                    with self._lock:
+                        self._is_changing = False
+                        self._readers -= not stay.changing
+                        self._changes += stay.changing
+                        stay.changes += stay.changing
+                        self._free.notify_all()
 
+    def _wait_until_free(self, changing: bool) -> None:
+        self._waiting_to_change += changing
+        try:
+            while self._is_changing or (self._readers if changing else self._waiting_to_change):
+                self._free.wait(LONGEST_WAIT)
+        finally:
+            self._waiting_to_change -= changing
+
+
+LONGEST_WAIT = 1.0  # seconds
 
 # A fork copies what the sections of other threads have noted, but not those threads.
 _guards: weakref.WeakSet[Guard] = weakref.WeakSet()
@@ -108,29 +120,6 @@ def _begin_alone_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_alone_after_fork)
-
-
-class _Section:
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._guard.leave()
-
-
-class _Reading(_Section):
-    def __enter__(self) -> None:
-        self._guard.enter_reading()
-
-
-class _Changing(_Section):
-    def __enter__(self) -> None:
-        self._guard.enter_changing()
 
 
 class OneThread:

@@ -21,7 +21,7 @@ from alexnet.interchange import (
     to_torchvision,
 )
 from alexnet.network.variants import AlexNet
-from support import random_array, relative_error
+from support.arrays import random_array, relative_error
 
 TOLERANCE = 1e-5
 

@@ -192,7 +192,7 @@ def check_pair(operator: str, argument: str, value: Size2d, low: int = 1) -> tup
 def check_range(operator: str, argument: str, value: object) -> tuple[float, float]:
     """`value` as (low, high) if it is a pair of finite numbers in ascending order."""
     if not isinstance(value, tuple | list) or len(value) != 2:
-        raise TypeError(f"{operator}: {argument} is {value!r:.80}, expected (low, high)")
+        raise TypeError(f"{operator}: {argument} is {shown(value)}, expected (low, high)")
     low = check_number(operator, argument, value[0])
     return low, check_number(operator, argument, value[1], above=low)
 

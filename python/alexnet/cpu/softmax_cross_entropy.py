@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from alexnet import _cpu, reference
 from alexnet.contract import calls
-from alexnet.contract.arguments import AnyArray, as_plain, check_integer_array
+from alexnet.contract.arguments import AnyArray, check_integer_array
 from alexnet.contract.documentation import documented_as
 from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.recording import call_kernel
@@ -40,9 +40,9 @@ def softmax_cross_entropy_backward(
 
 
 def _labels(operator: str, logits: FloatArray, labels: object) -> npt.NDArray[np.int64]:
-    """`labels` as C-contiguous int64, each of them a class."""
+    """`labels` as int64, each of them a class: a copy, which no other thread changes from then."""
     integers = check_integer_array(operator, "labels", labels)
     batch, classes = calls.check_softmax_cross_entropy(operator, logits, integers)
     if batch:
         calls.check_label_range(operator, int(integers.min()), int(integers.max()), classes)
-    return as_plain(integers, np.int64)  # type: ignore[return-value]
+    return np.array(integers, np.int64, order="C")

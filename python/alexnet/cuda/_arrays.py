@@ -40,7 +40,13 @@ class DeviceAccess(ArrayAccess):
 
     def check_type(self, operator: str, argument: str, array: object, expected: str) -> DeviceArray:
         """`array` as a CuPy array, if it is on the current device."""
-        on_device = as_cupy(array)
+        try:
+            on_device = as_cupy(array)
+        except Exception as error:  # whatever the object of another library has raised
+            raise TypeError(
+                f"{operator}: {argument} is of type {type_name(array)}, which shows no array on a "
+                f"CUDA device: {' '.join(str(error).split()):.100}"
+            ) from error
         if on_device is None:
             raise TypeError(
                 f"{operator}: {argument} is of type {type_name(array)}, expected a cupy.ndarray, "

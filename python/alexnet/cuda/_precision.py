@@ -7,6 +7,8 @@ from typing import ParamSpec, TypeVar
 
 import cupy
 
+from alexnet.messages import shown
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -37,8 +39,10 @@ def documented_with_precision(
 
 def is_tf32(operator: str, precision: str) -> bool:
     """Check `precision`, and that the current device has it; whether it is "tf32"."""
-    if precision not in PRECISIONS:
-        raise ValueError(f"{operator}: precision is {precision!r}, expected one of {PRECISIONS}")
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise ValueError(
+            f"{operator}: precision is {shown(precision)}, expected one of {PRECISIONS}"
+        )
     capability = cupy.cuda.Device().compute_capability
     if precision == "tf32" and int(capability) < FIRST_WITH_TF32:
         raise ValueError(

@@ -16,8 +16,15 @@ from typing import Any, ClassVar, Literal
 
 from alexnet.arrays import Array
 from alexnet.contract.arguments import AnyArray, Shape, check_instance, make_plain
+from alexnet.files.descriptions import Entry
 from alexnet.network.initializers import Initialisation
 from alexnet.random import Generator
+
+
+def check_name(owner: str, name: object) -> None:
+    """`name` is one that files and messages can have: printable text, not empty and not long."""
+    check_instance(owner, "name", name, str)
+    Entry(f"{owner}: name", name).name()
 
 
 @dataclass(slots=True)
@@ -68,7 +75,7 @@ class Layer(ABC):
     name: str
 
     def __post_init__(self) -> None:
-        check_instance("layer", "name", self.name, str)
+        check_name("layer", self.name)
         make_plain(self)
 
     def output_shape(self, input_shape: Shape) -> Shape:

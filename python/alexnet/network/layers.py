@@ -145,6 +145,7 @@ class Dense(_Product):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_flag(self.name, "bias", self.bias)
         check_activation(self.name, self.activation)
 
     def _fans(self, input_shape: Shape) -> Fans:

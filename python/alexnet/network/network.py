@@ -75,7 +75,8 @@ class Network:
     Activations and their gradients live in buffers that are made in the first `forward` of the
     largest batch size, those for gradients in the first `backward`; after that a step allocates
     nothing of their size. Each thread that runs the network has such buffers, for as long as it
-    lives.
+    lives. A pass that ends by an exception, such as KeyboardInterrupt, takes them with it, and the
+    thread's gradients: the next forward begins anew.
 
     `copy.deepcopy` and `pickle` give a network of its own with the same parameters, state and
     position of the generator, on the same implementation, before its first forward. `copy.copy`
@@ -125,9 +126,9 @@ class Network:
 
     @property
     def _workspace(self) -> Workspace:
-        """Of the thread that asks; it ends with the thread."""
+        """Of the thread that asks; it ends with the thread, or with a pass that failed."""
         workspace: Workspace | None = getattr(self._threads, "workspace", None)
-        if workspace is None:
+        if workspace is None or not workspace.is_whole:
             workspace = self._threads.workspace = Workspace(
                 self.variant,
                 self._operators,

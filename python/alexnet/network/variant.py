@@ -29,10 +29,11 @@ from alexnet.files.descriptions import Entry, parse
 from alexnet.messages import shown
 from alexnet.network import initializers
 from alexnet.network.initializers import HeNormal, Initialisation
-from alexnet.network.layer import Layer
+from alexnet.network.layer import Layer, check_name
 from alexnet.network.layers import LAYERS, LRN, Conv2d, Dense
 from alexnet.network.summary import Summary, SummaryRow
 
+MOST_LAYERS = 1000
 DEFAULT_INITIALISATION = Initialisation(HeNormal())
 
 
@@ -54,7 +55,7 @@ class Variant:
     pixel_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        check_instance("variant", "name", self.name, str)
+        check_name("variant", self.name)
         check_instance(self.name, "description", self.description, str)
         check_instance(self.name, "initialisation", self.initialisation, Initialisation)
         check_instance(self.name, "layers", self.layers, (tuple, list))
@@ -62,6 +63,7 @@ class Variant:
             raise TypeError(
                 f"{self.name}: layers is {shown(self.layers)}, expected a tuple of layers"
             )
+        check_int(self.name, "number of layers", len(self.layers), 1, MOST_LAYERS)
         object.__setattr__(self, "layers", tuple(self.layers))
         names = [layer.name for layer in self.layers]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -188,8 +190,16 @@ class Variant:
     # --- JSON -------------------------------------------------------------------------------------
 
     def to_json(self) -> str:
-        """Write the whole description as JSON text."""
-        return json.dumps(_plain(self))
+        """Write the whole description as JSON text; ValueError if `from_json` would not take it.
+
+        That is so where a layer is of a class of the caller's own, or larger than what is read.
+        """
+        text = json.dumps(_plain(self))
+        try:
+            Variant.from_json(text)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: cannot be saved, since it is {error}") from error
+        return text
 
     @staticmethod
     def from_json(text: str) -> Variant:
@@ -230,7 +240,6 @@ def _plain(value: Any) -> Any:
 
 # --- reading --------------------------------------------------------------------------------------
 
-MOST_LAYERS = 1000
 LARGEST_ARRAY = 2**31  # numbers of a parameter, or of one image in a layer
 
 
@@ -304,7 +313,6 @@ def _has_no_default(field: dataclasses.Field[Any]) -> bool:
 
 def _check_sizes(variant: Variant) -> None:
     """Check that no array of a network of this description is beyond any memory."""
-    Entry("name", variant.name).name()
     names = ("the input", *(layer.name for layer in variant.layers))
     sizes = dict(zip(names, variant.image_shapes, strict=True)) | variant.parameter_shapes()
     for name, shape in sizes.items():

@@ -54,7 +54,8 @@ class Workspace:
     """Activations, gradients, and the plans that compute them: everything that a pass writes.
 
     Parameters, state and generator are the network's, which all of its threads share. `guard` is
-    entered by the caller of `forward` and `backward`.
+    entered by the caller of `forward` and `backward`. When one of them ends by an exception, which
+    may come at any moment (KeyboardInterrupt), the workspace is of no more use: `is_whole`.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Workspace:
         self._foreign_changes = 0  # of the guard, when that forward began
         self._pass: str | None = None  # which is under way
         self.has_gone_back = False
+        self.is_whole = True
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self._variant.shapes(1)[index]
@@ -104,9 +106,10 @@ class Workspace:
     def gradient_memory(self) -> ParameterMemory:
         """Gradients of the parameters: zeros before the first backward."""
         if self._gradients is None:
-            self._gradients = ParameterMemory(self._arrays, self._variant.parameter_shapes())
+            gradients = ParameterMemory(self._arrays, self._variant.parameter_shapes())
             for index, context in enumerate(self._contexts):
-                context.gradients = self._of_layer(index, self._gradients)
+                context.gradients = self._of_layer(index, gradients)
+            self._gradients = gradients
         return self._gradients
 
     @property
@@ -157,6 +160,9 @@ class Workspace:
                 y = plans.fused.forward(x, out, training)
             self._passed = plans.fused if observer is None else plans.plain
             return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
+        except BaseException:
+            self.is_whole = False
+            raise
         finally:
             self._pass = None
 
@@ -203,15 +209,15 @@ class Workspace:
         self, dy: Array, input_gradient: bool, observer: Observer | None
     ) -> dict[str, Array]:
         """Gradients through the last forward, for a gradient that is checked but for its batch."""
+        plans, passed = self._last_forward()
+        if dy.shape[0] != plans.batch_size:
+            raise ValueError(
+                f"backward: dy is for {dy.shape[0]} images, but the last forward had "
+                f"{plans.batch_size}"
+            )
+        self.check_unchanged("backward")
         self._begin("backward")
         try:
-            plans, passed = self._last_forward()
-            if dy.shape[0] != plans.batch_size:
-                raise ValueError(
-                    f"backward: dy is for {dy.shape[0]} images, but the last forward had "
-                    f"{plans.batch_size}"
-                )
-            self.check_unchanged("backward")
             gradients = dict(self.gradient_memory.arrays)
             dx = self._buffers.input_gradient(plans.batch_size) if input_gradient else None
             # An inference leaves no note of what fused layers need to go back.
@@ -229,6 +235,9 @@ class Workspace:
                 gradients["input"] = dx
             self.has_gone_back = True
             return gradients
+        except BaseException:
+            self.is_whole = False
+            raise
         finally:
             self._pass = None
 

@@ -95,9 +95,9 @@ class Configuration:
         for name in ("epochs", "steps", "batch_size", "evaluate_every", "checkpoint_every"):
             self._check_unless_none(name, check_int, 1, LARGEST_SIZE)
         self._check_unless_none("warm_up", check_int, 0, LARGEST_SIZE)
-        self._check_unless_none("learning_rate", check_number, above=0)
+        self._check_unless_none("learning_rate", check_number, low=SMALLEST_RATE, high=LARGEST_RATE)
         self._check_unless_none("momentum", check_number, low=0, below=1)
-        self._check_unless_none("weight_decay", check_number, low=0)
+        self._check_unless_none("weight_decay", check_number, low=0, high=LARGEST_RATE)
         make_plain(self)
 
     def _check_unless_none(

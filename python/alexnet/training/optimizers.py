@@ -9,9 +9,10 @@ weight with a small gradient shrinks by up to `learning_rate` itself: the defaul
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
@@ -37,7 +38,8 @@ class Optimizer(ABC):
 
     Threads: a step waits until no other thread runs the network, and RuntimeError says where one
     has changed it since the gradients' forward. `copy.copy` gives an optimizer of the same network
-    with settings, steps and arrays of its own; `copy.deepcopy` and `pickle` copy the network too.
+    with settings, steps and arrays of its own; `copy.deepcopy` and `pickle` copy the network too,
+    `pickle` while no other thread trains it.
     """
 
     slots: ClassVar[tuple[str, ...]]
@@ -87,19 +89,20 @@ class Optimizer(ABC):
             arrays = parameters.arrays.items()
             before = {} if observer is None else {name: array.copy() for name, array in arrays}
             memories = (parameters, gradients, *self._memory)
+            self._check_settings()
             self.steps += 1
-            try:
-                if self.weight_decay == 0:
-                    self._update(0.0, *(memory.whole for memory in memories))
-                else:
-                    self._update(self.weight_decay, *(memory.weights for memory in memories))
-                    self._update(0.0, *(memory.others for memory in memories))
-            except (TypeError, ValueError):  # of a setting, before anything is changed
-                self.steps -= 1
-                raise
+            if self.weight_decay == 0:
+                self._update(0.0, *(memory.whole for memory in memories))
+            else:
+                self._update(self.weight_decay, *(memory.weights for memory in memories))
+                self._update(0.0, *(memory.others for memory in memories))
             if observer is not None:
                 for name, array in arrays:
                     observer(name, before[name], gradients.arrays[name], array)
+
+    @abstractmethod
+    def _check_settings(self) -> None:
+        """TypeError or ValueError for a setting that is not what it may be."""
 
     @abstractmethod
     def _update(
@@ -140,6 +143,13 @@ class Optimizer(ABC):
             for name, array in self._slots.items():
                 array[...] = self._arrays.from_host(state[name])
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        with self._network.guard.reading:  # network and arrays are of one step
+            copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return copied
+
     def __getstate__(self) -> dict[str, Any]:
         made = ("_arrays", "_memory", "_slots")
         settings = {name: value for name, value in vars(self).items() if name not in made}
@@ -166,7 +176,10 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(network, learning_rate=learning_rate, weight_decay=weight_decay)
         self.momentum = momentum
-        check_sgd_numbers("SGD", learning_rate, momentum, weight_decay)
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        check_sgd_numbers("SGD", self.learning_rate, self.momentum, self.weight_decay)
 
     def _update(
         self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
@@ -200,7 +213,12 @@ class Adam(Optimizer):
         self.beta1 = beta1
         self.beta2 = beta2
         self.epsilon = epsilon
-        check_adam_numbers("Adam", learning_rate, beta1, beta2, epsilon, weight_decay)
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        check_adam_numbers(
+            "Adam", self.learning_rate, self.beta1, self.beta2, self.epsilon, self.weight_decay
+        )
 
     def _update(
         self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
