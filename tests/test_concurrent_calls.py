@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,24 @@ def test_the_interpreter_lock_is_released_in_every_kernel() -> None:
         ticker.join()
 
 
+@contextmanager
+def _again_and_again(change: Callable[[], object]) -> Iterator[None]:
+    """Make a change over and over, in a thread of its own, during the block."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.is_set():
+            change()
+
+    changer = threading.Thread(target=run)
+    changer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        changer.join()
+
+
 def _in_threads(bodies: list[Callable[[], None]]) -> None:
     """Run each body in a Python thread of its own; raise what any of them raised."""
     errors: list[BaseException] = []
@@ -147,40 +166,14 @@ def _close(actual: Any, expected: Any) -> None:
 
 
 def test_concurrent_calls_while_the_number_of_threads_changes() -> None:
-    done = threading.Event()
-
-    def change() -> None:
-        while not done.is_set():
-            for threads in (1, 2, 3, 5, 8):
-                alexnet.set_num_threads(threads)
-
-    changer = threading.Thread(target=change)
-    workers = [_worker(seed, _same_bits, repeats=15) for seed in range(4)]
-    changer.start()
-    try:
-        _in_threads(workers)
-    finally:
-        done.set()
-        changer.join()
+    with _again_and_again(lambda: [alexnet.set_num_threads(count) for count in (1, 2, 3, 5, 8)]):
+        _in_threads([_worker(seed, _same_bits, repeats=15) for seed in range(4)])
 
 
 @pytest.mark.usefixtures("isa")
 def test_concurrent_calls_while_the_instruction_set_changes() -> None:
-    done = threading.Event()
-
-    def change() -> None:
-        while not done.is_set():
-            for isa in ISAS:
-                alexnet.set_cpu_isa(isa)
-
-    changer = threading.Thread(target=change)
-    workers = [_worker(seed, _close, repeats=8) for seed in range(4)]
-    changer.start()
-    try:
-        _in_threads(workers)
-    finally:
-        done.set()
-        changer.join()
+    with _again_and_again(lambda: [alexnet.set_cpu_isa(isa) for isa in ISAS]):
+        _in_threads([_worker(seed, _close, repeats=8) for seed in range(4)])
 
 
 # --- fork -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -187,10 +187,32 @@ class Dense(_Product):
 
 
 @dataclass(frozen=True)
-class LRN(Layer):
-    """Local response normalisation across channels; see `alexnet.lrn` for the formula."""
+class _Windowed(Layer):
+    """What LRN and pooling share: an operator with settings, whose gradient reads its input."""
 
     passes_relu = True
+
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of its operators: the fields, but for the name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+
+    def forward(self, context: Context, x: Array, out: Array) -> Array:
+        """Compute each window's result."""
+        return getattr(context.operators, self.operator)(x, **self.settings(), out=out)
+
+    def backward(self, context: Context, dy: Array, dx: Array) -> Array:
+        """From the input, which is all that the gradient needs."""
+        if dx is None:
+            return None
+        how = {**self.settings(), "through_relu": context.through_relu}
+        backward = getattr(context.operators, f"{self.operator}_backward")
+        return backward(dy, context.x, **how, out=dx)
+
+
+@dataclass(frozen=True)
+class LRN(_Windowed):
+    """Local response normalisation across channels; see `alexnet.lrn` for the formula."""
+
     operator = "lrn"
 
     depth_radius: int
@@ -203,32 +225,11 @@ class LRN(Layer):
         check_lrn_numbers(self.name, self.depth_radius, self.bias, self.alpha, self.beta)
         check_lrn_backward_numbers(self.name, self.bias, self.alpha, self.beta)
 
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments of its operators."""
-        return {
-            "depth_radius": self.depth_radius,
-            "bias": self.bias,
-            "alpha": self.alpha,
-            "beta": self.beta,
-        }
-
-    def forward(self, context: Context, x: Array, out: Array) -> Array:
-        """Normalise across channels."""
-        return context.operators.lrn(x, **self.settings(), out=out)
-
-    def backward(self, context: Context, dy: Array, dx: Array) -> Array:
-        """From the input, which is all that the gradient needs."""
-        if dx is None:
-            return None
-        how = {**self.settings(), "through_relu": context.through_relu}
-        return context.operators.lrn_backward(dy, context.x, **how, out=dx)
-
 
 @dataclass(frozen=True)
-class MaxPool2d(Layer):
-    """Max-pooling; see `alexnet.max_pool2d`."""
+class MaxPool2d(_Windowed):
+    """Max-pooling, whose gradient goes to each window's first maximum; see `alexnet.max_pool2d`."""
 
-    passes_relu = True
     operator = "max_pool2d"
 
     window: Size2d = 3
@@ -241,26 +242,6 @@ class MaxPool2d(Layer):
         return pool2d_shape(
             self.name, input_shape, self.window, self.stride, self.padding, self.ceil_mode
         ).output_shape
-
-    def settings(self) -> dict[str, Any]:
-        """Keyword arguments of its operators."""
-        return {
-            "window": self.window,
-            "stride": self.stride,
-            "padding": self.padding,
-            "ceil_mode": self.ceil_mode,
-        }
-
-    def forward(self, context: Context, x: Array, out: Array) -> Array:
-        """Maximum of every window."""
-        return context.operators.max_pool2d(x, **self.settings(), out=out)
-
-    def backward(self, context: Context, dy: Array, dx: Array) -> Array:
-        """To the first maximum of every window."""
-        if dx is None:
-            return None
-        how = {**self.settings(), "through_relu": context.through_relu}
-        return context.operators.max_pool2d_backward(dy, context.x, **how, out=dx)
 
 
 @dataclass(frozen=True)
