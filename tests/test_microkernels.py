@@ -125,7 +125,7 @@ def test_a_planted_violation_is_found(tmp_path: Path) -> None:
         """
     )
     planted = tmp_path / "planted.o"
-    run(os.environ.get("CXX", "c++"), "-std=c++17", "-O1", "-c", source, "-o", planted)
+    run(os.environ.get("CXX", "c++"), "-std=c++20", "-O1", "-c", source, "-o", planted)
     found = violations("avx2", run("nm", "-C", planted))
     assert "weak: alexnet::avx2::weak(float)" in found
     assert "global outside alexnet::avx2:: outside(float)" in found

@@ -33,7 +33,6 @@ constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images 
 constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
 constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
-constexpr size_t kLineFloats = 16;          // floats of a cache line
 
 // The summation index of a block, at most a segment for each of its pixels. Tasks have one each,
 // since nothing may be allocated there.

@@ -34,8 +34,11 @@ struct Bands {
           count(std::clamp<size_t>(ceil_div(shape.in_height * in_row, kBand), 1, rows)),
           tasks(shape.batch * count),
           threads(useful_threads(tasks, 1)),
-          coefficients{std::min(parameters.depth_radius, shape.channels - 1), parameters.bias,
-                       parameters.alpha, parameters.beta, false},
+          coefficients{.radius = std::min(parameters.depth_radius, shape.channels - 1),
+                       .bias = parameters.bias,
+                       .alpha = parameters.alpha,
+                       .beta = parameters.beta,
+                       .stream = false},
           workspace(Slot::kChannelRows, static_cast<size_t>(threads),
                     Size{k.lrn_workspace(shape.channels, coefficients.radius)}) {}
 

@@ -8,13 +8,14 @@
 #include <vector>
 
 #include "alexnet/size.h"
+#include "microkernels/kernels.h"
 
 namespace alexnet::cpu {
 
 // What a buffer is for. A driver and the drivers it calls use different slots.
 enum class Slot { kFrames, kPackedB, kColumns, kPartialSums, kChannelRows, kCount };
 
-// At least `count` floats, aligned to 64 bytes, private to the calling thread and slot; valid until
+// At least `count` floats, aligned to a cache line, private to the calling thread and slot; valid until
 // the next call with the same slot. The contents are whatever was left there. Call it outside of
 // parallel regions and hand slices to the team; throws OutOfMemory.
 float* scratch(Slot slot, Size count);
@@ -25,7 +26,9 @@ inline double* scratch_doubles(Slot slot, Size count) {
 }
 
 // `count` rounded up so that what follows shares no cache line with it.
-constexpr Size padded(Size count) { return Size{(count + 15) / 16 * 16}; }
+constexpr Size padded(Size count) {
+    return Size{(count + kLineFloats - 1) / kLineFloats * kLineFloats};
+}
 constexpr size_t padded(size_t count) { return padded(Size{count}); }
 
 // Working memory in slices, slice i for thread i of a team, or for part i of the work. A slice
