@@ -92,7 +92,7 @@ void dense_in_place(const KernelTable& k, const DenseShape& s, const float* x, c
     const size_t width = columns_a_task(s.out_features, static_cast<size_t>(threads));
     const Size block_size = few ? Size{0} : padded(Size{s.batch} * (kDepth + kRowGap));
     const size_t sum_row = width + kRowGap;
-    const Slices memory(Slot::kFrames, static_cast<size_t>(threads),
+    const Slices memory(Slot::kThreadMemory, static_cast<size_t>(threads),
                         block_size + Size{s.batch} * sum_row);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* block = memory[thread];
@@ -159,7 +159,8 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
     const size_t most_depth = std::min(kDepth, s.in_features);
     const Size packed_size = padded(Panels(k, width).size(most_depth));
     const Size block_size = Size{s.batch} * (most_depth + kRowGap);
-    const Slices memory(Slot::kFrames, static_cast<size_t>(threads), packed_size + block_size);
+    const Slices memory(Slot::kThreadMemory, static_cast<size_t>(threads),
+                        packed_size + block_size);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* packed = memory[thread];
         float* block = packed + packed_size;
@@ -232,7 +233,7 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
         return;
     }
     const Panels panels(k, s.out_features);
-    float* packed = scratch(Slot::kPackedB, panels.size(s.batch));
+    float* packed = scratch(Slot::kPackedPanels, panels.size(s.batch));
     parallel_tasks(threads, panels.count, [&](size_t p, size_t) {
         const Range columns = panels[p];
         pack_panel(k, s.batch, columns.size(), dy + columns.begin, s.out_features,
@@ -243,7 +244,8 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
     const size_t fitting = kBlockFloats / most_depth / kBlockRows * kBlockRows;
     const size_t most_rows = std::clamp(fitting, kBlockRows, kMostBlockRows);
     const size_t block_row = padded(most_rows);
-    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), Size{most_depth} * block_row);
+    const Slices blocks(Slot::kThreadMemory, static_cast<size_t>(threads),
+                        Size{most_depth} * block_row);
     const bool stream = s.batch <= kDepth && fills_lines(dweight, s.out_features, s.out_features);
     const size_t all_blocks = ceil_div(s.in_features, most_rows);
     const size_t block_work = most_rows * s.out_features * s.batch;

@@ -28,7 +28,7 @@ void for_chunks(const KernelTable& k, size_t pixels, size_t channels,
     const size_t chunk = std::max<size_t>(kChunk / channels, 1);
     const size_t chunks = (pixels + chunk - 1) / chunk;
     const int threads = useful_threads(chunks, 1);
-    const Slices workspace(Slot::kChannelRows, static_cast<size_t>(threads),
+    const Slices workspace(Slot::kLrnRows, static_cast<size_t>(threads),
                            Size{k.lrn_workspace(channels, coefficients.radius)});
     parallel_tasks(threads, chunks, [&](size_t task, size_t thread) {
         const size_t first = task * chunk;

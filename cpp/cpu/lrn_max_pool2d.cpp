@@ -39,14 +39,14 @@ struct Bands {
                        .alpha = parameters.alpha,
                        .beta = parameters.beta,
                        .stream = false},
-          workspace(Slot::kChannelRows, static_cast<size_t>(threads),
+          workspace(Slot::kLrnRows, static_cast<size_t>(threads),
                     Size{k.lrn_workspace(shape.channels, coefficients.radius)}) {}
 
     size_t image(size_t task) const { return task / count; }
     Range operator[](size_t task) const { return part(rows, count, task % count); }
     size_t most_rows() const { return ceil_div(rows, count); }
     Slices memory(size_t in_rows) const {
-        return {Slot::kFrames, static_cast<size_t>(threads), Size{in_rows} * in_row};
+        return {Slot::kThreadMemory, static_cast<size_t>(threads), Size{in_rows} * in_row};
     }
 
     size_t rows, in_row;  // floats of a row of x

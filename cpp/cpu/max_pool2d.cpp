@@ -131,7 +131,7 @@ void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float*
     const int threads = useful_threads(rows, grain);
     const auto team = static_cast<size_t>(threads);
     const size_t tasks = std::clamp(rows / grain, team, kTasksAThread * team);
-    const Slices memory(Slot::kFrames, team, OpenRows::memory_size(shape));
+    const Slices memory(Slot::kThreadMemory, team, OpenRows::memory_size(shape));
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(rows, tasks, task);
         for (size_t row = range.begin; row < range.end;) {

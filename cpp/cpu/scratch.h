@@ -13,7 +13,23 @@
 namespace alexnet::cpu {
 
 // What a buffer is for. A driver and the drivers it calls use different slots.
-enum class Slot { kFrames, kPackedB, kColumns, kPartialSums, kChannelRows, kCount };
+enum class Slot {
+    // One buffer of the calling thread, which its team reads or fills: with `scratch`.
+    kPackedPanels,  // an operand packed into panels, or Winograd's transformed weights
+    kPaddedImages,  // images copied with their border of zeros
+    kIm2col,        // im2col's matrix
+    kDoubleSums,    // sums in double, by chunk or by channel
+    kOutside,       // what is outside of an array: zeros to read, rows that take what nobody reads
+
+    // A slice for each thread, or each part of the work: with `Slices`.
+    kThreadMemory,   // the tiles, panels, rows or padded images that a thread works on. Named for
+                     // its sharing: all operators use the same memory, which stays in the caches
+    kThreadOperand,  // beside it, an operand that a thread copies or transforms for itself
+    kGradientSums,   // weight gradients of parts of the batch, or of tile elements
+    kLrnRows,        // the rows of squares of LRN
+
+    kCount
+};
 
 // At least `count` floats, aligned to a cache line, private to the calling thread and slot; valid until
 // the next call with the same slot. The contents are whatever was left there. Call it outside of
