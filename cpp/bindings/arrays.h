@@ -1,4 +1,4 @@
-// NumPy arrays as pointers. alexnet/cpu has checked the arguments and worded the errors for the
+// NumPy arrays as pointers. python/alexnet/cpu has checked the arguments and worded the errors for the
 // user; what is checked again here is what memory safety needs: dtype, layout, alignment and size.
 
 #ifndef ALEXNET_BINDINGS_ARRAYS_H_

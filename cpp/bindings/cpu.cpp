@@ -407,11 +407,16 @@ void define_optimizer(py::module_& m) {
         float* second = output(second_moment, "second_moment", n);
         const DriverCall call;
         cpu::adam_update(n, p, g, first, second,
-                         {step, learning_rate, beta1, beta2, epsilon, weight_decay});
+                         {.step = step,
+                          .learning_rate = learning_rate,
+                          .beta1 = beta1,
+                          .beta2 = beta2,
+                          .epsilon = epsilon,
+                          .weight_decay = weight_decay});
     });
 }
 
-// The arrays of the loops over memory: whole blocks, and aligned for stores past the caches.
+// The arrays of the loops over memory: whole blocks, and aligned for non-temporal stores.
 template <typename Pointer>
 Pointer blocks(Pointer data, const char* name, size_t n) {
     require(n % cpu::kPeakBlock == 0 && reinterpret_cast<uintptr_t>(data) % cpu::kPeakBlock == 0,

@@ -258,11 +258,17 @@ void define_optimizer(py::module_& m) {
              const Array& second_moment, int64_t step, double learning_rate, double beta1,
              double beta2, double epsilon, double weight_decay, uintptr_t stream) {
               const size_t n = size_of(parameter);
-              cuda::adam_update(
-                  n, device_array(parameter, "parameter", n), device_array(gradient, "gradient", n),
-                  device_array(first_moment, "first_moment", n),
-                  device_array(second_moment, "second_moment", n),
-                  {step, learning_rate, beta1, beta2, epsilon, weight_decay}, stream_of(stream));
+              cuda::adam_update(n, device_array(parameter, "parameter", n),
+                                device_array(gradient, "gradient", n),
+                                device_array(first_moment, "first_moment", n),
+                                device_array(second_moment, "second_moment", n),
+                                {.step = step,
+                                 .learning_rate = learning_rate,
+                                 .beta1 = beta1,
+                                 .beta2 = beta2,
+                                 .epsilon = epsilon,
+                                 .weight_decay = weight_decay},
+                                stream_of(stream));
           });
 }
 

@@ -8,18 +8,17 @@
 //
 //              C    A    B     jc, step NC             pc, step KC   ic, step MC
 //   forward    y    x    W     columns of a task       kDepth        the whole batch
-//   dW         dW   xᵀ   dy    one block of all        kDepth        input features of a task,
-//                                                                    kMostBlockRows at a time
+//   dW         dW   xᵀ   dy    all, NC = N             kDepth        kMostBlockRows, outside of pc
 //   dx         dot products, both operands in place; KC is kDotDepth
 //
 // jr and ir are multiply_panel (gemm.h). Threads share jc forward, ic in the gradients.
 //
 // Cost: 2 · batch · in · out FLOP, and the weights once through memory: 4 · in · out bytes. Below a
 // batch of about 50 the memory is the bound, so each pass reads (or writes) every weight once, in
-// long runs, for all rows of the batch. A small batch takes them where they lie, which costs loads
-// and stores of the sums every few rows; a large one packs them. Other operands that gemm.cpp's
-// tile reads along rows a multiple of 4 KiB apart would fall into the same few sets of the L1
-// cache; they are copied into small blocks.
+// long rows, for all images of the batch. A small batch reads them in place, for which the sums are
+// loaded and stored again every kRowsAtOnce rows; a large one packs them. The other operand is copied
+// into small blocks with kRowGap between the rows: in place its rows often are a multiple of 4 KiB
+// apart, and would compete for the same few sets of the L1 cache.
 //
 // Threads: each task owns a range of output columns (forward) or input features (gradients).
 // Numerics: chains of at most kDepth FMAs, in the input's gradient kDotDepth over the lanes of a
@@ -42,7 +41,7 @@ constexpr size_t kColumns = 2048;        // NC of forward at most: weights are r
 constexpr size_t kSmallBatch = 32;       // fewer rows do not repay packing the weights
 constexpr size_t kFewRows = 4;           // up to here register tiles would be mostly empty
 constexpr size_t kLeastRun = 64;         // NR, in floats, from which weights are read in place
-constexpr size_t kRowsAtOnce = 32;       // KC of weights in place: stay in L2 for the whole batch
+constexpr size_t kRowsAtOnce = 32;       // of W in place: stay in L2 while all images use them
 constexpr size_t kRowGap = kLineFloats;  // floats between the rows of a copied block
 constexpr size_t kMostBlockRows = 48;    // MC of dW: input features multiplied with a panel of dy
 constexpr size_t kBlockFloats = 3072;    // MC · KC of dW: x stays in L1 beside the panel
@@ -67,9 +66,9 @@ class PrefetchingSegments {
     PrefetchingSegments(size_t depth, const float* next, size_t rows, size_t row_stride)
         : count_(std::clamp<size_t>(rows, 1, kMostRows)) {
         for (size_t i = 0; i < count_; ++i) {
-            const Range run = part(depth, count_, i);
-            segments_[i] = {.offset = run.begin,
-                            .depth = run.size(),
+            const Range piece = part(depth, count_, i);
+            segments_[i] = {.offset = piece.begin,
+                            .depth = piece.size(),
                             .prefetch_from = rows > 0 ? next + i * row_stride : nullptr};
         }
     }
@@ -149,7 +148,8 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
            float* y) {
     if (s.batch == 0) return;
     const KernelTable& k = kernels();
-    // Tiles read whole vectors of the weights, in runs long enough to be worth a line each.
+    // Register tiles can read W in place where its rows are whole vectors, and it pays where NR
+    // takes several neighbouring cache lines of each row.
     const bool whole_runs = k.gemm->vectors * k.lanes >= kLeastRun && s.out_features % k.lanes == 0;
     if (s.batch <= (whole_runs ? kSmallBatch : kFewRows)) {
         return dense_in_place(k, s, x, weight, bias, relu, y);

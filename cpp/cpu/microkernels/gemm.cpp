@@ -112,9 +112,9 @@ ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
     }
 }
 
-// Products of a run of the summation index: kRows rows of A behind one pointer for each three of
-// them (base, base + stride and base + 2·stride are addressing modes of x86, so that fourteen rows
-// cost five registers instead of fourteen), and rows of B.
+// The products of one segment, or of a part of it. One pointer serves three rows of A: base,
+// base + stride and base + 2·stride are addressing modes of x86, so that fourteen rows cost five
+// registers instead of fourteen.
 template <size_t kRows, size_t kVectors>
 ALEXNET_INLINE void add_products(const float* a, const GemmRows& rows, size_t depth, const float* b,
                                  Vec (&sum)[kRows][kVectors]) {
@@ -142,10 +142,10 @@ template <size_t kRows, size_t kVectors>
 ALEXNET_INLINE void add_products_and_prefetch(const float* a, const GemmRows& rows,
                                               const GemmSegment& segment, const float* b,
                                               Vec (&sum)[kRows][kVectors]) {
-    const size_t fetches = (segment.depth + kPrefetchInterval - 1) / kPrefetchInterval;
+    const size_t intervals = (segment.depth + kPrefetchInterval - 1) / kPrefetchInterval;
     const float* prefetch_from =
         segment.prefetch_from ? segment.prefetch_from : b + rows.prefetch_distance;
-    prefetch_from += rows.tile * fetches * rows.prefetch_lines * kLineFloats;
+    prefetch_from += rows.tile * intervals * rows.prefetch_lines * kLineFloats;
     a += segment.offset;
     for (size_t depth = segment.depth; depth > 0;) {
         const size_t steps = depth < kPrefetchInterval ? depth : kPrefetchInterval;
