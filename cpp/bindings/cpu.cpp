@@ -188,7 +188,10 @@ void define_dense(py::module_& m) {
 }
 
 LrnParameters lrn_parameters(size_t depth_radius, double bias, double alpha, double beta) {
-    return {depth_radius, to_float(bias), to_float(alpha), to_float(beta)};
+    return {.depth_radius = depth_radius,
+            .bias = to_float(bias),
+            .alpha = to_float(alpha),
+            .beta = to_float(beta)};
 }
 
 void define_lrn(py::module_& m) {

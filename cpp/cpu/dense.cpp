@@ -16,9 +16,9 @@
 // Cost: 2 · batch · in · out FLOP, and the weights once through memory: 4 · in · out bytes. Below a
 // batch of about 50 the memory is the bound, so each pass reads (or writes) every weight once, in
 // long rows, for all images of the batch. A small batch reads them in place, for which the sums are
-// loaded and stored again every kRowsAtOnce rows; a large one packs them. The other operand is copied
-// into small blocks with kRowGap between the rows: in place its rows often are a multiple of 4 KiB
-// apart, and would compete for the same few sets of the L1 cache.
+// loaded and stored again every kRowsAtOnce rows; a large one packs them. The other operand is
+// copied into small blocks with kRowGap between the rows: in place its rows often are a multiple of
+// 4 KiB apart, and would compete for the same few sets of the L1 cache.
 //
 // Threads: each task owns a range of output columns (forward) or input features (gradients).
 // Numerics: chains of at most kDepth FMAs, in the input's gradient kDotDepth over the lanes of a
@@ -219,10 +219,11 @@ void dense_backward_input(const DenseShape& s, const float* dy, const float* wei
     });
 }
 
-// dW = xᵀ · dy: the depth is the batch. Up to a batch of KC each weight gradient is written once. It
-// is streamed then, since it is read much later, and an ordinary store would read the line first,
-// which doubles the traffic. Streams and lines that come from L2 use the same few fill buffers of a
-// core, so blocks of x are large enough that both operands come from L1 most of the time.
+// dW = xᵀ · dy: the depth is the batch. Up to a batch of KC each weight gradient is written once.
+// It is streamed then, since it is read much later, and an ordinary store would read the line
+// first, which doubles the traffic. Streams and lines that come from L2 use the same few fill
+// buffers of a core, so blocks of x are large enough that both operands come from L1 most of the
+// time.
 void dense_backward_weight(const DenseShape& s, const float* dy, const float* x, float* dweight,
                            float* dbias) {
     const KernelTable& k = kernels();

@@ -90,13 +90,13 @@ inline bool fills_lines(const float* c, size_t c_row, size_t columns) {
            columns % kLineFloats == 0;
 }
 
-// KC, the longest chain of FMAs of one output element. Summation in blocks bounds the rounding error
-// (about eps·sqrt(block) within and eps·sqrt(depth/block) between them), and a panel of B stays
-// in L2: 2048 × 64 floats are 512 KiB.
+// KC, the longest chain of FMAs of one output element. Summation in blocks bounds the rounding
+// error (about eps·sqrt(block) within and eps·sqrt(depth/block) between them), and a panel of B
+// stays in L2: 2048 × 64 floats are 512 KiB.
 constexpr size_t kDepthBlock = 2048;
 
-// The depth of a product, cut into blocks of about kDepthBlock: the steps of loop pc. Blocks are whole segments
-// where these are short; a long segment is cut into several.
+// The depth of a product, cut into blocks of about kDepthBlock: the steps of loop pc. Blocks are
+// whole segments where these are short; a long segment is cut into several.
 class DepthBlocks {
   public:
     explicit DepthBlocks(const std::vector<GemmSegment>& segments, size_t depth_stride = 1);
@@ -120,8 +120,8 @@ void multiply_panel(const KernelTable& k, const Product& product, const DepthBlo
                     const float* panel, Range columns, const GemmEpilogue& epilogue);
 
 // The same over one segment of any depth, with KC such that a piece of the panel stays in L1: all
-// rows are multiplied with the first piece, with the epilogue `first`, then with each of the others,
-// with the epilogue `rest`.
+// rows are multiplied with the first piece, with the epilogue `first`, then with each of the
+// others, with the epilogue `rest`.
 void multiply_in_pieces(const KernelTable& k, const Product& product, size_t depth,
                         const float* panel, Range columns, const GemmEpilogue& first,
                         const GemmEpilogue& rest);

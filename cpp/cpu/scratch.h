@@ -31,9 +31,9 @@ enum class Slot {
     kCount
 };
 
-// At least `count` floats, aligned to a cache line, private to the calling thread and slot; valid until
-// the next call with the same slot. The contents are whatever was left there. Call it outside of
-// parallel regions and hand slices to the team; throws OutOfMemory.
+// At least `count` floats, aligned to a cache line, private to the calling thread and slot; valid
+// until the next call with the same slot. The contents are whatever was left there. Call it outside
+// of parallel regions and hand parts of it to the team; throws OutOfMemory.
 float* scratch(Slot slot, Size count);
 
 // The same, `count` doubles.

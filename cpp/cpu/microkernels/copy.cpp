@@ -23,9 +23,10 @@ void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float*
     }
 }
 
-// The same, transposed: y[c*y_row + r] = x[r*x_row + c]. Works on blocks of kLanes rows and columns,
-// one vector a row, in log2(kLanes) rounds of a perfect shuffle. A round interleaves vector i with
-// vector i + kLanes / 2, for all i < kLanes / 2, into vectors 2i and 2i + 1. Four lanes, two rounds:
+// The same, transposed: y[c*y_row + r] = x[r*x_row + c]. Works on blocks of kLanes rows and
+// columns, one vector a row, in log2(kLanes) rounds of a perfect shuffle. A round interleaves
+// vector i with vector i + kLanes / 2, for all i < kLanes / 2, into vectors 2i and 2i + 1. Four
+// lanes, two rounds:
 //
 //   a0 a1 a2 a3         a0 c0 a1 c1         a0 b0 c0 d0
 //   b0 b1 b2 b3   -->   a2 c2 a3 c3   -->   a1 b1 c1 d1

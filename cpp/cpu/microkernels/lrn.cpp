@@ -27,8 +27,8 @@
 //
 // Cost of a vector: forward 2·radius + 16 instructions, backward 4·radius + 22, against 8 and 12
 // bytes an element of memory traffic (12 where forward does not stream). With vectors of 16 floats
-// and radius 5 instructions and memory take about equally long (docs/kernels/lrn.md), and prefetches
-// let them overlap; with shorter vectors instructions are the bound.
+// and radius 5 instructions and memory take about equally long (docs/kernels/lrn.md), and
+// prefetches let them overlap; with shorter vectors instructions are the bound.
 // Numerics: windows are summed anew for every channel, never by adding to and taking from the sum
 // beside: a large value that leaves would take the small ones' digits with it. Margins are added as
 // zeros and never multiply infinity.

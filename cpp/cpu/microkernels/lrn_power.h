@@ -8,8 +8,8 @@
 // three_quarter_power takes kPowerUnit · s. alpha and bias are multiplied by that beforehand, so
 // that the unit costs no instruction.
 // Cost of a vector: a few instructions for 0.75 and 0.5, otherwise a call of powf for each lane.
-// Numerics: 0.75 and 0.5 take a refined estimate (a few ulp). An s of more than FLT_MAX / kPowerUnit
-// is infinite. Where s might not be positive and normal, powf decides (s_is_ordinary).
+// Numerics: 0.75 and 0.5 take a refined estimate (a few ulp). An s of more than FLT_MAX /
+// kPowerUnit is infinite. Where s might not be positive and normal, powf decides (s_is_ordinary).
 
 #ifndef ALEXNET_CPU_MICROKERNELS_LRN_POWER_H_
 #define ALEXNET_CPU_MICROKERNELS_LRN_POWER_H_

@@ -60,9 +60,9 @@ class Window {
     Vec one_before_ = zero(), two_before_ = zero();
 };
 
-// Software pipelining: an iteration sums the window of one vector and computes the output of the one
-// before it. Sum and output of the same vector depend on each other, a chain of 80 cycles, which is
-// longer than the processor's out-of-order window can fill with other work.
+// Software pipelining: an iteration sums the window of one vector and computes the output of the
+// one before it. Sum and output of the same vector depend on each other, a chain of 80 cycles,
+// which is longer than the processor's out-of-order window can fill with other work.
 template <typename Power, size_t kRadius, bool kStream>
 static void forward_pipelined(size_t pixels, size_t channels, const LrnCoefficients& k,
                               const float* x, float* y) {
