@@ -44,7 +44,7 @@
 // _tail forms touch the first n <= kLanes floats only and never fault beyond them; lanes beyond n
 // load as zero.
 //
-// Nothing but <immintrin.h>, <cstddef> and <cstdint> may be included here or in a micro-kernel: a
+// Nothing but intrinsics, <cstddef> and <cstdint> may be included here or in a micro-kernel: a
 // weak std:: template compiled with AVX-512 could be the copy that the linker keeps for everybody.
 
 #ifndef ALEXNET_CPU_MICROKERNELS_SIMD_H_
