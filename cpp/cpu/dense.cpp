@@ -11,7 +11,8 @@
 //   dW         dW   xᵀ   dy    all, NC = N             kDepth        kMostBlockRows, outside of pc
 //   dx         dot products, both operands in place; KC is kDotDepth
 //
-// jr and ir are multiply_panel (gemm.h). Threads share jc forward, ic in the gradients.
+// jr is the loop over panels, ir is multiply_panel (gemm.h). Threads share jc forward, ic in the
+// gradients.
 //
 // Cost: 2 · batch · in · out FLOP, and the weights once through memory: 4 · in · out bytes. Below a
 // batch of about 50 the memory is the bound, so each pass reads (or writes) every weight once, in

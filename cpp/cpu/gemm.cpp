@@ -1,4 +1,4 @@
-// The two loops around the micro-kernel, jr and ir of docs/kernels/gemm.md, and packing.
+// The loop around the micro-kernel, ir of docs/kernels/gemm.md, and packing.
 
 #include "gemm.h"
 

@@ -42,7 +42,7 @@ inline Range part(size_t total, size_t parts, size_t index) {
 
 // How the columns of B are cut into panels, all of the same width but the last. One thread gets as
 // few panels as the register tiles allow. Where several threads share the panels, the width is the
-// one with which the thread that has most to do finishes first. It does not show in the results.
+// one with which the last of them is done first. It does not show in the results.
 struct Panels {
     Panels(const KernelTable& k, size_t all_columns, size_t threads = 1) : columns(all_columns) {
         const size_t vectors = ceil_div(columns, k.lanes);
