@@ -87,6 +87,17 @@ def test_there_are_objects_of_every_source(objects: dict[str, list[Path]]) -> No
         assert {path.stem for path in paths} == sources, isa
 
 
+def test_micro_kernels_include_intrinsics_and_each_other_only() -> None:
+    folder = ROOT / "cpp/cpu/microkernels"
+    paths = sorted(folder.glob("*.cpp")) + sorted(folder.glob("*.h"))
+    allowed = {"<immintrin.h>", "<emmintrin.h>", "<cstddef>", "<cstdint>"}
+    allowed |= {f'"{path.name}"' for path in folder.glob("*.h")}
+    for path in paths:
+        included = set(re.findall(r"^ *# *include (\S+)", path.read_text(), re.MULTILINE))
+        assert included, path.name
+        assert included <= allowed, path.name
+
+
 def test_instruction_sets_share_no_symbols(objects: dict[str, list[Path]]) -> None:
     for isa, paths in objects.items():
         for path in paths:
@@ -125,7 +136,7 @@ def test_a_planted_violation_is_found(tmp_path: Path) -> None:
         """
     )
     planted = tmp_path / "planted.o"
-    run(os.environ.get("CXX", "c++"), "-std=c++17", "-O1", "-c", source, "-o", planted)
+    run(os.environ.get("CXX", "c++"), "-std=c++20", "-O1", "-c", source, "-o", planted)
     found = violations("avx2", run("nm", "-C", planted))
     assert "weak: alexnet::avx2::weak(float)" in found
     assert "global outside alexnet::avx2:: outside(float)" in found

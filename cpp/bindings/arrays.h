@@ -1,5 +1,5 @@
-// NumPy arrays as pointers. alexnet/cpu has checked the arguments and worded the errors for the
-// user; what is checked again here is what memory safety needs: dtype, layout, alignment and size.
+// NumPy arrays as pointers. python/alexnet/cpu has checked the arguments and worded the errors for
+// the user; what is checked again here is what memory safety needs: dtype, layout, alignment, size.
 
 #ifndef ALEXNET_BINDINGS_ARRAYS_H_
 #define ALEXNET_BINDINGS_ARRAYS_H_

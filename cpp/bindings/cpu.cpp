@@ -188,7 +188,10 @@ void define_dense(py::module_& m) {
 }
 
 LrnParameters lrn_parameters(size_t depth_radius, double bias, double alpha, double beta) {
-    return {depth_radius, to_float(bias), to_float(alpha), to_float(beta)};
+    return {.depth_radius = depth_radius,
+            .bias = to_float(bias),
+            .alpha = to_float(alpha),
+            .beta = to_float(beta)};
 }
 
 void define_lrn(py::module_& m) {
@@ -407,11 +410,16 @@ void define_optimizer(py::module_& m) {
         float* second = output(second_moment, "second_moment", n);
         const DriverCall call;
         cpu::adam_update(n, p, g, first, second,
-                         {step, learning_rate, beta1, beta2, epsilon, weight_decay});
+                         {.step = step,
+                          .learning_rate = learning_rate,
+                          .beta1 = beta1,
+                          .beta2 = beta2,
+                          .epsilon = epsilon,
+                          .weight_decay = weight_decay});
     });
 }
 
-// The arrays of the loops over memory: whole blocks, and aligned for stores past the caches.
+// The arrays of the loops over memory: whole blocks, and aligned for non-temporal stores.
 template <typename Pointer>
 Pointer blocks(Pointer data, const char* name, size_t n) {
     require(n % cpu::kPeakBlock == 0 && reinterpret_cast<uintptr_t>(data) % cpu::kPeakBlock == 0,

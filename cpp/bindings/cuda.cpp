@@ -114,7 +114,8 @@ void define_lrn(py::module_& m) {
     m.def("lrn", [](const py::object& shape, const Array& x, size_t depth_radius, float bias,
                     float alpha, float beta, const Array& y, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-        cuda::lrn(pixels, channels, {depth_radius, bias, alpha, beta},
+        cuda::lrn(pixels, channels,
+                  {.depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta},
                   device_array(x, "x", Size{pixels} * channels),
                   device_array(y, "y", Size{pixels} * channels), stream_of(stream));
     });
@@ -123,9 +124,11 @@ void define_lrn(py::module_& m) {
                              bool through_relu, const Array& dx, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
         const Size size = Size{pixels} * channels;
-        cuda::lrn_backward(pixels, channels, {depth_radius, bias, alpha, beta},
-                           device_array(dy, "dy", size), device_array(x, "x", size), through_relu,
-                           device_array(dx, "dx", size), stream_of(stream));
+        cuda::lrn_backward(
+            pixels, channels,
+            {.depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta},
+            device_array(dy, "dy", size), device_array(x, "x", size), through_relu,
+            device_array(dx, "dx", size), stream_of(stream));
     });
 }
 
@@ -258,11 +261,17 @@ void define_optimizer(py::module_& m) {
              const Array& second_moment, int64_t step, double learning_rate, double beta1,
              double beta2, double epsilon, double weight_decay, uintptr_t stream) {
               const size_t n = size_of(parameter);
-              cuda::adam_update(
-                  n, device_array(parameter, "parameter", n), device_array(gradient, "gradient", n),
-                  device_array(first_moment, "first_moment", n),
-                  device_array(second_moment, "second_moment", n),
-                  {step, learning_rate, beta1, beta2, epsilon, weight_decay}, stream_of(stream));
+              cuda::adam_update(n, device_array(parameter, "parameter", n),
+                                device_array(gradient, "gradient", n),
+                                device_array(first_moment, "first_moment", n),
+                                device_array(second_moment, "second_moment", n),
+                                {.step = step,
+                                 .learning_rate = learning_rate,
+                                 .beta1 = beta1,
+                                 .beta2 = beta2,
+                                 .epsilon = epsilon,
+                                 .weight_decay = weight_decay},
+                                stream_of(stream));
           });
 }
 

@@ -1,5 +1,6 @@
-// CuPy arrays as device pointers. alexnet/cuda has checked the arguments and worded the errors for
-// the user; what is checked again here is what memory safety needs: dtype, layout and size.
+// CuPy arrays as device pointers. python/alexnet/cuda has checked the arguments and worded the
+// errors for the user; what is checked again here is what memory safety needs: dtype, layout and
+// size.
 
 #ifndef ALEXNET_BINDINGS_DEVICE_ARRAYS_H_
 #define ALEXNET_BINDINGS_DEVICE_ARRAYS_H_

@@ -25,7 +25,7 @@ class ChannelVectors {
   public:
     ChannelVectors(size_t channels, size_t count)
         : width_(padded(channels)),
-          data_(scratch_doubles(Slot::kPartialSums, Size{count} * width_)) {
+          data_(scratch_doubles(Slot::kDoubleSums, Size{count} * width_)) {
         std::fill_n(data_, count * width_, 0.0);
     }
     double* operator[](size_t index) const { return data_ + index * width_; }

@@ -12,7 +12,7 @@ void column_sums(size_t rows, size_t columns, const float* x, float* sums) {
     const KernelTable& k = kernels();
     const size_t chunks = ceil_div(rows, kChunk);
     const size_t stride = padded(columns);
-    double* partial = scratch_doubles(Slot::kPartialSums, Size{chunks} * stride);
+    double* partial = scratch_doubles(Slot::kDoubleSums, Size{chunks} * stride);
     const size_t grain = std::max<size_t>(1, (size_t{1} << 16) / (kChunk * columns));
     parallel_for(chunks, grain, [&](size_t begin, size_t end) {
         for (size_t c = begin; c < end; ++c) {

@@ -181,7 +181,7 @@ class Worker {
 
 void correlate(const KernelTable& k, const Correlation& c, int threads) {
     const Tasks tasks(c, static_cast<size_t>(threads));
-    const Slices frames(Slot::kFrames, std::min(static_cast<size_t>(threads), tasks.count()),
+    const Slices frames(Slot::kThreadMemory, std::min(static_cast<size_t>(threads), tasks.count()),
                         c.frame.is_image() ? Size{0} : tasks.images * c.frame.size());
     parallel_tasks(threads, tasks.count(), [&](size_t task, size_t thread) {
         const size_t split = task % tasks.column_splits;
@@ -201,7 +201,7 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const int threads = num_threads();
     const size_t depth = s.window();
     const Panels panels(k, s.group_out());
-    float* packed = scratch(Slot::kPackedB, s.groups * panels.size(depth));
+    float* packed = scratch(Slot::kPackedPanels, s.groups * panels.size(depth));
     parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
         const Range columns = panels[i % panels.count];
         pack_panel(k, depth, columns.size(),
@@ -295,8 +295,8 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const Panels panels(k, s.group_in());
     Correlation c{s.batch, s.groups, dy, frame, s.group_out(), panels, nullptr, false, {}};
 
-    float* packed = scratch(
-        Slot::kPackedB, panels.size(s.group_out()) * s.kernel_height * s.kernel_width * s.groups);
+    float* packed = scratch(Slot::kPackedPanels, panels.size(s.group_out()) * s.kernel_height *
+                                                     s.kernel_width * s.groups);
     const float* next_packed = packed;
     for (const Phase& h : rows) {
         for (const Phase& w : columns) {

@@ -33,7 +33,6 @@ constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images 
 constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
 constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
-constexpr size_t kLineFloats = 16;          // floats of a cache line
 
 // The summation index of a block, at most a segment for each of its pixels. Tasks have one each,
 // since nothing may be allocated there.
@@ -139,9 +138,10 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     column_sums(s.batch * p.pixels, s.out_channels, dy, dbias);
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
-    float* frames = scratch(Slot::kFrames, in_place ? Size{0} : Size{p.images} * p.frame_size);
-    float* packed = scratch(Slot::kPackedB, p.panels.size(p.pixels) * s.groups * p.images);
-    const Slices blocks(Slot::kColumns, static_cast<size_t>(threads),
+    float* frames =
+        scratch(Slot::kPaddedImages, in_place ? Size{0} : Size{p.images} * p.frame_size);
+    float* packed = scratch(Slot::kPackedPanels, p.panels.size(p.pixels) * s.groups * p.images);
+    const Slices blocks(Slot::kThreadOperand, static_cast<size_t>(threads),
                         Size{kBlockPixels} * padded(kBlockRows));
 
     // More tasks than threads, to balance them, but few: each passes over all of dy.
@@ -189,12 +189,12 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     const size_t parts = std::min(kMostParts, s.batch), tiles = s.groups * p.runs * p.tiles;
     const size_t frame_size = in_place ? 0 : padded(p.frame_size);
     const Size packed_size = padded(p.panels.size(p.pixels) * s.groups);
-    const Slices sums(Slot::kPackedB, parts, s.weight_size());
-    const Slices memory(Slot::kFrames, std::min(static_cast<size_t>(threads), parts),
+    const Slices sums(Slot::kGradientSums, parts, s.weight_size());
+    const Slices memory(Slot::kThreadMemory, std::min(static_cast<size_t>(threads), parts),
                         packed_size + frame_size + kBlockPixels * padded(kBlockRows));
     const size_t width = p.panels.width, group_bias = p.panels.count * width;
     const size_t bias_size = s.groups * group_bias;
-    double* bias_sums = scratch_doubles(Slot::kPartialSums, Size{parts} * bias_size);
+    double* bias_sums = scratch_doubles(Slot::kDoubleSums, Size{parts} * bias_size);
     std::fill_n(bias_sums, parts * bias_size, 0.0);
     parallel_tasks(threads, parts, [&](size_t task, size_t thread) {
         const Range images = part(s.batch, parts, task);

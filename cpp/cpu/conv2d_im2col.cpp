@@ -77,7 +77,7 @@ float* pack_groups(const KernelTable& k, const Conv2dShape& s, const float* weig
     const size_t depth = transposed ? s.group_out() : window;
     const size_t columns = transposed ? window : s.group_out();
     const Panels panels(k, columns);
-    float* packed = scratch(Slot::kPackedB, s.groups * panels.size(depth));
+    float* packed = scratch(Slot::kPackedPanels, s.groups * panels.size(depth));
     parallel_for(s.groups * panels.count, 1, [&](size_t begin, size_t end) {
         for (size_t i = begin; i < end; ++i) {
             const Range own = panels[i % panels.count];
@@ -120,7 +120,8 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const int threads = num_threads();
     const float* packed = pack_groups(k, s, weight, false);
     const size_t tasks = s.batch * s.groups;
-    const Slices columns(Slot::kColumns, std::min(static_cast<size_t>(threads), tasks), z.columns);
+    const Slices columns(Slot::kThreadOperand, std::min(static_cast<size_t>(threads), tasks),
+                         z.columns);
     const DepthBlocks depth({{0, z.window}});
     const Panels panels(k, s.group_out());
     const size_t group_size = panels.size(z.window);
@@ -146,7 +147,7 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const Sizes z(s);
     const int threads = num_threads();
     const float* packed = pack_groups(k, s, weight, true);
-    const Slices columns(Slot::kColumns, std::min(static_cast<size_t>(threads), s.batch),
+    const Slices columns(Slot::kThreadOperand, std::min(static_cast<size_t>(threads), s.batch),
                          z.columns);
     const DepthBlocks depth({{0, s.group_out()}});
     const Panels panels(k, z.window);
@@ -178,9 +179,9 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const KernelTable& k = kernels();
     const Sizes z(s);
     const int threads = num_threads();
-    float* columns = scratch(Slot::kColumns, z.columns);
+    float* columns = scratch(Slot::kIm2col, z.columns);
     const Panels panels(k, s.group_out());
-    float* packed = scratch(Slot::kPackedB, panels.size(z.block));
+    float* packed = scratch(Slot::kPackedPanels, panels.size(z.block));
     for (size_t n = 0; n < s.batch; ++n) {
         for (size_t group = 0; group < s.groups; ++group) {
             const float* dy_group = dy + s.output_pixel(n, 0, 0) + group * s.group_out();

@@ -103,7 +103,7 @@ class Convolution {
                           Range columns);
 
     static const float* zeros(size_t count) {
-        float* memory = scratch(Slot::kPartialSums, Size{count});
+        float* memory = scratch(Slot::kOutside, Size{count});
         std::fill_n(memory, count, 0.0f);
         return memory;
     }
@@ -229,7 +229,7 @@ class Convolution::TransformedWeights {
           panel_(Size{c.p_.group_in} * c.panels_.width),
           element_(c.panels_.size(c.p_.group_in) + kElementGap),
           group_(padded(Size{c.elements_} * element_)),
-          memory_(scratch(Slot::kPackedB, Size{c.s_.groups} * group_)) {}
+          memory_(scratch(Slot::kPackedPanels, Size{c.s_.groups} * group_)) {}
 
     // So many tasks, some input channels of a group each; `memory` is the thread's.
     size_t tasks() const { return c_.s_.groups * ceil_div(c_.p_.group_in, Weights::kChannels); }
@@ -271,7 +271,7 @@ size_t Convolution::tasks_by_rows() const {
 
 void Convolution::by_rows() {
     const TransformedWeights weights(*this);
-    const Slices own_memory(Slot::kColumns, team_, weights.task_memory());
+    const Slices own_memory(Slot::kThreadOperand, team_, weights.task_memory());
     parallel_tasks(threads_, weights.tasks(), [&](size_t task, size_t thread) {
         weights.transform(task, own_memory[thread]);
     });
@@ -282,7 +282,8 @@ void Convolution::by_rows() {
     const ElementMatrices out_size = element_matrices(most_tiles, s_.group_out());
     const Size in_floats = Size{elements_} * in_size.element;
     const Size out_floats = Size{elements_} * out_size.element;
-    const Slices memory(Slot::kFrames, team_, in_floats + out_floats + Source::frame_size(s_, p_));
+    const Slices memory(Slot::kThreadMemory, team_,
+                        in_floats + out_floats + Source::frame_size(s_, p_));
     parallel_tasks(threads_, tasks, [&](size_t task, size_t thread) {
         const Range range = part(rows_, tasks, task);
         float* in = memory[thread];
@@ -329,8 +330,9 @@ void Convolution::by_elements() {
     const size_t out_floats = padded(Size{elements_} * out_size.element);
     const TransformedWeights weights(*this);
     const Size weight_memory = weights.task_memory();
-    const Slices own_memory(Slot::kColumns, team_, weight_memory + Source::frame_size(s_, p_));
-    const Slices memory(Slot::kFrames, 1, s_.groups * (Size{in_floats} + out_floats));
+    const Slices own_memory(Slot::kThreadOperand, team_,
+                            weight_memory + Source::frame_size(s_, p_));
+    const Slices memory(Slot::kThreadMemory, 1, s_.groups * (Size{in_floats} + out_floats));
     float* in = memory[0];
     float* out = in + s_.groups * in_floats;
 
@@ -385,8 +387,8 @@ void Convolution::by_panels() {
     // A task owns neighbouring panels: what it reads of the weights are runs of some lines.
     const size_t splits = std::min(panels_.count, team_);
     const Size other_floats = std::max(weight_floats + out_floats, Source::frame_size(s_, p_));
-    const Slices memory(Slot::kFrames, team_, in_floats + other_floats);
-    const Slices own_memory(Slot::kColumns, team_, weights_.memory_size(width));
+    const Slices memory(Slot::kThreadMemory, team_, in_floats + other_floats);
+    const Slices own_memory(Slot::kThreadOperand, team_, weights_.memory_size(width));
     std::vector<size_t> ready_group(team_, s_.groups);  // whose inputs a thread has
 
     parallel_tasks(threads_, s_.groups * splits, [&](size_t task, size_t thread) {

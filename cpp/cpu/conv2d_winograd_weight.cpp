@@ -230,16 +230,16 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     }
     const size_t elements = p.tiling.elements(), panels = gradient.panels();
     const Size sums_size = gradient.sums_size(), element_matrices = gradient.element_matrices();
-    const Slices sums_memory(Slot::kPackedB, 1, s.groups * sums_size);
-    const Slices transformed_memory(Slot::kFrames, 1, s.groups * element_matrices);
+    const Slices sums_memory(Slot::kGradientSums, 1, s.groups * sums_size);
+    const Slices transformed_memory(Slot::kThreadMemory, 1, s.groups * element_matrices);
     float* const all_sums = sums_memory[0];
     float* const all_transformed = transformed_memory[0];
-    const Slices frames(Slot::kColumns, team, Source::frame_size(s, p));
+    const Slices frames(Slot::kThreadOperand, team, Source::frame_size(s, p));
     // Zeros to read beside the image, and a row for each thread to write taps beyond the window to.
     const size_t zeros_size = padded(p.group_in), sink_size = padded(s.group_out());
-    float* zeros = scratch(Slot::kPartialSums, Size{team} * sink_size + zeros_size);
+    float* zeros = scratch(Slot::kOutside, Size{team} * sink_size + zeros_size);
     std::fill_n(zeros, zeros_size, 0.0f);
-    double* bias_sums = scratch_doubles(Slot::kChannelRows, Size{s.out_channels});
+    double* bias_sums = scratch_doubles(Slot::kDoubleSums, Size{s.out_channels});
     std::fill_n(bias_sums, s.out_channels, 0.0);
 
     std::atomic<bool> serves = true;

@@ -1,13 +1,25 @@
-// Dense layer and its gradients as matrix products: on the register tile of microkernels/gemm.cpp
+// Dense layer and its gradients as matrix products: on the micro-kernel of microkernels/gemm.cpp
 // where an operand has to be packed or copied anyway, on that of microkernels/dense.cpp where both
-// are contiguous along the summation index.
+// are contiguous along the depth.
+//   y = x · W + b          dx = dy · Wᵀ          dW = xᵀ · dy,  db = Σ dy
+// Shapes: x, dx (batch, in); y, dy (batch, out); W, dW (in, out); all f32, contiguous.
+//
+// The five loops of docs/kernels/gemm.md (A, B and C of each pass, and who has which loop):
+//
+//              C    A    B     jc, step NC             pc, step KC   ic, step MC
+//   forward    y    x    W     columns of a task       kDepth        the whole batch
+//   dW         dW   xᵀ   dy    all, NC = N             kDepth        kMostBlockRows, outside of pc
+//   dx         dot products, both operands in place; KC is kDotDepth
+//
+// jr is the loop over panels, ir is multiply_panel (gemm.h). Threads share jc forward, ic in the
+// gradients.
 //
 // Cost: 2 · batch · in · out FLOP, and the weights once through memory: 4 · in · out bytes. Below a
 // batch of about 50 the memory is the bound, so each pass reads (or writes) every weight once, in
-// long runs, for all rows of the batch. A small batch takes them where they lie, which costs loads
-// and stores of the sums every few rows; a large one packs them. Other operands that gemm.cpp's
-// tile reads along rows a multiple of 4 KiB apart would fall into the same few sets of the L1
-// cache; they are copied into small blocks.
+// long rows, for all images of the batch. A small batch reads them in place, for which the sums are
+// loaded and stored again every kRowsAtOnce rows; a large one packs them. The other operand is
+// copied into small blocks with kRowGap between the rows: in place its rows often are a multiple of
+// 4 KiB apart, and would compete for the same few sets of the L1 cache.
 //
 // Threads: each task owns a range of output columns (forward) or input features (gradients).
 // Numerics: chains of at most kDepth FMAs, in the input's gradient kDotDepth over the lanes of a
@@ -24,18 +36,18 @@
 namespace alexnet::cpu {
 namespace {
 
-constexpr size_t kDepth = 256;           // of one block of the summation index
-constexpr size_t kDotDepth = 1024;       // of such a block where dy, for all images, stays in L2
-constexpr size_t kColumns = 2048;        // that a task of forward owns at most: read in long runs
+constexpr size_t kDepth = 256;           // KC, the depth of one block
+constexpr size_t kDotDepth = 1024;       // KC of dot products: dy of all images stays in L2
+constexpr size_t kColumns = 2048;        // NC of forward at most: weights are read in long runs
 constexpr size_t kSmallBatch = 32;       // fewer rows do not repay packing the weights
-constexpr size_t kFewRows = 4;           // so few are no tiles
-constexpr size_t kLeastRun = 64;         // floats that a tile has to read of each row in place
-constexpr size_t kRowsAtOnce = 32;       // of weights in place, for the whole batch: stay in L2
-constexpr size_t kRowGap = 16;           // floats between the rows of a copied block
-constexpr size_t kMostBlockRows = 48;    // input features that are multiplied with a panel of dy
-constexpr size_t kBlockFloats = 3072;    // of x, for them: stay in L1 beside the panel
+constexpr size_t kFewRows = 4;           // up to here register tiles would be mostly empty
+constexpr size_t kLeastRun = 64;         // NR, in floats, from which weights are read in place
+constexpr size_t kRowsAtOnce = 32;       // of W in place: stay in L2 while all images use them
+constexpr size_t kRowGap = kLineFloats;  // floats between the rows of a copied block
+constexpr size_t kMostBlockRows = 48;    // MC of dW: input features multiplied with a panel of dy
+constexpr size_t kBlockFloats = 3072;    // MC · KC of dW: x stays in L1 beside the panel
 constexpr size_t kWorthATask = 1 << 16;  // multiply-adds
-constexpr GemmEpilogue kResume{false, nullptr, false, false, true};
+constexpr GemmEpilogue kResume{.resume = true};
 
 // Rows × depth floats of a, into rows of depth + kRowGap.
 void copy_block(const KernelTable& k, size_t rows, size_t depth, const float* a, size_t a_row,
@@ -43,24 +55,27 @@ void copy_block(const KernelTable& k, size_t rows, size_t depth, const float* a,
     k.copy_rows(rows, depth, a, a_row, block, depth + kRowGap);
 }
 
-// Width of the column ranges that tasks own: whole lines of the cache, a range for each thread.
+// NC, the columns that a task owns: whole cache lines, a range for each thread.
 size_t columns_a_task(size_t columns, size_t threads) {
-    constexpr size_t kLineFloats = 16;
     return std::min(kColumns, ceil_div(ceil_div(columns, kLineFloats), threads) * kLineFloats);
 }
 
-// The summation index of a block. While its products are summed, rows of the weights are fetched
-// into L2, a segment for each: the products wait for no memory, and copying what comes next does.
+// The depth of a block in segments, each of which prefetches one row of the weights into L2: the
+// rows that are packed next. Products leave the memory idle, and packing would wait for it.
 class PrefetchingSegments {
   public:
     PrefetchingSegments(size_t depth, const float* next, size_t rows, size_t row_stride)
         : count_(std::clamp<size_t>(rows, 1, kMostRows)) {
         for (size_t i = 0; i < count_; ++i) {
-            const Range run = part(depth, count_, i);
-            segments_[i] = {run.begin, run.size(), rows > 0 ? next + i * row_stride : nullptr};
+            const Range piece = part(depth, count_, i);
+            segments_[i] = {.offset = piece.begin,
+                            .depth = piece.size(),
+                            .prefetch_from = rows > 0 ? next + i * row_stride : nullptr};
         }
     }
-    DepthBlocks::Block block() const { return {segments_, count_, 0}; }
+    DepthBlocks::Block block() const {
+        return {.segments = segments_, .segment_count = count_, .begin = 0};
+    }
 
   private:
     static constexpr size_t kMostRows = 16;
@@ -77,7 +92,7 @@ void dense_in_place(const KernelTable& k, const DenseShape& s, const float* x, c
     const size_t width = columns_a_task(s.out_features, static_cast<size_t>(threads));
     const Size block_size = few ? Size{0} : padded(Size{s.batch} * (kDepth + kRowGap));
     const size_t sum_row = width + kRowGap;
-    const Slices memory(Slot::kFrames, static_cast<size_t>(threads),
+    const Slices memory(Slot::kThreadMemory, static_cast<size_t>(threads),
                         block_size + Size{s.batch} * sum_row);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* block = memory[thread];
@@ -96,12 +111,18 @@ void dense_in_place(const KernelTable& k, const DenseShape& s, const float* x, c
                     k.add_weighted_rows(rows, columns, x + b * s.in_features + begin + i, w,
                                         s.out_features, sums + b * sum_row);
                 }
-                const GemmSegment segment{0, rows};
-                const Product product{s.batch,        block + i, depth + kRowGap, 1,
-                                      s.out_features, sums,      sum_row};
+                const GemmSegment segment{.offset = 0, .depth = rows};
+                const Product product{.rows = s.batch,
+                                      .a = block + i,
+                                      .row_stride = depth + kRowGap,
+                                      .depth_stride = 1,
+                                      .width = s.out_features,
+                                      .c = sums,
+                                      .c_row = sum_row};
                 for (size_t p = 0; !few && p < panels.count; ++p) {
-                    multiply_panel(k, product, {&segment, 1, 0}, w + panels[p].begin, panels[p],
-                                   kResume);
+                    multiply_panel(k, product,
+                                   {.segments = &segment, .segment_count = 1, .begin = 0},
+                                   w + panels[p].begin, panels[p], kResume);
                 }
             }
             const float one = 1.0f;
@@ -122,12 +143,14 @@ void dense_in_place(const KernelTable& k, const DenseShape& s, const float* x, c
 
 }  // namespace
 
-// For a range of columns: block after block of the weights is packed, and multiplied with all rows.
+// Loop jc is the tasks, pc the blocks of the depth: each block of W is packed, then multiplied with
+// all rows.
 void dense(const DenseShape& s, const float* x, const float* weight, const float* bias, bool relu,
            float* y) {
     if (s.batch == 0) return;
     const KernelTable& k = kernels();
-    // Tiles read whole vectors of the weights, in runs long enough to be worth a line each.
+    // Register tiles can read W in place where its rows are whole vectors, and it pays where NR
+    // takes several neighbouring cache lines of each row.
     const bool whole_runs = k.gemm->vectors * k.lanes >= kLeastRun && s.out_features % k.lanes == 0;
     if (s.batch <= (whole_runs ? kSmallBatch : kFewRows)) {
         return dense_in_place(k, s, x, weight, bias, relu, y);
@@ -137,7 +160,8 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
     const size_t most_depth = std::min(kDepth, s.in_features);
     const Size packed_size = padded(Panels(k, width).size(most_depth));
     const Size block_size = Size{s.batch} * (most_depth + kRowGap);
-    const Slices memory(Slot::kFrames, static_cast<size_t>(threads), packed_size + block_size);
+    const Slices memory(Slot::kThreadMemory, static_cast<size_t>(threads),
+                        packed_size + block_size);
     parallel_tasks(threads, ceil_div(s.out_features, width), [&](size_t task, size_t thread) {
         float* packed = memory[thread];
         float* block = packed + packed_size;
@@ -149,8 +173,13 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
             const size_t depth = std::min(kDepth, s.in_features - begin);
             const bool final_block = begin + depth == s.in_features;
             copy_block(k, s.batch, depth, x + begin, s.in_features, block);
-            const Product product{s.batch,      block,     depth + kRowGap, 1,
-                                  panels.width, y + first, s.out_features};
+            const Product product{.rows = s.batch,
+                                  .a = block,
+                                  .row_stride = depth + kRowGap,
+                                  .depth_stride = 1,
+                                  .width = panels.width,
+                                  .c = y + first,
+                                  .c_row = s.out_features};
             for (size_t i = 0; i < depth; ++i) {
                 const float* row = weight + (begin + i) * s.out_features + first;
                 float* target = packed + i * panels.width;
@@ -166,10 +195,12 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
                 const PrefetchingSegments prefetcher(
                     depth, weight + (begin + depth + next.begin) * s.out_features + first,
                     next.size(), s.out_features);
-                multiply_panel(
-                    k, product, prefetcher.block(), packed + columns.begin * depth, columns,
-                    {begin > 0, final_block && bias ? bias + first + columns.begin : nullptr,
-                     final_block && relu, false});
+                const bool with_bias = final_block && bias;
+                multiply_panel(k, product, prefetcher.block(), packed + columns.begin * depth,
+                               columns,
+                               {.accumulate = begin > 0,
+                                .bias = with_bias ? bias + first + columns.begin : nullptr,
+                                .relu = final_block && relu});
             }
         }
     });
@@ -189,10 +220,11 @@ void dense_backward_input(const DenseShape& s, const float* dy, const float* wei
     });
 }
 
-// dW = xᵀ · dy: the summation index is the batch. With one block of it each weight gradient is
-// written once, past the caches, since it is read much later and fetching the line would double
-// the traffic. Such stores hold the buffers that lines from L2 need, too: blocks of x are large
-// enough that both operands come from L1 most of the time.
+// dW = xᵀ · dy: the depth is the batch. Up to a batch of KC each weight gradient is written once.
+// It is streamed then, since it is read much later, and an ordinary store would read the line
+// first, which doubles the traffic. Streams and lines that come from L2 use the same few fill
+// buffers of a core, so blocks of x are large enough that both operands come from L1 most of the
+// time.
 void dense_backward_weight(const DenseShape& s, const float* dy, const float* x, float* dweight,
                            float* dbias) {
     const KernelTable& k = kernels();
@@ -203,7 +235,7 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
         return;
     }
     const Panels panels(k, s.out_features);
-    float* packed = scratch(Slot::kPackedB, panels.size(s.batch));
+    float* packed = scratch(Slot::kPackedPanels, panels.size(s.batch));
     parallel_tasks(threads, panels.count, [&](size_t p, size_t) {
         const Range columns = panels[p];
         pack_panel(k, s.batch, columns.size(), dy + columns.begin, s.out_features,
@@ -214,7 +246,8 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
     const size_t fitting = kBlockFloats / most_depth / kBlockRows * kBlockRows;
     const size_t most_rows = std::clamp(fitting, kBlockRows, kMostBlockRows);
     const size_t block_row = padded(most_rows);
-    const Slices blocks(Slot::kFrames, static_cast<size_t>(threads), Size{most_depth} * block_row);
+    const Slices blocks(Slot::kThreadMemory, static_cast<size_t>(threads),
+                        Size{most_depth} * block_row);
     const bool stream = s.batch <= kDepth && fills_lines(dweight, s.out_features, s.out_features);
     const size_t all_blocks = ceil_div(s.in_features, most_rows);
     const size_t block_work = most_rows * s.out_features * s.batch;
@@ -226,17 +259,21 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
             const Range rows = part(s.in_features, all_blocks, i);
             for (size_t begin = 0; begin < s.batch; begin += kDepth) {
                 const size_t depth = std::min(kDepth, s.batch - begin);
-                const GemmSegment segment{0, depth};
+                const GemmSegment segment{.offset = 0, .depth = depth};
                 k.copy_rows(depth, rows.size(), x + begin * s.in_features + rows.begin,
                             s.in_features, block, block_row);
-                const Product product{
-                    rows.size(),   block,        1,
-                    block_row,     panels.width, dweight + rows.begin * s.out_features,
-                    s.out_features};
+                const Product product{.rows = rows.size(),
+                                      .a = block,
+                                      .row_stride = 1,
+                                      .depth_stride = block_row,
+                                      .width = panels.width,
+                                      .c = dweight + rows.begin * s.out_features,
+                                      .c_row = s.out_features};
                 for (size_t p = 0; p < panels.count; ++p) {
-                    multiply_panel(k, product, {&segment, 1, begin},
+                    multiply_panel(k, product,
+                                   {.segments = &segment, .segment_count = 1, .begin = begin},
                                    packed + panels[p].begin * s.batch, panels[p],
-                                   {begin > 0, nullptr, false, stream});
+                                   {.accumulate = begin > 0, .stream = stream});
                 }
             }
         }

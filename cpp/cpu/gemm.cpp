@@ -1,10 +1,12 @@
+// The loop around the micro-kernel, ir of docs/kernels/gemm.md, and packing.
+
 #include "gemm.h"
 
 #include <cstring>
 
 namespace alexnet::cpu {
 
-constexpr size_t kPieceFloats = 6 << 10;
+constexpr size_t kPieceFloats = 6 << 10;  // of a panel: 24 KiB stay in L1
 
 void pack_panel(const KernelTable& k, size_t depth, size_t columns, const float* b, size_t b_row,
                 float* panel, size_t width) {
@@ -32,7 +34,7 @@ DepthBlocks::DepthBlocks(const std::vector<GemmSegment>& segments, size_t depth_
     }
     size_t begin = 0;
     for (size_t i = 0; i < segments_.size();) {
-        Block block{&segments_[i], 0, begin};
+        Block block{.segments = &segments_[i], .segment_count = 0, .begin = begin};
         size_t depth = 0;
         while (i < segments_.size() && (depth == 0 || depth + segments_[i].depth <= kDepthBlock)) {
             depth += segments_[i++].depth;
@@ -49,10 +51,16 @@ void multiply_panel(const KernelTable& k, const Product& product, const DepthBlo
     const float* b = panel + block.begin * product.width;
     const size_t vectors = ceil_div(columns.size(), k.lanes);
     const size_t tiles = ceil_div(product.rows, k.gemm->rows[vectors - 1]);
-    const bool fetch = product.prefetch_distance > 0 || block.segments[0].prefetch_from;
-    const size_t lines = fetch ? ceil_div(kPrefetchInterval * product.width, 16 * tiles) : 0;
-    GemmRows rows{product.row_stride,  product.depth_stride,      product.width, block.segments,
-                  block.segment_count, product.prefetch_distance, lines,         0};
+    const bool prefetch = product.prefetch_distance > 0 || block.segments[0].prefetch_from;
+    const size_t panel_floats = kPrefetchInterval * product.width;  // of so many products
+    GemmRows rows{.row_stride = product.row_stride,
+                  .depth_stride = product.depth_stride,
+                  .b_row = product.width,
+                  .segments = block.segments,
+                  .segment_count = block.segment_count,
+                  .prefetch_distance = product.prefetch_distance,
+                  .prefetch_lines = prefetch ? ceil_div(panel_floats, kLineFloats * tiles) : 0,
+                  .tile = 0};
     const GemmKernel* kernels = k.gemm->kernels[vectors - 1];
     const size_t least = product.rows / tiles, longer = product.rows % tiles;
     const float* a = product.a;
@@ -71,9 +79,10 @@ void multiply_in_pieces(const KernelTable& k, const Product& product, size_t dep
     const size_t pieces = ceil_div(depth * product.width, kPieceFloats);
     for (size_t i = 0; i < pieces; ++i) {
         const Range piece = part(depth, pieces, i);
-        const GemmSegment segment{piece.begin * product.depth_stride, piece.size()};
-        multiply_panel(k, product, {&segment, 1, piece.begin}, panel, columns,
-                       i == 0 ? first : rest);
+        const GemmSegment segment{.offset = piece.begin * product.depth_stride,
+                                  .depth = piece.size()};
+        multiply_panel(k, product, {.segments = &segment, .segment_count = 1, .begin = piece.begin},
+                       panel, columns, i == 0 ? first : rest);
     }
 }
 

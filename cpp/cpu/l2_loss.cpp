@@ -17,7 +17,7 @@ constexpr size_t kChunk = 1 << 15;  // floats a task: 128 KiB
 float l2_loss(size_t n, const float* x) {
     const KernelTable& k = kernels();
     const size_t chunks = (n + kChunk - 1) / kChunk;
-    double* const sums = scratch_doubles(Slot::kPartialSums, Size{chunks});
+    double* const sums = scratch_doubles(Slot::kDoubleSums, Size{chunks});
     parallel_for(chunks, 1, [&](size_t begin, size_t end) {
         for (size_t chunk = begin; chunk < end; ++chunk) {
             const size_t first = chunk * kChunk;

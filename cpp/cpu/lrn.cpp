@@ -18,14 +18,17 @@ constexpr size_t kChunk = 1 << 15;  // floats: enough work to pay for a thread, 
 template <typename Body>
 void for_chunks(const KernelTable& k, size_t pixels, size_t channels,
                 const LrnParameters& parameters, const Body& body) {
-    // What does not stay in L2 until it is read costs another read where it is written.
-    const bool past = pixels * channels * sizeof(float) > l2_cache_bytes();
-    const LrnCoefficients coefficients{std::min(parameters.depth_radius, channels - 1),
-                                       parameters.bias, parameters.alpha, parameters.beta, past};
+    // A store to a line that is in no cache reads the line first; a stream does not.
+    const bool stream = pixels * channels * sizeof(float) > l2_cache_bytes();
+    const LrnCoefficients coefficients{.radius = std::min(parameters.depth_radius, channels - 1),
+                                       .bias = parameters.bias,
+                                       .alpha = parameters.alpha,
+                                       .beta = parameters.beta,
+                                       .stream = stream};
     const size_t chunk = std::max<size_t>(kChunk / channels, 1);
     const size_t chunks = (pixels + chunk - 1) / chunk;
     const int threads = useful_threads(chunks, 1);
-    const Slices workspace(Slot::kChannelRows, static_cast<size_t>(threads),
+    const Slices workspace(Slot::kLrnRows, static_cast<size_t>(threads),
                            Size{k.lrn_workspace(channels, coefficients.radius)});
     parallel_tasks(threads, chunks, [&](size_t task, size_t thread) {
         const size_t first = task * chunk;

@@ -34,16 +34,19 @@ struct Bands {
           count(std::clamp<size_t>(ceil_div(shape.in_height * in_row, kBand), 1, rows)),
           tasks(shape.batch * count),
           threads(useful_threads(tasks, 1)),
-          coefficients{std::min(parameters.depth_radius, shape.channels - 1), parameters.bias,
-                       parameters.alpha, parameters.beta, false},
-          workspace(Slot::kChannelRows, static_cast<size_t>(threads),
+          coefficients{.radius = std::min(parameters.depth_radius, shape.channels - 1),
+                       .bias = parameters.bias,
+                       .alpha = parameters.alpha,
+                       .beta = parameters.beta,
+                       .stream = false},
+          workspace(Slot::kLrnRows, static_cast<size_t>(threads),
                     Size{k.lrn_workspace(shape.channels, coefficients.radius)}) {}
 
     size_t image(size_t task) const { return task / count; }
     Range operator[](size_t task) const { return part(rows, count, task % count); }
     size_t most_rows() const { return ceil_div(rows, count); }
     Slices memory(size_t in_rows) const {
-        return {Slot::kFrames, static_cast<size_t>(threads), Size{in_rows} * in_row};
+        return {Slot::kThreadMemory, static_cast<size_t>(threads), Size{in_rows} * in_row};
     }
 
     size_t rows, in_row;  // floats of a row of x

@@ -20,8 +20,8 @@ constexpr size_t kTasksAThread = 4;  // each searches the windows across its fir
 constexpr size_t kGrain = 1 << 15;   // floats of x a thread at least: below it a team costs more
 
 // The rows of one image's dx to which windows still add, in working memory: they come and go in
-// order. A row that is complete goes to dx, past the caches, so that a line of dx need not be
-// fetched from the core that wrote it last.
+// order. A complete row is streamed to dx, so that no line of dx has to come from the core that
+// wrote it last.
 class OpenRows {
   public:
     // `memory` holds memory_size(shape) floats; x and dx are those of the image. x is read with
@@ -131,7 +131,7 @@ void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float*
     const int threads = useful_threads(rows, grain);
     const auto team = static_cast<size_t>(threads);
     const size_t tasks = std::clamp(rows / grain, team, kTasksAThread * team);
-    const Slices memory(Slot::kFrames, team, OpenRows::memory_size(shape));
+    const Slices memory(Slot::kThreadMemory, team, OpenRows::memory_size(shape));
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
         const Range range = part(rows, tasks, task);
         for (size_t row = range.begin; row < range.end;) {

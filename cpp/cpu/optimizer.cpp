@@ -17,9 +17,9 @@ constexpr size_t kGrain = 1 << 14;  // floats a thread at least: three or four a
 void sgd_update(size_t n, float* parameter, const float* gradient, float* velocity,
                 double learning_rate, double momentum, double weight_decay) {
     const KernelTable& k = kernels();
-    const SgdCoefficients coefficients = {static_cast<float>(learning_rate),
-                                          static_cast<float>(momentum),
-                                          static_cast<float>(weight_decay)};
+    const SgdCoefficients coefficients{.rate = static_cast<float>(learning_rate),
+                                       .momentum = static_cast<float>(momentum),
+                                       .weight_decay = static_cast<float>(weight_decay)};
     parallel_for(n, kGrain, [&](size_t begin, size_t end) {
         k.sgd_update(end - begin, coefficients, parameter + begin, gradient + begin,
                      velocity + begin);
@@ -34,16 +34,16 @@ void adam_update(size_t n, float* parameter, const float* gradient, float* first
     const auto step = static_cast<double>(options.step);
     const double correction1 = 1 - std::pow(options.beta1, step);
     const double correction2 = 1 - std::pow(options.beta2, step);
-    AdamCoefficients coefficients;
-    coefficients.rate = static_cast<float>(options.learning_rate / correction1);
-    coefficients.root_scale = static_cast<float>(1 / std::sqrt(correction2));
-    // An epsilon that a float cannot hold must not become 0: 0 / 0 would be NaN.
-    coefficients.epsilon = std::max(static_cast<float>(options.epsilon), FLT_MIN);
-    coefficients.beta1 = static_cast<float>(options.beta1);
-    coefficients.beta2 = static_cast<float>(options.beta2);
-    coefficients.share1 = static_cast<float>(1 - options.beta1);
-    coefficients.share2 = static_cast<float>(1 - options.beta2);
-    coefficients.weight_decay = static_cast<float>(options.weight_decay);
+    const AdamCoefficients coefficients{
+        .beta1 = static_cast<float>(options.beta1),
+        .share1 = static_cast<float>(1 - options.beta1),
+        .beta2 = static_cast<float>(options.beta2),
+        .share2 = static_cast<float>(1 - options.beta2),
+        .rate = static_cast<float>(options.learning_rate / correction1),
+        .root_scale = static_cast<float>(1 / std::sqrt(correction2)),
+        // An epsilon that a float cannot hold must not become 0: 0 / 0 would be NaN.
+        .epsilon = std::max(static_cast<float>(options.epsilon), FLT_MIN),
+        .weight_decay = static_cast<float>(options.weight_decay)};
     parallel_for(n, kGrain, [&](size_t begin, size_t end) {
         k.adam_update(end - begin, coefficients, parameter + begin, gradient + begin,
                       first_moment + begin, second_moment + begin);

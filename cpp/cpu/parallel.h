@@ -16,6 +16,8 @@
 #include <cfenv>
 #endif
 
+#include "microkernels/kernels.h"
+
 namespace alexnet::cpu {
 
 // The arithmetic that a process starts with, for as long as the object lives: rounding to nearest,
@@ -86,7 +88,7 @@ inline int useful_threads(size_t items, size_t grain) {
 // names the private scratch to use.
 template <typename Body>
 void parallel_tasks(int threads, size_t tasks, const Body& body) {
-    struct alignas(64) Queue {  // a cache line each
+    struct alignas(kLineBytes) Queue {
         std::atomic<size_t> next;
         size_t end;
     };

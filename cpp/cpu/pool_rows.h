@@ -29,10 +29,15 @@ inline size_t first_reaching(const Pool2dShape& shape, size_t row) {
 }
 
 inline PoolRow pool_row(const Pool2dShape& shape, const PooledRows& rows) {
-    // The kernel addresses the window below, to fetch it: never far beyond the image.
-    const size_t below = std::min(shape.stride_height, shape.in_height);
-    return {rows.end - rows.first, shape.in_width, shape.out_width,    shape.channels,
-            shape.window_width,    below,          shape.stride_width, shape.pad_left};
+    return {.rows = rows.end - rows.first,
+            .in_width = shape.in_width,
+            .out_width = shape.out_width,
+            .channels = shape.channels,
+            .window_width = shape.window_width,
+            // The kernel prefetches the window below: never far beyond the image.
+            .stride_height = std::min(shape.stride_height, shape.in_height),
+            .stride_width = shape.stride_width,
+            .pad_left = shape.pad_left};
 }
 
 }  // namespace alexnet::cpu

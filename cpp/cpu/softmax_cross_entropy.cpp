@@ -51,7 +51,7 @@ Row sum_row(const KernelTable& k, size_t classes, const float* z, size_t label,
 float softmax_cross_entropy(size_t batch, size_t classes, const float* logits,
                             const int64_t* labels) {
     const KernelTable& k = kernels();
-    double* const losses = scratch_doubles(Slot::kPartialSums, Size{batch});
+    double* const losses = scratch_doubles(Slot::kDoubleSums, Size{batch});
     parallel_for(batch, row_grain(classes), [&](size_t begin, size_t end) {
         for (size_t i = begin; i < end; ++i) {
             const auto label = static_cast<size_t>(labels[i]);

@@ -26,7 +26,13 @@ struct Frame {
 inline Frame frame_for(size_t height, size_t width, size_t channels, size_t top, size_t left,
                        size_t rows, size_t columns) {
     const bool borderless = top == 0 && left == 0 && rows <= height && columns <= width;
-    return {height, width, channels, top, left, rows, borderless ? width : columns};
+    return {.height = height,
+            .width = width,
+            .channels = channels,
+            .top = top,
+            .left = left,
+            .rows = rows,
+            .columns = borderless ? width : columns};
 }
 
 // Rows first .. last of the frame into `target`.

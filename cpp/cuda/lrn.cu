@@ -1,12 +1,12 @@
 // LRN across channels, and its gradient.
 //   s[p,c] = bias + alpha · Σ x[p,c']²,  |c'-c| <= radius        y = x · s^-beta
-//   dx[p,c] = direct[p,c] - 2·alpha·beta · x[p,c] · Σ shared[p,c'],  |c'-c| <= radius
-//       with direct = dy·s^-beta and shared = dy·x·s^(-beta-1)
+//   dx[p,c] = direct[p,c] - 2·alpha·beta · x[p,c] · Σ cross_term[p,c'],  |c'-c| <= radius
+//       with direct = dy·s^-beta and cross_term = dy·x·s^(-beta-1)
 // Shapes: all arrays (pixels, channels) f32, contiguous. In place is not allowed.
 // Kept for backward: nothing; s is computed from x again.
 //
 // Blocks: each owns a tile of neighbouring pixels, all channels of them, and keeps in shared memory
-//   what has neighbours: squares, and backward also `shared`, and `direct` until its use. Each
+//   what has neighbours: squares, and backward also cross_term, and direct until its use. Each
 //   array passes global memory once.
 // Threads: threadIdx.x runs over channels, threadIdx.y over the tile's pixels; a warp reads and
 //   writes 128 neighbouring bytes, and in shared memory one bank a lane.
@@ -75,8 +75,8 @@ template <class Power>
 __global__ void backward(size_t pixels, int tile_rows, int channels, int radius, LrnParameters k,
                          const float* dy, const float* x, bool through_relu, float* dx) {
     float* squares = dynamic_shared<float>();
-    float* shared = squares + tile_rows * channels;
-    float* direct = shared + tile_rows * channels;
+    float* cross_term = squares + tile_rows * channels;
+    float* direct = cross_term + tile_rows * channels;
     const size_t first = size_t{blockIdx.x} * tile_rows;
     const int rows = static_cast<int>(min(size_t(tile_rows), pixels - first));
     dy += first * channels;
@@ -89,12 +89,12 @@ __global__ void backward(size_t pixels, int tile_rows, int channels, int radius,
         // x/s as x·s^-1/2·s^-1/2: s^(-beta-1) by itself would underflow much earlier.
         const float root = rsqrtf(s);
         direct[i] = dy[i] * Power::of(s, k.beta);
-        shared[i] = direct[i] * (x[i] * root * root);
+        cross_term[i] = direct[i] * (x[i] * root * root);
     });
     __syncthreads();
     const float factor = 2 * k.alpha * k.beta;
     for_elements(rows, channels, [&](int i, int c) {
-        const float sum = factor * window_sum(shared + i, c, channels, radius);
+        const float sum = factor * window_sum(cross_term + i, c, channels, radius);
         const float gradient = fmaf(-x[i], sum, direct[i]);
         dx[i] = !through_relu || x[i] > 0 ? gradient : 0.0f;
     });

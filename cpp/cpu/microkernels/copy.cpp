@@ -23,9 +23,18 @@ void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float*
     }
 }
 
-// The same, transposed: y[c*y_row + r] = x[r*x_row + c]. In blocks of kLanes rows and columns: to
-// zip vector i with vector i + kLanes / 2, for all i, moves the highest bit of each element's row
-// behind the lowest of its lane; after log2(kLanes) times rows and lanes have changed places.
+// The same, transposed: y[c*y_row + r] = x[r*x_row + c]. Works on blocks of kLanes rows and
+// columns, one vector a row, in log2(kLanes) rounds of a perfect shuffle. A round interleaves
+// vector i with vector i + kLanes / 2, for all i < kLanes / 2, into vectors 2i and 2i + 1. Four
+// lanes, two rounds:
+//
+//   a0 a1 a2 a3         a0 c0 a1 c1         a0 b0 c0 d0
+//   b0 b1 b2 b3   -->   a2 c2 a3 c3   -->   a1 b1 c1 d1
+//   c0 c1 c2 c3         b0 d0 b1 d1         a2 b2 c2 d2
+//   d0 d1 d2 d3         b2 d2 b3 d3         a3 b3 c3 d3
+//
+// Seen as one number, row bits before lane bits, each round turns an element's place by one bit to
+// the left; after log2(kLanes) rounds the row bits and the lane bits have changed places.
 void transpose(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row) {
     for (size_t c = 0; c < columns; c += kLanes) {
         const size_t width = columns - c < kLanes ? columns - c : kLanes;

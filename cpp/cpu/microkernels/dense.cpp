@@ -1,17 +1,18 @@
-// The parts of a dense layer that read its weights in place, in long runs as memory likes it.
+// The parts of a dense layer that read its weights in place, in long runs of neighbouring floats.
+// Shapes: w (rows, columns) or (rows, depth), rows w_row floats apart; x, y likewise; all f32.
 //
 // add_weighted_rows, for a few images: y[j] += sum over r of x[r] · w[r][j]. Packing the weights
 // for the register tile of gemm.cpp would cost more than the product. y goes through registers once
 // for eight rows.
 //
 // dot_rows, for the input's gradient: y[b][r] (+)= sum over k of w[r][k] · x[b][k]. Both operands
-// are contiguous along the summation index, so vectors run along it, and a register tile of some
+// are contiguous along the depth, so vectors run along it, and a register tile of some
 // rows of w by some of x needs no packing. Each lane sums by itself, then the lanes are added.
 //
 // Cost: 2 FLOP a weight and image, and 4 bytes a weight: add_weighted_rows is memory-bound,
 // dot_rows up to about 20 images. A step of its tile has 24 FMAs for 10 loads with AVX-512, 8 for 6
 // elsewhere; adding lanes takes 16 instructions for four sums.
-// Numerics: chains of FMAs in the order of the summation index, in dot_rows one for each lane.
+// Numerics: chains of FMAs in the order of the depth, in dot_rows one for each lane.
 
 #include "kernels.h"
 #include "simd.h"
@@ -46,14 +47,14 @@ void add_weighted_rows(size_t rows, size_t columns, const float* x, const float*
     for (; r < rows; ++r) add_block<1>(columns, x + r, w + r * w_row, w_row, y);
 }
 
-constexpr size_t kWeightRows = 4;  // of a tile, by as many images as there are registers for
+constexpr size_t kWeightRows = 4;  // MR of a tile; NR is as many images as registers allow
 #if defined(ALEXNET_ISA_AVX512)
 constexpr size_t kImages = 6;
 #else
 constexpr size_t kImages = 2;
 #endif
 
-// One step along the summation index, for kLanes of it or, with kTail, the first n.
+// One step along the depth: kLanes products or, with kTail, n.
 template <size_t kRows, size_t kCount, bool kTail>
 ALEXNET_INLINE void dot_step(const float* w, size_t w_row, const float* x, size_t x_row, size_t n,
                              Vec (&sum)[kRows][kCount]) {
@@ -70,7 +71,7 @@ ALEXNET_INLINE void dot_step(const float* w, size_t w_row, const float* x, size_
     }
 }
 
-// `next`: a row of the weights to fetch into L2 meanwhile.
+// `next`: a row of the weights to prefetch into L2.
 template <size_t kRows, size_t kCount>
 static void dot_tile(size_t depth, const float* w, size_t w_row, const float* x, size_t x_row,
                      const float* next, bool accumulate, float* y, size_t y_row) {
@@ -121,7 +122,7 @@ static void dot_all_images(size_t depth, const float* w, size_t w_row, size_t im
     const size_t tiles = (images + kImages - 1) / kImages;
     for (size_t t = 0; t < tiles; ++t) {
         const size_t begin = images * t / tiles, end = images * (t + 1) / tiles;
-        // The first tiles fetch a row each of those that come next.
+        // Each of the first tiles prefetches one of the rows that come next.
         const size_t row = t < kWeightRows ? t : kWeightRows - 1;
         const DotTile tile = dot_tiles<kRows>[end - begin - 1];
         tile(depth, w, w_row, x + begin * x_row, x_row, next + row * w_row, accumulate,

@@ -1,13 +1,22 @@
-// The register tile of every matrix product: C[r × n] (+)= A[r × depth] · B[depth × n].
+// The micro-kernel of every matrix product: C (MR × NR) (+)= A (MR × depth) · B (depth × NR). It is
+// the body of the five loops of docs/kernels/gemm.md.
 //
-// r rows and v vectors of columns of C stay in registers over the whole depth. A step loads one row
-// of B (v vectors), broadcasts r elements of A, and does r·v fused multiply-adds. A is read where
-// it lies, by strides and segments (kernels.h): a convolution needs no im2col buffer.
+//                    ┌─ NR ─┐
+//                    │  B   │  one row of a packed panel a step: v vectors, NR = v · kLanes
+//                    └──────┘
+//      ┌─ depth ─┐   ┌──────┐
+//   MR │    A    │   │  C   │  the register tile: MR·v sums that stay in registers
+//      └─────────┘   └──────┘
 //
-// Cost of a step: r + v loads for r·v FMAs, so that the FMA units are the bound as long as B's
+// A step loads one row of B (v vectors), broadcasts MR elements of A, and does MR·v fused
+// multiply-adds. A is read where it lies, by strides and segments (kernels.h): a convolution needs
+// no im2col buffer.
+//
+// Cost of a step: MR + v loads for MR·v FMAs, so that the FMA units are the bound as long as B's
 // panel comes from L1 or L2 and A's rows from L1. Two threads of one core share its front end, too:
-// then the instructions that are no FMAs count, and tiles of 6 × 4 and 9 × 3 have the fewest.
-// Registers: r·v sums, v for B, 1 for A, of 32 with AVX-512 and 16 elsewhere.
+// then the instructions that are no FMAs count, and tiles of 6 × 4 and 9 × 3 vectors have the
+// fewest.
+// Registers: MR·v sums, v for B, 1 for A, of 32 with AVX-512 and 16 elsewhere.
 // Numerics: each element of C is one chain of FMAs in the order of k, then the sum with what C
 // holds, then the bias; the chain is the same whichever tile the element falls into, and however
 // it was interrupted and resumed. A NaN is always the same one, whatever it came from.
@@ -18,8 +27,6 @@
 namespace alexnet::ALEXNET_ISA {
 
 extern const GemmTiles gemm_tiles;
-
-constexpr size_t kLineFloats = 16;  // floats of a cache line
 
 // Lanes of the j-th vector of a row of C, or of the bias. `full` says that all of them are there.
 ALEXNET_INLINE size_t lanes(size_t j, size_t columns) {
@@ -105,9 +112,9 @@ ALEXNET_INLINE void finish_tile(float* c, size_t c_row, size_t columns,
     }
 }
 
-// Products of a run of the summation index: kRows rows of A behind one pointer for each three of
-// them (base, base + stride and base + 2·stride are addressing modes of x86, so that fourteen rows
-// cost five registers instead of fourteen), and rows of B.
+// The products of one segment, or of a part of it. One pointer serves three rows of A: base,
+// base + stride and base + 2·stride are addressing modes of x86, so that fourteen rows cost five
+// registers instead of fourteen.
 template <size_t kRows, size_t kVectors>
 ALEXNET_INLINE void add_products(const float* a, const GemmRows& rows, size_t depth, const float* b,
                                  Vec (&sum)[kRows][kVectors]) {
@@ -130,19 +137,19 @@ ALEXNET_INLINE void add_products(const float* a, const GemmRows& rows, size_t de
     }
 }
 
-// The products of a segment, with the tile's share of what is fetched meanwhile.
+// The products of a segment, and between them the prefetches that fall to this tile.
 template <size_t kRows, size_t kVectors>
 ALEXNET_INLINE void add_products_and_prefetch(const float* a, const GemmRows& rows,
                                               const GemmSegment& segment, const float* b,
                                               Vec (&sum)[kRows][kVectors]) {
-    const size_t fetches = (segment.depth + kPrefetchInterval - 1) / kPrefetchInterval;
+    const size_t intervals = (segment.depth + kPrefetchInterval - 1) / kPrefetchInterval;
     const float* prefetch_from =
         segment.prefetch_from ? segment.prefetch_from : b + rows.prefetch_distance;
-    prefetch_from += rows.tile * fetches * rows.lines * kLineFloats;
+    prefetch_from += rows.tile * intervals * rows.prefetch_lines * kLineFloats;
     a += segment.offset;
     for (size_t depth = segment.depth; depth > 0;) {
         const size_t steps = depth < kPrefetchInterval ? depth : kPrefetchInterval;
-        for (size_t line = 0; line < rows.lines; ++line) {
+        for (size_t line = 0; line < rows.prefetch_lines; ++line) {
             __builtin_prefetch(prefetch_from, 0, 2);
             prefetch_from += kLineFloats;
         }
@@ -156,7 +163,7 @@ ALEXNET_INLINE void add_products_and_prefetch(const float* a, const GemmRows& ro
 template <size_t kRows, size_t kVectors, bool full>
 ALEXNET_INLINE void multiply_tile(const float* a, const GemmRows& rows, const float* b, float* c,
                                   size_t c_row, size_t columns, const GemmEpilogue& epilogue) {
-    // What the sums are written to, or added to, comes while the products are summed.
+    // Prefetch the part of C that the sums are written or added to.
     for (size_t i = 0; !epilogue.stream && i < kRows; ++i) {
         for (size_t j = 0; j < kVectors; ++j) __builtin_prefetch(c + i * c_row + j * kLanes, 1);
     }
@@ -177,7 +184,7 @@ ALEXNET_INLINE void multiply_tile(const float* a, const GemmRows& rows, const fl
     }
     for (size_t s = 0; s < rows.segment_count; ++s) {
         const GemmSegment& segment = rows.segments[s];
-        if (rows.lines > 0) {
+        if (rows.prefetch_lines > 0) {
             add_products_and_prefetch<kRows, kVectors>(a, rows, segment, b, sum);
         } else {
             add_products<kRows, kVectors>(a + segment.offset, rows, segment.depth, b, sum);
@@ -218,6 +225,7 @@ static constexpr GemmKernel up_to_6[] = {gemm_tile<v, 1>, gemm_tile<v, 2>, gemm_
 static constexpr size_t tile_rows[] = {6, 6};
 static constexpr const GemmKernel* tile_kernels[] = {up_to_6<1>, up_to_6<2>};
 #endif
-const GemmTiles gemm_tiles = {sizeof tile_rows / sizeof tile_rows[0], tile_rows, tile_kernels};
+const GemmTiles gemm_tiles = {
+    .vectors = sizeof tile_rows / sizeof tile_rows[0], .rows = tile_rows, .kernels = tile_kernels};
 
 }  // namespace alexnet::ALEXNET_ISA

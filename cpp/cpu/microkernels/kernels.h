@@ -10,47 +10,54 @@
 
 namespace alexnet {
 
-// A run of the summation index over which an operand advances by a fixed step: a row of a
-// convolution's window, or all of a dense layer's inputs.
+constexpr size_t kLineBytes = 64;  // of a cache line
+constexpr size_t kLineFloats = kLineBytes / sizeof(float);
+
+// A segment: a range of the depth (the summation index) over which A advances by a fixed step, such
+// as one row of a convolution's window, or all inputs of a dense layer.
 struct GemmSegment {
-    size_t offset;  // of its first element from the tile's first
-    size_t depth;   // how many products
-    // What is fetched into L2 meanwhile, b_row floats a product; null: B, further on.
+    size_t offset;  // floats from the tile's first element of A to the segment's
+    size_t depth;   // the segment's length, in products
+    // Memory to prefetch into L2 during the segment, b_row floats for each product. Null: the part
+    // of B that lies GemmRows::prefetch_distance floats on.
     const float* prefetch_from = nullptr;
 };
 
-// Where the operands of a tile lie: element (i, k) of segment s of A is
-// a[segments[s].offset + i*row_stride + k*depth_stride]; the rows of B, those of the segments one
-// after another, are b_row floats apart.
+// How the micro-kernel steps through A and B. Element (i, k) of segment s of A is
+// a[segments[s].offset + i*row_stride + k*depth_stride]. Rows of B are b_row floats apart; they
+// begin with those of the first segment, and those of the next follow.
 struct GemmRows {
     size_t row_stride;
     size_t depth_stride;
     size_t b_row;
     const GemmSegment* segments;
     size_t segment_count;
-    // What is fetched into L2 meanwhile: the segments' `prefetch_from`, or B from prefetch_distance floats on, so
-    // many lines every kPrefetchInterval products. Tiles that share B fetch a share each, by `tile`.
-    size_t prefetch_distance, lines, tile;
+    // Prefetching: every kPrefetchInterval products the tile asks for prefetch_lines cache lines,
+    // from the segment's prefetch_from or else from B, prefetch_distance floats on. The tiles that
+    // are multiplied with the same panel split its lines among them: `tile` is this one's number.
+    size_t prefetch_distance;
+    size_t prefetch_lines;  // 0: nothing is prefetched
+    size_t tile;
 };
 constexpr size_t kPrefetchInterval = 8;
 
-// Where the sums of a tile start, and what happens to them on their way to memory.
+// The epilogue of a tile: where its sums start, and what happens to them on their way to memory.
 struct GemmEpilogue {
-    bool accumulate = false;      // add to what C holds
+    bool accumulate = false;      // add the sums to what C holds
     const float* bias = nullptr;  // one value a column, added last; null for none
     bool relu = false;            // max(0, .) after the bias
-    bool stream = false;          // store past the caches; C must be aligned to a vector
-    bool resume = false;   // C holds the sums over the depth so far: go on as if without a break
-    bool partial = false;  // the caller goes on with the sums: NaNs need not be the same one
+    bool stream = false;          // non-temporal stores; C must be aligned to a vector
+    bool resume = false;          // start from C, which holds the sums over the depth so far
+    bool partial = false;         // the sums are not final: NaNs need not have the same bits
 };
 
-// C[rows x columns] (+)= A[rows x depth] . B[depth x columns] on one register tile. The numbers of
-// rows and of vectors that hold the columns are fixed per kernel; row i of C starts at c + i*c_row.
+// The micro-kernel: C[MR x NR] (+)= A[MR x depth] . B[depth x NR] in registers. MR and the number
+// of vectors in NR are fixed per kernel; `columns` of C exist. Row i of C starts at c + i*c_row.
 using GemmKernel = void (*)(const float* a, const GemmRows& rows, const float* b, float* c,
                             size_t c_row, size_t columns, const GemmEpilogue& epilogue);
 
-// Register tiles: kernels[v - 1][r - 1] has v <= vectors vectors of columns and r <= rows[v - 1]
-// rows.
+// The micro-kernels of all register tiles: kernels[v - 1][r - 1] has NR = v vectors, v <= vectors,
+// and MR = r rows, r <= rows[v - 1].
 struct GemmTiles {
     size_t vectors;
     const size_t* rows;
@@ -70,7 +77,7 @@ struct AdamCoefficients {
 struct LrnCoefficients {
     size_t radius;  // less than the channels
     float bias, alpha, beta;
-    bool past;  // y is stored past the caches; dx always is
+    bool stream;  // y by non-temporal stores; dx always is
 };
 
 // One row of pooling windows over the rows of the image that they cover.
@@ -90,17 +97,17 @@ enum class WinogradMatrix {
 };
 
 // One matrix applied to both axes of a grid of places, one vector of channels at each. `lanes` of
-// the channels from `offset` on are read and written; what lies prefetch_distance floats further is fetched
-// into L1. The temporary holds kWinogradPoints^2 vectors.
+// the channels from `offset` on are read and written; what lies prefetch_distance floats on is
+// prefetched into L1. The temporary holds kWinogradPoints^2 vectors.
 struct WinogradStep {
     size_t out, in;  // places along the axis
     void (*columns)(size_t columns, const float* const* in, size_t offset, size_t lanes,
                     size_t prefetch_distance, float* temporary);
-    // bias, by channel, may be null. Bias and relu are for kFromPoints only, which always writes past
-    // the caches where it can; `past` asks for the same of kToPoints.
+    // bias, by channel, may be null. Bias and relu are for kFromPoints only, which always streams
+    // where it can; `stream` asks for the same of kToPoints.
     // Returns whether all values were finite; for kFromPoints only, of those before the ReLU.
     bool (*rows)(size_t rows, const float* temporary, float* const* out, size_t offset,
-                 size_t lanes, const float* bias, bool relu, bool past);
+                 size_t lanes, const float* bias, bool relu, bool stream);
 };
 
 struct KernelTable {
@@ -123,7 +130,7 @@ struct KernelTable {
                       size_t y_row);
     void (*transpose)(size_t rows, size_t columns, const float* x, size_t x_row, float* y,
                       size_t y_row);
-    void (*stream_fence)();  // orders streaming stores before what follows
+    void (*stream_fence)();  // orders non-temporal stores before what follows
     void (*sum_rows)(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
 
     // relu.cpp
@@ -147,7 +154,7 @@ struct KernelTable {
     double (*sum_squares)(size_t n, const float* x);
 
     // lrn.cpp; pixels >= 1
-    size_t (*lrn_workspace)(size_t channels, size_t radius);  // floats, aligned to 64 bytes
+    size_t (*lrn_workspace)(size_t channels, size_t radius);  // floats, aligned to a cache line
     void (*lrn)(size_t pixels, size_t channels, const LrnCoefficients& coefficients, const float* x,
                 float* y, float* workspace);
     void (*lrn_backward)(size_t pixels, size_t channels, const LrnCoefficients& coefficients,
@@ -162,7 +169,7 @@ struct KernelTable {
     // The same from positions; dx begins with first_row.
     void (*max_pool2d_scatter_row)(const PoolRow& row, const float* dy, const float* positions,
                                    float* dx, size_t first_row, size_t end_row);
-    // Complete sums to dx, past the caches; where x is given, 0 where it is not positive.
+    // Streams complete sums to dx; where x is given, 0 where it is not positive.
     void (*max_pool2d_finish)(size_t n, const float* sums, const float* x, float* dx);
 
     // magnitudes.cpp: of runs, `stride` floats apart

@@ -1,37 +1,54 @@
-// LRN across the channels of a run of pixels, and its gradient.
-//   s[p,c] = bias + alpha · Σ x[p,c']²,  |c'-c| <= radius        y = x · s^-beta
-//   dx[p,c] = direct[p,c] - 2·alpha·beta · x[p,c] · Σ shared[p,c'],  |c'-c| <= radius
-//       with direct = dy·s^-beta and shared = dy·x·s^(-beta-1)
+// Local response normalisation (LRN) across the channels of each pixel, and its gradient.
+//   s[p,c]  = bias + alpha · Σ x[p,c']²,  |c'-c| <= radius          y = x · s^-beta
+//   dx[p,c] = direct[p,c] - 2·alpha·beta · x[p,c] · Σ cross_term[p,c'],  |c'-c| <= radius
+//       with direct = dy·s^-beta and cross_term = dy·x·s^(-beta-1)
 // Shapes: all arrays (pixels, channels) f32, contiguous. In place is not allowed.
 // Kept for backward: nothing; s is computed from x again, which costs less than reading it.
 //
-// What has neighbours (squares, shared) needs the vectors beside it. With AVX-512 and the radii of
-// AlexNet they are shifted in registers, sums over 2, 4 and 8 channels being shared by the windows
-// that contain them. Elsewhere they pass through row buffers in L1 that have zeros on both sides,
-// so that windows need no bounds. Such a row is read kInFlight floats or more after it is written,
-// because loads that straddle stores still in flight have to wait for them: with 48 channels and
-// AVX2, reading it one row later took three times as long. In AVX2's 16 registers shifting takes
-// longer than loading.
+// Vectors run along the channels, so a window reaches into the vectors beside it. The squares of
+// a pixel therefore pass through a row in L1 that has zeros on both sides, so that windows need no
+// bounds, and are read from there by loads at every channel of the window (radius 2):
 //
-// Cost of a vector: forward 21 instructions with AVX-512 and radius 5, otherwise 2·radius + 16;
-// backward 36, or 4·radius + 22; against 8 and 12 bytes an element of memory traffic (12 where
-// forward does not store past the caches). Prefetches far ahead let both overlap.
+//             margin ┊ channels of one pixel           ┊ margin
+//    row     0 0 0 0 ┊ x² x² x² x² x² x² x² x² x² x² … ┊ 0 0 0 0
+//    c - 2                [---------]
+//    c - 1                   [---------]          the window sums of the 4 channels from c on
+//    c                          [---------]       (vectors of 4): these 5 loads, added
+//    c + 1                         [---------]
+//    c + 2                            [---------]
+//
+// Backward does the same again with rows of cross terms. A load that covers parts of two stores
+// has to wait until both have left the store buffer for L1. So a row is read only kInFlight floats
+// or more after it was written, which may be several pixels later, and the rows are a ring: with 48
+// channels and AVX2, reading a row one pixel later took three times as long.
+//
+// The powers are in lrn_power.h. With AVX-512 and the radii 4 and 5 windows are summed in registers
+// instead: lrn_registers.h.
+//
+// Cost of a vector: forward 2·radius + 16 instructions, backward 4·radius + 22, against 8 and 12
+// bytes an element of memory traffic (12 where forward does not stream). With vectors of 16 floats
+// and radius 5 instructions and memory take about equally long (docs/kernels/lrn.md), and
+// prefetches let them overlap; with shorter vectors instructions are the bound.
 // Numerics: windows are summed anew for every channel, never by adding to and taking from the sum
-// beside. beta 0.75 and 0.5 take powers from a refined estimate (a few ulp); any other beta, and an
-// s that might not be positive and normal, takes powf. An s of more than FLT_MAX / kPowerUnit is
-// infinite. Margins are added as zeros and never multiply infinity.
+// beside: a large value that leaves would take the small ones' digits with it. Margins are added as
+// zeros and never multiply infinity.
 
 #include "kernels.h"
+#include "lrn_power.h"
 #include "simd.h"
+
+#if defined(ALEXNET_ISA_AVX512)
+#include "lrn_registers.h"
+#endif
 
 namespace alexnet::ALEXNET_ISA {
 
-constexpr size_t kInFlight = 256;  // floats that may still be on their way from the store buffers
+constexpr size_t kInFlight = 256;  // floats that may still wait in the store buffer
 
-// The latest rows of channels, between margins of zeros.
+// A ring of the latest rows, one a pixel, each between margins of zeros.
 class Rows {
   public:
-    // Rows from the writing of one to its reading.
+    // A row is read so many rows after it was written.
     static size_t lag(size_t channels) { return (kInFlight + channels - 1) / channels; }
     static size_t size(size_t channels, size_t radius) {
         return count(channels) * stride(channels, radius);
@@ -63,68 +80,6 @@ class Rows {
 
 size_t lrn_workspace(size_t channels, size_t radius) { return 3 * Rows::size(channels, radius); }
 
-// --- the formulas ------------------------------------------------------------------------------
-
-// Powers of s, given kUnit times s.
-struct ThreeQuarters {
-    static constexpr double kUnit = kPowerUnit;
-    ALEXNET_INLINE Vec of(Vec s, float) { return three_quarter_power(s); }
-};
-
-struct Half {
-    static constexpr double kUnit = 1;
-    ALEXNET_INLINE Vec of(Vec s, float) { return rsqrt(s); }
-};
-
-struct Any {
-    static constexpr double kUnit = 1;
-    ALEXNET_INLINE Vec of(Vec s, float beta) {
-        float lanes[kLanes];
-        store(lanes, s);
-        for (size_t i = 0; i < kLanes; ++i) lanes[i] = __builtin_powf(lanes[i], -beta);
-        return load(lanes);
-    }
-};
-
-struct Terms {
-    Vec direct, shared;
-};
-
-template <typename Power>
-class Formula {
-  public:
-    explicit Formula(const LrnCoefficients& k)
-        : alpha_(broadcast(static_cast<float>(k.alpha * Power::kUnit))),
-          bias_(broadcast(static_cast<float>(k.bias * Power::kUnit))),
-          factor_(broadcast(static_cast<float>(2 * Power::kUnit * k.alpha * k.beta))),
-          beta_(k.beta) {}
-
-    // y, from the sum over the window of x².
-    Vec output(Vec x, Vec squares) const { return mul(x, Power::of(s(squares), beta_)); }
-
-    // `shared` is counted in units of s, too.
-    Terms terms(Vec dy, Vec x, Vec squares) const {
-        const Vec sum = s(squares);
-        const Vec direct = mul(dy, Power::of(sum, beta_));
-        // x/s first: s^(-beta-1) by itself would underflow much earlier.
-        return {direct, mul(direct, div(x, sum))};
-    }
-
-    // dx, from the sum over the window of `shared`.
-    Vec gradient(Vec x, Vec direct, Vec shared, bool through_relu) const {
-        const Vec dx = fnma(x, mul(factor_, shared), direct);
-        return through_relu ? select_positive(x, dx) : dx;
-    }
-
-  private:
-    Vec s(Vec squares) const { return fma(alpha_, squares, bias_); }
-
-    Vec alpha_, bias_, factor_;
-    float beta_;
-};
-
-// --- any radius: windows of rows in L1 ---------------------------------------------------------
-
 // kRadius is the radius where the compiler knows it, otherwise 0.
 template <size_t kRadius>
 ALEXNET_INLINE Vec window_sum(const float* middle, size_t radius) {
@@ -136,7 +91,7 @@ ALEXNET_INLINE Vec window_sum(const float* middle, size_t radius) {
 }
 
 ALEXNET_INLINE void store_output(const LrnCoefficients& k, float* y, Vec v, size_t n) {
-    k.past ? stream_lines_upto(y, v, n) : store_upto(y, v, n);
+    k.stream ? stream_lines_upto(y, v, n) : store_upto(y, v, n);
 }
 
 ALEXNET_INLINE void square_row(size_t channels, const float* x, float* squares) {
@@ -160,7 +115,7 @@ static void forward(size_t pixels, size_t channels, const LrnCoefficients& k, co
         const float* row = squares[step - lag];
         for (size_t c = 0; c < channels; c += kLanes) {
             const size_t n = channels - c;
-            if (!(k.past && kVectorFillsLine)) prefetch_to_write(y + pixel + c);
+            if (!(k.stream && kVectorFillsLine)) prefetch_to_write(y + pixel + c);
             const Vec v = load_upto(x + pixel + c, n);
             store_output(k, y + pixel + c,
                          formula.output(v, window_sum<kRadius>(row + c, k.radius)), n);
@@ -175,7 +130,7 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
     const size_t size = Rows::size(channels, k.radius), lag = Rows::lag(channels);
     const Rows squares(workspace, channels, k.radius);
     const Rows direct(workspace + size, channels, k.radius);
-    const Rows shared(workspace + 2 * size, channels, k.radius);
+    const Rows cross_terms(workspace + 2 * size, channels, k.radius);
     const Formula<Power> formula(k);
     for (size_t step = 0; step < pixels + 2 * lag; ++step) {
         if (step < pixels) square_row(channels, x + step * channels, squares[step]);
@@ -189,12 +144,12 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
                     formula.terms(load_upto(dy + pixel + c, n), load_upto(x + pixel + c, n),
                                   window_sum<kRadius>(row + c, k.radius));
                 store(direct[step - lag] + c, terms.direct);
-                store(shared[step - lag] + c, terms.shared);
+                store(cross_terms[step - lag] + c, terms.cross_term);
             }
         }
         if (step >= 2 * lag) {
             const size_t pixel = (step - 2 * lag) * channels;
-            const float* row = shared[step - 2 * lag];
+            const float* row = cross_terms[step - 2 * lag];
             for (size_t c = 0; c < channels; c += kLanes) {
                 const size_t n = channels - c;
                 const Vec result =
@@ -207,155 +162,26 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
     fence();
 }
 
-// --- a radius of 4 or 5 with AVX-512: windows in registers -------------------------------------
-
-#if defined(ALEXNET_ISA_AVX512)
-
-// Sums over the windows of one row, from sums over 2, 4 and 8 channels.
-template <size_t kRadius>
-class Window {
-    static_assert(kRadius == 4 || kRadius == 5);
-
-  public:
-    // Takes the row's next vector; returns the sums around the channels of the vector before.
-    Vec next(Vec v) {
-        const Vec two = add(behind<1>(one_, v), v);
-        const Vec four = add(behind<2>(two_, two), two);
-        const Vec eight = add(behind<4>(four_, four), four);
-        Vec sum = add(behind<kRadius>(one_before_, one_), concat<kRadius>(eight_, eight));
-        if (kRadius == 5) sum = add(behind<3>(two_before_, two_), sum);
-        one_before_ = one_;
-        two_before_ = two_;
-        one_ = v;
-        two_ = two;
-        four_ = four;
-        eight_ = eight;
-        return sum;
-    }
-
-  private:
-    // b as it was n channels before; a is the vector before b.
-    template <size_t n>
-    ALEXNET_INLINE Vec behind(Vec a, Vec b) {
-        return concat<kLanes - n>(a, b);
-    }
-
-    // Of the last vector, and the one before: the sums over so many channels that end there.
-    Vec one_ = zero(), two_ = zero(), four_ = zero(), eight_ = zero();
-    Vec one_before_ = zero(), two_before_ = zero();
-};
-
-// The output of a vector is computed an iteration after its window. One after the other they are a
-// chain of 80 cycles, more than the processor finds independent instructions for ahead of it.
-template <typename Power, size_t kRadius, bool kPast>
-static void forward_in_turns(size_t pixels, size_t channels, const LrnCoefficients& k,
-                             const float* x, float* y) {
-    const Formula<Power> formula(k);
-    const size_t last = (channels - 1) / kLanes * kLanes;
-    // The first turn has no window before it; what it stores is stored again.
-    Vec before = load_upto(x, channels), sum = zero();
-    float* to = y;
-    size_t n = channels;
-    const auto finish = [&] {
-        const Vec result = formula.output(before, sum);
-        if (kPast) {
-            stream(to, result);
-        } else {
-            store_upto(to, result, n);
-        }
-    };
-    for (size_t pixel = 0; pixel < pixels; ++pixel, x += channels, y += channels) {
-        Window<kRadius> squares;
-        Vec v = load_upto(x, channels);
-        squares.next(mul(v, v));
-        for (size_t c = 0; c <= last; c += kLanes) {
-            prefetch(x + c);
-            const Vec after = c < last ? load_upto(x + c + kLanes, channels - c - kLanes) : zero();
-            const Vec next_sum = squares.next(mul(after, after));
-            finish();
-            before = v;
-            sum = next_sum;
-            to = y + c;
-            n = channels - c;
-            v = after;
-        }
-    }
-    finish();
-    fence();
-}
-
-template <typename Power, size_t kRadius>
-static void forward_in_registers(size_t pixels, size_t channels, const LrnCoefficients& k,
-                                 const float* x, float* y, float*) {
-    // Past the caches only where each vector fills a line: to ask for each takes 4 % longer.
-    const bool fill = channels % kLanes == 0 && reinterpret_cast<uintptr_t>(y) % sizeof(Vec) == 0;
-    const auto run = k.past && fill ? forward_in_turns<Power, kRadius, true>
-                                    : forward_in_turns<Power, kRadius, false>;
-    run(pixels, channels, k, x, y);
-}
-
-template <typename Power, size_t kRadius>
-static void backward_in_registers(size_t pixels, size_t channels, const LrnCoefficients& k,
-                                  const float* dy, const float* x, bool through_relu, float* dx,
-                                  float*) {
-    const Formula<Power> formula(k);
-    const size_t last = (channels - 1) / kLanes * kLanes;
-    for (size_t pixel = 0; pixel < pixels; ++pixel) {
-        Window<kRadius> squares, shared;
-        Vec v = load_upto(x, channels), before = zero(), direct = zero();
-        squares.next(mul(v, v));
-        for (size_t c = 0; c <= last; c += kLanes) {
-            prefetch(x + c);
-            prefetch(dy + c);
-            const Vec after = c < last ? load_upto(x + c + kLanes, channels - c - kLanes) : zero();
-            const Terms terms =
-                formula.terms(load_upto(dy + c, channels - c), v, squares.next(mul(after, after)));
-            const Vec sums = shared.next(terms.shared);
-            if (c > 0) {
-                stream_lines(dx + c - kLanes, formula.gradient(before, direct, sums, through_relu));
-            }
-            before = v;
-            v = after;
-            direct = terms.direct;
-        }
-        const Vec sums = shared.next(zero());
-        stream_lines_upto(dx + last, formula.gradient(before, direct, sums, through_relu),
-                          channels - last);
-        x += channels;
-        dy += channels;
-        dx += channels;
-    }
-    fence();
-}
-
-template <typename Power, size_t kRadius>
-constexpr auto forward_known = forward_in_registers<Power, kRadius>;
-template <typename Power, size_t kRadius>
-constexpr auto backward_known = backward_in_registers<Power, kRadius>;
-
-#else
-
-template <typename Power, size_t kRadius>
-constexpr auto forward_known = forward<Power, kRadius>;
-template <typename Power, size_t kRadius>
-constexpr auto backward_known = backward<Power, kRadius>;
-
-#endif
-
 // --- table entries -----------------------------------------------------------------------------
 
-// Whether s is sure to be positive and normal, infinite, or NaN, in units as well.
-static bool s_is_ordinary(const LrnCoefficients& k) {
-    return k.alpha >= 0 && k.alpha <= __FLT_MAX__ / 2 && k.bias >= __FLT_MIN__ &&
-           k.bias <= __FLT_MAX__ / 2;
-}
+#if defined(ALEXNET_ISA_AVX512)
+template <size_t kRadius>
+constexpr auto forward_alexnet = forward_in_registers<ThreeQuarters, kRadius>;
+template <size_t kRadius>
+constexpr auto backward_alexnet = backward_in_registers<ThreeQuarters, kRadius>;
+#else
+template <size_t kRadius>
+constexpr auto forward_alexnet = forward<ThreeQuarters, kRadius>;
+template <size_t kRadius>
+constexpr auto backward_alexnet = backward<ThreeQuarters, kRadius>;
+#endif
 
 void lrn(size_t pixels, size_t channels, const LrnCoefficients& k, const float* x, float* y,
          float* workspace) {
     auto kernel = forward<Any, 0>;
     if (k.beta == 0.75f && s_is_ordinary(k)) {
-        kernel = k.radius == 5   ? forward_known<ThreeQuarters, 5>
-                 : k.radius == 4 ? forward_known<ThreeQuarters, 4>
+        kernel = k.radius == 5   ? forward_alexnet<5>
+                 : k.radius == 4 ? forward_alexnet<4>
                                  : forward<ThreeQuarters, 0>;
     } else if (k.beta == 0.5f) {
         kernel = forward<Half, 0>;
@@ -367,8 +193,8 @@ void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& k, cons
                   const float* x, bool through_relu, float* dx, float* workspace) {
     auto kernel = backward<Any, 0>;
     if (k.beta == 0.75f && s_is_ordinary(k)) {
-        kernel = k.radius == 5   ? backward_known<ThreeQuarters, 5>
-                 : k.radius == 4 ? backward_known<ThreeQuarters, 4>
+        kernel = k.radius == 5   ? backward_alexnet<5>
+                 : k.radius == 4 ? backward_alexnet<4>
                                  : backward<ThreeQuarters, 0>;
     } else if (k.beta == 0.5f) {
         kernel = backward<Half, 0>;

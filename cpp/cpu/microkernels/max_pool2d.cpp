@@ -2,11 +2,13 @@
 //   y[ow,c] = max of x[h,w,c] over the window of ow;   dx[h,w,c] += dy[ow,c] at the first maximum
 // Shapes: x, dx (rows, in_width, channels): the image rows under the windows, padding cut off.
 //         y, dy (out_width, channels). In place is not allowed.
-// Kept for backward: nothing, and then the maximum is found again, and the first pixel with its
-//         bits; or positions (out_width, channels), the number of that pixel in its window, row by
-//         row.
+// Kept for backward, one of two:
+//   nothing: backward searches each window again, for the first pixel that has the maximum's bits
+//   positions (out_width, channels): that pixel's number in its window, counted row by row
 //
-// Vectors run along the channels, kBlock of them at a time so that their comparisons overlap.
+//   a window of 3 x 3, as numbered:   0 1 2     A vector holds one pixel's neighbouring channels,
+//                                     3 4 5     so each lane has a window of its own. kBlock
+//                                     6 7 8     vectors go together, so that comparisons overlap.
 //
 // Cost of each vector in a window: forward a load and 3 instructions, backward 3 loads, a store and
 // 6 instructions, in L1 or L2 where windows overlap; with positions 2 loads and 6 instructions, and
@@ -69,8 +71,9 @@ ALEXNET_INLINE void store_part(float* p, size_t i, Vec v, size_t n) {
     }
 }
 
-// Maxima over rows x columns pixels of which x is the first. What the window below has beside them
-// is fetched into L2 meanwhile, each pixel by the first window that knows of it.
+// Maxima over a window of row.rows x columns pixels of which x is the first. Prefetches into L2 for
+// the next row of windows, stride_height rows further down. As windows overlap, it asks only for
+// pixels (`is_new`) that lie below this window, in columns that no window to its left has.
 template <size_t kVectors, bool kTail>
 ALEXNET_INLINE void find_maxima(const PoolRow& row, size_t columns, const float* x, size_t n,
                                 Vec* best) {

@@ -4,7 +4,7 @@
 //             needed again only kChains steps later, which hides the latency of the instruction
 //             (4 or 5 cycles at two a cycle: at least 10 chains).
 // read_all:   loads only, 4 bytes an element.
-// stream_all: loads and stores past the caches, 8 bytes an element; no line is read to be written.
+// stream_all: loads and non-temporal stores, 8 bytes an element; no line is read to be written.
 // Numerics: the chains converge to b / (1 - a) = 2, so no value ever becomes subnormal.
 
 #include "kernels.h"

@@ -5,10 +5,11 @@
 // floats wide, inside namespace alexnet::<isa>, so that a kernel is written once:
 //
 //   zero() broadcast(x) load(p) store(p, v) load_tail(p, n) store_tail(p, v, n)
-//   stream(p, v): a store past the caches;  fence(): orders streams before what follows
-//   stream_lines(p, v): a stream where v fills a line of the cache, otherwise a store
+//   stream(p, v): a non-temporal store, straight to memory;  fence(): orders streams before what
+//       follows
+//   stream_lines(p, v): a stream where v fills a whole cache line, otherwise a store
 //   load_upto(p, n), store_upto(p, v, n), stream_lines_upto(p, v, n): whole vectors or tails
-//   prefetch(p), prefetch_to_write(p): what follows a page further comes into the caches
+//   prefetch(p), prefetch_to_write(p): ask for the line kPrefetchDistance floats (a page) after p
 //   add sub mul div sqrt
 //   fma(a, b, c) = a·b + c;  fnma(a, b, c) = c - a·b
 //   at_least(low, x) = max(low, x), a NaN in x stays;  relu(x) = at_least(0, x)
@@ -39,11 +40,11 @@
 //   interleave_even(a, b) = a0 b0 a2 b2 ...  interleave_odd(a, b) = a1 b1 a3 b3 ...
 //   select_above(w, limit, x) = w > limit ? x : 0, seen as kLanes unsigned words of 32 bits
 //
-// load and store need no alignment; stream (a store past the caches) needs that of a Vec. The
+// load and store need no alignment; stream needs that of a Vec. The
 // _tail forms touch the first n <= kLanes floats only and never fault beyond them; lanes beyond n
 // load as zero.
 //
-// Nothing but <immintrin.h>, <cstddef> and <cstdint> may be included here or in a micro-kernel: a
+// Nothing but intrinsics, <cstddef> and <cstdint> may be included here or in a micro-kernel: a
 // weak std:: template compiled with AVX-512 could be the copy that the linker keeps for everybody.
 
 #ifndef ALEXNET_CPU_MICROKERNELS_SIMD_H_
@@ -51,6 +52,8 @@
 
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels.h"
 
 #define ALEXNET_INLINE static inline __attribute__((always_inline))
 
@@ -81,14 +84,14 @@ ALEXNET_INLINE void store_upto(float* p, Vec v, size_t n) {
     }
 }
 
-// For arrays that are passed over in order: brings the line kPrefetchDistance floats on, to be read or to be
-// written. Hardware fetches ahead as well, but not so far, and not into the next page.
+// For arrays that are passed over in order: prefetches the line kPrefetchDistance floats on, to be
+// read or to be written. The hardware's own prefetcher looks less far, and not into the next page.
 constexpr size_t kPrefetchDistance = 1024;
 ALEXNET_INLINE void prefetch(const float* p) { __builtin_prefetch(p + kPrefetchDistance); }
 ALEXNET_INLINE void prefetch_to_write(float* p) { __builtin_prefetch(p + kPrefetchDistance, 1); }
 
 // For large results: a line that is written as a whole need not be read first.
-constexpr bool kVectorFillsLine = sizeof(Vec) == 64;
+constexpr bool kVectorFillsLine = kLanes == kLineFloats;
 ALEXNET_INLINE void stream_lines(float* p, Vec v) {
     if (kVectorFillsLine && reinterpret_cast<uintptr_t>(p) % sizeof(Vec) == 0) {
         stream(p, v);

@@ -17,7 +17,7 @@ size_t fma_loop(size_t steps);
 // Reads x[0..n) once; every thread a part.
 void read_loop(size_t n, const float* x);
 
-// Copies x[0..n) to y with stores past the caches; every thread a part.
+// Copies x[0..n) to y with non-temporal stores; every thread a part.
 void copy_loop(size_t n, const float* x, float* y);
 
 }  // namespace alexnet::cpu

@@ -221,10 +221,12 @@ def check_groups(
 
 
 def _remembered(shapes: int) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """Remember the results of a function of a name, so many shapes, and how they are combined.
+    """Cache a function whose arguments are an operator's name, `shapes` shapes, and options.
 
-    A network asks for the same few in every step. Pairs are not remembered, because those of bools,
-    which are refused, equal those of integers.
+    A network asks for the same few results in every step. A call is cached if each of its options
+    is an integer, a string or a bool. Calls with a pair are not: the cache tells the types of
+    arguments apart, but not those inside a tuple, so (True, 2), which is an error, would get the
+    result of (1, 2).
     """
 
     def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:

@@ -136,8 +136,8 @@ def lrn_backward(
     depth_radius, bias, alpha, beta = plain((depth_radius, bias, alpha, beta))
     check_result("lrn_backward", out, x.shape, {"dy": dy, "x": x})
     scale = bias + alpha * _window_sum(values**2, depth_radius)
-    shared = _window_sum(gradient * values * scale ** (-beta - 1), depth_radius)
-    dx = gradient * scale**-beta - 2 * alpha * beta * values * shared
+    cross_terms = _window_sum(gradient * values * scale ** (-beta - 1), depth_radius)
+    dx = gradient * scale**-beta - 2 * alpha * beta * values * cross_terms
     return deliver(np.where(values > 0, dx, 0) if through_relu else dx, out)
 
 
