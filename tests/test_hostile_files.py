@@ -148,6 +148,19 @@ BOMBS = {
         for k in range(50_000)
     )
     + b"u.",
+    "a long key again and again": PROTO
+    + pickle.BINBYTES
+    + struct.pack("<I", 2**20)
+    + bytes(2**20)
+    + b"q\x00}("
+    + b"h\x00N" * 100_000
+    + b"u.",
+    "long arguments again and again": PROTO
+    + b"cnumpy.core.multiarray\n_reconstruct\nq\x00("
+    + b"N" * 100_000
+    + b"tq\x01"
+    + b"h\x00h\x01R" * 50_000
+    + b".",
     "a set": b"\x80\x04\x8f(" + SHARED + b"\x90.",
     "an extension": PROTO + pickle.EXT4 + struct.pack("<i", 7) + b".",
     "no end": PROTO + b"N",

@@ -1,4 +1,6 @@
-// One axis of a convolution: which taps of which windows lie on the image.
+// One axis of a convolution: which taps, outputs and inputs meet on the image. Ranges are half-open,
+// so that naive convolution (conv2d_naive.cpp) loops over them without tests; conv2d.cpp counts taps
+// to find shapes that are mostly padding.
 
 #ifndef ALEXNET_CPU_CONV2D_AXIS_H_
 #define ALEXNET_CPU_CONV2D_AXIS_H_
@@ -10,9 +12,11 @@
 
 namespace alexnet::cpu {
 
-// Output o sees input o·stride + k - pad with tap k. Ranges are empty where there is nothing.
+// Output o sees input o·stride + k - pad with tap k. Where none qualifies, a range is empty:
+// begin == end, anywhere.
 struct ConvAxis {
-    size_t in, out, kernel, stride, pad;
+    size_t in, out, kernel, stride;
+    size_t pad;  // before the image; what is behind it follows from `out`
 
     // Taps of output o that lie on the image.
     Range taps(size_t o) const {
@@ -34,7 +38,8 @@ struct ConvAxis {
         const size_t end = std::min(out, place / stride + 1);
         return {begin, std::max(begin, end)};
     }
-    // Taps of all outputs that lie on the image.
+    // The number of pairs of output and tap that lie on the image, by the shorter of the two loops.
+    // A double: the product over both axes may be beyond 64 bits.
     double taps_on_image() const {
         double sum = 0;
         if (out < kernel) {

@@ -77,7 +77,7 @@ struct AdamCoefficients {
 struct LrnCoefficients {
     size_t radius;  // less than the channels
     float bias, alpha, beta;
-    bool stream;  // y by non-temporal stores; dx always is
+    bool stream;  // y by non-temporal stores, where a vector fills a line; dx always
 };
 
 // One row of pooling windows over the rows of the image that they cover.

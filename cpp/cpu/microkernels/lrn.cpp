@@ -2,7 +2,8 @@
 //   s[p,c]  = bias + alpha · Σ x[p,c']²,  |c'-c| <= radius          y = x · s^-beta
 //   dx[p,c] = direct[p,c] - 2·alpha·beta · x[p,c] · Σ cross_term[p,c'],  |c'-c| <= radius
 //       with direct = dy·s^-beta and cross_term = dy·x·s^(-beta-1)
-// Shapes: all arrays (pixels, channels) f32, contiguous. In place is not allowed.
+// Shapes: all arrays (pixels, channels) f32, contiguous. In place is not allowed. through_relu: x is
+// a ReLU's output, and dx the gradient at that ReLU's input: 0 where x is not positive.
 // Kept for backward: nothing; s is computed from x again, which costs less than reading it.
 //
 // Vectors run along the channels, so a window reaches into the vectors beside it. The squares of
@@ -18,17 +19,17 @@
 //    c + 2                            [---------]
 //
 // Backward does the same again with rows of cross terms. A load that covers parts of two stores
-// has to wait until both have left the store buffer for L1. So a row is read only kInFlight floats
-// or more after it was written, which may be several pixels later, and the rows are a ring: with 48
-// channels and AVX2, reading a row one pixel later took three times as long.
+// has to wait until both have left the store buffer for L1 (store-to-load forwarding fails). So a
+// row is read only kInFlight floats or more after it was written, which may be several pixels
+// later, and the rows are a ring: with 48 channels and AVX2, reading a row one pixel later took
+// twice as long.
 //
-// The powers are in lrn_power.h. With AVX-512 and the radii 4 and 5 windows are summed in registers
-// instead: lrn_registers.h.
+// The powers are in lrn_power.h. With AVX-512, beta 0.75 and a radius of 4 or 5 (and alpha and bias
+// as s_is_ordinary asks) lrn_registers.h runs instead: it sums windows in registers.
 //
-// Cost of a vector: forward 2·radius + 16 instructions, backward 4·radius + 22, against 8 and 12
-// bytes an element of memory traffic (12 where forward does not stream). With vectors of 16 floats
-// and radius 5 instructions and memory take about equally long (docs/kernels/lrn.md), and
-// prefetches let them overlap; with shorter vectors instructions are the bound.
+// Cost of a vector: forward 2·radius + 16 instructions, backward 4·radius + 22; here they are the
+// bound. Memory traffic an element: forward 8 bytes, backward 12, where results are streamed
+// (AVX-512, whole lines); 4 more where they are not, as a line is read before it is written.
 // Numerics: windows are summed anew for every channel, never by adding to and taking from the sum
 // beside: a large value that leaves would take the small ones' digits with it. Margins are added as
 // zeros and never multiply infinity.
@@ -43,12 +44,12 @@
 
 namespace alexnet::ALEXNET_ISA {
 
-constexpr size_t kInFlight = 256;  // floats that may still wait in the store buffer
+constexpr size_t kInFlight = 256;  // floats between a row's stores and its loads: measured
 
 // A ring of the latest rows, one a pixel, each between margins of zeros.
 class Rows {
   public:
-    // A row is read so many rows after it was written.
+    // Rows between writing a row and reading it: enough for kInFlight floats.
     static size_t lag(size_t channels) { return (kInFlight + channels - 1) / channels; }
     static size_t size(size_t channels, size_t radius) {
         return count(channels) * stride(channels, radius);
@@ -166,22 +167,22 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
 
 #if defined(ALEXNET_ISA_AVX512)
 template <size_t kRadius>
-constexpr auto forward_alexnet = forward_in_registers<ThreeQuarters, kRadius>;
+constexpr auto forward_known_radius = forward_in_registers<ThreeQuarters, kRadius>;
 template <size_t kRadius>
-constexpr auto backward_alexnet = backward_in_registers<ThreeQuarters, kRadius>;
+constexpr auto backward_known_radius = backward_in_registers<ThreeQuarters, kRadius>;
 #else
 template <size_t kRadius>
-constexpr auto forward_alexnet = forward<ThreeQuarters, kRadius>;
+constexpr auto forward_known_radius = forward<ThreeQuarters, kRadius>;
 template <size_t kRadius>
-constexpr auto backward_alexnet = backward<ThreeQuarters, kRadius>;
+constexpr auto backward_known_radius = backward<ThreeQuarters, kRadius>;
 #endif
 
 void lrn(size_t pixels, size_t channels, const LrnCoefficients& k, const float* x, float* y,
          float* workspace) {
     auto kernel = forward<Any, 0>;
     if (k.beta == 0.75f && s_is_ordinary(k)) {
-        kernel = k.radius == 5   ? forward_alexnet<5>
-                 : k.radius == 4 ? forward_alexnet<4>
+        kernel = k.radius == 5   ? forward_known_radius<5>
+                 : k.radius == 4 ? forward_known_radius<4>
                                  : forward<ThreeQuarters, 0>;
     } else if (k.beta == 0.5f) {
         kernel = forward<Half, 0>;
@@ -193,8 +194,8 @@ void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& k, cons
                   const float* x, bool through_relu, float* dx, float* workspace) {
     auto kernel = backward<Any, 0>;
     if (k.beta == 0.75f && s_is_ordinary(k)) {
-        kernel = k.radius == 5   ? backward_alexnet<5>
-                 : k.radius == 4 ? backward_alexnet<4>
+        kernel = k.radius == 5   ? backward_known_radius<5>
+                 : k.radius == 4 ? backward_known_radius<4>
                                  : backward<ThreeQuarters, 0>;
     } else if (k.beta == 0.5f) {
         kernel = backward<Half, 0>;

@@ -1,5 +1,6 @@
-// LRN with AVX-512 and a radius of 4 or 5, AlexNet's: windows are summed in registers. The formulas
-// and shapes are those of lrn.cpp, which computes every other case from rows in L1.
+// LRN with AVX-512, beta 0.75 and a radius of 4 or 5, as in the tf-* variants: windows are summed in
+// registers. Formulas and shapes are those of lrn.cpp, which computes every other case from rows in
+// L1.
 //
 // Vectors run along the channels of a pixel. Sums over 2, 4 and 8 channels are shared by all the
 // windows that contain them; with radius 5 around channel c, 11 channels:

@@ -1,7 +1,8 @@
-"""What the machine can do at most, measured: the scale that shares of peak refer to.
+"""What the machine can do at most, measured: the denominators of shares of a peak (`rates`).
 
 Arithmetic is a loop of fused multiply-adds on registers, with the instruction set in use. Memory is
-a read, and a copy with stores past the caches, of arrays larger than any cache.
+a read, and a copy by non-temporal stores (plain ones where the instruction set is portable), of two
+arrays of 512 MiB each by default; `alexnet compare` takes 64 MiB, which a very large L3 can hold.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_int
 from alexnet.runtime import cpu_isa, get_num_threads, set_num_threads
 
 RUNS = 5  # of each loop; the best one counts, as whatever else runs can only make it slower
-FMA_STEPS = 1_000_000  # some 10 ms
+FMA_STEPS = 1_000_000  # a few ms
 ARRAY_BYTES = 2**29
-BLOCK_BYTES = 512  # the loops over memory take whole blocks, aligned to a quarter of one
+BLOCK_BYTES = 512  # the loops over memory take whole blocks (kPeakBlock of alexnet/peak.h)
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ def measure_peaks(threads: int | None = None, *, array_bytes: int = ARRAY_BYTES)
         read = source.nbytes / _best_time(lambda: _cpu.read_loop(source))
         copy = 2 * source.nbytes / _best_time(lambda: _cpu.copy_loop(source, destination))
         threads = get_num_threads()  # a build without OpenMP keeps to one
-        return Peaks(cpu_isa(), threads, measure_fma_gflops(), copy / 1e9, read / 1e9)
+        return Peaks(cpu_isa(), threads, _fma_gflops(), copy / 1e9, read / 1e9)
     finally:
         set_num_threads(before)
 
 
-def measure_fma_gflops() -> float:
+def _fma_gflops() -> float:
     """10^9 FLOP a second of fused multiply-adds, on as many threads as the kernels use."""
-    flops = _cpu.fma_loop(1)  # of one step; it wakes the threads
+    flops = _cpu.fma_loop(1)  # of one step on all threads, which it wakes
     return flops * FMA_STEPS / _best_time(lambda: _cpu.fma_loop(FMA_STEPS)) / 1e9
 
 

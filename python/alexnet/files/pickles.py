@@ -2,13 +2,13 @@
 
 A pickle is a program for a machine with a stack. Python's `pickletools` takes it apart into opcodes
 and their arguments; the machine here knows only the opcodes that writers of plain values need, for
-numbers, text, bytes, lists, tuples, dictionaries, and for the globals that it is given, as
-stand-ins that record what they are called with. So no code of Python's, NumPy's or PyTorch's sees
-what the file says before it has been checked.
+numbers, text, bytes, lists, tuples, dictionaries, and for the globals (functions and classes that a
+pickle names) that it is given, as stand-ins that record what they are called with. Nothing that the
+file names is imported or called, and readers check what the stand-ins recorded.
 
 Time and memory grow with the size of the file and no faster, whatever is in it. Parts may be
 shared, and a list may hold itself, as in any pickle; nothing here walks through what it has made,
-and who does has to look at as many parts as it expects and no more.
+and a caller that does must bound its own steps.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ import numpy.typing as npt
 from alexnet.contract.arguments import AnyArray
 from alexnet.messages import shown
 
-MOST_OPCODES = 2**20  # of a pickle; one of CIFAR-100's has 200,000
-LARGEST_KEY = 2**32  # above integers as keys: those of one hash are further apart
+MOST_OPCODES = 2**20  # of a pickle
+LARGEST_KEY = 2**32  # above integers as keys and in the memo: their hashes differ
+LONGEST_KEY = 1000  # bytes, which are decoded and hashed at every use
+MOST_ARGUMENTS = 16  # of a call, which are copied
 MOST_AXES = 16
 
 _OPCODES = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
@@ -56,7 +58,7 @@ class PickledObject:
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """Stand-in for a function or a type; `call` is given the arguments, None: it is not called."""
+    """Stand-in for a function or a type; `call` gets the arguments; None: it may only be named."""
 
     call: Callable[..., Any] | None = None
 
@@ -114,7 +116,7 @@ def load_first(
     except pickle.UnpicklingError:
         raise
     except IndexError as error:  # of the stack
-        raise pickle.UnpicklingError("it takes what was not there") from error
+        raise pickle.UnpicklingError("it takes more values than its stack holds") from error
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise pickle.UnpicklingError(f"{error!s:.200}" or type(error).__name__) from error
 
@@ -232,7 +234,7 @@ class _Machine:
 
     def _top(self) -> Any:
         if self._stack[-1] is _MARK:
-            raise pickle.UnpicklingError("it takes what was not there")
+            raise pickle.UnpicklingError("it takes more values than its stack holds")
         return self._stack[-1]
 
     def _pop(self) -> Any:
@@ -271,8 +273,8 @@ class _Machine:
         arguments, function = self._pop(), self._pop()
         if not isinstance(function, Global) or function.call is None:
             raise pickle.UnpicklingError("it calls what is no function")
-        if type(arguments) is not tuple:
-            raise pickle.UnpicklingError("it calls a function without a tuple of arguments")
+        if type(arguments) is not tuple or len(arguments) > MOST_ARGUMENTS:
+            raise pickle.UnpicklingError("it calls a function without a short tuple of arguments")
         self._stack.append(function.call(*arguments))
 
     def _build(self) -> None:
@@ -284,7 +286,7 @@ class _Machine:
 
 def _key(key: object) -> str | int:
     """Take a key, text or a small integer: those whose hashes are quick and differ."""
-    if type(key) is bytes:
+    if type(key) is bytes and len(key) <= LONGEST_KEY:
         return key.decode("latin1")
     if type(key) is str or (type(key) is int and 0 <= key < LARGEST_KEY):
         return key

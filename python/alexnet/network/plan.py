@@ -1,9 +1,9 @@
 """A plan: what a network does in a pass, as a list of steps, built once for a batch size.
 
 A step is a layer, or several layers that are computed in one pass over memory, with the arrays
-that it works on. Each thread has two plans of its network: the fused one, whose steps are as long
-as the implementation's `fused` module can make them, and the plain one, a step for each layer, for
-observers and for `activations`. Where nothing can be fused, both have the same steps.
+that it works on. For each batch size a thread has a fused plan, whose steps are as long as the
+implementation's `fused` module (`alexnet.cpu.fused`) can make them, and, once it is needed, a plain
+one with a step for each layer: for passes with an observer, and for backward after an inference.
 
     images                                                                     output
        |     +-------+     +------+     +-------+           +-----+              ^
@@ -16,9 +16,9 @@ observers and for `activations`. Where nothing can be fused, both have the same 
 
 `a`, `b` and `c` are arrays of `Buffers`, the same ones in both plans; the fused plan leaves `b` as
 it is. The caller's arrays differ from pass to pass: the images, dy, and the output, whose memory is
-handed out (`out`). Backward takes the steps in reverse; da, db, dc take turns in few buffers.
+the caller's to keep (`out`, handed out). Backward takes the steps in reverse; da, db, dc take turns in few buffers.
 
-Both plans leave what backward needs in the contexts of the layers, of which a thread has one each.
+Both plans leave what backward needs in the contexts of the layers, one for each layer and thread.
 So, once `fill_in` has computed what a fused forward left out, the plain plan may go back through
 it. `Replay` (replay.py) makes the kernel calls of a plan again without going through its steps;
 `Workspace` (workspace.py) holds a thread's contexts, buffers and plans, and says which plan runs.
@@ -38,7 +38,7 @@ from alexnet.network.buffers import Buffers
 from alexnet.network.layer import Context, Layer
 from alexnet.network.layers import is_known
 
-Observer: TypeAlias = Callable[[str, str, float], None]
+Observer: TypeAlias = Callable[[str, str, float], None]  # layer, "forward"/"backward", seconds
 
 
 class Fusion(Protocol):
@@ -57,7 +57,7 @@ class Fusion(Protocol):
     ) -> None:
         """Compute the gradient of x, after a forward in training that returned `saved`.
 
-        `through_relu`: and take it through the ReLU that x is the output of.
+        `through_relu`: x is a ReLU's output, and the gradient wanted is that at the ReLU's input.
         """
 
 
