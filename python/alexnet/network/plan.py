@@ -16,7 +16,8 @@ one with a step for each layer: for passes with an observer, and for backward af
 
 `a`, `b` and `c` are arrays of `Buffers`, the same ones in both plans; the fused plan leaves `b` as
 it is. The caller's arrays differ from pass to pass: the images, dy, and the output, whose memory is
-the caller's to keep (`out`, handed out). Backward takes the steps in reverse; da, db, dc take turns in few buffers.
+the caller's to keep (`out`, handed out). Backward takes the steps in reverse; da, db, dc take turns
+in few buffers.
 
 Both plans leave what backward needs in the contexts of the layers, one for each layer and thread.
 So, once `fill_in` has computed what a fused forward left out, the plain plan may go back through
