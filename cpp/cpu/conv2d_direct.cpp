@@ -10,8 +10,7 @@
 //                                                    ...
 //
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
-// Loops (docs/kernels/gemm.md): all five, as in direct_correlation.cpp; before them the threads
-// share the packing of all of B.
+// Loops: those of direct_correlation.cpp; before them the threads share the packing of all of B.
 // Numerics: chains of at most kDepthBlock FMAs, summed in order; the same for every number of
 // threads.
 

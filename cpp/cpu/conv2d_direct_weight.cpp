@@ -17,10 +17,11 @@
 // into few sets of the L1 cache. Pixels of a few channels are read in place.
 //
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
-// Loops (docs/kernels/gemm.md). by_rows: pc over blocks of images, whose dy is packed; the threads
-// share ic over tiles; pc over blocks of pixels, jr over panels, ir. by_parts, for a small dweight
-// which has few tiles to share: the threads share pc over parts of the images, each with a C of its
-// own; pc over images and blocks of pixels, ic over tiles, jr, ir.
+// Loops (docs/kernels/gemm.md), outermost first; loops in parentheses are shared by the threads:
+//   by_rows   pc: blocks of images, whose dy is packed  (ic: ranges of tiles)
+//             pc: blocks of pixels  ic: tiles  jr  ir
+//   by_parts  (pc: parts of the images)  pc: images, blocks of pixels  ic: tiles  jr  ir
+// by_parts is for a small dweight, which has few tiles to share: each part has a C of its own.
 // Numerics: chains over at most kBlockPixels pixels, summed in order, then parts of the images in
 // order; the shape alone decides what they are, so the bits are the same for every number of
 // threads.

@@ -1,19 +1,13 @@
 // Convolution by Winograd's minimal filtering (Lavin and Gray, arXiv 1509.09308): fewer
-// multiplications for more additions. docs/kernels/winograd.md has the idea.
+// multiplications for more additions. docs/kernels/winograd.md has the idea and the list of files.
+// This one has the schedules, in which order the three steps of winograd_convolution.h run.
 //
-//     files, by what they need          conv2d_winograd.cpp     conv2d_winograd_weight.cpp
-//                                       schedules               gradient of the weights
-//     microkernels/winograd.cpp              |                       |
-//       one-dimensional transforms      winograd_convolution    winograd_weight_gradient
-//           |                           three steps             four steps
-//     winograd_transform                     |     \                 |
-//       both axes of a tile             winograd_weights  winograd_choice
-//           |                           winograd_input    which shapes, which schedule
-//     winograd_tiling                   winograd_guard
-//       tiles, and where V and M lie      what is left to the direct algorithm
+//     what lies where   U: weights            V: input                    M: products
 //
-// backward_input is forward of dy with the weights flipped: the shape with input and output
-// exchanged.
+//     by_rows           shared, all of them   a thread's own, of the rows of tiles of a task
+//     by_elements       shared, all of them   shared, of a block of rows of tiles
+//     by_panels         a thread's own, of    a thread's own, of all      a thread's own,
+//                       one panel and chunk   images                      of one panel
 //
 // Schedules, chosen by shape alone (winograd_choice.h). by_rows (many images): transform all
 // weights, then each task runs input transform, matrix products and output transform on a block of
@@ -21,14 +15,16 @@
 // by_panels (few): every thread transforms the whole input; a task owns panels of output channels
 // and transforms their weights on the fly.
 //
+// backward_input is the forward convolution of dy with flipped weights.
+//
 // Cost: 2 · in · out · Tiling::products() FLOP an image: for 13 × 13 outputs of a 3 × 3 window 361
 // products a pair of channels instead of 1521, for 27 × 27 of a 5 × 5 window 3025 instead of 18225.
 // U is (points / window)² times the weights, so few tiles do not pay.
-// Loops (docs/kernels/gemm.md), for each tile element a product M = V · U of its own. by_rows: ic
-// over blocks of rows of tiles, shared by the threads; jr over panels, pc over pieces of a panel
-// that stay in L1, ir. by_elements: ic over blocks, one after the other; the threads share elements
-// and jr; then pc over pieces and ir. by_panels: jc over ranges of panels, shared by the threads;
-// jr, pc over chunks of input channels whose U stays in L2, pc over pieces of these, and ir.
+// Loops (docs/kernels/gemm.md), outermost first; e runs over tile elements, each of which is a
+// product of its own, and loops in parentheses are shared by the threads:
+//   by_rows      (ic: rows of tiles)  e  jr  pc: pieces of a panel that stay in L1  ir
+//   by_elements  ic: blocks of rows of tiles  (e  jr)  pc: pieces  ir
+//   by_panels    (jc: ranges of panels)  jr  pc: chunks whose U stays in L2  e  pc: pieces  ir
 // Numerics: error of the transforms about 2e-6 to 5e-6 of the largest values that a tile sees;
 // winograd_guard.h says which images are left to direct for that. Each sum over the channels is one
 // chain of FMAs (microkernels/gemm.cpp). The same bits for every number of threads.

@@ -11,10 +11,10 @@
 //                   of channels 0, 1, ...        of channels 48, 49, ...       channel
 //
 // Cost: 2 · in · out · Tiling::products() FLOP an image, as forward.
-// Loops (docs/kernels/gemm.md), for each tile element a product dU += Vᵀ · dM of its own, whose
-// depth are the tiles: pc over blocks of tiles; the threads share elements and jr; ic over panels
-// of input channels, pc over pieces that stay in L1, ir.
-// Threads: see the drawing; V, dM and dU are shared.
+// Loops (docs/kernels/gemm.md), outermost first; e runs over tile elements, each of which is a
+// product dU += Vᵀ · dM of its own with the tiles as depth, and loops in parentheses are shared by
+// the threads, as V, dM and dU are:
+//   pc: blocks of rows of tiles  (e  jr)  ic: panels of input channels  pc: pieces in L1  ir
 // Numerics: as forward; tiles are summed in order, in chains that depend on the shape alone: the
 // same bits for every number of threads.
 

@@ -7,9 +7,9 @@
 //     images | images | images      -------| of one image         -------| of one image
 //                                   task 1 |                      task 1 |
 //
-// Loops (docs/kernels/gemm.md): ic over images or bands of rows and jc over ranges of panels are
-// shared by the threads. A task then has jr over its panels, pc over blocks of the depth, ic over
-// rows of pixels, ir.
+// Loops (docs/kernels/gemm.md), outermost first; loops in parentheses are shared by the threads:
+//   (ic: images, bands of rows  jc: ranges of panels)  jr  pc: blocks of the depth
+//   ic: rows of pixels  ir
 
 #include "direct_correlation.h"
 
