@@ -1,5 +1,14 @@
 // Convolution: empty batches, the bias gradient, the choice of the algorithm, and shapes that are
-// mostly padding.
+// mostly padding. The loops are those of the algorithm's own driver.
+//
+//     asked for     a shape that is mostly padding     any other shape
+//
+//     naive         naive                              naive
+//     im2col        naive                              im2col
+//     direct        naive                              dense, where the window covers the input;
+//                                                      else direct
+//     winograd      naive                              winograd, and direct for what it leaves
+//     auto          naive                              winograd where it is faster; else direct
 
 #include "conv2d.h"
 
@@ -12,13 +21,16 @@
 namespace alexnet::cpu {
 namespace {
 
-// A window that covers the whole input once is a dense layer: the weights are its matrix already.
+// Whether the convolution is a dense layer: its one window covers the whole input, so that the
+// weights are the layer's matrix as they lie.
 bool is_dense(const Conv2dShape& s) {
     return s.groups == 1 && s.out_height == 1 && s.out_width == 1 && s.pad_top == 0 &&
            s.pad_left == 0 && s.kernel_height == s.in_height && s.kernel_width == s.in_width;
 }
 
-DenseShape dense_shape(const Conv2dShape& s) { return {s.batch, s.window(), s.out_channels}; }
+DenseShape dense_shape(const Conv2dShape& s) {
+    return {.batch = s.batch, .in_features = s.window(), .out_features = s.out_channels};
+}
 
 // Whether padding would take most of what an algorithm spends: memory, for images with a border of
 // zeros or what is made of them, or work, for products with zeros. All algorithms but naive
@@ -48,12 +60,13 @@ bool is_mostly_padding(const Conv2dShape& s, ConvDirection direction) {
            taps > kMostTaps * on_image;
 }
 
-// What computes the shape where `asked` is asked for.
+// The algorithm that computes the shape where `asked` is asked for.
 ConvAlgorithm serving(const Conv2dShape& shape, ConvDirection direction, ConvAlgorithm asked) {
     return is_mostly_padding(shape, direction) ? ConvAlgorithm::kNaive : asked;
 }
 
-// A 1x1 convolution of stride 1 sees no rows: taken as one long row, its tiles are full.
+// The same convolution of an image with one long row, where it is 1 × 1 with stride 1 and so does
+// not depend on rows: then most register tiles are full.
 Conv2dShape flattened(Conv2dShape s) {
     if (s.kernel_height == 1 && s.kernel_width == 1 && s.stride_height == 1 &&
         s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0 && s.out_height == s.in_height &&

@@ -1,6 +1,13 @@
 // One axis of a convolution: which taps, outputs and inputs meet on the image. Ranges are half-open,
 // so that naive convolution (conv2d_naive.cpp) loops over them without tests; conv2d.cpp counts taps
 // to find shapes that are mostly padding.
+//
+//     in = 5, kernel = 3, stride = 2, pad = 1, out = 3
+//
+//     input     .  0  1  2  3  4  .        . is padding
+//     output 0 [0  1  2]                   taps 1, 2 lie on the image
+//     output 1       [0  1  2]             taps 0, 1, 2
+//     output 2             [0  1  2]       taps 0, 1
 
 #ifndef ALEXNET_CPU_CONV2D_AXIS_H_
 #define ALEXNET_CPU_CONV2D_AXIS_H_
@@ -33,9 +40,9 @@ struct ConvAxis {
     }
     // Outputs whose window has input i, which is under tap i + pad - o·stride.
     Range outputs_of_input(size_t i) const {
-        const size_t place = i + pad;
-        const size_t begin = place < kernel ? 0 : (place - kernel) / stride + 1;
-        const size_t end = std::min(out, place / stride + 1);
+        const size_t padded_i = i + pad;
+        const size_t begin = padded_i < kernel ? 0 : (padded_i - kernel) / stride + 1;
+        const size_t end = std::min(out, padded_i / stride + 1);
         return {begin, std::max(begin, end)};
     }
     // The number of pairs of output and tap that lie on the image, by the shorter of the two loops.
@@ -54,11 +61,19 @@ struct ConvAxis {
 };
 
 inline ConvAxis vertical_axis(const Conv2dShape& s) {
-    return {s.in_height, s.out_height, s.kernel_height, s.stride_height, s.pad_top};
+    return {.in = s.in_height,
+            .out = s.out_height,
+            .kernel = s.kernel_height,
+            .stride = s.stride_height,
+            .pad = s.pad_top};
 }
 
 inline ConvAxis horizontal_axis(const Conv2dShape& s) {
-    return {s.in_width, s.out_width, s.kernel_width, s.stride_width, s.pad_left};
+    return {.in = s.in_width,
+            .out = s.out_width,
+            .kernel = s.kernel_width,
+            .stride = s.stride_width,
+            .pad = s.pad_left};
 }
 
 }  // namespace alexnet::cpu

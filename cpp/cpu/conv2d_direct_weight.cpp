@@ -3,18 +3,28 @@
 //   dweight[kh,kw,c,o] = sum over n, oh, ow of
 //                        x[n, oh·stride + kh - pad, ow·stride + kw - pad, c] · dy[n,oh,ow,o]
 //
-// The rows of the product are the elements kh, kw, c of the window, its summation index runs over
-// the output pixels. For one row kh of the window the elements kw, c are contiguous in the image
-// (with groups: the channels of one tap). A few images at a time are framed and their dy packed
-// into panels; then, for some rows of dweight at a time, the elements of x that they multiply are
-// copied into a small block (at their own distance, a whole pixel, they would fall into few sets of
-// the L1 cache), which serves all output channels. Pixels of a few channels are read in place.
+//     A, transposed: x                      B: dy                     C: dweight
+//
+//     pixel 0  [kh, kw, c ->  ]             pixel 0  [o ->   ]        kh, kw, c  [o ->   ]
+//     pixel 1     [kh, kw, c ->  ]    x     pixel 1  [o ->   ]  --->  |          [       ]
+//     ...                                   ...                       v          [       ]
+//     K: output pixels, a window each       packed into panels        M: window  N: output channels
+//
+// For one row kh of the window the elements kw, c are contiguous in the image (with groups: the
+// channels of one tap). They are rows of C; some of them, at most kBlockRows, are a *tile*. For
+// kBlockPixels pixels at a time the elements of x that a tile multiplies are copied into a small
+// block, which serves all output channels: at their own distance, a whole pixel, they would fall
+// into few sets of the L1 cache. Pixels of a few channels are read in place.
 //
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
-// Threads: a task owns some rows of dweight, for all output channels of a group; where dweight is
-// small, and so has few rows to deal out, some images for all of a dweight of its own.
+// Loops (docs/kernels/gemm.md), outermost first; loops in parentheses are shared by the threads:
+//   by_rows   pc: blocks of images, whose dy is packed  (ic: ranges of tiles)
+//             pc: blocks of pixels  ic: tiles  jr  ir
+//   by_parts  (pc: parts of the images)  pc: images, blocks of pixels  ic: tiles  jr  ir
+// by_parts is for a small dweight, which has few tiles to share: each part has a C of its own.
 // Numerics: chains over at most kBlockPixels pixels, summed in order, then parts of the images in
-// order; the shape alone decides what they are, so the bits are the same for every partition.
+// order; the shape alone decides what they are, so the bits are the same for every number of
+// threads.
 
 #include <array>
 
@@ -34,9 +44,12 @@ constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats
 constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
 
-// The summation index of a block, at most a segment for each of its pixels. Tasks have one each,
-// since nothing may be allocated there.
-using Segments = std::array<GemmSegment, kBlockPixels>;
+// What a task needs for itself; nothing may be allocated in a parallel region.
+struct Workspace {
+    float* block;                                    // kBlockPixels rows of a tile of x
+    std::array<GemmSegment, kBlockPixels> segments;  // the depth of a block: one a pixel at most
+};
+Size block_size() { return Size{kBlockPixels} * padded(kBlockRows); }
 
 // What every task of one call shares.
 struct Plan {
@@ -53,41 +66,53 @@ struct Plan {
           pixel_step(s.stride_width * s.in_channels),
           images(std::clamp<size_t>(kBlockFloats / (panels.size(pixels) * s.groups + frame_size), 1,
                                     s.batch)),
-          runs(s.kernel_height * (s.groups == 1 ? 1 : s.kernel_width)),
-          run(s.groups == 1 ? s.kernel_width * s.in_channels : s.group_in()),
-          tiles(ceil_div(run, kBlockRows)) {}
+          rows(s.kernel_height * (s.groups == 1 ? 1 : s.kernel_width)),
+          row_size(s.groups == 1 ? s.kernel_width * s.in_channels : s.group_in()),
+          row_tiles(ceil_div(row_size, kBlockRows)),
+          tiles(s.groups * rows * row_tiles) {}
 
     const Conv2dShape& shape;
     Frame frame;
     size_t pixels;
     Panels panels;
     size_t panel_size, image_size, frame_size;
-    size_t pixel_step;        // floats in x from one output's element to the next one's
-    size_t images;            // framed and packed at once
-    size_t runs, run, tiles;  // contiguous rows of dweight: how many, how long, in how many tiles
+    size_t pixel_step;  // floats in x from one output's element to the next one's
+    size_t images;      // framed and packed at once
+    // Rows of the window, or taps where there are groups: contiguous in x and rows of dweight. How
+    // many, how long, in how many tiles each, and the tiles of all groups.
+    size_t rows, row_size, row_tiles, tiles;
 };
 
-// A tile of dweight: some rows of one run.
+// A tile of dweight: a part of one row of the window, or of a tap, of a group.
 struct Tile {
     Tile(const Plan& p, size_t index)
-        : group(index / (p.runs * p.tiles)),
-          r(index / p.tiles % p.runs),
-          rows(part(p.run, p.tiles, index % p.tiles)) {}
-    size_t group, r;
-    Range rows;
+        : group(index / (p.rows * p.row_tiles)),
+          row(index / p.row_tiles % p.rows),
+          elements(part(p.row_size, p.row_tiles, index % p.row_tiles)) {}
+    size_t group, row;
+    Range elements;
 };
 
-// Pixels begin .. begin + depth of image n, multiplied into one tile of dweight. What is packed
-// next and begins at `next` is fetched meanwhile, `next_step` floats a pixel; null for nothing.
-void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float* frame,
-              const float* packed, size_t n, size_t begin, size_t depth, bool first,
-              const float* next, size_t next_step, Segments& segments, float* block,
-              float* dweight) {
+// Some output pixels of one image, at most kBlockPixels.
+struct PixelBlock {
+    const float* frame;   // of the image
+    const float* packed;  // panels of its dy, of all groups
+    Range pixels;
+    bool is_first;  // of all that are summed: sets C instead of adding to it
+    // What is prefetched into L2, so many floats for each pixel; null for nothing.
+    const float* prefetch_from = nullptr;
+    size_t prefetch_floats = 0;
+};
+
+// Adds what some pixels contribute to one tile of dweight.
+void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const PixelBlock& pixels,
+              Workspace& workspace, float* dweight) {
     const Conv2dShape& s = p.shape;
-    const size_t kh = s.groups == 1 ? tile.r : tile.r / s.kernel_width;
-    const size_t kw = s.groups == 1 ? 0 : tile.r % s.kernel_width;
-    const float* x = frame + (kh * p.frame.columns + kw) * s.in_channels +
-                     tile.group * s.group_in() + tile.rows.begin;
+    const size_t begin = pixels.pixels.begin, depth = pixels.pixels.size();
+    const size_t kh = s.groups == 1 ? tile.row : tile.row / s.kernel_width;
+    const size_t kw = s.groups == 1 ? 0 : tile.row % s.kernel_width;
+    const float* x = pixels.frame + (kh * p.frame.columns + kw) * s.in_channels +
+                     tile.group * s.group_in() + tile.elements.begin;
     const bool in_place = p.pixel_step <= kLineFloats;
     const size_t block_row = padded(kBlockRows);
     size_t count = 0;
@@ -96,28 +121,35 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const float
         const size_t pixel = oh * s.stride_height * p.frame.columns + ow * s.stride_width;
         const size_t in_row = std::min(s.out_width - ow, depth - i);
         if (in_place) {
-            segments[count++] = {pixel * s.in_channels, in_row,
-                                 next ? next + i * next_step : nullptr};
+            const float* prefetch_from =
+                pixels.prefetch_from ? pixels.prefetch_from + i * pixels.prefetch_floats : nullptr;
+            workspace.segments[count++] = {
+                .offset = pixel * s.in_channels, .depth = in_row, .prefetch_from = prefetch_from};
         } else {
-            k.copy_rows(in_row, tile.rows.size(), x + pixel * s.in_channels, p.pixel_step,
-                        block + i * block_row, block_row);
+            k.copy_rows(in_row, tile.elements.size(), x + pixel * s.in_channels, p.pixel_step,
+                        workspace.block + i * block_row, block_row);
         }
         i += in_row;
     }
-    if (!in_place) segments[count++] = {0, depth, next};
-    const Product product{
-        tile.rows.size(),
-        in_place ? x : block,
-        1,
-        in_place ? p.pixel_step : block_row,
-        p.panels.width,
-        dweight + (tile.r * p.run + tile.rows.begin) * s.out_channels + tile.group * s.group_out(),
-        s.out_channels};
+    if (!in_place) {
+        workspace.segments[count++] = {
+            .offset = 0, .depth = depth, .prefetch_from = pixels.prefetch_from};
+    }
+    const Product product{.rows = tile.elements.size(),
+                          .a = in_place ? x : workspace.block,
+                          .row_stride = 1,
+                          .depth_stride = in_place ? p.pixel_step : block_row,
+                          .width = p.panels.width,
+                          .c = dweight +
+                               (tile.row * p.row_size + tile.elements.begin) * s.out_channels +
+                               tile.group * s.group_out(),
+                          .c_row = s.out_channels};
     for (size_t panel = 0; panel < p.panels.count; ++panel) {
         multiply_panel(
-            k, product, {segments.data(), count, begin},
-            packed + ((n * s.groups + tile.group) * p.panels.count + panel) * p.panel_size,
-            p.panels[panel], {!first});
+            k, product,
+            {.segments = workspace.segments.data(), .segment_count = count, .begin = begin},
+            pixels.packed + (tile.group * p.panels.count + panel) * p.panel_size, p.panels[panel],
+            {.accumulate = !pixels.is_first});
     }
 }
 
@@ -141,12 +173,10 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     float* frames =
         scratch(Slot::kPaddedImages, in_place ? Size{0} : Size{p.images} * p.frame_size);
     float* packed = scratch(Slot::kPackedPanels, p.panels.size(p.pixels) * s.groups * p.images);
-    const Slices blocks(Slot::kThreadOperand, static_cast<size_t>(threads),
-                        Size{kBlockPixels} * padded(kBlockRows));
+    const Slices blocks(Slot::kThreadOperand, static_cast<size_t>(threads), block_size());
 
     // More tasks than threads, to balance them, but few: each passes over all of dy.
-    const size_t tiles = s.groups * p.runs * p.tiles;
-    const size_t tasks = std::min(tiles, 4 * static_cast<size_t>(threads));
+    const size_t tasks = std::min(p.tiles, 4 * static_cast<size_t>(threads));
     for (size_t first = 0; first < s.batch; first += p.images) {
         const size_t images = std::min(p.images, s.batch - first);
         const size_t frame_tasks = in_place ? 0 : images;
@@ -164,14 +194,18 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
                        });
         const float* source = in_place ? x + first * p.image_size : frames;
         parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
-            const Range own = part(tiles, tasks, t);
-            Segments segments;
+            const Range own = part(p.tiles, tasks, t);
+            Workspace workspace;
+            workspace.block = blocks[thread];
             for (size_t n = 0; n < images; ++n) {
                 for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
+                    const PixelBlock pixels{
+                        .frame = source + n * p.frame_size,
+                        .packed = packed + n * s.groups * p.panels.count * p.panel_size,
+                        .pixels = {begin, std::min(begin + kBlockPixels, p.pixels)},
+                        .is_first = first + n + begin == 0};
                     for (size_t tile = own.begin; tile < own.end; ++tile) {
-                        add_tile(k, p, Tile(p, tile), source + n * p.frame_size, packed, n, begin,
-                                 std::min(kBlockPixels, p.pixels - begin), first + n + begin == 0,
-                                 nullptr, 0, segments, blocks[thread], dweight);
+                        add_tile(k, p, Tile(p, tile), pixels, workspace, dweight);
                     }
                 }
             }
@@ -186,12 +220,12 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     const Conv2dShape& s = p.shape;
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
-    const size_t parts = std::min(kMostParts, s.batch), tiles = s.groups * p.runs * p.tiles;
+    const size_t parts = std::min(kMostParts, s.batch);
     const size_t frame_size = in_place ? 0 : padded(p.frame_size);
     const Size packed_size = padded(p.panels.size(p.pixels) * s.groups);
     const Slices sums(Slot::kGradientSums, parts, s.weight_size());
     const Slices memory(Slot::kThreadMemory, std::min(static_cast<size_t>(threads), parts),
-                        packed_size + frame_size + kBlockPixels * padded(kBlockRows));
+                        packed_size + frame_size + block_size());
     const size_t width = p.panels.width, group_bias = p.panels.count * width;
     const size_t bias_size = s.groups * group_bias;
     double* bias_sums = scratch_doubles(Slot::kDoubleSums, Size{parts} * bias_size);
@@ -200,7 +234,8 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
         const Range images = part(s.batch, parts, task);
         float* frame = memory[thread];
         float* packed = frame + frame_size;
-        Segments segments;
+        Workspace workspace;
+        workspace.block = packed + packed_size;
         for (size_t n = images.begin; n < images.end; ++n) {
             const float* image = x + n * p.image_size;
             if (!in_place) copy_frame_rows(k, p.frame, image, 0, p.frame.rows, frame);
@@ -212,16 +247,19 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
                 double* bias = bias_sums + task * bias_size + i * width;
                 for (size_t j = 0; j < width; ++j) bias[j] += panel_sums[j];
             }
-            // A share of the next image's dy for each tile.
+            // Each tile prefetches a share of the next image's dy.
             const float* next = n + 1 < images.end ? dy + s.output_pixel(n + 1, 0, 0) : nullptr;
-            const size_t share = ceil_div(s.out_channels, tiles);
+            const size_t share = ceil_div(s.out_channels, p.tiles);
             for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
-                const size_t depth = std::min(kBlockPixels, p.pixels - begin);
-                for (size_t tile = 0; tile < tiles; ++tile) {
-                    add_tile(k, p, Tile(p, tile), in_place ? image : frame, packed, 0, begin, depth,
-                             n == images.begin && begin == 0,
-                             next ? next + begin * s.out_channels + tile * depth * share : nullptr,
-                             share, segments, packed + packed_size, sums[task]);
+                PixelBlock pixels{.frame = in_place ? image : frame,
+                                  .packed = packed,
+                                  .pixels = {begin, std::min(begin + kBlockPixels, p.pixels)},
+                                  .is_first = n == images.begin && begin == 0,
+                                  .prefetch_from = next ? next + begin * s.out_channels : nullptr,
+                                  .prefetch_floats = share};
+                for (size_t tile = 0; tile < p.tiles; ++tile) {
+                    add_tile(k, p, Tile(p, tile), pixels, workspace, sums[task]);
+                    if (next) pixels.prefetch_from += pixels.pixels.size() * share;
                 }
             }
         }

@@ -4,11 +4,24 @@
 // where `direct` reads the input in place. Windows that would take more than kBlockFloats are
 // copied and multiplied block by block.
 //
+//     image, window 2 × 2         columns: a row for each output pixel
+//
+//     +---+---+---+               window at a   [a b d e]
+//     | a | b | c |               window at b   [b c e f]       times W: 4 · channels × out
+//     +---+---+---+    --->       window at d   [d e g h]
+//     | d | e | f |               window at e   [e f h i]
+//     +---+---+---+
+//     | g | h | i |               Each letter is a pixel, all of its channels; padding is zeros.
+//     +---+---+---+
+//
 //   forward:         y      = columns · W            (pixels × window) · (window × out)
 //   backward input:  columns = dy · Wᵀ,  dx = col2im(columns): each entry added to its pixel
 //   backward weight: dW     = columnsᵀ · dy
 //
-// Threads: forward and backward_input own images; backward_weight owns rows of dW, images in order.
+// Loops (docs/kernels/gemm.md), outermost first; loops in parentheses are shared by the threads:
+//   forward, backward_input  (ic: images)  ic: blocks of windows  jr  pc: blocks of the depth  ir
+//   backward_weight          pc: images, blocks of windows  (jr)  pc: blocks of the depth  ir
+// B is packed before them: the weights as a whole, dy by the thread that multiplies its panel.
 // Numerics: as microkernels/gemm.cpp; col2im adds in the order of the windows.
 
 #include <vector>
@@ -103,8 +116,9 @@ void multiply(const KernelTable& k, const Product& product, const DepthBlocks& d
         const Range columns = panels[p];
         for (const DepthBlocks::Block& block : depth.blocks()) {
             const bool last = &block == &depth.blocks().back();
-            const GemmEpilogue epilogue{
-                block.begin > 0, last && bias ? bias + columns.begin : nullptr, last && relu};
+            const GemmEpilogue epilogue{.accumulate = block.begin > 0,
+                                        .bias = last && bias ? bias + columns.begin : nullptr,
+                                        .relu = last && relu};
             multiply_panel(k, product, block, packed + columns.begin * total_depth, columns,
                            epilogue);
         }
@@ -122,7 +136,7 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const size_t tasks = s.batch * s.groups;
     const Slices columns(Slot::kThreadOperand, std::min(static_cast<size_t>(threads), tasks),
                          z.columns);
-    const DepthBlocks depth({{0, z.window}});
+    const DepthBlocks depth({{.offset = 0, .depth = z.window}});
     const Panels panels(k, s.group_out());
     const size_t group_size = panels.size(z.window);
     parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
@@ -132,10 +146,13 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
         float* image = y + s.output_pixel(n, 0, 0) + first;
         z.for_blocks([&](Range pixels) {
             make_columns(k, s, x, n, group, pixels, own);
-            const Product product{pixels.size(), own,
-                                  z.window,      1,
-                                  panels.width,  image + pixels.begin * s.out_channels,
-                                  s.out_channels};
+            const Product product{.rows = pixels.size(),
+                                  .a = own,
+                                  .row_stride = z.window,
+                                  .depth_stride = 1,
+                                  .width = panels.width,
+                                  .c = image + pixels.begin * s.out_channels,
+                                  .c_row = s.out_channels};
             multiply(k, product, depth, z.window, packed + group * group_size, panels,
                      bias ? bias + first : nullptr, relu);
         });
@@ -149,7 +166,7 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const float* packed = pack_groups(k, s, weight, true);
     const Slices columns(Slot::kThreadOperand, std::min(static_cast<size_t>(threads), s.batch),
                          z.columns);
-    const DepthBlocks depth({{0, s.group_out()}});
+    const DepthBlocks depth({{.offset = 0, .depth = s.group_out()}});
     const Panels panels(k, z.window);
     const size_t group_size = panels.size(s.group_out());
     parallel_tasks(threads, s.batch, [&](size_t n, size_t thread) {
@@ -159,10 +176,13 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
         for (size_t group = 0; group < s.groups; ++group) {
             const float* gradients = dy + s.output_pixel(n, 0, 0) + group * s.group_out();
             z.for_blocks([&](Range pixels) {
-                const Product product{pixels.size(),  gradients + pixels.begin * s.out_channels,
-                                      s.out_channels, 1,
-                                      panels.width,   own,
-                                      z.window};
+                const Product product{.rows = pixels.size(),
+                                      .a = gradients + pixels.begin * s.out_channels,
+                                      .row_stride = s.out_channels,
+                                      .depth_stride = 1,
+                                      .width = panels.width,
+                                      .c = own,
+                                      .c_row = z.window};
                 multiply(k, product, depth, s.group_out(), packed + group * group_size, panels,
                          nullptr, false);
                 for_each_tap(s, n, pixels, [&](size_t column, size_t pixel, bool inside) {
@@ -187,20 +207,23 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
             const float* dy_group = dy + s.output_pixel(n, 0, 0) + group * s.group_out();
             z.for_blocks([&](Range pixels) {
                 make_columns(k, s, x, n, group, pixels, columns);
-                const DepthBlocks depth({{0, pixels.size()}}, z.window);
+                const DepthBlocks depth({{.offset = 0, .depth = pixels.size()}}, z.window);
                 parallel_tasks(threads, panels.count, [&](size_t p, size_t) {
                     const Range own = panels[p];
                     float* panel = packed + own.begin * pixels.size();
                     pack_panel(k, pixels.size(), own.size(),
                                dy_group + pixels.begin * s.out_channels + own.begin, s.out_channels,
                                panel, panels.width);
-                    const Product product{
-                        z.window,      columns,      1,
-                        z.window,      panels.width, dweight + group * s.group_out(),
-                        s.out_channels};
+                    const Product product{.rows = z.window,
+                                          .a = columns,
+                                          .row_stride = 1,
+                                          .depth_stride = z.window,
+                                          .width = panels.width,
+                                          .c = dweight + group * s.group_out(),
+                                          .c_row = s.out_channels};
                     for (const DepthBlocks::Block& block : depth.blocks()) {
                         const bool first = n + pixels.begin + block.begin == 0;
-                        multiply_panel(k, product, block, panel, own, {!first});
+                        multiply_panel(k, product, block, panel, own, {.accumulate = !first});
                     }
                 });
             });

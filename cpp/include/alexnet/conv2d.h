@@ -48,8 +48,9 @@ enum class ConvAlgorithm { kNaive, kIm2col, kDirect, kWinograd };
 enum class ConvDirection { kForward, kBackwardInput, kBackwardWeight };
 
 // What algorithm="auto" stands for: winograd where it can serve the shape and its count of
-// operations promises to be faster (winograd.cpp), else direct. Where the shape is mostly padding
-// every choice stands for naive, so that memory and work go with what is there (conv2d.cpp).
+// operations promises to be faster (winograd_choice.cpp), else direct. Where the shape is mostly
+// padding every choice stands for naive, so that memory and work go with what is there
+// (conv2d.cpp).
 ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction);
 
 // Why an algorithm can't serve a shape; null where it can.

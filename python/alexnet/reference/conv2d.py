@@ -113,8 +113,8 @@ def conv2d(
     others, and weights far larger than the rest hide what the others contribute. It serves equal
     strides, and kernels that span 2 to 6 strides each way; with a stride, one group only. "auto"
     decides by the shape alone: "winograd" where a count of operations promises it to be faster
-    (cpp/cpu/winograd.cpp), else "direct". Where padding would take most of the memory or of the
-    work, "naive" computes whatever was asked for, so that both go with x, y and weight
+    (cpp/cpu/winograd_choice.cpp), else "direct". Where padding would take most of the memory or of
+    the work, "naive" computes whatever was asked for, so that both go with x, y and weight
     (cpp/cpu/conv2d.cpp). The reference computes every choice the same way and refuses none.
 
     NaN and infinity are where IEEE arithmetic on the formula has them, with every algorithm. The
