@@ -18,7 +18,7 @@ from alexnet.commands import describe
 from alexnet.commands.console import Progress
 from alexnet.messages import printable
 from alexnet.network.variants import variants
-from support.processes import hear_ctrl_c
+from support.processes import started, status_of
 
 RUNNING = (
     "bench",
@@ -30,14 +30,6 @@ RUNNING = (
 )  # each in a module of its own
 COMMANDS = ("info", "variants", "summary", "verify", *RUNNING)
 PROGRAM = (sys.executable, "-m", "alexnet")
-
-
-def status_of(arguments: list[str]) -> int | str | None:
-    """Exit status of the command, whichever way it ends."""
-    try:
-        return main(arguments)
-    except SystemExit as stop:
-        return stop.code
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -210,21 +202,10 @@ def test_errors_are_one_line_whatever_is_in_them(capsys: pytest.CaptureFixture[s
 
 def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
     command = [*PROGRAM, "bench", "cifar10-bn", "--batch-size", "1", "--steps", "1000000"]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=hear_ctrl_c,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while ": step 10," not in process.stdout.readline():
-            assert process.poll() is None
+    with started(command, ": step 10,") as process:
         process.send_signal(signal.SIGINT)
-        error = process.stderr.read()
-        process.stdout.close()
-        assert process.wait(timeout=60) == 130
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
     assert error == "alexnet: interrupted\n"
 
 

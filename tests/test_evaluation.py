@@ -20,6 +20,7 @@ from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.variants import AlexNet, variant_named
 from support import cifar_files as files
+from support.processes import status_of
 
 CLASSES = 7
 VARIANT = variant_named("cifar10-bn").shrunk(width=1 / 24)
@@ -278,12 +279,8 @@ def test_bad_use(
         ((checkpoint, tmp_path / "photos"), "has the classes bright, dark, red, but"),
         ((checkpoint, data, "--plot", tmp_path / "no" / "a.png"), "no"),
     ):
-        try:
-            status: object = main(["evaluate", *map(str, arguments)])
-        except SystemExit as stop:
-            status = stop.code
+        assert status_of(["evaluate", *arguments]) == 2
         error = capsys.readouterr().err
-        assert status == 2
         assert message in error
         assert error.count("\n") == 1
 

@@ -11,7 +11,7 @@ import pytest
 import alexnet
 from alexnet import cpu, reference
 from support.arrays import TAIL_SIZES, Guarded, random_array, relative_error
-from support.implementations import Cuda, Implementation
+from support.implementations import Cuda, Implementation, check_gradient_through_relu
 
 # With u = 2^-24 and terms of one sign, s is off by at most (radius + 4) u: each square is rounded
 # once and passes through at most radius + 1 additions; alpha, or bias, is rounded when it is given
@@ -218,14 +218,4 @@ def test_bad_arrays() -> None:
 
 
 def test_the_gradient_through_a_relu_before_it(on: Implementation) -> None:
-    x = np.maximum(random_array(70, *(2, 3, 4, 21)), 0)
-    dy = random_array(71, *on.lrn(x).shape)
-    for threads in (1, 3):
-        alexnet.set_num_threads(threads)
-        dx = on.guarded(x.shape)
-        on.lrn_backward(dy, x, through_relu=True, out=dx.array)
-        expected = reference.lrn_backward(dy, x, through_relu=True)
-        np.testing.assert_array_equal(dx.get(), on.relu_backward(on.lrn_backward(dy, x), x))
-        assert relative_error(dx.get(), expected) <= 1e-6
-    with pytest.raises(TypeError, match="lrn_backward: through_relu is 1, expected True or F"):
-        on.lrn_backward(dy, x, through_relu=1)  # type: ignore[arg-type]
+    check_gradient_through_relu(on, "lrn", (2, 3, 4, 21))

@@ -11,7 +11,7 @@ import pytest
 import alexnet
 from alexnet import cpu, reference
 from support.arrays import TAIL_SIZES, Guarded, random_array, relative_error
-from support.implementations import Implementation
+from support.implementations import Implementation, check_gradient_through_relu
 
 
 def small_integers(seed: int, *shape: int) -> npt.NDArray[np.float32]:
@@ -222,16 +222,4 @@ def test_bad_arrays() -> None:
 
 
 def test_the_gradient_through_a_relu_before_it(on: Implementation) -> None:
-    x = np.maximum(random_array(70, *(2, 7, 9, 21)), 0)
-    dy = random_array(71, *on.max_pool2d(x).shape)
-    for threads in (1, 3):
-        alexnet.set_num_threads(threads)
-        dx = on.guarded(x.shape)
-        on.max_pool2d_backward(dy, x, through_relu=True, out=dx.array)
-        expected = reference.max_pool2d_backward(dy, x, through_relu=True)
-        np.testing.assert_array_equal(dx.get(), on.relu_backward(on.max_pool2d_backward(dy, x), x))
-        assert relative_error(dx.get(), expected) <= 1e-6
-    with pytest.raises(
-        TypeError, match="max_pool2d_backward: through_relu is 1, expected True or F"
-    ):
-        on.max_pool2d_backward(dy, x, through_relu=1)  # type: ignore[arg-type]
+    check_gradient_through_relu(on, "max_pool2d", (2, 7, 9, 21))

@@ -20,6 +20,7 @@ from alexnet.interchange import load_model, to_torchvision, write_torchvision
 from alexnet.network.checkpoint import Checkpoint, TrainedModel
 from alexnet.network.variants import VARIANTS, AlexNet, variant_named
 from support import cifar_files as files
+from support.processes import status_of
 
 VARIANT = variant_named("cifar10-bn").shrunk(width=1 / 24)
 
@@ -158,12 +159,8 @@ def test_bad_use(
         ((checkpoint,), "the following arguments are required: IMAGE"),
         ((checkpoint, *photos, "--top", "0"), "'0', expected an integer from 1"),
     ):
-        try:
-            status: object = main(["predict", *map(str, arguments)])
-        except SystemExit as stop:
-            status = stop.code
+        assert status_of(["predict", *arguments]) == 2
         error = capsys.readouterr().err
-        assert status == 2
         assert message in error
         assert error.count("\n") == 1
 

@@ -55,18 +55,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("input_shape", "kernel", "out_channels", "stride", "padding", "pads", "groups"), CASES
-)
-def test_against_seven_loops(
-    input_shape: tuple[int, ...],
-    kernel: tuple[int, int],
-    out_channels: int,
-    stride: tuple[int, int],
-    padding: Any,
-    pads: Pads,
-    groups: int,
-) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_against_seven_loops(case: tuple[Any, ...]) -> None:
+    input_shape, kernel, out_channels, stride, padding, pads, groups = case
     x = randn(1, *input_shape)
     weight = randn(2, *kernel, input_shape[3] // groups, out_channels)
     y = reference.conv2d(x, weight, stride=stride, padding=padding, groups=groups)
@@ -75,19 +66,10 @@ def test_against_seven_loops(
     np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("input_shape", "kernel", "out_channels", "stride", "padding", "pads", "groups"), CASES
-)
-def test_gradients_are_the_transposes_of_the_forward_map(
-    input_shape: tuple[int, ...],
-    kernel: tuple[int, int],
-    out_channels: int,
-    stride: tuple[int, int],
-    padding: Any,
-    pads: Pads,
-    groups: int,
-) -> None:
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_are_the_transposes_of_the_forward_map(case: tuple[Any, ...]) -> None:
     """<dy, conv(x, w)> = <dx, x> = <dweight, w>, for a convolution is linear in either."""
+    input_shape, kernel, out_channels, stride, padding, pads, groups = case
     x = randn(1, *input_shape)
     weight = randn(2, *kernel, input_shape[3] // groups, out_channels)
     y = seven_loops(x, weight, stride, pads, groups)

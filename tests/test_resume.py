@@ -20,8 +20,7 @@ from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import Configuration
 from alexnet.training.run import Run
 from support import cifar_files as files
-from support import small_runs
-from support.processes import hear_ctrl_c
+from support import processes, small_runs
 
 SCRIPT = (sys.executable, str(Path(small_runs.__file__)))
 ONE_THREAD = {**os.environ, "ALEXNET_NUM_THREADS": "1"}
@@ -70,18 +69,7 @@ def test_ctrl_c_saves_the_step_and_ends_with_130(
 ) -> None:
     folder = tmp_path / "interrupted"
     command = [*SCRIPT, "train", str(data), *SETTINGS, "--output", str(folder)]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ONE_THREAD,
-        preexec_fn=hear_ctrl_c,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while "Iter [" not in process.stdout.readline():
-            assert process.poll() is None
+    with processes.started(command, "Iter [", env=ONE_THREAD) as process:
         process.send_signal(signal.SIGINT)
         output, error = process.communicate()
     assert process.returncode == 130
@@ -126,13 +114,17 @@ def test_a_finished_run_goes_on_to_a_new_length(tmp_path: Path) -> None:
         assert names[name].tobytes() == array.tobytes()
 
 
-def test_resuming_what_is_complete_does_nothing(tmp_path: Path) -> None:
+def test_resuming_what_is_complete_makes_up_for_its_pictures_alone(tmp_path: Path) -> None:
     run = small_runs.run_to_end(tmp_path, SHORT, small_runs.dataset())
     before = small_runs.folder_contents(tmp_path)
+    (tmp_path / "curves.png").unlink()  # killed behind the last checkpoint
+    (tmp_path / "conv1.png").write_bytes(b"as it was at an earlier step")
     run = Run.resume(tmp_path, small_runs.dataset())
     run.train()
     run.close()
     assert small_runs.folder_contents(tmp_path) == before
+    for name in ("curves.png", "conv1.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_run_without_test_images_has_no_best_checkpoint(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from alexnet.data import Preprocessing
 from alexnet.files import lock, replacing
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
-from alexnet.network.variants import VARIANTS, AlexNet
+from alexnet.network.variants import AlexNet
 from alexnet.training.configuration import Configuration
 from alexnet.training.metrics import METRICS, MOST_POINTS, NORMS, Curve, Table
 from alexnet.training.run import Run
@@ -35,6 +35,7 @@ from support import cifar_files as files
 from support import small_runs
 from support.memory import peak_allocation
 from support.photo_files import write_photo
+from support.processes import default_signals, started, status_of
 
 SCRIPT = (sys.executable, str(Path(small_runs.__file__)))
 ENVIRONMENT = {**os.environ, "ALEXNET_NUM_THREADS": "1"}
@@ -45,8 +46,7 @@ INF, NAN = float("inf"), float("nan")
 
 @pytest.fixture(autouse=True)
 def _small_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(VARIANTS, small_runs.NAME, small_runs.SMALL)
-    monkeypatch.chdir(tmp_path)
+    small_runs.use(monkeypatch, tmp_path)
 
 
 @pytest.fixture
@@ -59,13 +59,6 @@ def umask() -> Iterator[Callable[[int], int]]:
     before = os.umask(0o022)
     yield os.umask
     os.umask(before)
-
-
-def status_of(arguments: list[str]) -> int | str | None:
-    try:
-        return main(arguments)
-    except SystemExit as stop:
-        return stop.code
 
 
 def names_in(folder: str | Path) -> list[str]:
@@ -741,29 +734,13 @@ def test_errors_of_the_system_name_the_file_and_no_number(
 # --- signals and pipes ----------------------------------------------------------------------------
 
 
-def default_signals() -> None:
-    """For `preexec_fn`: whoever runs pytest may ignore them."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_saves_the_step_and_is_the_exit_status(
     number: signal.Signals, data: str, tmp_path: Path
 ) -> None:
     command = [*SCRIPT, "train", data, "--batch-size", "10", "--epochs", "100000"]
-    with subprocess.Popen(
-        [*command, "--output", "run"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-        preexec_fn=default_signals,
-    ) as process:
-        assert process.stdout is not None
-        while "Iter [" not in process.stdout.readline():
-            assert process.poll() is None
+    command = [*command, "--output", "run"]
+    with started(command, "Iter [", cwd=tmp_path, env=ENVIRONMENT) as process:
         process.send_signal(number)
         output, error = process.communicate()
     assert process.returncode == SIGNALS[number]
@@ -842,17 +819,9 @@ def test_an_output_that_is_full_is_one_line() -> None:
 
 def test_training_goes_on_without_its_reader(data: str, tmp_path: Path) -> None:
     command = [*SCRIPT, "train", data, "--batch-size", "10", "--epochs", "15", "--output", "run"]
-    with subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    ) as process:
+    with started(command, "", cwd=tmp_path, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 0

@@ -15,9 +15,9 @@ from alexnet.cli import main
 from alexnet.data import Preprocessing
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS
-from alexnet.network.variants import VARIANTS
 from support import cifar_files as files
 from support import photo_files, small_runs
+from support.processes import status_of
 
 RUN_FOLDER = {
     *(BEST, LAST, "config.json", "conv1.png", "curves.png"),
@@ -27,20 +27,12 @@ RUN_FOLDER = {
 
 @pytest.fixture(autouse=True)
 def _small_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(VARIANTS, small_runs.NAME, small_runs.SMALL)
-    monkeypatch.chdir(tmp_path)
+    small_runs.use(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
     return str(files.write_directory(tmp_path / "cifar"))
-
-
-def status_of(arguments: list[str]) -> int | str | None:
-    try:
-        return main(arguments)
-    except SystemExit as stop:
-        return stop.code
 
 
 def test_lines_figures_and_folder(

@@ -12,7 +12,6 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 
 
 class _Stay:
@@ -135,10 +134,5 @@ class OneThread:
                 f"{self._subject}: another thread is at work with it, expected one at a time"
             )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._lock.release()

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 
 import alexnet
-from alexnet import cpu
-from support.arrays import Guarded
+from alexnet import cpu, reference
+from support.arrays import Guarded, random_array, relative_error
 
 # ALEXNET_ISA narrows a run to one instruction set; otherwise every one of this machine is tested.
 ISAS = (os.environ["ALEXNET_ISA"],) if os.environ.get("ALEXNET_ISA") else alexnet.available_isas()
@@ -89,3 +89,21 @@ Implementation = Cpu | Cuda
 
 def implementation(name: str) -> Implementation:
     return Cuda() if name == "cuda" else Cpu(name)
+
+
+def check_gradient_through_relu(
+    on: Implementation, operator: str, image_shape: tuple[int, ...]
+) -> None:
+    """Check that `through_relu` is the gradient of ReLU after the operator's, to the bit."""
+    forward, backward = getattr(on, operator), getattr(on, f"{operator}_backward")
+    x = np.maximum(random_array(70, *image_shape), 0)
+    dy = random_array(71, *forward(x).shape)
+    expected = getattr(reference, f"{operator}_backward")(dy, x, through_relu=True)
+    for threads in (1, 3):
+        alexnet.set_num_threads(threads)
+        dx = on.guarded(x.shape)
+        backward(dy, x, through_relu=True, out=dx.array)
+        np.testing.assert_array_equal(dx.get(), on.relu_backward(backward(dy, x), x))
+        assert relative_error(dx.get(), expected) <= 1e-6
+    with pytest.raises(TypeError, match=f"{operator}_backward: through_relu is 1, expected True"):
+        backward(dy, x, through_relu=1)

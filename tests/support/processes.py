@@ -6,6 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from alexnet.cli import main
 
 SPIN_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
@@ -30,6 +35,32 @@ def output_of(code: str, **variables: str) -> str:
     return result.stdout.strip()
 
 
-def hear_ctrl_c() -> None:
-    """For `preexec_fn`: a shell that runs pytest in the background makes it ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def status_of(arguments: Sequence[object]) -> int | str | None:
+    """Exit status of the command in this process, whichever way it ends."""
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def default_signals() -> None:
+    """For `preexec_fn`: whoever runs pytest may ignore them, as a shell does in the background."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def started(command: Sequence[str], until: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Give a process that hears signals, once a line of its output has `until` in it."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=default_signals,
+        **options,
+    ) as process:
+        assert process.stdout is not None
+        while until not in process.stdout.readline():
+            assert process.poll() is None
+        yield process

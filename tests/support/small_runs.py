@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from alexnet import cli
 from alexnet.data import Dataset, ImageSet
@@ -31,6 +32,12 @@ NARROW = variant_named(NAME).shrunk(width=1 / 24)
 SMALL = dataclasses.replace(
     NARROW, layers=(*NARROW.layers[:-1], Dropout("dropout7", 0.25), NARROW.layers[-1])
 )
+
+
+def use(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have the small network in place of cifar10-bn, and `folder` as the current one."""
+    monkeypatch.setitem(VARIANTS, NAME, SMALL)
+    monkeypatch.chdir(folder)
 
 
 def image_set(seed: int, count: int) -> ImageSet:

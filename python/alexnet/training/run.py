@@ -268,6 +268,8 @@ class Run:
         """
         check_callable("training", "after_step", after_step)
         check_callable("training", "stop", stop)
+        if self.trainer.steps == self.total_steps:
+            self.draw()  # of a run that was killed behind its last checkpoint
         while self.trainer.steps < self.total_steps:
             number = self.trainer.steps + 1
             result = self.trainer.step(measure_norms=_measures_norms(number))
