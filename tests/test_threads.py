@@ -294,7 +294,7 @@ print(os.waitpid(pid, 0)[1])
 @pytest.mark.parametrize(
     ("variables", "spins"),
     [
-        ({}, "1000"),
+        ({}, "5000"),
         ({"GOMP_SPINCOUNT": "77"}, "77"),
         ({"OMP_WAIT_POLICY": "passive"}, "0"),
         ({"OMP_WAIT_POLICY": "active"}, "30000000000"),

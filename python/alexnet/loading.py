@@ -15,10 +15,10 @@ from pathlib import Path
 __all__: list[str] = []
 
 # A thread that waits at a barrier of GNU OpenMP looks this often whether it may go on, and then
-# sleeps. That takes some 50 µs, longer than the gap between two kernels of a network; by default it
-# is 300,000 times, which is many milliseconds. When anything else runs on the machine, the thread
-# that is waited for may need this very processor.
-SPINS = "1000"
+# sleeps. By default it is 300,000 times, many milliseconds in which the thread that is waited for
+# may need this very processor. 1,000 are shorter than the gaps between some kernels of a network,
+# which costs 5 to 10 % on a quiet machine; docs/benchmarks.md has the figures.
+SPINS = "5000"
 SETTINGS = (b"GOMP_SPINCOUNT", b"OMP_WAIT_POLICY")  # of the user, who then has it as he wants
 
 
