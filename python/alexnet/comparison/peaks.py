@@ -2,7 +2,8 @@
 
 Arithmetic is a loop of fused multiply-adds on registers, with the instruction set in use. Memory is
 a read, and a copy by non-temporal stores (plain ones where the instruction set is portable), of two
-arrays of 512 MiB each by default; `alexnet compare` takes 64 MiB, which a very large L3 can hold.
+arrays. `alexnet compare` and the benchmarks take 64 MiB each, which a very large L3 can hold; the
+default, for callers of their own, is 512 MiB.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from alexnet.runtime import cpu_isa, get_num_threads, set_num_threads
 RUNS = 5  # of each loop; the best one counts, as whatever else runs can only make it slower
 FMA_STEPS = 1_000_000  # a few ms
 ARRAY_BYTES = 2**29
-BLOCK_BYTES = 512  # the loops over memory take whole blocks (kPeakBlock of alexnet/peak.h)
+BLOCK_BYTES = 512  # of the loops over memory: kPeakBlock of alexnet/peak.h, 128 floats
 
 
 @dataclass(frozen=True)
