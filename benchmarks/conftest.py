@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     try:
-        names = [] if config.option.peers == "none" else peers.chosen(config.option.peers)
+        names = peers.chosen(config.option.peers)
     except ValueError as error:
         raise pytest.UsageError(f"--peers: {error}") from error
     missing = config.stash[_missing] = peers.missing(names)

@@ -321,7 +321,7 @@ def test_missing_frameworks_are_named_and_ours_is_measured(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--peers caffe", "--peers: 'caffe', expected all or some of torch,tensorflow"),
+        ("--peers caffe", "--peers: 'caffe', expected all, none or some of torch,tensorflow"),
         ("--batch-size 1,0", "--batch-size: '0', expected an integer from 1"),
         ("--target backward", "--target: 'backward', expected some of forward,forward-backward"),
         ("--seconds -1", "--seconds: '-1', expected a number of seconds"),

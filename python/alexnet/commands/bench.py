@@ -8,11 +8,10 @@ from typing import Any
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
-    add_device,
     add_json,
+    add_kernels,
     add_parser,
     add_seed,
-    add_threads,
     add_variant,
     described_variant,
     environment,
@@ -59,14 +58,13 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--per-layer", action="store_true", help="also the time of each layer by itself"
     )
-    add_device(parser, "cpu")
+    add_kernels(parser, device="cpu")
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default=PRECISIONS[0],
         help="of the products, tf32 on a CUDA device only (default: float32)",
     )
-    add_threads(parser)
     add_seed(parser, 0)
     add_json(parser)
 

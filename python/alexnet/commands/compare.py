@@ -13,8 +13,8 @@ from alexnet import runtime
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_json,
+    add_kernels,
     add_parser,
-    add_threads,
     add_variant,
     described_variant,
     environment,
@@ -29,6 +29,7 @@ from alexnet.comparison.benchmark import TARGETS
 from alexnet.comparison.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
 from alexnet.comparison.contest import HEADER, SECONDS, Comparison, Contest
 from alexnet.figures import save
+from alexnet.messages import hint
 from alexnet.network.variant import Variant
 
 
@@ -47,7 +48,8 @@ def add_parsers(subparsers: Any) -> None:
         type=_peers,
         default="all",
         metavar="P,...",
-        help=f"frameworks: all or some of {','.join(peers.FRAMEWORKS)} (default: all)",
+        help=f"frameworks beside ours: all, none or some of {', '.join(peers.FRAMEWORKS)} "
+        "(default: all)",
     )
     parser.add_argument(
         "--batch-size",
@@ -61,14 +63,14 @@ def add_parsers(subparsers: Any) -> None:
         type=_targets,
         default=",".join(TARGETS),
         metavar="T,...",
-        help=f"some of {','.join(NETWORK_TARGETS)} (default: {','.join(TARGETS)})",
+        help=f"some of {', '.join(NETWORK_TARGETS)} (default: {', '.join(TARGETS)})",
     )
     parser.add_argument(
         "--layers",
         metavar="L,...",
         help="compare these layers in each direction, not the network; * and ? allowed",
     )
-    add_threads(parser)
+    add_kernels(parser, device=None)
     parser.add_argument(
         "--rounds", type=integer(1), default=9, metavar="R", help="turns of each (default: 9)"
     )
@@ -106,7 +108,7 @@ def _targets(text: str) -> list[str]:
     names = list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in NETWORK_TARGETS:
-            expected = ",".join(NETWORK_TARGETS)
+            expected = f"{','.join(NETWORK_TARGETS)}{hint(name, NETWORK_TARGETS)}"
             raise argparse.ArgumentTypeError(f"{name!r}, expected some of {expected}")
     return names
 
@@ -137,7 +139,10 @@ def _cases(options: argparse.Namespace, variant: Variant) -> list[Case]:
     ]
     if not cases:
         names = dict.fromkeys(case.layer.name for case in layer_cases(variant, 1))
-        raise ValueError(f"--layers: {options.layers!r}, expected some of {','.join(names)}")
+        near = hint(options.layers, names)
+        options.parser.error(
+            f"argument --layers: {options.layers!r}, expected some of {','.join(names)}{near}"
+        )
     return cases
 
 

@@ -13,8 +13,8 @@ from alexnet.commands.options import (
     add_batch_size,
     add_data,
     add_json,
+    add_kernels,
     add_parser,
-    add_threads,
     environment,
     opened_data,
     picture_file,
@@ -55,12 +55,12 @@ def add_parsers(subparsers: Any) -> None:
         metavar="FILE",
         help="draw the confusion matrix there: .png, .svg or .pdf",
     )
-    add_threads(parser)
+    add_kernels(parser, device="cpu")
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> bool:
-    model, dataset = load_model(options.checkpoint), opened_data(options)
+    model, dataset = load_model(options.checkpoint, device=options.device), opened_data(options)
     _check_classes(options, model, dataset)
     images = dataset.test if options.split == "test" else dataset.train
     if images is None:

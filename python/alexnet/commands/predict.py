@@ -8,8 +8,8 @@ from typing import Any
 
 from alexnet.commands.options import (
     add_json,
+    add_kernels,
     add_parser,
-    add_threads,
     integer,
     say,
     write_figures,
@@ -35,7 +35,7 @@ def add_parsers(subparsers: Any) -> None:
         "--top", type=integer(1), default=5, metavar="N", help="classes to show (default: 5)"
     )
     add_ten_crop(parser)
-    add_threads(parser)
+    add_kernels(parser, device="cpu")
     add_json(parser)
 
 
@@ -60,7 +60,7 @@ def add_ten_crop(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     """Classify what can be read; false where an image could not be."""
-    model = load_model(options.checkpoint)
+    model = load_model(options.checkpoint, device=options.device)
     if model.preprocessing is None:
         raise ValueError(
             f"{options.checkpoint} does not say how images are prepared for it: it is neither a "

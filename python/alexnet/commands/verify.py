@@ -11,11 +11,10 @@ from alexnet import cpu, runtime
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
-    add_device,
     add_json,
+    add_kernels,
     add_parser,
     add_seed,
-    add_threads,
     add_variant,
     described_variant,
     environment,
@@ -47,14 +46,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_variant(parser)
     add_batch_size(parser, 2)
-    parser.add_argument(
-        "--isa",
-        choices=runtime.available_isas(),
-        action="append",
-        help="instruction set, may be given again (default: all that run here)",
-    )
-    add_device(parser, "cpu")
-    add_threads(parser)
+    add_kernels(parser, device="cpu", several_isas=True)
     add_seed(parser, 0)
     add_json(parser)
 
@@ -109,8 +101,6 @@ def _kernels(options: argparse.Namespace) -> tuple[tuple[str, ...], ModuleType]:
     """Instruction sets, or "cuda" in their place, and the operators that are compared."""
     if options.device == "cpu":
         return tuple(dict.fromkeys(options.isa or runtime.available_isas())), cpu
-    if options.isa:
-        raise ValueError("--isa names instruction sets of the CPU, but --device is cuda")
     return (CUDA,), hosted(implementation_on(options.device))
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from alexnet.interchange.torchvision import (
 )
 from alexnet.network import weights
 from alexnet.network.checkpoint import Checkpoint, TrainedModel, read_model
+from alexnet.network.network import Network
 from alexnet.network.variants import AlexNet
 
 __all__ = [
@@ -49,7 +51,7 @@ OURS = "alexnet"
 FORMATS = (OURS, torchvision.VARIANT, caffe.VARIANT)
 
 
-def load_model(path: str | os.PathLike[str]) -> TrainedModel:
+def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> TrainedModel:
     """Read a trained network from anything that holds one, told by its content; nothing of it runs.
 
     Parameters
@@ -59,6 +61,9 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
         where none was evaluated), or weights of torchvision's or Caffe's AlexNet, in the files that
         `convert` reads.
 
+    device
+        Where the network computes, as of `AlexNet`.
+
     Raises
     ------
     ValueError
@@ -67,7 +72,17 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     OSError
         It cannot be opened.
     """
-    return _read(Path(path), format_of(Path(path)))
+    model = _read(Path(path), format_of(Path(path)))
+    if device == "cpu":
+        return model
+    return dataclasses.replace(model, network=_copied(model.network, device, None))
+
+
+def _copied(given: Network, device: str, implementation: ModuleType | None) -> AlexNet:
+    """Build the same network on another device or implementation."""
+    network = AlexNet(given.variant, seed=None, device=device, implementation=implementation)
+    network.assign(given.tensors())
+    return network
 
 
 def load(
@@ -81,10 +96,7 @@ def load(
     `path` and the errors are those of `load_model`, whatever wrote the file; `device` and
     `implementation` are those of `AlexNet`.
     """
-    given = load_model(path).network
-    network = AlexNet(given.variant, seed=None, device=device, implementation=implementation)
-    network.assign(given.tensors())
-    return network
+    return _copied(load_model(path).network, device, implementation)
 
 
 @dataclass(frozen=True)
