@@ -101,9 +101,7 @@ def _run(options: argparse.Namespace) -> bool:
         "batch_size": options.batch_size,
         "burn_in": options.burn_in,
         "seed": options.seed,
-        "device": options.device,
         "precision": options.precision,
-        "environment": machine,
         "targets": {timing.target: timing.figures() for timing in timings},
         "layers": [layer.figures() for layer in layers],
     }

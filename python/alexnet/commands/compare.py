@@ -17,7 +17,6 @@ from alexnet.commands.options import (
     add_parser,
     add_variant,
     described_variant,
-    environment,
     integer,
     picture_file,
     say,
@@ -168,9 +167,8 @@ def _run(options: argparse.Namespace) -> bool:
         versions = contest.versions
     say(options, f"{', '.join(versions.values())}; threads: {threads}, rounds: {options.rounds}")
     figures = {
-        "variant": variant.name,
-        "environment": environment(),
-        "threads": threads,
+        "variant": options.variant,
+        "lrn": not options.no_lrn,
         "rounds": options.rounds,
         "versions": versions,
         "missing": list(missing),
@@ -186,7 +184,7 @@ def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
     rows = comparison.rows()
-    say_table(options, HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
+    say_table(options, HEADER, rows, right=range(1, len(HEADER)))
     for contender, reason in comparison.failures.items():
         say(options, f"not counted: {contender}: {reason}")
     best, ours = comparison.best_peer, comparison.ours

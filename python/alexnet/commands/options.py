@@ -6,7 +6,7 @@ import argparse
 import math
 import platform
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from alexnet import figures, runtime
-from alexnet.commands.console import OUTPUT, print_table, silence, write_json
+from alexnet.commands.console import OUTPUT, silence, write_json
+from alexnet.commands.table import Row, print_table
 from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_number
 from alexnet.data import Dataset, open_dataset
 from alexnet.files import check_folder, check_writable, naming
@@ -286,8 +287,8 @@ def say(options: argparse.Namespace, line: str = "") -> None:
 
 def say_table(
     options: argparse.Namespace,
-    header: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    header: Row,
+    rows: Iterable[Row | str],
     *,
     right: Container[int],
 ) -> None:
@@ -310,9 +311,12 @@ def _for_people(options: argparse.Namespace) -> Iterator[TextIO]:
 
 
 def write_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:
-    """Write `figures` where --json says, if it is given."""
+    """Write `figures` where --json says, if it is given, with what they depend on."""
     if options.json is not None:
-        write_json(options.json, figures)
+        depends: dict[str, Any] = {"environment": environment()}
+        if hasattr(options, "device"):
+            depends["device"] = options.device
+        write_json(options.json, depends | figures)
 
 
 def environment() -> dict[str, Any]:

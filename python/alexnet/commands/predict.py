@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> bool:
         say(options, path)
         for name, probability in top:
             say(options, f"  {probability:7.2%}  {name}")
-        classes = [{"class": name, "probability": probability} for name, probability in top]
+        classes = [{"name": name, "probability": probability} for name, probability in top]
         entries.append({"path": path, "classes": classes})
     write_figures(options, {"checkpoint": options.checkpoint, "images": entries})
     return not any("error" in entry for entry in entries)

@@ -17,7 +17,6 @@ from alexnet.commands.options import (
     add_seed,
     add_variant,
     described_variant,
-    environment,
     say,
     say_table,
     write_figures,
@@ -89,7 +88,6 @@ def _run(options: argparse.Namespace) -> bool:
         "lrn": not options.no_lrn,
         "batch_size": options.batch_size,
         "seed": options.seed,
-        "environment": environment(),
         "passed": not failed,
         "checks": [check.figures() for check in checks],
     }
@@ -109,21 +107,29 @@ def _print_checks(
 ) -> None:
     """One row for each result of each operator and algorithm, at the shape that is worst for any.
 
-    The instruction sets stand side by side.
+    Rows of one operator and shape stand below a line that tells both, the instruction sets side by
+    side.
     """
     rows: dict[tuple[str, ...], dict[str, list[Check]]] = {}
     for check in checks:
         place = (check.subject, check.operator, check.result, check.algorithm)
         rows.setdefault(place, {}).setdefault(check.case, []).append(check)
-    lines: list[tuple[str, ...]] = []
+    lines: list[Sequence[str] | str] = []
+    heading = ""
     for row, cases in rows.items():
+        subject, operator, result, algorithm = row
         worst = max(cases.values(), key=lambda same: max(map(_severity, same)))
+        line = " ".join(filter(None, (subject, operator, worst[0].case.strip())))
+        if line != heading:
+            lines.append(line)
+            heading = line
         errors = {check.isa: f"{check.error:.1e}" for check in worst}
         verdict = "ok" if all(check.passed for check in worst) else "OVER"
         bound = f"{worst[0].bound:.1e}"
-        lines.append((*row, worst[0].case, *(errors[isa] for isa in isas), bound, verdict))
-    header = ("layer", "operator", "result", "algorithm", "shape", *isas, "bound", "")
-    say_table(options, header, lines, right=range(5, 6 + len(isas)))
+        lines.append((f"  {result}", algorithm, *(errors[isa] for isa in isas), bound, verdict))
+    say_table(
+        options, ("  result", "algorithm", *isas, "bound", ""), lines, right=range(2, 3 + len(isas))
+    )
 
 
 def _severity(check: Check) -> tuple[bool, float]:

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import median, quantiles
 from typing import Any, TypeAlias
@@ -29,10 +29,13 @@ SECONDS = 0.1  # of a turn, at least one run
 
 StartWorker: TypeAlias = Callable[[str, int], Worker]
 
-RATES = (("gflops", "share_of_fma_peak"), ("gbytes", "share_of_copy_peak"))
+RATES = (
+    ("gflops_per_second", "share_of_fma_peak"),
+    ("gbytes_per_second", "share_of_copy_peak"),
+)
 HEADER = (
-    *("contender", "ms", "±", "times ours", ""),
-    *("GFLOP/s", "% of FMA", "GB/s", "% of copy", "error"),
+    *("contender", "ms", "+/-", "/ ours"),
+    *("GFLOP/s", "% FMA", "GB/s", "% copy", "error"),
 )
 
 
@@ -99,7 +102,6 @@ class Comparison:
             figures = rates(self.case, timing.median, self.peaks)
             cells = [timing.contender, f"{timing.median * 1e3:.2f}", f"{timing.spread:.0%}"]
             cells.append(f"{timing.median / self.ours.median:.2f}")
-            cells.append("best peer" if timing is self.best_peer else "")
             for rate, share in RATES:
                 known = rate in figures
                 cells += [f"{figures[rate]:.1f}", f"{figures[share]:.0%}"] if known else ["", ""]
@@ -107,13 +109,13 @@ class Comparison:
         return lines
 
     def figures(self) -> dict[str, Any]:
-        """Everything as plain JSON values; times in seconds."""
+        """Everything as plain JSON values."""
         contenders = {
             timing.contender: {
-                "median": timing.median,
-                "spread": timing.spread,
+                "median_seconds": timing.median,
+                "relative_spread": timing.spread,
                 "relative_error": timing.error,
-                "rounds": timing.seconds,
+                "round_seconds": timing.seconds,
                 **rates(self.case, timing.median, self.peaks),
             }
             for timing in self.timings
@@ -124,7 +126,11 @@ class Comparison:
             "failures": self.failures,
             "best_peer": self.best_peer.contender if self.best_peer else None,
             "ratio_to_best_peer": self.ratio,
-            "peaks": asdict(self.peaks),
+            "peaks": {
+                "fma_gflops_per_second": self.peaks.fma_gflops,
+                "copy_gbytes_per_second": self.peaks.copy_gbs,
+                "read_gbytes_per_second": self.peaks.read_gbs,
+            },
         }
 
 
