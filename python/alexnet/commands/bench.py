@@ -53,7 +53,8 @@ def add_parsers(subparsers: Any) -> None:
         "--target",
         choices=(*TARGETS, "both"),
         default="both",
-        help="what is timed (default: both)",
+        metavar="T",
+        help=f"what is timed: {', '.join(TARGETS)} or both (default: both)",
     )
     parser.add_argument(
         "--per-layer", action="store_true", help="also the time of each layer by itself"
@@ -63,7 +64,8 @@ def add_parsers(subparsers: Any) -> None:
         "--precision",
         choices=PRECISIONS,
         default=PRECISIONS[0],
-        help="of the products, tf32 on a CUDA device only (default: float32)",
+        metavar="P",
+        help="of the products: float32, or tf32 on a CUDA device (default: float32)",
     )
     add_seed(parser, 0)
     add_json(parser)
@@ -87,8 +89,7 @@ def _run(options: argparse.Namespace) -> bool:
     )
     targets = TARGETS if options.target == "both" else (options.target,)
     timings = [_timed(options, benchmark, target) for target in targets]
-    for timing in timings:
-        say(options, _rates(timing))
+    _print_rates(options, timings)
     layers = []
     if options.per_layer:
         with Progress("layers", LAYER_STEPS) as progress:
@@ -133,11 +134,21 @@ def _timed(options: argparse.Namespace, benchmark: Benchmark, target: str) -> Ti
     return timing
 
 
-def _rates(timing: Timing) -> str:
-    return (
-        f"{timing.target.capitalize()}: median {timing.median:.4f}, minimum {timing.minimum:.4f} "
-        f"sec / batch, {timing.images_per_second:.1f} images/s, {timing.gflops:.1f} GFLOP/s"
-    )
+def _print_rates(options: argparse.Namespace, timings: list[Timing]) -> None:
+    """One row a target; the rates are those of the median."""
+    header = ("target", "median s", "minimum s", "images/s", "GFLOP/s")
+    rows = [
+        (
+            timing.target,
+            f"{timing.median:.4f}",
+            f"{timing.minimum:.4f}",
+            f"{timing.images_per_second:.1f}",
+            f"{timing.gflops:.1f}",
+        )
+        for timing in timings
+    ]
+    say(options)
+    say_table(options, header, rows, right=range(1, len(header)))
 
 
 def _print_layers(options: argparse.Namespace, layers: list[LayerTiming]) -> None:

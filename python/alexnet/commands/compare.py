@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import sys
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from alexnet.comparison.benchmark import TARGETS
 from alexnet.comparison.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
 from alexnet.comparison.contest import HEADER, SECONDS, Comparison, Contest
 from alexnet.figures import save
-from alexnet.messages import hint
+from alexnet.messages import hint, printable
 from alexnet.network.variant import Variant
 
 
@@ -159,7 +161,10 @@ def _run(options: argparse.Namespace) -> bool:
     threads = runtime.get_num_threads()
     comparisons = []
     steps = len(cases) * (1 + options.rounds)
-    with Contest(installed, threads) as contest, Progress("comparing", steps) as progress:
+    with (
+        Progress("comparing", steps) as progress,
+        Contest(installed, threads, tell=_Teller(progress)) as contest,
+    ):
         for case in cases:
             comparison = contest.compare(case, options.rounds, options.seconds, progress.advance)
             _print(options, comparison)
@@ -178,6 +183,22 @@ def _run(options: argparse.Namespace) -> bool:
     if options.plot is not None:
         save(plot.bars(comparisons), Path(options.plot))
     return not any(comparison.failures for comparison in comparisons)
+
+
+class _Teller:
+    """Tells what a comparison is at: in the bar, or in lines where there is none."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told = ""
+
+    def __call__(self, text: str, place: str) -> None:
+        if self._progress.drawn:
+            self._progress.show(place or text, at_once=not place)
+        elif text != self._told:
+            with suppress(OSError):  # nobody reads that any more
+                print(printable(f"alexnet compare: {text}"), file=sys.stderr, flush=True)
+        self._told = text
 
 
 def _print(options: argparse.Namespace, comparison: Comparison) -> None:

@@ -115,10 +115,23 @@ class Progress:
         """Whether a person sees the bar."""
         return self._terminal
 
+    @property
+    def drawn(self) -> bool:
+        """Whether there is a bar: on a terminal that can move its cursor."""
+        return self._terminal and not self._bar.console.is_dumb_terminal
+
     def advance(self, title: str | None = None) -> None:
-        """One more of `total` is done; `title` replaces the text before the bar."""
-        self._bar.update(self._task, advance=1, description=title)
-        if self._terminal and time.monotonic() >= self._next_drawing:
+        """One more of `total` is done; see `show`."""
+        self._bar.advance(self._task)
+        self.show(title)
+
+    def show(self, title: str | None = None, *, at_once: bool = False) -> None:
+        """Draw the bar if it is time to, or at once; `title` replaces the text before it.
+
+        At once is for what may take long itself, before the next call can draw it.
+        """
+        self._bar.update(self._task, description=title)
+        if self._terminal and (at_once or time.monotonic() >= self._next_drawing):
             self._bar.start()
             self._bar.refresh()
             self._next_drawing = time.monotonic() + REFRESH

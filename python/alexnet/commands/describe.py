@@ -13,7 +13,7 @@ from alexnet.commands.options import (
     add_variant,
     described_variant,
     environment,
-    say,
+    say_sentence,
     say_table,
     write_figures,
 )
@@ -103,7 +103,9 @@ def _run_variants(options: argparse.Namespace) -> bool:
 
 def _run_summary(options: argparse.Namespace) -> bool:
     summary = described_variant(options).summary(options.batch_size)
-    say(options, f"{summary.variant}: neurons, MACs and FLOPs (2 per MAC) of one image, forward")
+    say_sentence(
+        options, f"{summary.variant}: neurons, MACs and FLOPs (2 per MAC) of one image, forward"
+    )
     header, *rows = summary.table()
     say_table(options, header, rows, right=range(3, len(header)))
     sizes = ("neurons", "parameters", "macs", "flops")

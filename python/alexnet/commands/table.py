@@ -77,9 +77,7 @@ def print_table(
         fitting = widths | {last: widths[last] if last in right else min(widths[last], room)}
         for line in (titles, *lines) if any(titles) else lines:
             if isinstance(line, str):
-                texts = [
-                    f"{'  ' if part else ''}{x}" for part, x in enumerate(_fold(line, width - 2))
-                ]
+                texts = hanging(line, width)
             else:
                 texts = _texts(line, columns, fitting, right)
             for text in texts:
@@ -102,7 +100,7 @@ def _texts(
     line: Sequence[str], columns: list[int], widths: dict[int, int], right: Container[int]
 ) -> list[str]:
     """Lines of one row in one block: several where a cell is folded."""
-    cells = [_fold(line[column], widths[column]) for column in columns]
+    cells = [fold(line[column], widths[column]) for column in columns]
     texts = []
     for number in range(max(map(len, cells))):
         text = ""
@@ -114,7 +112,13 @@ def _texts(
     return texts
 
 
-def _fold(text: str, width: int) -> list[str]:
+def hanging(text: str, width: int | None = None) -> list[str]:
+    """Break a sentence into lines that fit the terminal, indented after the first one."""
+    first, *others = fold(text, (width or terminal_width()) - GAP)
+    return [first, *(" " * GAP + line for line in others)]
+
+
+def fold(text: str, width: int) -> list[str]:
     """Break a text between words, or within one that is longer than a line."""
     if cell_len(text) <= width:
         return [text]

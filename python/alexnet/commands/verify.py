@@ -18,6 +18,7 @@ from alexnet.commands.options import (
     add_variant,
     described_variant,
     say,
+    say_sentence,
     say_table,
     write_figures,
 )
@@ -68,19 +69,19 @@ def _run(options: argparse.Namespace) -> bool:
             progress.advance(f"network {isa}")
 
     shapes = variant.shapes(options.batch_size)[0]
-    say(options, "operators on odd shapes: relative L2 error, at the worst shape of each")
+    say_sentence(options, "operators on odd shapes: relative L2 error, at the worst shape of each")
     _print_checks(options, isas, operators.checks)
     say(options)
-    say(options, f"layers of {variant.name}, input {list(shapes)}")
+    say_sentence(options, f"layers of {variant.name}, input {list(shapes)}")
     _print_checks(options, isas, layer_checks)
     say(options)
-    say(options, f"{variant.name} as a whole: output, and gradient of each parameter")
+    say_sentence(options, f"{variant.name} as a whole: output, and gradient of each parameter")
     _print_checks(options, isas, whole)
 
     checks = [*operators.checks, *layer_checks, *whole]
     failed = [check for check in checks if not check.passed]
     for check in failed:
-        say(options, _failure(check))
+        say_sentence(options, _failure(check))
     say(options)
     say(options, f"{len(checks)} comparisons, {len(failed)} over their bound")
     figures = {
