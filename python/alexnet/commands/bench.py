@@ -21,7 +21,7 @@ from alexnet.commands.options import (
     write_figures,
 )
 from alexnet.comparison.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
-from alexnet.messages import timestamp
+from alexnet.messages import counted, timestamp
 from alexnet.network.variant import Variant
 
 STEPS_PER_LINE = 10
@@ -74,8 +74,7 @@ def add_parsers(subparsers: Any) -> None:
 def _run(options: argparse.Namespace) -> bool:
     variant = described_variant(options)
     machine = environment()
-    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
-    where = f"{machine['isa']}, {threads}"
+    where = f"{machine['isa']}, {counted(machine['threads'], 'thread')}"
     if options.device == "cuda":
         where = f"{machine['gpu']}, {options.precision}"
     say(options, f"{variant.name}, batch {options.batch_size}, {where}")
