@@ -103,7 +103,7 @@ def described(error: BaseException) -> str:
         return ": ".join([*(os.fsdecode(name) for name in names), error.strerror])
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):  # NumPy's says how much it wanted, and not what is wrong
-        return f"out of memory: {text}" if text else "out of memory"
+        return text if "out of memory" in text else f"out of memory: {text}".removesuffix(": ")
     return text or type(error).__name__
 
 
