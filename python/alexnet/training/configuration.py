@@ -31,6 +31,7 @@ from alexnet.training.trainer import OPTIMIZERS, Trainer
 VERSION = 1
 FIELDS = ("configuration", "data", "preprocessing", "environment")
 SMALLEST_RATE, LARGEST_RATE = 1e-30, 1e30  # far from where float32 ends
+SMALL_IMAGE = 64  # pixels of the shorter side; CIFAR-10 has 32
 WIDE = 4096  # inputs of one unit; see docs/training.md, "Stuck at 0.6931"
 
 
@@ -187,6 +188,15 @@ _SETTINGS: dict[str, Callable[[Entry], Any]] = {
     "evaluate_every": _or_none(_count),
     "checkpoint_every": _or_none(_count),
 }
+
+
+def variant_for(side: int) -> str:
+    """Name the network for images whose shorter side has `side` pixels, where none is asked for.
+
+    Up to 64 pixels it is cifar10-bn, which takes 32 x 32 of them; for larger ones, as photos are,
+    pytorch-227.
+    """
+    return "cifar10-bn" if side <= SMALL_IMAGE else "pytorch-227"
 
 
 def build_trainer(
