@@ -219,7 +219,7 @@ class Progress:
             full = room * min(self._done, self._total) // max(self._total, 1)
             parts.append(bar[0] * full + bar[1] * (room - full))
         text = " ".join([*parts, end])
-        return text if width <= 0 or len(text) <= width else end
+        return text if width <= 0 or len(text) <= width else end[:width]
 
     def _left(self) -> str:
         """Time left, if the rest goes as fast as what was done so far."""

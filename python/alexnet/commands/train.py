@@ -133,7 +133,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> bool:
     _check_json(options)
     dataset = opened_data(options)
-    with closing(_opened(options, dataset)) as run, postponed_signals(NOTICE) as stopped:
+    variant, why = options.variant, None
+    if variant is None and options.resume is None:
+        variant, why = _suited_variant(dataset)
+        with suppress(OSError):  # training goes on where nobody reads
+            say(options, why)
+    with closing(_opened(options, dataset, variant)) as run, postponed_signals(NOTICE) as stopped:
+        if why is not None:
+            run.log(why)
         report = TrainingReport(options, run)
         if dataset.test is None:
             report.tell("Warning: no test images, so no accuracy but that of the training images")
@@ -166,15 +173,13 @@ def _check_json(options: argparse.Namespace) -> None:
             check_writable(options.json)
 
 
-def _opened(options: argparse.Namespace, dataset: Dataset) -> Run:
+def _opened(options: argparse.Namespace, dataset: Dataset, variant: str | None) -> Run:
     """Begin or continue the run that the options ask for."""
     names = [field.name for field in dataclasses.fields(Configuration)]
-    given = {name: getattr(options, name) for name in names}
+    given = {name: getattr(options, name) for name in names} | {"variant": variant}
     given = {name: value for name, value in given.items() if value is not None}
     if options.resume is not None:
         return Run.resume(options.resume, dataset, given, device=options.device)
-    if options.variant is None:
-        given["variant"] = _suited_variant(options, dataset)
     configuration = Configuration(**given)
     return Run.start(
         options.output or RUNS / configuration.variant,
@@ -186,8 +191,8 @@ def _opened(options: argparse.Namespace, dataset: Dataset) -> Run:
     )
 
 
-def _suited_variant(options: argparse.Namespace, dataset: Dataset) -> str:
-    """Choose the network by the size of the images, and say so."""
+def _suited_variant(dataset: Dataset) -> tuple[str, str]:
+    """Choose the network by the size of the images: its name, and a line that tells why."""
     if isinstance(dataset.train, PhotoSet):
         side = dataset.train.typical_side()
         size = f"about {side} pixels"
@@ -197,8 +202,7 @@ def _suited_variant(options: argparse.Namespace, dataset: Dataset) -> str:
         side = min(height, width)
         size = f"{width} x {height} pixels"
     variant = variant_for(side)
-    say(options, f"Network {variant} for images of {size}; --variant chooses another")
-    return variant
+    return variant, f"Network {variant} for images of {size}; --variant chooses another"
 
 
 def _figures(run: Run) -> dict[str, Any]:

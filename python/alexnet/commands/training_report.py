@@ -37,9 +37,11 @@ class TrainingReport:
         if step < last:
             where = f"step {step} of {last}"
             self.tell(f"Training {run.configuration.variant} in {run.folder}, {where}")
+        elif step == last:
+            self.tell(f"The run in {run.folder} is finished: {step} of {counted(last, 'step')}")
         else:
             self.tell(
-                f"The run in {run.folder} is finished: it is at step {step}, and ends at {last}"
+                f"The run in {run.folder} is at step {step} already, beyond the {last} asked for"
             )
 
     def tell(self, line: str) -> None:
@@ -112,9 +114,7 @@ class TrainingReport:
         self._tell_time()
         step, last = self._run.trainer.steps, self._run.total_steps
         self.tell(f"Stopped by {number.name} at step {step} of {last}; to go on:")
-        length = {"--epochs": self._options.epochs, "--steps": self._options.steps}
-        resumed = self._options.resume is not None  # otherwise config.json has it
-        self.tell(f"  {self._going_on(length if resumed else {})}")
+        self.tell(f"  {self._going_on({})}")
 
     def finish(self) -> None:
         """Tell what came of a run that is at its end, and what to do with it."""

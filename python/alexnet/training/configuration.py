@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -270,6 +271,12 @@ def write_description(
     }
     with replacing(path) as file:
         file.write(json_text(description).encode())
+
+
+def continued_description(content: bytes, configuration: Configuration) -> bytes:
+    """Give what `write_description` wrote with the settings of a run that goes on."""
+    description = json.loads(content)
+    return json_text(description | {"configuration": dataclasses.asdict(configuration)}).encode()
 
 
 def read_description(path: Path, dataset: Dataset) -> tuple[Configuration, Preprocessing]:

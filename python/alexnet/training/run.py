@@ -40,6 +40,7 @@ from alexnet.training import plots
 from alexnet.training.configuration import (
     Configuration,
     build_trainer,
+    continued_description,
     read_description,
     write_description,
 )
@@ -170,7 +171,8 @@ class Run:
 
         Where that is damaged, the one before it takes its place, which is logged as a warning.
         `given` are settings by their names in `Configuration`. They have to be those of the run,
-        but for "epochs" and "steps", which set its length anew.
+        but for "epochs" and "steps", which set its length anew: config.json has it from the next
+        checkpoint on.
 
         Raises
         ------
@@ -187,6 +189,7 @@ class Run:
         held = lock(folder)
         try:
             configuration, preprocessing = read_description(folder / CONFIG, dataset)
+            before = configuration
             try:
                 configuration = configuration.continued(given or {})
             except ValueError as error:
@@ -202,6 +205,9 @@ class Run:
             if checkpoint is not None:
                 run._restore(checkpoint)
             run._open()
+            if configuration != before:
+                run._description = continued_description(run._description, configuration)
+                run._described = False
         return run
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -220,6 +226,7 @@ class Run:
         """Open the tables as they were at the trainer's step."""
         remove_remains(self.folder / name for name in FILES)
         self._description = (self.folder / CONFIG).read_bytes()
+        self._described = True  # config.json is what it should be
         self.metrics = Table(self.folder / METRICS_FILE, METRICS, self.trainer.steps)
         self._open_files.callback(self.metrics.close)
         self._norms = Table(self.folder / NORMS_FILE, NORMS, self.trainer.steps)
@@ -381,9 +388,11 @@ class Run:
         """Write the last checkpoint, and everything up to it."""
         self._check_folder()
         self._check_files()
-        if not (self.folder / CONFIG).exists():  # somebody removed it, and nothing goes on without
+        # Somebody may have removed it, and nothing goes on without.
+        if not self._described or not (self.folder / CONFIG).exists():
             with replacing(self.folder / CONFIG) as file:
                 file.write(self._description)
+            self._described = True
         checkpoint = self._checkpoint(self.best_accuracy, for_evaluation=False)
         self.metrics.sync()
         self._norms.sync()
