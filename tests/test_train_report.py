@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from alexnet.commands import console, training_report
 from alexnet.commands.console import Progress, shell_line
 from alexnet.data import UnreadableImageError, open_dataset
 from alexnet.interchange import load_model
+from alexnet.messages import duration
 from alexnet.network.checkpoint import BEST, LAST
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import variant_for
@@ -179,7 +181,7 @@ def test_the_summary_tells_the_best_and_what_to_do_next(
     assert main(["train", data, "--resume", "run", "--steps", "7"]) == 0
     output = capsys.readouterr().out
     lines = output.splitlines()
-    tests = re.findall(r"accuracy: (\S+), 12 images \(epoch (\d), step (\d)\)", output)
+    tests = re.findall(r"accuracy: (\S+) \(epoch (\d), step (\d)\)", output)
     assert [(int(epoch), int(step)) for _, epoch, step in tests] == [
         *((1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (2, 6), (3, 7))
     ]
@@ -209,6 +211,33 @@ def test_photos_are_evaluated_and_predicted_by_the_commands_of_the_summary(
         assert Path(prediction[-1]).suffix == ".jpg"
         assert main(evaluation) == main(prediction) == 0
         capsys.readouterr()
+
+
+def test_one_of_each_is_counted_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(2):
+        photo_files.write_photo(tmp_path / "train" / "cat" / f"{number}.jpg", number)
+    split = ["--test-share", "0.5"]
+    length = ["--steps", "1", "--batch-size", "1", "--output", "run"]
+    assert main(["train", ".", *split, *length]) == 0
+    output, error = capsys.readouterr()
+    assert ", 1 is for testing, by split seed 0\n" in error
+    assert "\n1 training image, 1 test image, 1 class, 1 step an epoch\n" in output
+    assert "\nTrained 1 step in " in output
+    assert main(["evaluate", "run", ".", *split]) == 0
+    assert capsys.readouterr().out.endswith("\n1 image\n")
+    assert main(["train", ".", *split]) == 2
+    assert "expected at most the 1 image of the training set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        *((0.04, "0.0 s"), (9.96, "10.0 s"), (59.96, "1 min 0 s"), (60, "1 min 0 s")),
+        *((3599.6, "1 h 0 min"), (7384, "2 h 3 min")),
+    ],
+)
+def test_times_are_told_in_their_largest_units(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
 
 
 # --- progress -------------------------------------------------------------------------------------
@@ -303,3 +332,20 @@ def test_ctrl_c_on_a_narrow_terminal(terminal: str, data: str, tmp_path: Path) -
     running = [line for line in lines[:stopped] if line.startswith(("Epoch [", "Saving"))]
     assert running
     assert all(len(line) <= 60 for line in running)
+
+
+def test_the_bar_makes_way_for_every_line(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line may come to the same terminal through a pipe, by `tee`, as well."""
+    events = []
+    clear, say = Progress.clear, training_report.say
+    monkeypatch.setattr(Progress, "clear", lambda self: (events.append("clear"), clear(self)))
+    monkeypatch.setattr(
+        training_report, "say", lambda *arguments: (events.append("say"), say(*arguments))
+    )
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(console, "PATIENCE", 0.0)
+    assert main(["train", data, "--steps", "2", "--batch-size", "20"]) == 0
+    before = [earlier for earlier, event in pairwise(["start", *events]) if event == "say"]
+    assert before == ["clear"] * events.count("say")
+    assert len(before) >= 8

@@ -92,7 +92,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 def duration(seconds: float) -> str:
     """Tell a time in its two largest units: "0.3 s", "12 min 5 s", "3 h 7 min"."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

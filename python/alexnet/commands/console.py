@@ -206,6 +206,7 @@ class Progress:
         """Take the bar away, until it is drawn the next time: a line comes in its place."""
         if self._live.is_started:  # stopping what was never drawn would print a line
             self._live.stop()
+            self._next_showing = time.monotonic() + REFRESH
 
     def _line(self, details: Sequence[str], width: int, bar: str) -> str:
         """One line: title, details and a bar as they fit in `width` columns, steps, time left."""

@@ -37,6 +37,7 @@ class TrainingReport:
         if step < last:
             where = f"step {step} of {last}"
             self.tell(f"Training {run.configuration.variant} in {run.folder}, {where}")
+            self.tell(self._images())
         elif step == last:
             self.tell(f"The run in {run.folder} is finished: {step} of {counted(last, 'step')}")
         else:
@@ -44,10 +45,25 @@ class TrainingReport:
                 f"The run in {run.folder} is at step {step} already, beyond the {last} asked for"
             )
 
+    def _images(self) -> str:
+        """Say what the network is trained on, in a line."""
+        dataset = self._run.dataset
+        tested = 0 if dataset.test is None else len(dataset.test)
+        return (
+            f"{counted(len(dataset.train), 'training image')}, {counted(tested, 'test image')}, "
+            f"{counted(len(dataset.class_names), 'class', 'classes')}, "
+            f"{counted(self._run.trainer.batches.per_epoch, 'step')} an epoch"
+        )
+
     def tell(self, line: str) -> None:
         """Print a line and log it."""
-        self._show(partial(say, self._options, line))
+        self._print(line)
         self._run.log(line)
+
+    def _print(self, line: str) -> None:
+        """Print a line in the place of the bar, which may be on the same terminal behind a pipe."""
+        self._show(self.progress.clear)
+        self._show(partial(say, self._options, line))
 
     def _show(self, write: Callable[[], None]) -> None:
         """Write to the terminal or the pipe; training goes on where that is gone or full."""
@@ -77,15 +93,14 @@ class TrainingReport:
         self._show(partial(self.progress.advance, place, details))
         if self._lines and self._is_line(result.step, ends=iteration == per_epoch):
             line = f"{place}, Iter [{iteration}/{per_epoch}] {' '.join(measures)}"
-            self._show(partial(say, self._options, line))
+            self._print(line)
             self._last_line = time.monotonic()
         if report.test is not None:
             test = report.test
             self._test_batches = 0
-            self._show(self.progress.clear)
             self.tell(
-                f"Test loss: {test.loss:.4f}, accuracy: {test.accuracy:.4f}, "
-                f"{counted(test.images, 'image')} (epoch {epoch}, step {result.step})"
+                f"Test loss: {test.loss:.4f}, accuracy: {test.accuracy:.4f} "
+                f"(epoch {epoch}, step {result.step})"
             )
 
     def _is_line(self, step: int, *, ends: bool) -> bool:
