@@ -176,7 +176,7 @@ def test_progress_appears_on_a_terminal_after_two_seconds(
     monkeypatch.setattr("alexnet.commands.console.time.monotonic", lambda: clock[0])
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
     with Progress("working", 3) as progress:
-        assert progress.on_terminal
+        assert progress.drawn
         progress.advance()
         assert capsys.readouterr().err == ""
         clock[0] = 2.5
@@ -185,7 +185,7 @@ def test_progress_appears_on_a_terminal_after_two_seconds(
     monkeypatch.delenv("FORCE_COLOR")
     capsys.readouterr()
     with Progress("working", 3) as progress:
-        assert not progress.on_terminal
+        assert not progress.drawn
         clock[0] = 9.0
         progress.advance()
     assert capsys.readouterr().err == ""

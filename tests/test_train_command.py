@@ -39,19 +39,26 @@ def test_lines_figures_and_folder(
     data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["train", data, "--batch-size", "20", "--json", "figures.json"]
+    command += ["--variant", "cifar10-bn", "--log-interval", "1"]
     assert main([*command, "--epochs", "2", "--optimizer", "sgd", "--lr", "0.01"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Training cifar10-bn in runs/cifar10-bn-1, step 0 of 6"
+    assert lines[1] == "60 training images, 12 test images, 3 classes, 3 steps an epoch"
     figures = json.loads(Path("figures.json").read_text())
     loss = figures["losses"][0]
-    assert lines[1].startswith(f"Epoch [1/2], Iter [1/3] Loss: {loss:.4f} Accuracy: ")
-    assert lines[4].startswith("Test loss: ")
-    assert lines[7].startswith("Epoch [2/2], Iter [3/3] Loss: ")
+    assert lines[2].startswith(f"Epoch [1/2], Iter [1/3] Loss: {loss:.4f} Accuracy: ")
+    assert lines[5].startswith("Test loss: ")
+    assert lines[8].startswith("Epoch [2/2], Iter [3/3] Loss: ")
     test = figures["test"]
-    assert lines[8] == f"Test loss: {test['loss']:.4f}, accuracy: {test['accuracy']:.4f}, 12 images"
-    assert lines[9].startswith("Trained 6 steps in ")
-    assert lines[9].endswith("% of a step waiting for data")
-    assert len(lines) == 10
+    assert lines[9] == (
+        f"Test loss: {test['loss']:.4f}, accuracy: {test['accuracy']:.4f} (epoch 2, step 6)"
+    )
+    assert lines[10].startswith("Trained 6 steps in ")
+    assert lines[10].endswith("% of it")
+    assert lines[11].startswith(f"Best test accuracy: {figures['best_test_accuracy']:.4f} at epoch")
+    assert lines[12:14] == ["Folder: runs/cifar10-bn-1", "To use it:"]
+    assert lines[14] == f"  alexnet evaluate runs/cifar10-bn-1 {data}"
+    assert len(lines) == 15
     assert figures["steps"] == len(figures["losses"]) == 6
     assert (figures["momentum"], figures["weight_decay"]) == (0.9, 5e-4)
 
@@ -61,7 +68,7 @@ def test_lines_figures_and_folder(
     assert described["mean"] == described["stddev"] == [127.5] * 3  # pixel / 127.5 - 1
     assert load_model(folder).preprocessing == Preprocessing.from_json(described)
     log = (folder / "log.txt").read_text().splitlines()
-    assert [line.split(" ", 2)[2] for line in log] == [lines[n] for n in (0, 4, 8, 9)]
+    assert [line.split(" ", 2)[2] for line in log] == [lines[n] for n in (0, 1, 5, *range(9, 15))]
     norms = (folder / "norms.csv").read_text().splitlines()
     assert norms[0] == "step,parameter,weight_norm,gradient_norm,update_norm"
     assert norms[1].startswith("1,conv1.weight,")
@@ -70,7 +77,7 @@ def test_lines_figures_and_folder(
     assert main([*command, "--steps", "2", "--log-interval", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Training cifar10-bn in runs/cifar10-bn-2, step 0 of 2"
-    assert lines[1].startswith("Epoch [1/1], Iter [2/3] Loss")
+    assert lines[2].startswith("Epoch [1/1], Iter [2/3] Loss")
 
 
 def test_a_terminal_sees_a_live_line(
@@ -80,7 +87,7 @@ def test_a_terminal_sees_a_live_line(
     monkeypatch.setattr("alexnet.commands.console.PATIENCE", 0.0)
     assert main(["train", data, "--steps", "2", "--batch-size", "20"]) == 0
     output, error = capsys.readouterr()
-    assert "Iter [" not in output
+    assert "Epoch [1/1], Iter [2/3] Loss: " in output  # a file, while the bar is on the terminal
     assert "Epoch [1/1] Loss: " in error
     assert "images/s" in error
 
@@ -108,7 +115,7 @@ def test_photos_in_folders_of_classes_alone(
         f"alexnet: warning: {photos} has no test images: of 10 in the classes cat, dog, 2 are for "
         "testing, by split seed 0\n"
     )
-    assert "2 images\n" in captured.out
+    assert "\n8 training images, 2 test images, 2 classes, 2 steps an epoch\n" in captured.out
     assert main(["evaluate", "run", photos]) == 0
     assert capsys.readouterr().out.endswith("\n2 images\n")
     assert main(["train", photos, "--resume", "run", "--steps", "3"]) == 0

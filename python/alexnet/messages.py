@@ -112,6 +112,16 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
+def duration(seconds: float) -> str:
+    """Tell a time in its two largest units: "0.3 s", "12 min 5 s", "3 h 7 min"."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def timestamp() -> str:
     """Local time as in "2026-01-01 10:00:00.000000"."""
     return datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -87,9 +87,9 @@ def _check_classes(options: argparse.Namespace, model: TrainedModel, dataset: Da
     """ValueError unless the outputs of the network are the classes of the images."""
     outputs = model.network.output_shape
     if outputs != (len(dataset.class_names),):
+        classes = counted(len(dataset.class_names), "class", "classes")
         raise ValueError(
-            f"{options.data} has {counted(len(dataset.class_names), 'class', 'classes')}, but the "
-            f"output of {options.checkpoint} is {outputs}"
+            f"{options.data} has {classes}, but the output of {options.checkpoint} is {outputs}"
         )
     # Folders of photos have their names in NFC; those of a checkpoint may be as others spell them.
     trained = [unicodedata.normalize("NFC", name) for name in model.class_names or ()]

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
-import sys
-import time
-from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from alexnet.commands.console import Progress, Stopped, postponed_signals, silence
+from alexnet.commands.console import Stopped, postponed_signals
 from alexnet.commands.options import (
     LARGEST_SEED,
     add_data,
@@ -27,20 +22,21 @@ from alexnet.commands.options import (
     output_folder,
     say,
     source,
-    text_file,
     write_figures,
 )
-from alexnet.data import AUGMENTATIONS, Dataset
+from alexnet.commands.training_report import TrainingReport
+from alexnet.data import AUGMENTATIONS, Dataset, PhotoSet
 from alexnet.files import check_writable
 from alexnet.messages import described
 from alexnet.network.variants import VARIANTS
-from alexnet.training.configuration import Configuration
-from alexnet.training.run import Run, StepReport
+from alexnet.training.configuration import SMALL_IMAGE, Configuration, variant_for
+from alexnet.training.run import Run
 from alexnet.training.schedules import SCHEDULES
 from alexnet.training.trainer import OPTIMIZERS
 
 DEFAULTS = Configuration()
 RUNS = Path("runs")
+NOTICE = "Saving after this step; Ctrl-C again stops without"
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -50,7 +46,7 @@ def add_parsers(subparsers: Any) -> None:
         "train",
         _run,
         description="train on a CIFAR-10 directory (python version) or a folder of photos",
-        example="alexnet train cifar-10-batches-py --variant cifar10-bn --steps 2000",
+        example="alexnet train cifar-10-batches-py --steps 2000",
     )
     add_data(parser)
     folder = parser.add_mutually_exclusive_group()
@@ -70,9 +66,9 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--log-interval",
         type=integer(1),
-        default=1,
         metavar="N",
-        help="steps from one line to the next, off a terminal (default: 1)",
+        help="steps from one line to the next, off a terminal (default: at the end of each epoch, "
+        "and when 15 seconds have passed)",
     )
     add_kernels(parser, device="auto")
     add_json(parser, check=str)  # it may be in --output, which does not exist yet
@@ -85,12 +81,19 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         flag: str, name: str, text: str, to: argparse._ActionsContainer = parser, **kind: Any
     ) -> None:
         default = getattr(DEFAULTS, name)
-        shown = "" if default is None else f" (default: {default})"
+        shown = "" if default is None or "default:" in text else f" (default: {default})"
         to.add_argument(flag, dest=name, help=text + shown, **kind)
 
     count: dict[str, Any] = {"type": integer(1), "metavar": "N"}
     length = parser.add_mutually_exclusive_group()
-    setting("--variant", "variant", "network, see alexnet variants", metavar="V", choices=VARIANTS)
+    setting(
+        "--variant",
+        "variant",
+        "network, see alexnet variants (default: cifar10-bn where the shorter side of images is up "
+        f"to {SMALL_IMAGE} pixels, pytorch-227 above)",
+        metavar="V",
+        choices=VARIANTS,
+    )
     setting("--epochs", "epochs", "passes over the images", length, **count)
     setting("--steps", "steps", "batches, instead of epochs", length, **count)
     setting("--batch-size", "batch_size", "images in a batch", **count)
@@ -132,25 +135,33 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> bool:
     _check_json(options)
     dataset = opened_data(options)
-    with closing(_opened(options, dataset)) as run, postponed_signals() as stopped:
-        reporter = _Reporter(options, run)
+    variant, why = options.variant, None
+    if variant is None and options.resume is None:
+        variant, why = _suited_variant(dataset)
+        with suppress(OSError):  # training goes on where nobody reads
+            say(options, why)
+    with closing(_opened(options, dataset, variant)) as run, postponed_signals(NOTICE) as stopped:
+        if why is not None:
+            run.log(why)
+        report = TrainingReport(options, run)
         if dataset.test is None:
-            reporter.tell("Warning: no test images, so no accuracy but that of the training images")
+            report.tell("Warning: no test images, so no accuracy but that of the training images")
         try:
-            with reporter.progress:
-                run.train(after_step=reporter.after_step, stop=lambda: stopped() is not None)
+            with report.progress:
+                run.train(
+                    after_step=report.after_step,
+                    on_test_batch=report.on_test_batch,
+                    stop=lambda: stopped() is not None,
+                )
         except (FloatingPointError, OSError) as error:
             with suppress(OSError):  # the first error is the one to show
                 run.log(f"stopped: {described(error)}")
             raise
-        reporter.finish()
         number = stopped()
         if number is not None and run.trainer.steps < run.total_steps:
-            reporter.tell(
-                f"Stopped by {number.name}: alexnet train DATA --resume {run.folder} goes on from "
-                "here"
-            )
+            report.stopped(number)
             raise Stopped(number)
+        report.finish()
         if options.json is not None:
             write_figures(options, _figures(run))
     return True
@@ -164,10 +175,10 @@ def _check_json(options: argparse.Namespace) -> None:
             check_writable(options.json)
 
 
-def _opened(options: argparse.Namespace, dataset: Dataset) -> Run:
+def _opened(options: argparse.Namespace, dataset: Dataset, variant: str | None) -> Run:
     """Begin or continue the run that the options ask for."""
     names = [field.name for field in dataclasses.fields(Configuration)]
-    given = {name: getattr(options, name) for name in names}
+    given = {name: getattr(options, name) for name in names} | {"variant": variant}
     given = {name: value for name, value in given.items() if value is not None}
     if options.resume is not None:
         return Run.resume(options.resume, dataset, given, device=options.device)
@@ -182,73 +193,18 @@ def _opened(options: argparse.Namespace, dataset: Dataset) -> Run:
     )
 
 
-class _Reporter:
-    """Shows how a run goes: a live line on a terminal, plain lines elsewhere."""
-
-    def __init__(self, options: argparse.Namespace, run: Run) -> None:
-        self._options = options
-        self._run = run
-        self._steps, self._seconds, self._waited = 0, 0.0, 0.0
-        self._start = time.perf_counter()
-        self._muted = False
-        self.progress = Progress("training", run.total_steps, done=run.trainer.steps)
-        where = f"step {run.trainer.steps} of {run.total_steps}"
-        self.tell(f"Training {run.configuration.variant} in {run.folder}, {where}")
-
-    def tell(self, line: str) -> None:
-        """Print a line and log it."""
-        self._show(partial(say, self._options, line))
-        self._run.log(line)
-
-    def _show(self, write: Callable[[], None]) -> None:
-        """Write to the terminal or the pipe; training goes on where that is gone or full."""
-        if self._muted:
-            return
-        try:
-            write()
-        except OSError as error:
-            self._muted = True
-            silence(text_file(self._options))
-            if self.progress.on_terminal:
-                silence(sys.stderr)
-            self._run.log(f"nothing is printed any more: {described(error)}; training goes on")
-
-    def after_step(self, report: StepReport) -> None:
-        result, per_epoch = report.result, self._run.trainer.batches.per_epoch
-        self._steps += 1
-        self._seconds += result.seconds
-        self._waited += result.waited
-        epoch, iteration = (part + 1 for part in divmod(result.step - 1, per_epoch))
-        epochs = math.ceil(self._run.total_steps / per_epoch)
-        measures = f"Loss: {result.loss:.4f} Accuracy: {result.accuracy:.4f}"
-        rate = f"{self._rate():.0f} images/s"
-        title = f"Epoch [{epoch}/{epochs}] {measures} {rate}"
-        self._show(partial(self.progress.advance, title))
-        if not self.progress.on_terminal and result.step % self._options.log_interval == 0:
-            place = f"Epoch [{epoch}/{epochs}], Iter [{iteration}/{per_epoch}]"
-            self._show(partial(say, self._options, f"{place} {measures}"))
-        if report.test is not None:
-            test = report.test
-            self.tell(
-                f"Test loss: {test.loss:.4f}, accuracy: {test.accuracy:.4f}, {test.images} images"
-            )
-
-    def _rate(self) -> float:
-        """Images in a second of the steps so far."""
-        return self._steps * self._run.configuration.batch_size / self._seconds
-
-    def finish(self) -> None:
-        if self._steps:
-            seconds = time.perf_counter() - self._start
-            self.tell(
-                f"Trained {self._steps} steps in {seconds:.1f} s, {self._rate():.1f} images/s, "
-                f"{self._waited / self._seconds:.1%} of a step waiting for data"
-            )
-        skipped = len(self._run.dataset.train.skipped)
-        if self._run.dataset.test is not None:
-            skipped += len(self._run.dataset.test.skipped)
-        if skipped:
-            self.tell(f"Skipped {skipped} files that cannot be read")
+def _suited_variant(dataset: Dataset) -> tuple[str, str]:
+    """Choose the network by the size of the images: its name, and a line that tells why."""
+    if isinstance(dataset.train, PhotoSet):
+        side = dataset.train.typical_side()
+        size = f"about {side} pixels"
+    else:
+        assert dataset.train.image_shape is not None  # CIFAR-10's are of one size
+        height, width, _ = dataset.train.image_shape
+        side = min(height, width)
+        size = f"{width} x {height} pixels"
+    variant = variant_for(side)
+    return variant, f"Network {variant} for images of {size}; --variant chooses another"
 
 
 def _figures(run: Run) -> dict[str, Any]:

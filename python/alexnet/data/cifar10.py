@@ -22,7 +22,7 @@ import numpy as np
 from alexnet.data.sources import Dataset, ImageSet
 from alexnet.files import check_size, open_regular, pickles, read_regular
 from alexnet.files.pickles import PickledArray
-from alexnet.messages import shown
+from alexnet.messages import counted, shown
 
 FOLDER = "cifar-10-batches-py"
 TRAINING_FILES = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -160,7 +160,11 @@ def _batch(path: Path, content: bytes, classes: int) -> ImageSet:
             f"{path}: data has shape {pixels.shape}, expected (images, {PIXELS_PER_IMAGE})"
         )
     if not isinstance(labels, list) or len(labels) != len(pixels):
-        given = f"{len(labels)} entries" if isinstance(labels, list) else type(labels).__name__
+        given = (
+            counted(len(labels), "entry", "entries")
+            if isinstance(labels, list)
+            else type(labels).__name__
+        )
         raise ValueError(
             f"{path}: labels has {given}, expected a list of {len(pixels)}, one for each image"
         )

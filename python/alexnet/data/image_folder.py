@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import statistics
 import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,9 +25,10 @@ import numpy.typing as npt
 
 from alexnet.contract.arguments import check_int, check_number
 from alexnet.data.patience import patiently
-from alexnet.data.photos import read_image, why_no_image
+from alexnet.data.photos import image_size, read_image, why_no_image
 from alexnet.data.sources import DIGEST_BYTES, Dataset, Labels, Pixels, UnreadableImageError
 from alexnet.files import open_regular
+from alexnet.messages import counted
 from alexnet.random import LARGEST_WORD_64, Generator
 
 # Whatever their case. Of several folders of test images, the first here is taken.
@@ -40,6 +42,7 @@ NAMED = 5  # files and classes that a line names, at most
 CACHE_BYTES = 2**30
 TEST_SHARE = 0.2
 DIGEST_PHOTOS = 4096  # of a set, whose bytes its digest covers
+MEASURED_PHOTOS = 25  # of a set, whose sizes tell what its photos are like
 DIGEST_PIECE = 4096  # bytes at the beginning, in the middle and at the end of each of them
 
 Ignored: TypeAlias = dict[str, list[Path]]  # files by why they are ignored
@@ -133,6 +136,27 @@ class PhotoSet:
                 self._cache[key] = image
         return image
 
+    def typical_side(self) -> int:
+        """Median of the shorter of height and width, of up to 25 photos that lie evenly among all.
+
+        Raises
+        ------
+        OSError
+            A file cannot be opened or read.
+        UnreadableImageError
+            None of them is an image.
+        """
+        step = -(-len(self.paths) // MEASURED_PHOTOS) or 1
+        sides, damage = [], UnreadableImageError("there are no photos")
+        for path in self.paths[::step]:
+            try:
+                sides.append(min(image_size(path)))
+            except UnreadableImageError as error:  # it is skipped, and logged, when its turn comes
+                damage = error
+        if not sides:
+            raise damage
+        return statistics.median_low(sides)
+
     def _skip(self, path: Path, reason: str) -> None:
         with self._lock:
             if path in self._skipped:
@@ -218,12 +242,14 @@ def open_image_folder(
         if test is not None:
             raise ValueError(f"{root} has test images: test_share is {test_share}, expected none")
         train, test = _split(train, test_share, split_seed)
+        tested = len(test or ())
         logger.warning(
-            "%s has no test images: of %d in the classes %s, %d are for testing, by split seed %d",
+            "%s has no test images: of %d in the classes %s, %d %s for testing, by split seed %d",
             root,
-            len(train) + len(test or ()),
+            len(train) + tested,
             _listed(classes),
-            len(test or ()),
+            tested,
+            "is" if tested == 1 else "are",
             split_seed,
         )
     return Dataset(tuple(classes), train, test)
@@ -327,7 +353,7 @@ def _photos(folder: Path, classes: Mapping[str, Sequence[Path]]) -> PhotoSet:
         labels += [label] * len(found)
     for reason, files in ignored.items():
         names = _listed(str(path.relative_to(folder)) for path in files)
-        count = f"{len(files)} file{'s' if len(files) > 1 else ''}"
+        count = counted(len(files), "file")
         logger.warning("%s: ignored %s (%s): %s", folder, count, reason, names)
     photos = PhotoSet(paths, np.array(labels, np.int64))
     for label, folders in enumerate(classes.values()):

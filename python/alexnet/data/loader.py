@@ -36,6 +36,7 @@ from alexnet.data.sources import (
     UnreadableImageError,
     check_source,
 )
+from alexnet.messages import counted
 from alexnet.random import LARGEST_WORD_64, Generator
 
 # Streams of random numbers, beyond all that initialisation draws with the same seed.
@@ -157,8 +158,8 @@ class TrainingBatches:
         self.batch_size = check_int("training", "batch_size", batch_size, 1, LARGEST_SIZE)
         if batch_size > len(source):
             raise ValueError(
-                f"training: batch_size is {batch_size}, expected at most the {len(source)} images "
-                "of the training set"
+                f"training: batch_size is {batch_size}, expected at most the "
+                f"{counted(len(source), 'image')} of the training set"
             )
         self.seed = check_int("training", "seed", seed, 0, LARGEST_WORD_64)
         step = check_int("training", "step", step, 0, LARGEST_SIZE)

@@ -91,6 +91,20 @@ def read_image(path: str | Path, shortest_side: int | None = None) -> Pixels:
         raise UnreadableImageError(f"{path}: {reason or type(error).__name__}") from error
 
 
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of an image file in pixels as they are stored, before Exif turns them.
+
+    The errors are those of `read_image`, but damage behind the header is not found.
+    """
+    path = Path(path)
+    content = patiently(lambda: _content(path))
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            return image.height, image.width
+    except Exception as error:  # of a damaged file, Pillow's decoders raise anything
+        raise UnreadableImageError(f"{path}: {error}") from error
+
+
 def why_no_image(path: Path) -> str | None:
     """None for a file with an image's extension or, without one, an image's first bytes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -31,6 +32,7 @@ from alexnet.training.trainer import OPTIMIZERS, Trainer
 VERSION = 1
 FIELDS = ("configuration", "data", "preprocessing", "environment")
 SMALLEST_RATE, LARGEST_RATE = 1e-30, 1e30  # far from where float32 ends
+SMALL_IMAGE = 64  # pixels of the shorter side; CIFAR-10 has 32
 WIDE = 4096  # inputs of one unit; see docs/training.md, "Stuck at 0.6931"
 
 
@@ -189,6 +191,15 @@ _SETTINGS: dict[str, Callable[[Entry], Any]] = {
 }
 
 
+def variant_for(side: int) -> str:
+    """Name the network for images whose shorter side has `side` pixels, where none is asked for.
+
+    Up to 64 pixels it is cifar10-bn, which takes 32 x 32 of them; for larger ones, as photos are,
+    pytorch-227.
+    """
+    return "cifar10-bn" if side <= SMALL_IMAGE else "pytorch-227"
+
+
 def build_trainer(
     configuration: Configuration,
     dataset: Dataset,
@@ -260,6 +271,12 @@ def write_description(
     }
     with replacing(path) as file:
         file.write(json_text(description).encode())
+
+
+def continued_description(content: bytes, configuration: Configuration) -> bytes:
+    """Give what `write_description` wrote with the settings of a run that goes on."""
+    description = json.loads(content)
+    return json_text(description | {"configuration": dataclasses.asdict(configuration)}).encode()
 
 
 def read_description(path: Path, dataset: Dataset) -> tuple[Configuration, Preprocessing]:

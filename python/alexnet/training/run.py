@@ -40,6 +40,7 @@ from alexnet.training import plots
 from alexnet.training.configuration import (
     Configuration,
     build_trainer,
+    continued_description,
     read_description,
     write_description,
 )
@@ -76,6 +77,8 @@ class Run:
         The network, the optimizer and the batches, at the step where the run is.
     best_accuracy
         Highest accuracy on the test images so far; None before the first evaluation.
+    best_step
+        The step of it; None where it is not known, as metrics.csv has lost it.
 
     """
 
@@ -94,6 +97,7 @@ class Run:
         self.preprocessing = preprocessing
         self.trainer = build_trainer(configuration, dataset, preprocessing, step, device)
         self.best_accuracy: float | None = None
+        self.best_step: int | None = None
         self._curves = {name: Curve() for name in CURVE_COLUMNS}
         self._drawn = time.monotonic()
         self._open_files = ExitStack()
@@ -167,7 +171,8 @@ class Run:
 
         Where that is damaged, the one before it takes its place, which is logged as a warning.
         `given` are settings by their names in `Configuration`. They have to be those of the run,
-        but for "epochs" and "steps", which set its length anew.
+        but for "epochs" and "steps", which set its length anew: config.json has it from the next
+        checkpoint on.
 
         Raises
         ------
@@ -184,6 +189,7 @@ class Run:
         held = lock(folder)
         try:
             configuration, preprocessing = read_description(folder / CONFIG, dataset)
+            before = configuration
             try:
                 configuration = configuration.continued(given or {})
             except ValueError as error:
@@ -199,6 +205,9 @@ class Run:
             if checkpoint is not None:
                 run._restore(checkpoint)
             run._open()
+            if configuration != before:
+                run._description = continued_description(run._description, configuration)
+                run._described = False
         return run
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -217,6 +226,7 @@ class Run:
         """Open the tables as they were at the trainer's step."""
         remove_remains(self.folder / name for name in FILES)
         self._description = (self.folder / CONFIG).read_bytes()
+        self._described = True  # config.json is what it should be
         self.metrics = Table(self.folder / METRICS_FILE, METRICS, self.trainer.steps)
         self._open_files.callback(self.metrics.close)
         self._norms = Table(self.folder / NORMS_FILE, NORMS, self.trainer.steps)
@@ -225,6 +235,9 @@ class Run:
             for name, curve in self._curves.items():
                 if row[name]:
                     curve.add(int(row["step"]), float(row[name]))
+            tested = row["test_accuracy"]
+            if tested and self.best_step is None and float(tested) == self.best_accuracy:
+                self.best_step = int(row["step"])
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:
@@ -241,10 +254,15 @@ class Run:
         """Steps of the whole run."""
         return self.configuration.total_steps(self.trainer.batches.per_epoch)
 
+    def epoch_of(self, step: int) -> int:
+        """Pass over the images that a step is in, both counted from 1."""
+        return (step - 1) // self.trainer.batches.per_epoch + 1
+
     def train(
         self,
         *,
         after_step: Callable[[StepReport], None] = lambda _: None,
+        on_test_batch: Callable[[], None] = lambda: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Take the steps that remain, and record, evaluate and save as the settings say.
@@ -253,6 +271,8 @@ class Run:
         ----------
         after_step
             Called after each step, when it is recorded and, where that is due, saved.
+        on_test_batch
+            Called after each batch of test images, which come before `after_step`.
         stop
             Asked after each step; if it is true, the run is saved and `train` returns early.
 
@@ -267,6 +287,7 @@ class Run:
 
         """
         check_callable("training", "after_step", after_step)
+        check_callable("training", "on_test_batch", on_test_batch)
         check_callable("training", "stop", stop)
         if self.trainer.steps == self.total_steps:
             self.draw()  # of a run that was killed behind its last checkpoint
@@ -277,7 +298,7 @@ class Run:
             last = number == self.total_steps
             test = None
             if last or self._due(self.configuration.evaluate_every):
-                test = self._evaluate()
+                test = self._evaluate(on_test_batch)
             self._record(result, test)
             if test is not None:
                 self._keep_best(test)
@@ -312,10 +333,12 @@ class Run:
             if path.is_fifo():
                 raise FileExistsError(errno.EEXIST, "a pipe (FIFO) is in its place", str(path))
 
-    def _evaluate(self) -> Evaluation | None:
+    def _evaluate(self, on_batch: Callable[[], None]) -> Evaluation | None:
         if self.dataset.test is None:
             return None
-        return evaluate(self.trainer.network, self.dataset.test, self.preprocessing)
+        return evaluate(
+            self.trainer.network, self.dataset.test, self.preprocessing, on_batch=on_batch
+        )
 
     def _keep_best(self, test: Evaluation) -> None:
         """Save the network for use if it is the best so far; FloatingPointError if it is ruined."""
@@ -328,7 +351,7 @@ class Run:
             self._check_files()
             checkpoint = self._checkpoint(test.accuracy, for_evaluation=True)
             checkpoint.write(self.folder / BEST)
-            self.best_accuracy = test.accuracy
+            self.best_accuracy, self.best_step = test.accuracy, self.trainer.steps
 
     def _record(self, result: StepResult, test: Evaluation | None) -> None:
         batches = self.trainer.batches
@@ -339,7 +362,7 @@ class Run:
             self._curves[name].add(result.step, value)
         self.metrics.append(
             step=result.step,
-            epoch=(result.step - 1) // batches.per_epoch + 1,
+            epoch=self.epoch_of(result.step),
             learning_rate=result.learning_rate,
             images_per_second=batches.batch_size / result.seconds,
             waiting_share=result.waited / result.seconds,
@@ -365,9 +388,11 @@ class Run:
         """Write the last checkpoint, and everything up to it."""
         self._check_folder()
         self._check_files()
-        if not (self.folder / CONFIG).exists():  # somebody removed it, and nothing goes on without
+        # Somebody may have removed it, and nothing goes on without.
+        if not self._described or not (self.folder / CONFIG).exists():
             with replacing(self.folder / CONFIG) as file:
                 file.write(self._description)
+            self._described = True
         checkpoint = self._checkpoint(self.best_accuracy, for_evaluation=False)
         self.metrics.sync()
         self._norms.sync()
