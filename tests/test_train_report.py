@@ -308,7 +308,9 @@ def test_a_log_gets_a_line_now_and_then(
     ]
     monkeypatch.setattr(training_report, "LINE_EVERY", 0.0)
     assert main(command) == 0
-    assert capsys.readouterr().out.count("Iter [") == 15
+    output = capsys.readouterr().out
+    assert output.count("Iter [") == 15
+    assert output.count("\ntesting, 100%\n") == 3
 
 
 @pytest.mark.parametrize("terminal", ["xterm", "dumb"])

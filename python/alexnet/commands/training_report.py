@@ -92,9 +92,7 @@ class TrainingReport:
         details = *measures, f"{self._rate():.0f} images/s"
         self._show(partial(self.progress.advance, place, details))
         if self._lines and self._is_line(result.step, ends=iteration == per_epoch):
-            line = f"{place}, Iter [{iteration}/{per_epoch}] {' '.join(measures)}"
-            self._print(line)
-            self._last_line = time.monotonic()
+            self._print_progress(f"{place}, Iter [{iteration}/{per_epoch}] {' '.join(measures)}")
         if report.test is not None:
             test = report.test
             self._test_batches = 0
@@ -107,16 +105,24 @@ class TrainingReport:
         """Whether a step has a line of its own, off a terminal; the first one always has."""
         if self._options.log_interval is not None:
             return bool(step % self._options.log_interval == 0)
-        late = time.monotonic() - self._last_line >= LINE_EVERY
-        return self._steps == 1 or ends or late or step == self._run.total_steps
+        return self._steps == 1 or ends or self._is_late() or step == self._run.total_steps
+
+    def _is_late(self) -> bool:
+        return time.monotonic() - self._last_line >= LINE_EVERY
+
+    def _print_progress(self, line: str) -> None:
+        self._print(line)
+        self._last_line = time.monotonic()
 
     def on_test_batch(self) -> None:
         """Show how far the evaluation on the test images is."""
         assert self._run.dataset.test is not None
         self._test_batches += 1
         batches = math.ceil(len(self._run.dataset.test) / BATCH_SIZE)
-        details = (f"testing, {self._test_batches / batches:.0%}",)
-        self._show(partial(self.progress.show, details=details))
+        testing = f"testing, {self._test_batches / batches:.0%}"
+        self._show(partial(self.progress.show, details=[testing]))
+        if self._lines and self._is_late():
+            self._print_progress(testing)
 
     def _rate(self) -> float:
         """Images in a second of the steps so far."""
