@@ -227,7 +227,8 @@ VALUE_ERRORS = [
     (conv2d(groups=0), f"conv2d: groups is 0, expected an integer from 1 to {LARGEST}"),
     (
         conv2d(x=zeros(9, 9, 8)),
-        "conv2d: x has shape (9, 9, 8), expected (batch, height, width, channels)",
+        "conv2d: x has shape (9, 9, 8), expected (batch, height, width, channels)"
+        ": x[None] is a batch of one",
     ),
     (
         conv2d(x=zeros(2, 9, 0, 8)),
@@ -319,7 +320,7 @@ VALUE_ERRORS = [
     (call("dense", zeros(2, 3), zeros(4, 5)), "dense: x has shape (2, 3), expected (2, 4)"),
     (
         call("dense", zeros(2, 3, 1), zeros(3, 5)),
-        "dense: x has shape (2, 3, 1), expected (batch, in_features)",
+        "dense: x has shape (2, 3, 1), expected (batch, in_features): x.reshape(len(x), -1)",
     ),
     (
         call("dense", zeros(2, 3), zeros(3)),
@@ -339,7 +340,8 @@ VALUE_ERRORS = [
     ),
     (
         call("dense_backward_input", zeros(2, 3), zeros(3, 4)),
-        "dense_backward_input: dy has shape (2, 3), expected (2, 4)",
+        "dense_backward_input: dy has shape (2, 3), expected (2, 4)"
+        ": weight is (in, out) here, weight.T turns one of (out, in)",
     ),
     (
         call("dense_backward_weight", zeros(2, 3), zeros(4, 5)),
@@ -374,7 +376,8 @@ VALUE_ERRORS = [
     ),
     (
         call("max_pool2d", zeros(2, 9, 9)),
-        "max_pool2d: x has shape (2, 9, 9), expected (batch, height, width, channels)",
+        "max_pool2d: x has shape (2, 9, 9), expected (batch, height, width, channels)"
+        ": x[None] is a batch of one",
     ),
     (
         call("max_pool2d_backward", X, X),
@@ -400,7 +403,7 @@ VALUE_ERRORS = [
     (call("batch_norm", X, zeros(7), VECTOR), "batch_norm: gamma has shape (7,), expected (8,)"),
     (
         call("batch_norm", X, VECTOR, zeros(8, 1)),
-        "batch_norm: beta has shape (8, 1), expected (8,)",
+        "batch_norm: beta has shape (8, 1), expected (8,): beta.ravel()",
     ),
     (
         call("batch_norm", X, VECTOR, VECTOR, mean=VECTOR),
@@ -434,7 +437,8 @@ VALUE_ERRORS = [
     ),
     (
         call("softmax_cross_entropy", zeros(3), LABELS),
-        "softmax_cross_entropy: logits has shape (3,), expected (batch, classes)",
+        "softmax_cross_entropy: logits has shape (3,), expected (batch, classes)"
+        ": logits[None] is a batch of one",
     ),
     # optimizers
     (sgd_update(gradient=zeros(7)), "sgd_update: gradient has shape (7,), expected (8,)"),
@@ -464,17 +468,21 @@ VALUE_ERRORS = [
 TYPE_ERRORS = [
     (
         conv2d(x=X.tolist()),
-        "conv2d: x is of type list, expected a numpy.ndarray of FLOATS",
+        "conv2d: x is of type list, expected a numpy.ndarray of FLOATS"
+        ": np.asarray(x, np.float32) gives one",
     ),
     (
         conv2d(weight=WEIGHT.astype(np.int64)),
-        "conv2d: weight has dtype int64, expected FLOATS",
+        "conv2d: weight has dtype int64, expected FLOATS: weight.astype(np.float32)",
     ),
     (
         conv2d(x=X.astype(">f4")),
-        "conv2d: x has dtype float32 in foreign byte order, expected FLOATS",
+        "conv2d: x has dtype float32 in foreign byte order, expected FLOATS: x.astype(np.float32)",
     ),
-    (conv2d(bias=zeros(6, dtype="float16")), "conv2d: bias has dtype float16, expected FLOATS"),
+    (
+        conv2d(bias=zeros(6, dtype="float16")),
+        "conv2d: bias has dtype float16, expected FLOATS: bias.astype(np.float32)",
+    ),
     (conv2d(stride=1.0), "conv2d: stride is 1.0, expected an integer"),
     (conv2d(stride=True), "conv2d: stride is True, expected an integer"),
     (conv2d(padding=None), "conv2d: padding is None, expected an integer"),
@@ -507,7 +515,8 @@ TYPE_ERRORS = [
     ),
     (
         call("softmax_cross_entropy", LOGITS, LABELS.astype(np.float32)),
-        "softmax_cross_entropy: labels has dtype float32, expected an integer dtype",
+        "softmax_cross_entropy: labels has dtype float32, expected an integer dtype"
+        ": labels.astype(np.int64)",
     ),
     (
         call("softmax_cross_entropy", LOGITS, LABELS > 0),
@@ -516,7 +525,8 @@ TYPE_ERRORS = [
     (
         call("softmax_cross_entropy", LOGITS, [0, 1, 2]),
         "softmax_cross_entropy: labels is of type "
-        "list, expected a numpy.ndarray of an integer dtype",
+        "list, expected a numpy.ndarray of an integer dtype"
+        ": np.asarray(labels) gives one",
     ),
     (lrn(bias=np.timedelta64(1)), f"lrn: bias is {np.timedelta64(1)!r}, expected a real number"),
     (
@@ -939,7 +949,8 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: ImageSet(PIXELS[0], IMAGE_LABELS),
         ValueError,
-        "ImageSet: pixels has shape (8, 8, 3), expected (images, height, width, 3)",
+        "ImageSet: pixels has shape (8, 8, 3), expected (images, height, width, 3)"
+        ": pixels[None] is a batch of one",
     ),
     (
         lambda: ImageSet(PIXELS, IMAGE_LABELS[:3]),
@@ -949,7 +960,7 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: ImageSet(PIXELS, IMAGE_LABELS / 1),
         TypeError,
-        "ImageSet: labels has dtype float64, expected an integer dtype",
+        "ImageSet: labels has dtype float64, expected an integer dtype: labels.astype(np.int64)",
     ),
     (
         lambda: ImageSet(PIXELS, IMAGE_LABELS - 1),
@@ -1021,7 +1032,8 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: top_classes(np.zeros((2, 3)), None),
         ValueError,
-        "top_classes: probabilities has shape (2, 3), expected (classes)",
+        "top_classes: probabilities has shape (2, 3), expected (classes)"
+        ": probabilities[0] is its first row",
     ),
     (
         lambda: evaluate(NETWORK, DATA, PREPROCESSING),

@@ -284,6 +284,10 @@ class Network:
         with self._guard.changing if training else self._guard.reading:
             return self._workspace.forward(x, bool(training), observer)
 
+    def __call__(self, x: Array, training: bool = False) -> Array:
+        """Compute the output for a batch of images, logits or feature maps: `forward(x)`."""
+        return self.forward(x, training)
+
     def backward(
         self, dy: Array, *, input_gradient: bool = False, observer: Observer | None = None
     ) -> dict[str, Array]:
