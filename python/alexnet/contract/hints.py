@@ -54,10 +54,21 @@ def of_device(argument: str, value: Any) -> str:
 
 
 def of_dtype(argument: str, kind: str, expected: str) -> str:
-    """Convert an array of real numbers, of a dtype of this `kind`, to floating ones."""
+    """Convert an array of real numbers, of a dtype of this `kind`, to those expected."""
+    if expected == "uint8" and kind == "f":
+        return f": (255 * {_subject(argument)}).round().astype(np.uint8), if they are 0 .. 1"
     if not (expected.startswith("float") and kind in REAL_KINDS and _is_mended_by_a_copy(argument)):
         return ""
     return f": {_subject(argument)}.astype(np.{expected})"
+
+
+def of_pixels(argument: str, shape: Shape) -> str:
+    """Make one image (height, width, 3) of one with channels first, or of a grey one."""
+    if len(shape) == 3 and shape[0] == 3:
+        return f": {argument}.transpose(1, 2, 0)"
+    if len(shape) == 2 or (len(shape) == 3 and shape[2] == 1):
+        return f": np.dstack([{argument}] * 3) of a grey one"
+    return ""
 
 
 def of_labels(argument: str, kind: str, shape: Shape) -> str:

@@ -31,7 +31,7 @@ from PIL import (  # noqa: F401
 )
 
 from alexnet.data.patience import patiently
-from alexnet.data.sources import Pixels, UnreadableImageError
+from alexnet.data.sources import Pixels, UnreadableImageError, check_pixels
 from alexnet.files import open_regular, read_regular
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -89,6 +89,21 @@ def read_image(path: str | Path, shortest_side: int | None = None) -> Pixels:
         known = not isinstance(error, UnidentifiedImageError)
         reason = str(error) if known else _unknown(content[:PREFIX]) or "no image"
         raise UnreadableImageError(f"{path}: {reason or type(error).__name__}") from error
+
+
+def as_pixels(image: Image.Image | Pixels, shortest_side: int) -> Pixels:
+    """Make a picture in memory what `read_image` makes of a file: upright, RGB, of that size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array is not uint8 (height, width, 3); an image has more than 2**26 pixels, or floating
+        ones.
+    """
+    if not isinstance(image, Image.Image):
+        check_pixels("predict", "image", image)
+        image = Image.fromarray(image)
+    return _pixels(image.copy(), shortest_side)  # a copy, since decoding may change the image
 
 
 def why_no_image(path: Path) -> str | None:

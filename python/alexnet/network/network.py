@@ -31,6 +31,7 @@ from alexnet.contract.arguments import (
     check_flag,
     check_instance,
 )
+from alexnet.messages import summarised
 from alexnet.network import weights
 from alexnet.network.layer import Layer
 from alexnet.network.parameter_memory import ParameterMemory
@@ -139,6 +140,9 @@ class Network:
                 self._guard,
             )
         return workspace
+
+    def __repr__(self) -> str:
+        return summarised(self, self.variant.sizes, self._operators.__name__)
 
     # --- what it is made of -----------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from alexnet.contract.arguments import (
     check_int,
 )
 from alexnet.contract.calls import check_adam_numbers, check_sgd_numbers
-from alexnet.messages import shown
+from alexnet.messages import shown, summarised
 from alexnet.network.network import Network
 from alexnet.network.parameter_memory import ParameterMemory
 
@@ -68,6 +68,10 @@ class Optimizer(ABC):
             for slot, memory in zip(self.slots, self._memory, strict=True)
             for name, array in memory.arrays.items()
         }
+
+    def __repr__(self) -> str:
+        settings = {name: value for name, value in vars(self).items() if name[0] != "_"}
+        return summarised(self, f"of {self._network.variant.name}", **settings)
 
     @property
     def network(self) -> Network:
