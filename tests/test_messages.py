@@ -934,7 +934,8 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: ImageSet(PIXELS / 255, IMAGE_LABELS),
         TypeError,
-        "ImageSet: pixels has dtype float64, expected uint8",
+        "ImageSet: pixels has dtype float64, expected uint8"
+        ": (255 * pixels).round().astype(np.uint8), if they are 0 .. 1",
     ),
     (
         lambda: ImageSet(np.ma.masked_equal(PIXELS, 0), IMAGE_LABELS),
@@ -985,12 +986,14 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: PREPROCESSING.evaluation_views([np.ones((32, 32, 3))]),
         TypeError,
-        "preprocessing: image has dtype float64, expected uint8",
+        "preprocessing: image has dtype float64, expected uint8"
+        ": (255 * image).round().astype(np.uint8), if they are 0 .. 1",
     ),
     (
         lambda: PREPROCESSING.evaluation_views([np.ones((32, 32), np.uint8)]),
         ValueError,
-        "preprocessing: image has shape (32, 32), expected (height, width, 3)",
+        "preprocessing: image has shape (32, 32), expected (height, width, 3)"
+        ": np.dstack([image] * 3) of a grey one",
     ),
     (
         lambda: TrainingBatches(DATA, PREPROCESSING, 8),
@@ -1001,17 +1004,31 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: predict(MODEL, [np.full((32, 32, 3), 0.5)]),
         TypeError,
-        "preprocessing: image has dtype float64, expected uint8",
+        "predict: image has dtype float64, expected uint8: (255 * image).round().astype(np.uint8), "
+        "if they are 0 .. 1",
     ),
     (
-        lambda: predict(MODEL, "cat.jpg"),
+        lambda: predict(MODEL, np.zeros((3, 32, 32), np.uint8)),
+        ValueError,
+        "predict: image has shape (3, 32, 32), expected (height, width, 3): "
+        "image.transpose(1, 2, 0)",
+    ),
+    (
+        lambda: predict(MODEL, np.zeros((32, 32), np.uint8)),
+        ValueError,
+        "predict: image has shape (32, 32), expected (height, width, 3): "
+        "np.dstack([image] * 3) of a grey one",
+    ),
+    (
+        lambda: predict(MODEL, 3),
         TypeError,
-        "predict: images is 'cat.jpg', expected a sequence of images",
+        "predict: images is 3, expected a file, an image, pixels, or a sequence of these",
     ),
     (
         lambda: predict(NETWORK, []),
         TypeError,
-        "predict: model is alexnet.network.variants.AlexNet, expected TrainedModel",
+        "predict: model is alexnet.network.variants.AlexNet, expected a TrainedModel: "
+        "alexnet.load_model reads one, a network with how images are prepared for it",
     ),
     (
         lambda: predict(MODEL, [], ten_crop=10),
