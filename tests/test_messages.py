@@ -19,6 +19,7 @@ from alexnet import cpu, reference
 from alexnet.data import Dataset, ImageSet, Preprocessing, TrainingBatches
 from alexnet.inference.evaluation import evaluate
 from alexnet.inference.prediction import log_probabilities, predict, top_classes
+from alexnet.interchange import from_caffe
 from alexnet.network.checkpoint import TrainedModel
 from alexnet.network.initializers import Constant, Initialisation, Normal
 from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten
@@ -528,10 +529,13 @@ TYPE_ERRORS = [
         "list, expected a numpy.ndarray of an integer dtype"
         ": np.asarray(labels) gives one",
     ),
-    (lrn(bias=np.timedelta64(1)), f"lrn: bias is {np.timedelta64(1)!r}, expected a real number"),
     (
-        call("dropout", X, seed=np.timedelta64(1)),
-        f"dropout: seed is {np.timedelta64(1)!r}, expected an integer",
+        lrn(bias=np.timedelta64(1, "s")),
+        f"lrn: bias is {np.timedelta64(1, 's')!r}, expected a real number",
+    ),
+    (
+        call("dropout", X, seed=np.timedelta64(1, "s")),
+        f"dropout: seed is {np.timedelta64(1, 's')!r}, expected an integer",
     ),
     (adam_update(step=1.5), "adam_update: step is 1.5, expected an integer"),
     # numbers of other kinds
@@ -1018,6 +1022,27 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
         ValueError,
         "predict: image has shape (32, 32), expected (height, width, 3): "
         "np.dstack([image] * 3) of a grey one",
+    ),
+    (
+        lambda: NETWORK.assign(NETWORK),
+        TypeError,
+        f"{NETWORK.variant.name}: tensors is alexnet.network.variants.AlexNet, expected arrays by "
+        "name, as a network's tensors() gives them",
+    ),
+    (
+        lambda: from_caffe(None),
+        TypeError,
+        "Caffe's AlexNet: layers is None, expected Mapping",
+    ),
+    (
+        lambda: from_caffe({"conv1": 3}),
+        ValueError,
+        "Caffe's AlexNet: conv1 is 3, expected [weight, bias]",
+    ),
+    (
+        lambda: top_classes(np.zeros(3), 3),
+        TypeError,
+        "top_classes: class_names is 3, expected Sequence",
     ),
     (
         lambda: predict(MODEL, 3),

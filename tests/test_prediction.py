@@ -139,6 +139,7 @@ def test_top_classes() -> None:
     probabilities = np.array([0.1, 0.6, 0.1, 0.2])
     assert top_classes(probabilities, "abcd", 3) == [("b", 0.6), ("d", 0.2), ("a", 0.1)]
     assert [name for name, _ in top_classes(probabilities, None, 9)] == ["1", "3", "0", "2"]
+    assert top_classes([0.1, 0.9], ("a", "b"), 1) == [("b", 0.9)]
     with pytest.raises(ValueError, match="top_classes: 3 names for 4 classes"):
         top_classes(probabilities, "abc")
     with pytest.raises(ValueError, match="count is 0"):

@@ -65,7 +65,7 @@ class PhotoSet:
         return len(self.paths)
 
     def __repr__(self) -> str:
-        return summarised(self, f"of {len(self)} photos")
+        return summarised(self, photos=len(self))
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> PhotoSet:
         """Give the photos where `chosen`, (photos,), is true, with what is known of them."""

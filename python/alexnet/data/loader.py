@@ -57,7 +57,7 @@ class Batch:
     labels: Labels
 
     def __repr__(self) -> str:
-        return summarised(self, f"of {len(self.labels)} images", f"as {self.images.shape}")
+        return summarised(self, labels=len(self.labels), images=self.images.shape)
 
 
 class Prefetcher:
@@ -174,7 +174,7 @@ class TrainingBatches:
         self._prefetcher = Prefetcher(self._make, step, _workers(source, workers))
 
     def __repr__(self) -> str:
-        return summarised(self, f"of {self.batch_size} images each", f"from {self.source!r}")
+        return summarised(self, batch_size=self.batch_size, source=self.source)
 
     def __enter__(self) -> Self:
         return self

@@ -121,7 +121,7 @@ class ImageSet:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return summarised(self, f"of {len(self)} images {self.image_shape}")
+        return summarised(self, images=len(self), shape=self.image_shape)
 
     @property
     def image_shape(self) -> Shape:
@@ -156,9 +156,8 @@ class Dataset:
     test: ImageSource | None
 
     def __repr__(self) -> str:
-        return summarised(
-            self, f"of {len(self.class_names)} classes", train=self.train, test=self.test
-        )
+        classes = len(self.class_names)
+        return summarised(self, classes=classes, train=self.train, test=self.test)
 
     def __post_init__(self) -> None:
         check_instance("Dataset", "class_names", self.class_names, (tuple, list))

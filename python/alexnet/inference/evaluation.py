@@ -40,7 +40,7 @@ class Evaluation:
 
     def __repr__(self) -> str:
         shares = {"accuracy": f"{self.accuracy:.2%}", "top5_accuracy": f"{self.top5_accuracy:.2%}"}
-        return summarised(self, f"of {self.images} images", **shares, loss=f"{self.loss:.4f}")
+        return summarised(self, images=self.images, **shares, loss=f"{self.loss:.4f}")
 
     @property
     def images(self) -> int:

@@ -165,7 +165,10 @@ def top_classes(
 
     """
     count = check_int("top_classes", "count", count, 1, LARGEST_SIZE)
-    check_ndim("top_classes", "probabilities", np.shape(probabilities), ("classes",))
+    probabilities = np.asarray(probabilities)
+    check_ndim("top_classes", "probabilities", probabilities.shape, ("classes",))
+    if class_names is not None:
+        check_instance("top_classes", "class_names", class_names, Sequence)
     names = [str(number) for number in range(len(probabilities))]
     if class_names is not None and len(class_names) != len(names):
         raise ValueError(f"top_classes: {len(class_names)} names for {len(names)} classes")

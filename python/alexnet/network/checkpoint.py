@@ -169,9 +169,11 @@ class TrainedModel:
     step: int
 
     def __repr__(self) -> str:
-        prepared = "with preprocessing" if self.preprocessing else "without preprocessing"
-        names = f"{len(self.class_names)} class names" if self.class_names else "no class names"
-        return summarised(self, f"of {self.network.variant.name}", prepared, names, step=self.step)
+        settings = {
+            "classes": len(self.class_names) if self.class_names else "unnamed",
+            "preprocessing": "known" if self.preprocessing else "unknown",
+        }
+        return summarised(self, f"of {self.network.variant.name}", **settings, step=self.step)
 
 
 def read_model(path: str | os.PathLike[str]) -> TrainedModel:

@@ -31,7 +31,7 @@ from alexnet.contract.arguments import (
     check_flag,
     check_instance,
 )
-from alexnet.messages import summarised
+from alexnet.messages import shown, summarised
 from alexnet.network import weights
 from alexnet.network.layer import Layer
 from alexnet.network.parameter_memory import ParameterMemory
@@ -349,11 +349,17 @@ class Network:
             What is given under a name is no array, or a masked one; nothing was changed.
         """
         name, own = self.variant.name, {**self.parameters, **self.state}
-        check_instance(name, "tensors", tensors, Mapping)
+        if not isinstance(tensors, Mapping):
+            raise TypeError(
+                f"{name}: tensors is {shown(tensors)}, expected arrays by name, as a network's "
+                "tensors() gives them"
+            )
         if own.keys() != tensors.keys():
             missing = ", ".join(sorted(own.keys() - tensors.keys())) or "nothing"
             unknown = ", ".join(sorted(map(str, tensors.keys() - own.keys()))) or "nothing"
-            raise ValueError(f"{name}: arrays lack {missing}, and have {unknown} too many")
+            raise ValueError(
+                f"{name}: arrays lack {missing:.200}, and have {unknown:.200} too many"
+            )
         for key, array in own.items():
             check_assignable(name, key, tensors[key], array)
         seed, offset = (int(word) for word in tensors["generator"])

@@ -94,7 +94,7 @@ class Variant:
         """Name, shapes, and the numbers of layers and parameters, in a line."""
         return (
             f"{self.name}: images {self.input_shape} to {self.output_shape}, "
-            f"{len(self.layers)} layers, {self.num_parameters:,} parameters"
+            f"layers={len(self.layers)}, parameters={self.num_parameters:,}"
         )
 
     def shapes(self, batch_size: int) -> list[Shape]:
