@@ -82,3 +82,16 @@ def test_a_network_is_called_as_its_forward_is() -> None:
     trained, called = alexnet.AlexNet(small_runs.SMALL), alexnet.AlexNet(small_runs.SMALL)
     np.testing.assert_array_equal(called(x, training=True), trained.forward(x, training=True))
     assert not np.array_equal(called(x, training=True), called(x))
+
+
+def test_arrays_by_name_show_their_shapes() -> None:
+    lines = repr(NETWORK.parameters).splitlines()
+    assert lines[0] == f"<NamedArrays of {len(NETWORK.parameters)}>"
+    shapes = NETWORK.variant.parameter_shapes()
+    assert lines[1:] == [f"  {name}: {shape} float32" for name, shape in shapes.items()]
+    with pytest.raises(KeyError, match=r"no array 'conv1', but conv1\.weight, conv1\.bias"):
+        NETWORK.parameters["conv1"]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        NETWORK.parameters["conv1.weight"] = np.zeros(1)
+    assert "conv1" not in NETWORK.parameters
+    assert NETWORK.parameters.get("conv1") is None

@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Mapping
 from importlib import import_module
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +34,7 @@ from alexnet.contract.arguments import (
 from alexnet.messages import shown, summarised
 from alexnet.network import weights
 from alexnet.network.layer import Layer
+from alexnet.network.named_arrays import NamedArrays
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Observer
 from alexnet.network.summary import Summary
@@ -169,7 +170,7 @@ class Network:
     @property
     def parameters(self) -> Mapping[str, Array]:
         """Trainable arrays by full name, such as "conv1.weight": write to them in place."""
-        return MappingProxyType(self._parameters.arrays)
+        return NamedArrays(self._parameters.arrays)
 
     @property
     def gradients(self) -> Mapping[str, Array]:
@@ -177,7 +178,7 @@ class Network:
 
         They are those of the thread that asks: RuntimeError where only others have gone back.
         """
-        return MappingProxyType(self.gradient_memory.arrays)
+        return NamedArrays(self.gradient_memory.arrays)
 
     @property
     def parameter_memory(self) -> ParameterMemory:
@@ -219,7 +220,7 @@ class Network:
         """
         state = self._generator.state
         generator = np.array([state["seed"], state["offset"]], np.uint64)
-        return MappingProxyType({**self._layer_state, "generator": generator})
+        return NamedArrays({**self._layer_state, "generator": generator})
 
     @property
     def _layer_state(self) -> dict[str, Array]:
@@ -237,7 +238,7 @@ class Network:
         in place, so the layer before it shows what dropout left.
         """
         with self._guard.reading:
-            return MappingProxyType(self._workspace.activations)
+            return NamedArrays(self._workspace.activations)
 
     @property
     def num_parameters(self) -> int:
