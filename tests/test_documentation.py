@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from alexnet import cli
-from support import cifar_files
+from support import cifar_files, trained_files
 from support.documents import DOCUMENTS, ROOT, commands, python_blocks, run_blocks, shell_lines
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -44,13 +44,16 @@ def test_python_in_the_documents_runs(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cifar_files.write_directory(tmp_path / "cifar-10-batches-py")
+    trained_files.write_run(tmp_path / "runs" / "cifar")
+    trained_files.write_photos(tmp_path / "cat.jpg", tmp_path / "dog.jpg")
     monkeypatch.chdir(tmp_path)
-    assert run_blocks(path, shorter={"2000": "3"})
+    shorter = {"2000": "3", "alexnet-owt-7be5be79.pth": "runs/cifar"}
+    assert run_blocks(path, shorter=shorter)
 
 
 def test_python_is_found() -> None:
     assert {path.name for path in DOCUMENTS if python_blocks(path)} == {
-        *("README.md", "training.md", "gpu.md")
+        *("README.md", "python.md", "training.md", "gpu.md")
     }
 
 

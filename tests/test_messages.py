@@ -19,6 +19,7 @@ from alexnet import cpu, reference
 from alexnet.data import Dataset, ImageSet, Preprocessing, TrainingBatches
 from alexnet.inference.evaluation import evaluate
 from alexnet.inference.prediction import log_probabilities, predict, top_classes
+from alexnet.interchange import from_caffe
 from alexnet.network.checkpoint import TrainedModel
 from alexnet.network.initializers import Constant, Initialisation, Normal
 from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten
@@ -227,7 +228,8 @@ VALUE_ERRORS = [
     (conv2d(groups=0), f"conv2d: groups is 0, expected an integer from 1 to {LARGEST}"),
     (
         conv2d(x=zeros(9, 9, 8)),
-        "conv2d: x has shape (9, 9, 8), expected (batch, height, width, channels)",
+        "conv2d: x has shape (9, 9, 8), expected (batch, height, width, channels)"
+        ": x[None] is a batch of one",
     ),
     (
         conv2d(x=zeros(2, 9, 0, 8)),
@@ -319,7 +321,7 @@ VALUE_ERRORS = [
     (call("dense", zeros(2, 3), zeros(4, 5)), "dense: x has shape (2, 3), expected (2, 4)"),
     (
         call("dense", zeros(2, 3, 1), zeros(3, 5)),
-        "dense: x has shape (2, 3, 1), expected (batch, in_features)",
+        "dense: x has shape (2, 3, 1), expected (batch, in_features): x.reshape(len(x), -1)",
     ),
     (
         call("dense", zeros(2, 3), zeros(3)),
@@ -339,7 +341,8 @@ VALUE_ERRORS = [
     ),
     (
         call("dense_backward_input", zeros(2, 3), zeros(3, 4)),
-        "dense_backward_input: dy has shape (2, 3), expected (2, 4)",
+        "dense_backward_input: dy has shape (2, 3), expected (2, 4)"
+        ": weight is (in, out) here, weight.T turns one of (out, in)",
     ),
     (
         call("dense_backward_weight", zeros(2, 3), zeros(4, 5)),
@@ -374,7 +377,8 @@ VALUE_ERRORS = [
     ),
     (
         call("max_pool2d", zeros(2, 9, 9)),
-        "max_pool2d: x has shape (2, 9, 9), expected (batch, height, width, channels)",
+        "max_pool2d: x has shape (2, 9, 9), expected (batch, height, width, channels)"
+        ": x[None] is a batch of one",
     ),
     (
         call("max_pool2d_backward", X, X),
@@ -400,7 +404,7 @@ VALUE_ERRORS = [
     (call("batch_norm", X, zeros(7), VECTOR), "batch_norm: gamma has shape (7,), expected (8,)"),
     (
         call("batch_norm", X, VECTOR, zeros(8, 1)),
-        "batch_norm: beta has shape (8, 1), expected (8,)",
+        "batch_norm: beta has shape (8, 1), expected (8,): beta.ravel()",
     ),
     (
         call("batch_norm", X, VECTOR, VECTOR, mean=VECTOR),
@@ -434,7 +438,8 @@ VALUE_ERRORS = [
     ),
     (
         call("softmax_cross_entropy", zeros(3), LABELS),
-        "softmax_cross_entropy: logits has shape (3,), expected (batch, classes)",
+        "softmax_cross_entropy: logits has shape (3,), expected (batch, classes)"
+        ": logits[None] is a batch of one",
     ),
     # optimizers
     (sgd_update(gradient=zeros(7)), "sgd_update: gradient has shape (7,), expected (8,)"),
@@ -464,17 +469,21 @@ VALUE_ERRORS = [
 TYPE_ERRORS = [
     (
         conv2d(x=X.tolist()),
-        "conv2d: x is of type list, expected a numpy.ndarray of FLOATS",
+        "conv2d: x is of type list, expected a numpy.ndarray of FLOATS"
+        ": np.asarray(x, np.float32) gives one",
     ),
     (
         conv2d(weight=WEIGHT.astype(np.int64)),
-        "conv2d: weight has dtype int64, expected FLOATS",
+        "conv2d: weight has dtype int64, expected FLOATS: weight.astype(np.float32)",
     ),
     (
         conv2d(x=X.astype(">f4")),
-        "conv2d: x has dtype float32 in foreign byte order, expected FLOATS",
+        "conv2d: x has dtype float32 in foreign byte order, expected FLOATS: x.astype(np.float32)",
     ),
-    (conv2d(bias=zeros(6, dtype="float16")), "conv2d: bias has dtype float16, expected FLOATS"),
+    (
+        conv2d(bias=zeros(6, dtype="float16")),
+        "conv2d: bias has dtype float16, expected FLOATS: bias.astype(np.float32)",
+    ),
     (conv2d(stride=1.0), "conv2d: stride is 1.0, expected an integer"),
     (conv2d(stride=True), "conv2d: stride is True, expected an integer"),
     (conv2d(padding=None), "conv2d: padding is None, expected an integer"),
@@ -507,7 +516,8 @@ TYPE_ERRORS = [
     ),
     (
         call("softmax_cross_entropy", LOGITS, LABELS.astype(np.float32)),
-        "softmax_cross_entropy: labels has dtype float32, expected an integer dtype",
+        "softmax_cross_entropy: labels has dtype float32, expected an integer dtype"
+        ": labels.astype(np.int64)",
     ),
     (
         call("softmax_cross_entropy", LOGITS, LABELS > 0),
@@ -516,12 +526,16 @@ TYPE_ERRORS = [
     (
         call("softmax_cross_entropy", LOGITS, [0, 1, 2]),
         "softmax_cross_entropy: labels is of type "
-        "list, expected a numpy.ndarray of an integer dtype",
+        "list, expected a numpy.ndarray of an integer dtype"
+        ": np.asarray(labels) gives one",
     ),
-    (lrn(bias=np.timedelta64(1)), f"lrn: bias is {np.timedelta64(1)!r}, expected a real number"),
     (
-        call("dropout", X, seed=np.timedelta64(1)),
-        f"dropout: seed is {np.timedelta64(1)!r}, expected an integer",
+        lrn(bias=np.timedelta64(1, "s")),
+        f"lrn: bias is {np.timedelta64(1, 's')!r}, expected a real number",
+    ),
+    (
+        call("dropout", X, seed=np.timedelta64(1, "s")),
+        f"dropout: seed is {np.timedelta64(1, 's')!r}, expected an integer",
     ),
     (adam_update(step=1.5), "adam_update: step is 1.5, expected an integer"),
     # numbers of other kinds
@@ -924,7 +938,8 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: ImageSet(PIXELS / 255, IMAGE_LABELS),
         TypeError,
-        "ImageSet: pixels has dtype float64, expected uint8",
+        "ImageSet: pixels has dtype float64, expected uint8"
+        ": (255 * pixels).round().astype(np.uint8), if they are 0 .. 1",
     ),
     (
         lambda: ImageSet(np.ma.masked_equal(PIXELS, 0), IMAGE_LABELS),
@@ -939,7 +954,8 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: ImageSet(PIXELS[0], IMAGE_LABELS),
         ValueError,
-        "ImageSet: pixels has shape (8, 8, 3), expected (images, height, width, 3)",
+        "ImageSet: pixels has shape (8, 8, 3), expected (images, height, width, 3)"
+        ": pixels[None] is a batch of one",
     ),
     (
         lambda: ImageSet(PIXELS, IMAGE_LABELS[:3]),
@@ -949,7 +965,7 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: ImageSet(PIXELS, IMAGE_LABELS / 1),
         TypeError,
-        "ImageSet: labels has dtype float64, expected an integer dtype",
+        "ImageSet: labels has dtype float64, expected an integer dtype: labels.astype(np.int64)",
     ),
     (
         lambda: ImageSet(PIXELS, IMAGE_LABELS - 1),
@@ -974,12 +990,14 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: PREPROCESSING.evaluation_views([np.ones((32, 32, 3))]),
         TypeError,
-        "preprocessing: image has dtype float64, expected uint8",
+        "preprocessing: image has dtype float64, expected uint8"
+        ": (255 * image).round().astype(np.uint8), if they are 0 .. 1",
     ),
     (
         lambda: PREPROCESSING.evaluation_views([np.ones((32, 32), np.uint8)]),
         ValueError,
-        "preprocessing: image has shape (32, 32), expected (height, width, 3)",
+        "preprocessing: image has shape (32, 32), expected (height, width, 3)"
+        ": np.dstack([image] * 3) of a grey one",
     ),
     (
         lambda: TrainingBatches(DATA, PREPROCESSING, 8),
@@ -990,17 +1008,52 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: predict(MODEL, [np.full((32, 32, 3), 0.5)]),
         TypeError,
-        "preprocessing: image has dtype float64, expected uint8",
+        "predict: image has dtype float64, expected uint8: (255 * image).round().astype(np.uint8), "
+        "if they are 0 .. 1",
     ),
     (
-        lambda: predict(MODEL, "cat.jpg"),
+        lambda: predict(MODEL, np.zeros((3, 32, 32), np.uint8)),
+        ValueError,
+        "predict: image has shape (3, 32, 32), expected (height, width, 3): "
+        "image.transpose(1, 2, 0)",
+    ),
+    (
+        lambda: predict(MODEL, np.zeros((32, 32), np.uint8)),
+        ValueError,
+        "predict: image has shape (32, 32), expected (height, width, 3): "
+        "np.dstack([image] * 3) of a grey one",
+    ),
+    (
+        lambda: NETWORK.assign(NETWORK),
         TypeError,
-        "predict: images is 'cat.jpg', expected a sequence of images",
+        f"{NETWORK.variant.name}: tensors is alexnet.network.variants.AlexNet, expected arrays by "
+        "name, as a network's tensors() gives them",
+    ),
+    (
+        lambda: from_caffe(None),
+        TypeError,
+        "Caffe's AlexNet: layers is None, expected Mapping",
+    ),
+    (
+        lambda: from_caffe({"conv1": 3}),
+        ValueError,
+        "Caffe's AlexNet: conv1 is 3, expected [weight, bias]",
+    ),
+    (
+        lambda: top_classes(np.zeros(3), 3),
+        TypeError,
+        "top_classes: class_names is 3, expected Sequence",
+    ),
+    (
+        lambda: predict(MODEL, 3),
+        TypeError,
+        "predict: images is 3, expected a file, an image, pixels, or a sequence of these",
     ),
     (
         lambda: predict(NETWORK, []),
         TypeError,
-        "predict: model is alexnet.network.variants.AlexNet, expected TrainedModel",
+        "predict: model is alexnet.network.variants.AlexNet, expected a TrainedModel: "
+        "alexnet.load_model reads one, a network with how images are prepared for it",
     ),
     (
         lambda: predict(MODEL, [], ten_crop=10),
@@ -1021,7 +1074,8 @@ PUBLIC: list[tuple[Callable[[], object], type[Exception], str]] = [
     (
         lambda: top_classes(np.zeros((2, 3)), None),
         ValueError,
-        "top_classes: probabilities has shape (2, 3), expected (classes)",
+        "top_classes: probabilities has shape (2, 3), expected (classes)"
+        ": probabilities[0] is its first row",
     ),
     (
         lambda: evaluate(NETWORK, DATA, PREPROCESSING),

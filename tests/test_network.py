@@ -640,7 +640,10 @@ def test_wrong_arguments() -> None:
         (lambda: network.forward(x, observer=3), "forward: observer is 3, expected a function"),
         (lambda: network.backward(np.ma.masked_less(dy, 0)), "backward: dy is a masked array"),
         (lambda: network.backward(dy, input_gradient=1), "backward: input_gradient is 1, expected"),
-        (lambda: network.assign([1]), "cifar10-bn: tensors is a list of 1, expected Mapping"),
+        (
+            lambda: network.assign([1]),
+            "cifar10-bn: tensors is a list of 1, expected arrays by name, ",
+        ),
         (
             lambda: network.assign({**tensors, "fc8.bias": np.ma.masked_equal(np.ones(10), 1)}),
             "cifar10-bn: fc8.bias is a masked array",

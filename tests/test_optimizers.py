@@ -200,5 +200,5 @@ def test_bad_settings(
 
 
 def test_an_optimizer_is_of_a_network() -> None:
-    with pytest.raises(TypeError, match=r"^SGD: network is 3, expected Network$"):
+    with pytest.raises(TypeError, match=r"^SGD: network is 3, expected a Network, whose"):
         SGD(3)

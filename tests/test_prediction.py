@@ -14,7 +14,13 @@ import pytest
 from PIL import Image
 
 from alexnet.cli import main
-from alexnet.data import ImageSet, Preprocessing, UnreadableImageError, read_image
+from alexnet.data import (
+    ImageSet,
+    Preprocessing,
+    UnreadableImageError,
+    imagenet_classes,
+    read_image,
+)
 from alexnet.inference.prediction import predict, top_classes
 from alexnet.interchange import load_model, to_torchvision, write_torchvision
 from alexnet.network.checkpoint import Checkpoint, TrainedModel
@@ -63,6 +69,53 @@ def test_probabilities_by_hand(ten_crop: bool, checkpoint: Path, photos: list[st
     assert predict(model, []).shape == (0, 3)
 
 
+def test_one_image_in_any_form_is_one_row(checkpoint: Path, photos: list[str]) -> None:
+    model = load_model(checkpoint)
+    both = predict(model, photos)
+    for path, expected in zip(photos, both, strict=True):
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+            forms = (path, Path(path), image, pixels)
+            for form in forms:
+                actual = predict(model, form)
+                assert actual.shape == (3,)
+                np.testing.assert_array_equal(actual, expected)
+            np.testing.assert_array_equal(predict(model, pixels[None]), expected[None])
+            np.testing.assert_array_equal(predict(model, forms), [expected] * len(forms))
+
+
+def test_an_image_of_pillow_is_upright_and_left_as_it_was(checkpoint: Path, tmp_path: Path) -> None:
+    model, path = load_model(checkpoint), tmp_path / "turned.jpg"
+    pixels = np.random.default_rng(4).integers(0, 256, (200, 336, 3)).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(path, exif=exif)
+    with Image.open(path) as image:
+        difference = np.abs(predict(model, image) - predict(model, path)).max()
+        assert image.size == (336, 200)  # not decoded at a fraction of it
+    assert difference < 0.05  # the file is, which is not quite the same
+
+
+def test_names_of_imagenets_classes() -> None:
+    names = imagenet_classes()
+    assert len(names) == len(set(names)) == 1000
+    known = {0: "tench", 1: "goldfish", 134: "crane bird", 207: "golden retriever", 281: "tabby"}
+    known |= {282: "tiger cat", 388: "giant panda", 517: "crane", 817: "sports car", 954: "banana"}
+    known |= {999: "toilet tissue"}
+    assert {number: names[number] for number in known} == known
+    assert all(name == name.strip() and name.isascii() and name.isprintable() for name in names)
+
+
+def test_fewer_classes_than_imagenets_have_no_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = VARIANTS["torchvision"].shrunk(width=1 / 32)
+    monkeypatch.setitem(VARIANTS, "torchvision", small)
+    arrays = to_torchvision(AlexNet("torchvision", num_classes=10))
+    write_torchvision(tmp_path / "w.safetensors", arrays)
+    assert load_model(tmp_path / "w.safetensors").class_names is None
+
+
 def test_ten_crops_differ_from_the_centre(checkpoint: Path, photos: list[str]) -> None:
     model = load_model(checkpoint)
     assert not np.allclose(predict(model, photos), predict(model, photos, ten_crop=True))
@@ -86,6 +139,7 @@ def test_top_classes() -> None:
     probabilities = np.array([0.1, 0.6, 0.1, 0.2])
     assert top_classes(probabilities, "abcd", 3) == [("b", 0.6), ("d", 0.2), ("a", 0.1)]
     assert [name for name, _ in top_classes(probabilities, None, 9)] == ["1", "3", "0", "2"]
+    assert top_classes([0.1, 0.9], ("a", "b"), 1) == [("b", 0.9)]
     with pytest.raises(ValueError, match="top_classes: 3 names for 4 classes"):
         top_classes(probabilities, "abc")
     with pytest.raises(ValueError, match="count is 0"):
@@ -218,4 +272,6 @@ def test_foreign_weights_classify_photos(
     assert main(["predict", str(net), *photos, "--json", "-"]) == 0
     entries = json.loads(capsys.readouterr().out)["images"]
     assert all(len(entry["classes"]) == 5 for entry in entries)
-    assert all(0 <= int(entry["classes"][0]["name"]) < 1000 for entry in entries)
+    names = {part["name"] for entry in entries for part in entry["classes"]}
+    assert names <= set(imagenet_classes())
+    assert load_model(foreign).class_names == load_model(net).class_names == imagenet_classes()

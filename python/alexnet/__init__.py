@@ -12,7 +12,9 @@ from alexnet import loading  # noqa: F401 - before all that uses the compiled mo
 
 # isort: split
 from alexnet import cpu, reference
-from alexnet.interchange import load
+from alexnet.data import imagenet_classes
+from alexnet.inference.prediction import predict, top_classes
+from alexnet.interchange import load, load_model
 from alexnet.network.network import Network
 from alexnet.network.variant import Variant
 from alexnet.network.variants import AlexNet, variants
@@ -78,13 +80,16 @@ __all__ = [
     "dropout_backward",
     "get_num_threads",
     "has_cuda",
+    "imagenet_classes",
     "l2_loss",
     "l2_loss_backward",
     "load",
+    "load_model",
     "lrn",
     "lrn_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "predict",
     "reference",
     "relu",
     "relu_backward",
@@ -93,6 +98,7 @@ __all__ = [
     "sgd_update",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "top_classes",
     "variants",
 ]
 

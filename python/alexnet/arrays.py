@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.contract import hints
 from alexnet.contract.arguments import NUMPY, AnyArray, ArrayAccess, Shape, as_plain, check_array
 
 Array: TypeAlias = Any  # an array of the kind that the network's operators work on
@@ -147,11 +148,18 @@ class ArrayKind:
         for a network on a device, what is NumPy's.
         """
         access = NUMPY if isinstance(array, np.ndarray) else self.access
+        if isinstance(array, np.ndarray) and array.dtype == np.uint8:
+            expected = " or ".join(self._input_dtypes)
+            raise TypeError(
+                f"{function}: {argument} has dtype uint8, expected {expected}: "
+                "alexnet.predict takes pixels, and Preprocessing.evaluation_views scales them"
+            )
         given = check_array(function, argument, array, self._input_dtypes, access)
         if given.ndim != len(axes) + 1 or given.shape[1:] != axes:
             expected = ", ".join(("batch", *map(str, axes)))
+            hint = hints.of_shape(argument, given.shape, (*given.shape[:1], *axes))
             raise ValueError(
-                f"{function}: {argument} has shape {given.shape}, expected ({expected})"
+                f"{function}: {argument} has shape {given.shape}, expected ({expected}){hint}"
             )
         if self.module is np:
             return as_plain(given)

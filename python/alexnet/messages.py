@@ -96,6 +96,12 @@ def type_name(value: object) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
 
 
+def summarised(value: object, *facts: str, **settings: object) -> str:
+    """Write what `repr` gives of an object that is too large to be written out."""
+    parts = [*facts, *(f"{name}={setting}" for name, setting in settings.items())]
+    return f"<{type(value).__name__} {', '.join(parts)}>"
+
+
 def described(error: BaseException) -> str:
     """One line that says what went wrong, of the system's errors the file and the reason."""
     if isinstance(error, OSError) and error.strerror is not None:

@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from alexnet import cpu, reference
+from alexnet.contract import hints
 from alexnet.contract.arguments import DLPACK_CUDA
 from alexnet.messages import shown, type_name
 from alexnet.runtime import cuda_obstacle
@@ -45,7 +46,7 @@ def implementation_of(operator: str, argument: str, array: object) -> ModuleType
         return import_module("alexnet.cuda")
     raise TypeError(
         f"{operator}: {argument} is of type {type_name(array)}, expected a numpy.ndarray, or an "
-        "array on a CUDA device"
+        f"array on a CUDA device{hints.of_type(argument, array)}"
     )
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.contract.arguments import check_instance, check_int, check_number
-from alexnet.messages import shown
+from alexnet.messages import shown, summarised
 
 Words: TypeAlias = npt.NDArray[np.uint32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -98,6 +98,9 @@ class Generator:
         self.seed = check_int("Generator", "seed", seed, 0, LARGEST_WORD_64)
         self.offset = 0
         self._lock = threading.Lock()  # held while seed and offset are read or changed together
+
+    def __repr__(self) -> str:
+        return summarised(self, **self.state)
 
     @property
     def state(self) -> dict[str, int]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.contract import hints
 from alexnet.messages import shown, shown_number, type_name
 
 Shape: TypeAlias = tuple[int, ...]
@@ -159,17 +160,18 @@ def check_algorithm(operator: str, algorithm: object) -> None:
 
 def check_shape(operator: str, argument: str, array: HasShape, expected: Shape) -> None:
     """`array` has exactly the `expected` shape."""
-    if tuple(array.shape) != expected:
-        raise ValueError(
-            f"{operator}: {argument} has shape {tuple(array.shape)}, expected {expected}"
-        )
+    given = tuple(array.shape)
+    if given != expected:
+        hint = hints.of_shape(argument, given, expected)
+        raise ValueError(f"{operator}: {argument} has shape {given}, expected {expected}{hint}")
 
 
 def check_ndim(operator: str, argument: str, shape: Sequence[int], axes: Sequence[str]) -> None:
     """One extent for each of `axes`; only the first, the batch, may be zero."""
     names = f"({', '.join(axes)})"
     if len(shape) != len(axes):
-        raise ValueError(f"{operator}: {argument} has shape {tuple(shape)}, expected {names}")
+        hint = hints.of_ndim(argument, shape, axes)
+        raise ValueError(f"{operator}: {argument} has shape {tuple(shape)}, expected {names}{hint}")
     check_extents(operator, argument, shape, first=0)
 
 
@@ -229,7 +231,7 @@ class ArrayAccess:
         if not isinstance(array, np.ndarray):
             raise TypeError(
                 f"{operator}: {argument} is of type {type_name(array)}, expected a numpy.ndarray "
-                f"of {expected}"
+                f"of {expected}{hints.of_type(argument, array, expected.partition(' or ')[0])}"
             )
         if isinstance(array, np.ma.MaskedArray):
             raise TypeError(
@@ -269,7 +271,10 @@ def check_array(
     expected = " or ".join(dtypes)
     checked = access.check_type(operator, argument, array, expected)
     if checked.dtype not in _native_dtypes(tuple(dtypes)):
-        raise TypeError(f"{operator}: {argument} has dtype {_name(checked)}, expected {expected}")
+        hint = hints.of_dtype(argument, checked.dtype.kind, dtypes[0])
+        raise TypeError(
+            f"{operator}: {argument} has dtype {_name(checked)}, expected {expected}{hint}"
+        )
     return checked
 
 
@@ -292,8 +297,9 @@ def check_integer_array(
     """`array`, of no subclass, if it is of integers of any width, signed or not (bool is none)."""
     checked = access.check_type(operator, argument, array, "an integer dtype")
     if checked.dtype.kind not in "iu" or not checked.dtype.isnative:
+        hint = hints.of_labels(argument, checked.dtype.kind, checked.shape)
         raise TypeError(
-            f"{operator}: {argument} has dtype {_name(checked)}, expected an integer dtype"
+            f"{operator}: {argument} has dtype {_name(checked)}, expected an integer dtype{hint}"
         )
     return np.asarray(checked) if isinstance(checked, np.ndarray) else checked
 

@@ -8,8 +8,9 @@ and memory are for `arguments.py`, before these.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from alexnet.contract import hints
 from alexnet.contract.arguments import (
     LARGEST_SIZE,
     HasShape,
@@ -98,7 +99,10 @@ def check_conv2d_backward_weight(
     shape = conv2d_shape(
         operator, x.shape, weight_shape, stride, padding, groups, weight_name="kernel_size"
     )
-    check_shape(operator, "dy", dy, shape.output_shape)
+    expected = shape.output_shape
+    if tuple(dy.shape) != expected and (dy.shape[0], *dy.shape[2:]) == expected[:3]:
+        expected = (*expected[:3], dy.shape[1])  # dy is NCHW: its channels are not its last axis
+    check_shape(operator, "dy", dy, expected)
     check_algorithm(operator, algorithm)
     return shape
 
@@ -133,7 +137,11 @@ def check_dense(
     """Check a call of `dense`."""
     check_ndim("dense", "x", x.shape, ("batch", "in_features"))
     shape = dense_shape("dense", x.shape[0], weight.shape)
-    check_shape("dense", "x", x, shape.input_shape)
+    if tuple(x.shape) != shape.input_shape:
+        raise ValueError(
+            f"dense: x has shape {tuple(x.shape)}, expected {shape.input_shape}"
+            f"{hints.of_dense(x.shape[1], weight.shape[1])}"
+        )
     if bias is not None:
         check_shape("dense", "bias", bias, (shape.out_features,))
     check_activation("dense", activation)
@@ -145,7 +153,11 @@ def check_dense_backward_input(dy: HasShape, weight: HasShape) -> DenseShape:
     operator = "dense_backward_input"
     check_ndim(operator, "dy", dy.shape, ("batch", "out_features"))
     shape = dense_shape(operator, dy.shape[0], weight.shape)
-    check_shape(operator, "dy", dy, shape.output_shape)
+    if tuple(dy.shape) != shape.output_shape:
+        raise ValueError(
+            f"{operator}: dy has shape {tuple(dy.shape)}, expected {shape.output_shape}"
+            f"{hints.of_dense(dy.shape[1], weight.shape[0])}"
+        )
     return shape
 
 
@@ -227,8 +239,7 @@ def check_batch_norm(
     """Check a call of `batch_norm`."""
     operator = "batch_norm"
     shape = channels_shape(operator, "x", x.shape)
-    check_shape(operator, "gamma", gamma, (shape.channels,))
-    check_shape(operator, "beta", beta, (shape.channels,))
+    _check_per_channel(operator, x, {"gamma": gamma, "beta": beta})
     if (mean is None) != (variance is None):
         given, missing = ("variance", "mean") if mean is None else ("mean", "variance")
         raise ValueError(
@@ -236,8 +247,7 @@ def check_batch_norm(
             "neither (training)"
         )
     if mean is not None and variance is not None:
-        check_shape(operator, "mean", mean, (shape.channels,))
-        check_shape(operator, "variance", variance, (shape.channels,))
+        _check_per_channel(operator, x, {"mean": mean, "variance": variance})
     check_number(operator, "epsilon", epsilon, above=0)
     check_activation(operator, activation)
     return shape
@@ -256,12 +266,25 @@ def check_batch_norm_backward(
     operator = "batch_norm_backward"
     check_shape(operator, "dy", dy, tuple(x.shape))
     shape = channels_shape(operator, "x", x.shape)
-    check_shape(operator, "gamma", gamma, (shape.channels,))
-    check_shape(operator, "mean", mean, (shape.channels,))
-    check_shape(operator, "variance", variance, (shape.channels,))
+    _check_per_channel(operator, x, {"gamma": gamma, "mean": mean, "variance": variance})
     check_number(operator, "epsilon", epsilon, above=0)
     check_flag(operator, "training", training)
     return shape
+
+
+def _check_per_channel(operator: str, x: HasShape, arrays: Mapping[str, HasShape]) -> None:
+    """Each of `arrays`, by argument name, has one number for each channel of x."""
+    for argument, array in arrays.items():
+        given, channels = tuple(array.shape), x.shape[-1]
+        if (
+            given != (channels,)
+            and len(given) == 1
+            and (hint := hints.of_channels("x", x.shape, given[0]))
+        ):
+            raise ValueError(
+                f"{operator}: {argument} has shape {given}, but x has {channels} channels{hint}"
+            )
+        check_shape(operator, argument, array, (channels,))
 
 
 def check_dropout(operator: str, rate: float, seed: int, offset: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeAlias, TypeVar
 
+from alexnet.contract import hints
 from alexnet.contract.arguments import (
     LARGEST_SIZE,
     Shape,
@@ -208,14 +209,19 @@ def resolve_padding(
 
 
 def check_groups(
-    operator: str, groups: object, in_channels: int, out_channels: int, input_name: str
+    operator: str,
+    groups: object,
+    in_channels: int,
+    out_channels: int,
+    input_name: str,
+    hint: str = "",
 ) -> int:
-    """Return `groups` as an int if it divides the channels of x and of y."""
+    """Return `groups` as an int if it divides the channels of x and of y; `hint` ends the error."""
     count = check_int(operator, "groups", groups, 1, LARGEST_SIZE)
     if in_channels % count or out_channels % count:
         raise ValueError(
             f"{operator}: groups is {count}, expected a divisor of the {in_channels} channels of "
-            f"{input_name} and of the {out_channels} output channels"
+            f"{input_name} and of the {out_channels} output channels{hint}"
         )
     return count
 
@@ -269,12 +275,13 @@ def conv2d_shape(
     strides = check_pair(operator, "stride", stride)
     size, kernel = (in_height, in_width), (kernel_height, kernel_width)
     pads = resolve_padding(operator, padding, size, kernel, strides)
-    groups = check_groups(operator, groups, in_channels, out_channels, input_name)
+    hint = hints.of_convolution(input_name, input_shape, weight_name, weight_shape, groups)
+    groups = check_groups(operator, groups, in_channels, out_channels, input_name, hint)
     if in_per_group != in_channels // groups:
         raise ValueError(
             f"{operator}: {weight_name} has {in_per_group} input channels per group, but "
             f"{input_name} has {in_channels} channels and groups={groups} "
-            f"(expected {in_channels // groups})"
+            f"(expected {in_channels // groups}){hint}"
         )
     padded = (in_height + sum(pads[0]), in_width + sum(pads[1]))
     if kernel_height > padded[0] or kernel_width > padded[1]:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import cupy
 
+from alexnet.contract import hints
 from alexnet.contract.arguments import (
     DLPACK_CUDA,
     AnyArray,
@@ -48,9 +49,10 @@ class DeviceAccess(ArrayAccess):
                 f"CUDA device: {' '.join(str(error).split()):.100}"
             ) from error
         if on_device is None:
+            hint = hints.of_device(argument, array)
             raise TypeError(
                 f"{operator}: {argument} is of type {type_name(array)}, expected a cupy.ndarray, "
-                f"or another array on a CUDA device, of {expected}"
+                f"or another array on a CUDA device, of {expected}{hint}"
             )
         current = cupy.cuda.Device().id
         if on_device.device.id != current:

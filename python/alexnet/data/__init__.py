@@ -5,6 +5,7 @@ from pathlib import Path
 
 from alexnet.data.cifar10 import ARCHIVE, find_cifar10, open_cifar10
 from alexnet.data.image_folder import PhotoSet, is_image_folder, open_image_folder
+from alexnet.data.imagenet import imagenet_classes
 from alexnet.data.loader import Batch, TrainingBatches, ordered_batches
 from alexnet.data.photos import read_image
 from alexnet.data.preprocessing import AUGMENTATIONS, TEN_CROP_VIEWS, Preprocessing
@@ -21,6 +22,7 @@ __all__ = [
     "Preprocessing",
     "TrainingBatches",
     "UnreadableImageError",
+    "imagenet_classes",
     "open_cifar10",
     "open_dataset",
     "open_image_folder",

@@ -28,7 +28,7 @@ from alexnet.data.patience import patiently
 from alexnet.data.photos import image_size, read_image, why_no_image
 from alexnet.data.sources import DIGEST_BYTES, Dataset, Labels, Pixels, UnreadableImageError
 from alexnet.files import open_regular
-from alexnet.messages import counted
+from alexnet.messages import counted, summarised
 from alexnet.random import LARGEST_WORD_64, Generator
 
 # Whatever their case. Of several folders of test images, the first here is taken.
@@ -65,6 +65,9 @@ class PhotoSet:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __repr__(self) -> str:
+        return summarised(self, photos=len(self))
 
     def part(self, chosen: npt.NDArray[np.bool_]) -> PhotoSet:
         """Give the photos where `chosen`, (photos,), is true, with what is known of them."""

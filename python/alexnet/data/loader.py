@@ -36,7 +36,7 @@ from alexnet.data.sources import (
     UnreadableImageError,
     check_source,
 )
-from alexnet.messages import counted
+from alexnet.messages import counted, summarised
 from alexnet.random import LARGEST_WORD_64, Generator
 
 # Streams of random numbers, beyond all that initialisation draws with the same seed.
@@ -55,6 +55,9 @@ class Batch:
 
     images: Images
     labels: Labels
+
+    def __repr__(self) -> str:
+        return summarised(self, labels=len(self.labels), images=self.images.shape)
 
 
 class Prefetcher:
@@ -169,6 +172,9 @@ class TrainingBatches:
         self._order = lru_cache(maxsize=2)(self._order_of)
         self._drawn = lru_cache(maxsize=2)(self._drawn_for)
         self._prefetcher = Prefetcher(self._make, step, _workers(source, workers))
+
+    def __repr__(self) -> str:
+        return summarised(self, batch_size=self.batch_size, source=self.source)
 
     def __enter__(self) -> Self:
         return self

@@ -31,7 +31,7 @@ from PIL import (  # noqa: F401
 )
 
 from alexnet.data.patience import patiently
-from alexnet.data.sources import Pixels, UnreadableImageError
+from alexnet.data.sources import Pixels, UnreadableImageError, check_pixels
 from alexnet.files import open_regular, read_regular
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -103,6 +103,21 @@ def image_size(path: str | Path) -> tuple[int, int]:
             return image.height, image.width
     except Exception as error:  # of a damaged file, Pillow's decoders raise anything
         raise UnreadableImageError(f"{path}: {error}") from error
+
+
+def as_pixels(image: Image.Image | Pixels, shortest_side: int) -> Pixels:
+    """Make a picture in memory what `read_image` makes of a file: upright, RGB, of that size.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An array is not uint8 (height, width, 3); an image has more than 2**26 pixels, or floating
+        ones.
+    """
+    if not isinstance(image, Image.Image):
+        check_pixels("predict", "image", image)
+        image = Image.fromarray(image)
+    return _pixels(image.copy(), shortest_side)  # a copy, since decoding may change the image
 
 
 def why_no_image(path: Path) -> str | None:

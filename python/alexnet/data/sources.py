@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.contract import hints
 from alexnet.contract.arguments import (
     LARGEST_SIZE,
     Shape,
@@ -21,6 +22,7 @@ from alexnet.contract.arguments import (
     check_ndim,
     check_shape,
 )
+from alexnet.messages import summarised
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 Labels: TypeAlias = npt.NDArray[np.int64]
@@ -79,6 +81,7 @@ def check_pixels(function: str, argument: str, image: object) -> None:
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(
             f"{function}: {argument} has shape {pixels.shape}, expected (height, width, 3)"
+            f"{hints.of_pixels(argument, pixels.shape)}"
         )
 
 
@@ -117,6 +120,9 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return summarised(self, images=len(self), shape=self.image_shape)
+
     @property
     def image_shape(self) -> Shape:
         """(height, width, channels)."""
@@ -148,6 +154,10 @@ class Dataset:
     class_names: tuple[str, ...]
     train: ImageSource
     test: ImageSource | None
+
+    def __repr__(self) -> str:
+        classes = len(self.class_names)
+        return summarised(self, classes=classes, train=self.train, test=self.test)
 
     def __post_init__(self) -> None:
         check_instance("Dataset", "class_names", self.class_names, (tuple, list))

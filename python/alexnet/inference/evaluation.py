@@ -12,6 +12,7 @@ from alexnet.contract.arguments import LARGEST_SIZE, check_callable, check_insta
 from alexnet.data import TEN_CROP_VIEWS, ImageSource, Preprocessing, ordered_batches
 from alexnet.data.sources import check_source
 from alexnet.inference.prediction import Float64Array, log_probabilities
+from alexnet.messages import summarised
 from alexnet.network.network import Network
 
 BATCH_SIZE = 100
@@ -36,6 +37,10 @@ class Evaluation:
     loss: float
     top5_accuracy: float
     confusion: npt.NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        shares = {"accuracy": f"{self.accuracy:.2%}", "top5_accuracy": f"{self.top5_accuracy:.2%}"}
+        return summarised(self, images=self.images, **shares, loss=f"{self.loss:.4f}")
 
     @property
     def images(self) -> int:

@@ -1,20 +1,21 @@
 """What a trained network takes images for: probabilities of the classes.
 
     model = load_model("runs/cifar10-bn-1")
-    probabilities = predict(model, ["cat.jpg", "dog.jpg"])
-    top_classes(probabilities[0], model.class_names, 3)  # [("cat", 0.93), ("fox", 0.04), ...]
+    probabilities = predict(model, "cat.jpg")
+    top_classes(probabilities, model.class_names, 3)  # [("cat", 0.93), ("fox", 0.04), ...]
 
 `alexnet predict` is this as a command.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from alexnet.arrays import array_kind
 from alexnet.contract.arguments import (
@@ -27,12 +28,16 @@ from alexnet.contract.arguments import (
     check_ndim,
 )
 from alexnet.data import TEN_CROP_VIEWS, read_image
+from alexnet.data.photos import as_pixels
 from alexnet.data.sources import Pixels
 from alexnet.messages import shown
 from alexnet.network.checkpoint import TrainedModel
 from alexnet.network.network import Network
 
 Float64Array: TypeAlias = npt.NDArray[np.float64]
+Picture: TypeAlias = str | os.PathLike[str] | Image.Image | Pixels
+
+FILES = (str, os.PathLike)
 
 
 def log_probabilities(network: Network, views: AnyArray, views_per_image: int = 1) -> Float64Array:
@@ -74,37 +79,49 @@ def log_probabilities(network: Network, views: AnyArray, views_per_image: int = 
 
 
 def predict(
-    model: TrainedModel, images: Sequence[str | Path | Pixels], *, ten_crop: bool = False
+    model: TrainedModel, images: Picture | Sequence[Picture], *, ten_crop: bool = False
 ) -> Float64Array:
-    """Probabilities of the classes of each image.
+    """Probabilities of the classes of an image, or of each of several.
 
     Parameters
     ----------
     model
         What `load_model` gave, with its preprocessing.
     images
-        Files, or pixels as `read_image` gives them: uint8 (height, width, 3), both at least as
-        large as the preprocessing's `shortest_side`.
+        A file, an image of Pillow, or pixels, uint8 (height, width, 3), red, green, blue; or a
+        sequence of those, such as an array (images, height, width, 3). Each is brought to the size
+        that the model's preprocessing takes, in its proportions.
     ten_crop
         Average over the four corners, the centre, and their mirror images, instead of the centre.
 
     Returns
     -------
-    float64 (images, classes).
+    float64 (classes,) of one image, (images, classes) of a sequence.
 
     Raises
     ------
+    TypeError
+        An image is of another kind, or its pixels are not uint8.
     ValueError
-        The model has no preprocessing or does not end in classes, an image is too small or, as
-        `UnreadableImageError`, a file is no image.
+        The model has no preprocessing or does not end in classes or, as `UnreadableImageError`, a
+        file is no image.
     OSError
         A file cannot be opened.
 
     """
-    check_instance("predict", "model", model, TrainedModel)
+    if not isinstance(model, TrainedModel):
+        raise TypeError(
+            f"predict: model is {shown(model)}, expected a TrainedModel: alexnet.load_model reads "
+            "one, a network with how images are prepared for it"
+        )
     check_flag("predict", "ten_crop", ten_crop)
-    if isinstance(images, str | Path):
-        raise TypeError(f"predict: images is {shown(images)}, expected a sequence of images")
+    is_one = isinstance(images, (*FILES, Image.Image)) or getattr(images, "ndim", 0) in (2, 3)
+    pictures: Any = [images] if is_one else images
+    if not isinstance(pictures, Sequence | np.ndarray):
+        raise TypeError(
+            f"predict: images is {shown(images)}, expected a file, an image, pixels, or a sequence "
+            "of these"
+        )
     if model.preprocessing is None:
         raise ValueError(
             "predict: the model does not say how images are prepared for it; a checkpoint of "
@@ -116,13 +133,14 @@ def predict(
             f"predict: the output of {network.variant.name} is {network.output_shape}, expected "
             "one number for each class"
         )
-    probabilities = np.empty((len(images), *network.output_shape))
-    for row, image in zip(probabilities, images, strict=True):
-        if isinstance(image, str | Path):
-            image = read_image(image, model.preprocessing.shortest_side)
-        batch = model.preprocessing.evaluation_views([image], ten_crop=ten_crop)
+    probabilities = np.empty((len(pictures), *network.output_shape))
+    side = model.preprocessing.shortest_side
+    for row, picture in zip(probabilities, pictures, strict=True):
+        is_file = isinstance(picture, FILES)
+        pixels = read_image(picture, side) if is_file else as_pixels(picture, side)
+        batch = model.preprocessing.evaluation_views([pixels], ten_crop=ten_crop)
         row[...] = np.exp(log_probabilities(network, batch, views)[0])
-    return probabilities
+    return probabilities[0] if is_one else probabilities
 
 
 def top_classes(
@@ -135,7 +153,8 @@ def top_classes(
     probabilities
         (classes,).
     class_names
-        In their order; where it is None, the numbers of the classes from 0.
+        In their order, such as `TrainedModel.class_names`, or `alexnet.imagenet_classes()`; where
+        it is None, the numbers of the classes from 0.
     count
         How many, at least 1; all of them if there are fewer.
 
@@ -146,7 +165,10 @@ def top_classes(
 
     """
     count = check_int("top_classes", "count", count, 1, LARGEST_SIZE)
-    check_ndim("top_classes", "probabilities", np.shape(probabilities), ("classes",))
+    probabilities = np.asarray(probabilities)
+    check_ndim("top_classes", "probabilities", probabilities.shape, ("classes",))
+    if class_names is not None:
+        check_instance("top_classes", "class_names", class_names, Sequence)
     names = [str(number) for number in range(len(probabilities))]
     if class_names is not None and len(class_names) != len(names):
         raise ValueError(f"top_classes: {len(class_names)} names for {len(names)} classes")

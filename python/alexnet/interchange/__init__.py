@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from alexnet.data import imagenet_classes
 from alexnet.files import check_absent, open_regular
 from alexnet.files.kinds import NUMPY_ARRAY, TORCH, kind_of
 from alexnet.interchange import caffe, torchvision
@@ -129,7 +130,8 @@ def convert(
     force
         Replace the target if there is one, when the new one is whole.
 
-    A file of ours that was foreign says how images are prepared for such weights; one that goes to
+    A file of ours that was foreign says how images are prepared for such weights and, where they
+    have 1000 classes, that these are ImageNet's; one that goes to
     a foreign format loses how they were prepared, the names of the classes, and all that is for
     training.
 
@@ -196,7 +198,9 @@ def _read(source: Path, source_format: str) -> TrainedModel:
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     preprocessing = caffe.PREPROCESSING if is_caffe else torchvision.PREPROCESSING
-    return TrainedModel(network, None, preprocessing, step=0)
+    names = imagenet_classes()
+    is_imagenet = network.output_shape == (len(names),)
+    return TrainedModel(network, names if is_imagenet else None, preprocessing, step=0)
 
 
 def _write(target: Path, target_format: str, model: TrainedModel) -> None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from alexnet.contract.arguments import AnyArray
+from alexnet.contract.arguments import AnyArray, check_instance
 from alexnet.data import Preprocessing
 from alexnet.files import check_size, open_regular, pickles, replacing
 from alexnet.files.descriptions import Entry
@@ -61,12 +61,20 @@ def from_caffe(layers: Mapping[str, tuple[AnyArray, AnyArray]]) -> AlexNet:
     Raises
     ------
     ValueError
-        A name, a shape or a dtype is not that of bvlc_alexnet.
+        A name, a shape or a dtype is not that of bvlc_alexnet, or a layer has no pair.
+    TypeError
+        What is given is no dictionary, or holds what is no array.
 
     """
+    check_instance("Caffe's AlexNet", "layers", layers, Mapping)
+    for name, pair in layers.items():
+        if not isinstance(pair, tuple | list) or len(pair) != len(KINDS):
+            raise ValueError(
+                f"Caffe's AlexNet: {name:.200} is {shown(pair)}, expected [weight, bias]"
+            )
     variant = variant_named(VARIANT)
     if "fc8" in layers:
-        variant = variant.with_classes(layers["fc8"][1].size)
+        variant = variant.with_classes(np.size(layers["fc8"][1]))
     arrays = {
         f"{layer}.{kind}": array
         for layer, pair in layers.items()

@@ -24,6 +24,7 @@ import numpy as np
 from alexnet.contract.arguments import AnyArray
 from alexnet.data import Preprocessing
 from alexnet.files.descriptions import Entry, versioned
+from alexnet.messages import summarised
 from alexnet.network import weights
 from alexnet.network.network import Network
 from alexnet.network.variant import Variant
@@ -72,6 +73,9 @@ class Checkpoint:
     class_names: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
     best_accuracy: float | None = None
+
+    def __repr__(self) -> str:
+        return summarised(self, f"of {self.variant.sizes}", step=self.step)
 
     def write(self, path: str | os.PathLike[str], *, previous: Path | None = None) -> None:
         """Write it to a file; an earlier one is replaced when this is whole and on the disk.
@@ -163,6 +167,13 @@ class TrainedModel:
     class_names: tuple[str, ...] | None
     preprocessing: Preprocessing | None
     step: int
+
+    def __repr__(self) -> str:
+        settings = {
+            "classes": len(self.class_names) if self.class_names else "unnamed",
+            "preprocessing": "known" if self.preprocessing else "unknown",
+        }
+        return summarised(self, f"of {self.network.variant.name}", **settings, step=self.step)
 
 
 def read_model(path: str | os.PathLike[str]) -> TrainedModel:

@@ -16,7 +16,7 @@ import os
 import threading
 from collections.abc import Mapping
 from importlib import import_module
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
@@ -31,8 +31,10 @@ from alexnet.contract.arguments import (
     check_flag,
     check_instance,
 )
+from alexnet.messages import shown, summarised
 from alexnet.network import weights
 from alexnet.network.layer import Layer
+from alexnet.network.named_arrays import NamedArrays
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Observer
 from alexnet.network.summary import Summary
@@ -140,6 +142,9 @@ class Network:
             )
         return workspace
 
+    def __repr__(self) -> str:
+        return summarised(self, self.variant.sizes, self._operators.__name__)
+
     # --- what it is made of -----------------------------------------------------------------------
 
     @property
@@ -165,7 +170,7 @@ class Network:
     @property
     def parameters(self) -> Mapping[str, Array]:
         """Trainable arrays by full name, such as "conv1.weight": write to them in place."""
-        return MappingProxyType(self._parameters.arrays)
+        return NamedArrays(self._parameters.arrays)
 
     @property
     def gradients(self) -> Mapping[str, Array]:
@@ -173,7 +178,7 @@ class Network:
 
         They are those of the thread that asks: RuntimeError where only others have gone back.
         """
-        return MappingProxyType(self.gradient_memory.arrays)
+        return NamedArrays(self.gradient_memory.arrays)
 
     @property
     def parameter_memory(self) -> ParameterMemory:
@@ -215,7 +220,7 @@ class Network:
         """
         state = self._generator.state
         generator = np.array([state["seed"], state["offset"]], np.uint64)
-        return MappingProxyType({**self._layer_state, "generator": generator})
+        return NamedArrays({**self._layer_state, "generator": generator})
 
     @property
     def _layer_state(self) -> dict[str, Array]:
@@ -233,7 +238,7 @@ class Network:
         in place, so the layer before it shows what dropout left.
         """
         with self._guard.reading:
-            return MappingProxyType(self._workspace.activations)
+            return NamedArrays(self._workspace.activations)
 
     @property
     def num_parameters(self) -> int:
@@ -283,6 +288,10 @@ class Network:
         # Training moves running statistics and takes numbers from the generator.
         with self._guard.changing if training else self._guard.reading:
             return self._workspace.forward(x, bool(training), observer)
+
+    def __call__(self, x: Array, training: bool = False) -> Array:
+        """Compute the output for a batch of images, logits or feature maps: `forward(x)`."""
+        return self.forward(x, training)
 
     def backward(
         self, dy: Array, *, input_gradient: bool = False, observer: Observer | None = None
@@ -341,11 +350,17 @@ class Network:
             What is given under a name is no array, or a masked one; nothing was changed.
         """
         name, own = self.variant.name, {**self.parameters, **self.state}
-        check_instance(name, "tensors", tensors, Mapping)
+        if not isinstance(tensors, Mapping):
+            raise TypeError(
+                f"{name}: tensors is {shown(tensors)}, expected arrays by name, as a network's "
+                "tensors() gives them"
+            )
         if own.keys() != tensors.keys():
             missing = ", ".join(sorted(own.keys() - tensors.keys())) or "nothing"
             unknown = ", ".join(sorted(map(str, tensors.keys() - own.keys()))) or "nothing"
-            raise ValueError(f"{name}: arrays lack {missing}, and have {unknown} too many")
+            raise ValueError(
+                f"{name}: arrays lack {missing:.200}, and have {unknown:.200} too many"
+            )
         for key, array in own.items():
             check_assignable(name, key, tensors[key], array)
         seed, offset = (int(word) for word in tensors["generator"])

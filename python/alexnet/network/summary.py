@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 from alexnet.contract.arguments import Shape
 
@@ -69,10 +71,23 @@ class Summary:
         lines.append(("total", "", "", *(f"{total:,}" for total in totals)))
         return lines
 
+    def _repr_html_(self) -> str:
+        """Write the table for a notebook."""
+        header, *lines = self.table()
+        rows = [_html_row("th", header), *(_html_row("td", line) for line in lines)]
+        return f"<table><caption>{escape(self._title)}</caption>{''.join(rows)}</table>"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.variant}: neurons, MACs and FLOPs (2 per MAC) of one image, forward"
+
     def __str__(self) -> str:
         lines = self.table()
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        texts = [f"{self.variant}: neurons, MACs and FLOPs (2 per MAC) of one image, forward"]
+        texts = [self._title]
         for number, line in enumerate(lines):
             if number in (1, len(lines) - 1):
                 texts.append("  ".join("-" * width for width in widths))
@@ -82,3 +97,14 @@ class Summary:
             ]
             texts.append("  ".join(cells).rstrip())
         return "\n".join(texts)
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    """Row of a table in HTML: text to the left, numbers, from the fourth cell on, to the right."""
+    sides = ("left" if column < 3 else "right" for column in range(len(cells)))
+    return "<tr>{}</tr>".format(
+        "".join(
+            f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
+            for cell, side in zip(cells, sides, strict=True)
+        )
+    )

@@ -26,7 +26,7 @@ from alexnet.contract.arguments import (
     check_range,
 )
 from alexnet.files.descriptions import Entry, parse
-from alexnet.messages import shown
+from alexnet.messages import shown, summarised
 from alexnet.network import initializers
 from alexnet.network.initializers import HeNormal, Initialisation
 from alexnet.network.layer import Layer, check_name
@@ -76,6 +76,9 @@ class Variant:
             check_range(self.name, "pixel_range", self.pixel_range)
         _ = self.image_shapes  # which checks every layer
 
+    def __repr__(self) -> str:
+        return summarised(self, self.sizes)
+
     # --- sizes ------------------------------------------------------------------------------------
 
     @cached_property
@@ -85,6 +88,14 @@ class Variant:
         for layer in self.layers:
             shapes.append(layer.output_shape(shapes[-1]))
         return tuple(shape[1:] for shape in shapes)
+
+    @property
+    def sizes(self) -> str:
+        """Name, shapes, and the numbers of layers and parameters, in a line."""
+        return (
+            f"{self.name}: images {self.input_shape} to {self.output_shape}, "
+            f"layers={len(self.layers)}, parameters={self.num_parameters:,}"
+        )
 
     def shapes(self, batch_size: int) -> list[Shape]:
         """Shape of the input and of every layer's output, one more than there are layers."""

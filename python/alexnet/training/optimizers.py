@@ -25,6 +25,7 @@ from alexnet.contract.arguments import (
     check_int,
 )
 from alexnet.contract.calls import check_adam_numbers, check_sgd_numbers
+from alexnet.messages import shown, summarised
 from alexnet.network.network import Network
 from alexnet.network.parameter_memory import ParameterMemory
 
@@ -47,7 +48,11 @@ class Optimizer(ABC):
     def __init__(
         self, network: Network, *, learning_rate: float, weight_decay: float = 0.0
     ) -> None:
-        check_instance(type(self).__name__, "network", network, Network)
+        if not isinstance(network, Network):
+            raise TypeError(
+                f"{type(self).__name__}: network is {shown(network)}, expected a Network, whose "
+                "parameters it changes"
+            )
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.steps = 0
@@ -63,6 +68,10 @@ class Optimizer(ABC):
             for slot, memory in zip(self.slots, self._memory, strict=True)
             for name, array in memory.arrays.items()
         }
+
+    def __repr__(self) -> str:
+        settings = {name: value for name, value in vars(self).items() if name[0] != "_"}
+        return summarised(self, f"of {self._network.variant.name}", **settings)
 
     @property
     def network(self) -> Network:
@@ -83,6 +92,11 @@ class Optimizer(ABC):
         TypeError, ValueError
             A setting is not what it may be; nothing was changed.
         """
+        if isinstance(observer, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}: step takes no gradients, since the network has those of "
+                "its last backward: call step()"
+            )
         check_callable(type(self).__name__, "observer", observer)
         with self._network.guard.changing:
             parameters, gradients = self._network.begin_update()

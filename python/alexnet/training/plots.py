@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from alexnet.contract.arguments import AnyArray
 from alexnet.figures import BLUE, VERMILION, name_on_axis, new_figure, styled
@@ -133,7 +134,9 @@ def filters(weight: AnyArray, name: str) -> Figure:
 
 
 @styled()
-def confusion(images: AnyArray, class_names: Sequence[str], title: str) -> Figure:
+def confusion(
+    images: npt.NDArray[np.integer[Any]], class_names: Sequence[str], title: str
+) -> Figure:
     """Which classes are taken for which: the darker, the larger the share of the row's images.
 
     Parameters

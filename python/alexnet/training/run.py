@@ -34,7 +34,7 @@ from alexnet.contract.arguments import check_callable, check_instance
 from alexnet.data import Dataset, Preprocessing
 from alexnet.files import check_folder, check_regular, lock, naming, remove_remains, replacing
 from alexnet.inference.evaluation import Evaluation, evaluate
-from alexnet.messages import described, timestamp
+from alexnet.messages import described, summarised, timestamp
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
 from alexnet.training import plots
 from alexnet.training.configuration import (
@@ -102,6 +102,10 @@ class Run:
         self._drawn = time.monotonic()
         self._open_files = ExitStack()
         self._open_files.callback(self.trainer.batches.close)
+
+    def __repr__(self) -> str:
+        steps = f"step {self.trainer.steps} of {self.total_steps}"
+        return summarised(self, f"{self.folder} of {self.trainer.network.variant.name}", steps)
 
     # --- beginning --------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ import numpy as np
 from alexnet.arrays import Array, array_kind
 from alexnet.contract.arguments import check_callable, check_flag, check_instance
 from alexnet.data import TrainingBatches
+from alexnet.messages import summarised
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.network import Network
 from alexnet.sharing import OneThread
@@ -114,6 +115,10 @@ class Trainer:
         self._one_thread = OneThread("training")
         self._arrays = array_kind(network.implementation)
         self._check_data()
+
+    def __repr__(self) -> str:
+        rule, name = type(self.optimizer).__name__, self.network.variant.name
+        return summarised(self, f"of {name} by {rule}", steps=self.steps)
 
     @property
     def steps(self) -> int:
