@@ -22,6 +22,7 @@ from alexnet.commands.options import (
     write_figures,
 )
 from alexnet.comparison.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
+from alexnet.comparison.disturbance import Watch
 from alexnet.messages import timestamp
 from alexnet.network.variant import Variant
 
@@ -88,9 +89,13 @@ def _run(options: argparse.Namespace) -> bool:
         precision=options.precision,
     )
     targets = TARGETS if options.target == "both" else (options.target,)
+    watch = Watch()
     timings = [_timed(options, benchmark, target) for target in targets]
+    disturbance = watch.stop(machine["threads"])
     for timing in timings:
         say(options, _rates(timing))
+    if disturbance.notable:
+        say(options, f"{disturbance.summary()} meanwhile: run it again when the machine is quiet")
     layers = []
     if options.per_layer:
         with Progress("layers", LAYER_STEPS) as progress:
@@ -106,6 +111,7 @@ def _run(options: argparse.Namespace) -> bool:
         "device": options.device,
         "precision": options.precision,
         "environment": machine,
+        "disturbance": disturbance.figures(),
         "targets": {timing.target: timing.figures() for timing in timings},
         "layers": [layer.figures() for layer in layers],
     }

@@ -31,6 +31,11 @@ from alexnet.comparison.contest import HEADER, SECONDS, Comparison, Contest
 from alexnet.figures import save
 from alexnet.network.variant import Variant
 
+ADVICE = (
+    "so these ratios can be off by more than that, either way: "
+    "run it again when the machine is quiet, or with more --rounds"
+)
+
 
 def add_parsers(subparsers: Any) -> None:
     """Add the command."""
@@ -180,6 +185,10 @@ def _run(options: argparse.Namespace) -> bool:
 def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
+    if summary := comparison.disturbance.summary():
+        say(options, f"{summary} in these rounds")
+    if comparison.disturbance.notable:
+        say(options, ADVICE)
     rows = comparison.rows()
     say_table(options, HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
     for contender, reason in comparison.failures.items():
