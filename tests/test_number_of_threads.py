@@ -48,6 +48,7 @@ def test_threads_from_the_environment(variables: dict[str, str], expected: str) 
 
 
 BAD_THREADS = ["0", "-2", "two", "2.5", "3x", "4,", ",4", "4,two", "4,0", "4 2", "4;2"]
+BAD_THREADS += ["99999999999999999999"]
 
 
 @pytest.mark.parametrize("value", ["", " ", *BAD_THREADS])
@@ -56,7 +57,7 @@ def test_openmp_ignores_what_is_no_number_and_so_do_we(value: str) -> None:
     assert output_of(PRINT_THREADS, ALEXNET_NUM_THREADS="", OMP_NUM_THREADS=value) == expected
 
 
-@pytest.mark.parametrize("value", [*BAD_THREADS, "4097", "99999999999999999999", "4,2"])
+@pytest.mark.parametrize("value", [*BAD_THREADS, "4097", "4,2"])
 def test_a_bad_number_of_threads_is_an_error_at_first_use(value: str) -> None:
     result = python(PRINT_THREADS, ALEXNET_NUM_THREADS=value)
     assert result.returncode == 1

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cctype>
+#include <cerrno>
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
@@ -52,13 +53,14 @@ const char* skip_blanks(const char* text) {
     return text;
 }
 
-// A number of at least 1, with blanks around it, and where it ends; 0 where there is none. One too
-// large for a long counts as the largest.
+// A number of at least 1, with blanks around it, and where it ends; 0 where there is none, or one
+// too large for a long.
 long positive_number(const char* text, const char*& end) {
     char* digits_end = nullptr;
+    errno = 0;
     const long value = std::strtol(text, &digits_end, 10);
     end = skip_blanks(digits_end);
-    return digits_end != text && value >= 1 ? value : 0;
+    return errno == 0 && digits_end != text && value >= 1 ? value : 0;
 }
 
 // Of ALEXNET_NUM_THREADS; 0 where it isn't set, or blank.
@@ -108,17 +110,22 @@ Choice of_the_machine() {
     return quota > 0 && quota < found.threads ? Choice{quota, From::kQuota} : found;
 }
 
-Choice default_choice() {
+// OMP_THREAD_LIMIT: OpenMP starts no more.
+int openmp_limit() {
 #if defined(_OPENMP)
+    return std::max(1, omp_get_thread_limit());
+#else
+    return 1;
+#endif
+}
+
+Choice default_choice() {
     Choice found{own_variable(), From::kOwnVariable};
+    if (!has_openmp()) return {1, From::kNoOpenMP};
     if (found.threads == 0) found = {openmp_variable(), From::kOpenMPVariable};
     if (found.threads == 0) found = of_the_machine();
-    const int limit = omp_get_thread_limit();  // OMP_THREAD_LIMIT: OpenMP starts no more
-    return limit < found.threads ? Choice{std::max(limit, 1), From::kOpenMPLimit} : found;
-#else
-    own_variable();  // is checked all the same
-    return {1, From::kNoOpenMP};
-#endif
+    const int limit = openmp_limit();
+    return limit < found.threads ? Choice{limit, From::kOpenMPLimit} : found;
 }
 
 Choice decided() {
