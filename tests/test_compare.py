@@ -365,9 +365,9 @@ def test_a_chart_has_all_contenders_and_ours_stands_out(tmp_path: Path) -> None:
         assert axes.get_xlabel() == "ms, less is better"
     disturbed = dataclasses.replace(result, disturbance=Disturbance(0.43, 0.43, 0.7))
     (axes,) = plot.bars([disturbed]).axes
-    assert axes.get_title().splitlines()[1] == (
-        "other processes took 43% of the processors' time, "
-        "the FMA peak was 70% of its best round's in the median"
-    )
+    assert axes.get_title().splitlines()[1:] == [
+        "other processes took 43% of the processors' time",
+        "the median FMA peak was 70% of the best",
+    ]
     save(figure, tmp_path / "chart.svg")
     assert (tmp_path / "chart.svg").read_text().count("alexnet a") == 2

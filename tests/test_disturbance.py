@@ -73,7 +73,7 @@ def test_nothing_is_said_where_nothing_is_known(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("cpu0 1 2\n" + "".join(f"cpu{n} a\n" for n in range(1024)))
     assert Watch(tmp_path).stop(2, seconds=10.0) == unknown
     assert Watch().stop(2, seconds=0.01) == unknown  # too short
-    assert unknown.summary() == ""
+    assert unknown.remarks() == []
     assert not unknown.notable
 
 

@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace) -> bool:
     for timing in timings:
         say(options, _rates(timing))
     if disturbance.notable:
-        say(options, f"{disturbance.summary()} meanwhile: run it again when the machine is quiet")
+        say(options, f"meanwhile {disturbance.remarks()[0]}: run it again on a quiet machine")
     layers = []
     if options.per_layer:
         with Progress("layers", LAYER_STEPS) as progress:

@@ -185,8 +185,8 @@ def _run(options: argparse.Namespace) -> bool:
 def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
-    if summary := comparison.disturbance.summary():
-        say(options, f"{summary} in these rounds")
+    if remarks := comparison.disturbance.remarks():
+        say(options, f"in these rounds {', '.join(remarks)}")
     if comparison.disturbance.notable:
         say(options, ADVICE)
     rows = comparison.rows()

@@ -48,14 +48,14 @@ class Disturbance:
         missing, peak = self.missing, self.peak
         return (missing or 0) >= NOTABLE_MISSING or (peak is not None and peak < NOTABLE_PEAK)
 
-    def summary(self) -> str:
-        """Say in words what was measured; empty where nothing was."""
+    def remarks(self) -> list[str]:
+        """Say in words what was measured; nothing where nothing was."""
         parts = []
         if self.others is not None:
             parts.append(f"other processes took {self.others:.0%} of the processors' time")
         if self.peak is not None and self.peak < NOTABLE_PEAK:
-            parts.append(f"the FMA peak was {self.peak:.0%} of its best round's in the median")
-        return ", ".join(parts)
+            parts.append(f"the median FMA peak was {self.peak:.0%} of the best")
+        return parts
 
     def figures(self) -> dict[str, Any]:
         """Everything as plain JSON values."""

@@ -43,9 +43,9 @@ def bars(comparisons: Sequence[Comparison]) -> Figure:
         axes.grid(visible=False, axis="y")
         peaks = comparison.peaks
         threads = "1 thread" if peaks.threads == 1 else f"{peaks.threads} threads"
-        title = f"{comparison.case.name}, {threads}"
+        title = [f"{comparison.case.name}, {threads}"]
         if comparison.disturbance.notable:
-            title += f"\n{comparison.disturbance.summary()}"
-        axes.set_title(title)
+            title += comparison.disturbance.remarks()
+        axes.set_title("\n".join(title))
         axes.set_xlabel("ms, less is better")
     return figure
