@@ -25,6 +25,7 @@ from alexnet.comparison.agreement import (
 from alexnet.comparison.benchmark import FORWARD, FORWARD_BACKWARD
 from alexnet.comparison.cases import TRAINING_STEP, NetworkCase, layer_cases
 from alexnet.comparison.contest import Comparison, Contest, Timing
+from alexnet.comparison.disturbance import Disturbance
 from alexnet.comparison.peaks import Peaks
 from alexnet.comparison.rates import rates
 from alexnet.comparison.worker import Worker, WorkerError
@@ -34,6 +35,7 @@ from alexnet.training.optimizers import Adam
 from support.small_networks import small_variant
 
 PEAKS = Peaks("avx2", 1, fma_gflops=100.0, copy_gbs=20.0, read_gbs=10.0)
+QUIET = Disturbance(others=0.01, missing=0.01, peak=0.99)
 CASE = NetworkCase(small_variant("tf-tutorial"), FORWARD, 2)
 LRN_CASE = next(
     case for case in layer_cases(variant_named("cifar10-bn"), 2) if case.layer.name == "lrn1"
@@ -58,7 +60,7 @@ def test_median_and_spread_of_the_rounds() -> None:
 
 def comparison(**seconds: tuple[float, ...]) -> Comparison:
     timings = [Timing(name, "a", times, 1e-6) for name, times in seconds.items()]
-    return Comparison(CASE, tuple(timings), PEAKS, {"ncnn nchw": "disagrees"})
+    return Comparison(CASE, tuple(timings), PEAKS, {"ncnn nchw": "disagrees"}, QUIET)
 
 
 def test_ratio_is_to_the_best_peer_by_medians() -> None:
@@ -197,6 +199,7 @@ def test_rounds_are_interleaved_and_the_first_moves_on(contest: Callable[..., Co
     assert [timing.contender for timing in result.timings] == [a, b, c, d]
     assert all(len(timing.seconds) == 3 for timing in result.timings)
     assert result.peaks.fma_gflops == 6.0  # the median of 1, 6 and 11
+    assert result.disturbance.peak == 6 / 11
     assert result.ratio == 2.0
 
 
@@ -315,6 +318,7 @@ def test_missing_frameworks_are_named_and_ours_is_measured(
     contenders = figures["cases"][0]["contenders"]
     assert all(len(timing["round_seconds"]) == 1 for timing in contenders.values())
     assert figures["cases"][0]["peaks"]["fma_gflops_per_second"] > 0
+    assert set(figures["cases"][0]["disturbance"]) == {"others", "missing", "peak", "notable"}
 
 
 @pytest.mark.parametrize(
@@ -358,6 +362,12 @@ def test_a_chart_has_all_contenders_and_ours_stands_out(tmp_path: Path) -> None:
         assert (peer, ours) == (GREY.lower(), BLUE.lower())
         assert axes.get_title() == f"{CASE.name}, 1 thread"
         assert axes.get_xlabel() == "ms, less is better"
+    disturbed = dataclasses.replace(result, disturbance=Disturbance(0.43, 0.43, 0.7))
+    (axes,) = plot.bars([disturbed]).axes
+    assert axes.get_title().splitlines()[1:] == [
+        "other processes took 43% of the processors' time",
+        "the median FMA peak was 70% of the best",
+    ]
     save(figure, tmp_path / "chart.svg")
     assert (tmp_path / "chart.svg").read_text().count("alexnet a") == 2
 

@@ -19,6 +19,7 @@
 #include "alexnet/relu.h"
 #include "alexnet/softmax_cross_entropy.h"
 #include "arrays.h"
+#include "cpu_quota.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "shapes.h"
@@ -77,6 +78,8 @@ void define_runtime(py::module_& m) {
     m.def("set_cpu_isa", &cpu::set_isa);
     m.def("vector_lanes", [] { return kernels().lanes; });
     m.def("get_num_threads", &cpu::num_threads);
+    m.def("num_threads_from", &cpu::num_threads_from);
+    m.def("cpu_quota", &cpu::cpu_quota);
     m.def("set_num_threads", &cpu::set_num_threads);
 }
 

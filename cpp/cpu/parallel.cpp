@@ -7,13 +7,8 @@
 #include <unistd.h>
 #endif
 
-#include <cctype>
-#include <cerrno>
-#include <cstdlib>
 #include <exception>
 #include <mutex>
-#include <stdexcept>
-#include <string>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -24,53 +19,6 @@
 
 namespace alexnet::cpu {
 namespace {
-
-constexpr long kMostThreads = 4096;  // LARGEST_THREADS of alexnet/contract/arguments.py
-
-std::atomic<int> thread_count{0};  // 0: not decided yet
-
-int affinity_count() {
-#if defined(__linux__)
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
-#endif
-    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
-
-const char* skip_blanks(const char* text) {
-    while (std::isspace(static_cast<unsigned char>(*text))) ++text;
-    return text;
-}
-
-// 0 where the variable is not set. Read as OpenMP reads OMP_NUM_THREADS, which may be a list, one
-// number a nesting level, with blanks around the numbers: the first counts, the others are checked.
-int threads_from(const char* variable) {
-    const char* text = std::getenv(variable);
-    if (text == nullptr || *skip_blanks(text) == '\0') return 0;
-    long first = 0;
-    for (const char* next = text;; ++next) {
-        char* end = nullptr;
-        errno = 0;
-        const long value = std::strtol(next, &end, 10);
-        const bool number = errno == 0 && end != next && value >= 1 && value <= kMostThreads;
-        if (next == text) first = value;
-        next = skip_blanks(end);
-        if (!number || (*next != '\0' && *next != ',')) {
-            throw std::invalid_argument(std::string(variable) + " is '" + text +
-                                        "', expected an integer from 1 to " +
-                                        std::to_string(kMostThreads));
-        }
-        if (*next == '\0') return static_cast<int>(first);
-    }
-}
-
-int default_threads() {
-    for (const char* variable : {"ALEXNET_NUM_THREADS", "OMP_NUM_THREADS"}) {
-        if (const int threads = threads_from(variable)) return threads;
-    }
-    return affinity_count();
-}
 
 #if defined(_OPENMP)
 
@@ -175,26 +123,6 @@ bool run_openmp_team(int threads, void (*body)(void*, int, int), void* context) 
 #endif  // _OPENMP
 
 }  // namespace
-
-bool has_openmp() {
-#if defined(_OPENMP)
-    return true;
-#else
-    return false;
-#endif
-}
-
-int num_threads() {
-    int threads = thread_count.load(std::memory_order_relaxed);
-    if (threads == 0) {
-        const int found = default_threads();
-        // Another thread may have called set_num_threads: then its number stands.
-        if (thread_count.compare_exchange_strong(threads, found)) threads = found;
-    }
-    return has_openmp() ? threads : 1;
-}
-
-void set_num_threads(int threads) { thread_count.store(threads, std::memory_order_relaxed); }
 
 void run_team(int threads, void (*body)(void*, int, int), void* context) {
 #if defined(_OPENMP)

@@ -1,4 +1,5 @@
-// Threads: how many, and how work is dealt out to them. The only user of OpenMP is parallel.cpp.
+// Threads: how many, and how work is dealt out to them. The users of OpenMP are parallel.cpp and
+// thread_count.cpp.
 //
 // Every kernel gives each output element one owner and sums in an order that does not depend on the
 // partition, so results are the same bits for every number of threads.
@@ -55,9 +56,11 @@ class DefaultArithmetic {
 };
 
 // Without set_num_threads: ALEXNET_NUM_THREADS, else OMP_NUM_THREADS, else the processors that the
-// process may run on (its affinity), found at the first call, which throws std::invalid_argument
-// for a variable that is no positive integer. Without OpenMP always 1.
+// process may run on (its affinity), or fewer by its CPU quota (cpu_quota.h); at most
+// OMP_THREAD_LIMIT. Found at the first call, which throws std::invalid_argument where
+// ALEXNET_NUM_THREADS is no positive integer. Without OpenMP always 1.
 int num_threads();
+const char* num_threads_from();     // which of them it was
 void set_num_threads(int threads);  // threads >= 1
 bool has_openmp();
 

@@ -50,6 +50,7 @@ from alexnet.runtime import (
     cuda_obstacle,
     get_num_threads,
     has_cuda,
+    num_threads_from,
     set_cpu_isa,
     set_num_threads,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "lrn_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "num_threads_from",
     "predict",
     "reference",
     "relu",

@@ -18,6 +18,7 @@ __all__ = [
     "cuda_obstacle",
     "get_num_threads",
     "has_cuda",
+    "num_threads_from",
     "set_cpu_isa",
     "set_num_threads",
 ]
@@ -64,9 +65,19 @@ def get_num_threads() -> int:
     """Threads that a kernel uses at most.
 
     At first ``ALEXNET_NUM_THREADS``, else ``OMP_NUM_THREADS``, else the number of processors that
-    the process may run on (its affinity); 1 where the build has no OpenMP.
+    the process may run on (its affinity) or, if less, that its container's CPU quota is enough
+    for; at most ``OMP_THREAD_LIMIT``. 1 where the build has no OpenMP.
     """
     return _cpu.get_num_threads()
+
+
+def num_threads_from() -> str:
+    """Where `get_num_threads()` comes from.
+
+    "set_num_threads", the name of one of the variables, "CPU quota", "CPU affinity", "all
+    processors" or "no OpenMP".
+    """
+    return _cpu.num_threads_from()
 
 
 def set_num_threads(threads: int) -> None:

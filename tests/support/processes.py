@@ -17,7 +17,8 @@ SPIN_SETTINGS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 def python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a new process with only these of the variables that alexnet reads."""
-    read = ("ALEXNET_ISA", "ALEXNET_NUM_THREADS", "OMP_NUM_THREADS", *SPIN_SETTINGS)
+    threads = ("ALEXNET_NUM_THREADS", "OMP_NUM_THREADS", "OMP_THREAD_LIMIT")
+    read = ("ALEXNET_ISA", *threads, *SPIN_SETTINGS)
     environment = {name: value for name, value in os.environ.items() if name not in read}
     return subprocess.run(
         [sys.executable, "-c", code],

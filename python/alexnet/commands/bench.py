@@ -21,6 +21,7 @@ from alexnet.commands.options import (
     write_figures,
 )
 from alexnet.comparison.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
+from alexnet.comparison.disturbance import Watch
 from alexnet.messages import counted, timestamp
 from alexnet.network.variant import Variant
 
@@ -87,8 +88,12 @@ def _run(options: argparse.Namespace) -> bool:
         precision=options.precision,
     )
     targets = TARGETS if options.target == "both" else (options.target,)
+    watch = Watch()
     timings = [_timed(options, benchmark, target) for target in targets]
+    disturbance = watch.stop(machine["threads"])
     _print_rates(options, timings)
+    if disturbance.notable:
+        say(options, f"meanwhile {disturbance.remarks()[0]}: run it again on a quiet machine")
     layers = []
     if options.per_layer:
         with Progress("layers", LAYER_STEPS) as progress:
@@ -102,6 +107,7 @@ def _run(options: argparse.Namespace) -> bool:
         "burn_in": options.burn_in,
         "seed": options.seed,
         "precision": options.precision,
+        "disturbance": disturbance.figures(),
         "targets": {timing.target: timing.figures() for timing in timings},
         "layers": [layer.figures() for layer in layers],
     }

@@ -34,6 +34,11 @@ from alexnet.figures import save
 from alexnet.messages import hint, printable
 from alexnet.network.variant import Variant
 
+ADVICE = (
+    "so these ratios can be off by more than that, either way: "
+    "run it again when the machine is quiet, or with more --rounds"
+)
+
 
 def add_parsers(subparsers: Any) -> None:
     """Add the command."""
@@ -207,6 +212,10 @@ class _Teller:
 def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
+    if remarks := comparison.disturbance.remarks():
+        say(options, f"in these rounds {', '.join(remarks)}")
+    if comparison.disturbance.notable:
+        say(options, ADVICE)
     rows = comparison.rows()
     say_table(options, HEADER, rows, right=range(1, len(HEADER)))
     for contender, reason in comparison.failures.items():

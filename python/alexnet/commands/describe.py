@@ -54,7 +54,7 @@ def add_parsers(subparsers: Any) -> None:
 
 def _run_info(options: argparse.Namespace) -> bool:
     figures = environment()
-    threads = str(figures["threads"])
+    threads = f"{figures['threads']} ({figures['threads_from']})"
     if not figures["openmp"]:
         threads = "1, because it was built without OpenMP, which the compiler did not offer"
     rows = {

@@ -343,6 +343,7 @@ def environment() -> dict[str, Any]:
         "isa": runtime.cpu_isa(),
         "available_isas": list(runtime.available_isas()),
         "threads": runtime.get_num_threads(),
+        "threads_from": runtime.num_threads_from(),
         "numpy": np.__version__,
         "processor": _processor(),
         "gpu": gpu_name(),

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import median, quantiles
 from threading import Lock
@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from alexnet.comparison.agreement import DisagreementError, largest_error
 from alexnet.comparison.cases import Arrays, Case
+from alexnet.comparison.disturbance import Disturbance, Watch
 from alexnet.comparison.peaks import Peaks
 from alexnet.comparison.peers import OURS
 from alexnet.comparison.rates import rates
@@ -74,12 +75,14 @@ class Comparison:
     """All contenders on one case, ours first, and the machine's peaks in the same rounds.
 
     `failures` are contenders that do not count, with the reason: wrong results, or a crash.
+    `disturbance` is what others took meanwhile.
     """
 
     case: Case
     timings: tuple[Timing, ...]
     peaks: Peaks
     failures: dict[str, str]
+    disturbance: Disturbance
 
     @property
     def ours(self) -> Timing:
@@ -133,6 +136,7 @@ class Comparison:
                 "copy_gbytes_per_second": self.peaks.copy_gbs,
                 "read_gbytes_per_second": self.peaks.read_gbs,
             },
+            "disturbance": self.disturbance.figures(),
         }
 
 
@@ -234,7 +238,7 @@ class Contest:
         on_step()
         contenders = [ours, *others]
         turn = partial(_Contender.time, seconds=seconds, clock=clock)
-        peaks = self._time(case, contenders, rounds, turn, on_step)
+        peaks, disturbance = self._time(case, contenders, rounds, turn, on_step)
         for contender in contenders:
             if contender.worker is not None and contender.worker.alive:
                 contender.ask("release")
@@ -255,6 +259,7 @@ class Contest:
                 for contender in contenders
                 if contender.failure is not None
             },
+            disturbance,
         )
 
     def _enter(self, name: str, case: Case) -> list[_Contender]:
@@ -297,9 +302,9 @@ class Contest:
         rounds: int,
         turn: Callable[[_Contender], None],
         on_step: Callable[[], None],
-    ) -> Peaks:
+    ) -> tuple[Peaks, Disturbance]:
         """Run rounds of one turn each, who is first moving on; medians of the machine's peaks."""
-        order = list(contenders)
+        order, watch = list(contenders), Watch()
         peaks: list[Peaks] = []
         for number in range(rounds):
             self._say(f"timing {case.name}", f"round {number + 1} of {rounds}")
@@ -309,13 +314,16 @@ class Contest:
                     turn(contender)
             order = [*order[1:], order[0]]
             on_step()
-        return Peaks(
+        disturbance = watch.stop(self._threads)
+        medians = Peaks(
             peaks[0].isa,
             peaks[0].threads,
             fma_gflops=median(peak.fma_gflops for peak in peaks),
             copy_gbs=median(peak.copy_gbs for peak in peaks),
             read_gbs=median(peak.read_gbs for peak in peaks),
         )
+        share = medians.fma_gflops / max(peak.fma_gflops for peak in peaks)
+        return medians, replace(disturbance, peak=share)
 
     def close(self) -> None:
         """End all processes."""

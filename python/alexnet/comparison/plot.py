@@ -19,7 +19,8 @@ WIDTH_INCHES, BAR_INCHES, TITLE_INCHES = 9.0, 0.3, 1.0
 def bars(comparisons: Sequence[Comparison]) -> Figure:
     """One chart a case, fastest on top, ours in blue: medians, and half the quartiles' distance.
 
-    Each bar says its time, and how many times as long as ours that is.
+    Each bar says its time, and how many times as long as ours that is. A chart of figures that
+    were disturbed says so.
     """
     heights = [TITLE_INCHES + BAR_INCHES * len(comparison.timings) for comparison in comparisons]
     figure = new_figure(WIDTH_INCHES, sum(heights))
@@ -42,6 +43,9 @@ def bars(comparisons: Sequence[Comparison]) -> Figure:
         axes.grid(visible=False, axis="y")
         peaks = comparison.peaks
         threads = "1 thread" if peaks.threads == 1 else f"{peaks.threads} threads"
-        axes.set_title(f"{comparison.case.name}, {threads}")
+        title = [f"{comparison.case.name}, {threads}"]
+        if comparison.disturbance.notable:
+            title += comparison.disturbance.remarks()
+        axes.set_title("\n".join(title))
         axes.set_xlabel("ms, less is better")
     return figure
