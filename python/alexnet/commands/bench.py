@@ -17,6 +17,7 @@ from alexnet.commands.options import (
     environment,
     integer,
     say,
+    say_sentence,
     say_table,
     write_figures,
 )
@@ -93,7 +94,8 @@ def _run(options: argparse.Namespace) -> bool:
     disturbance = watch.stop(machine["threads"])
     _print_rates(options, timings)
     if disturbance.notable:
-        say(options, f"meanwhile {disturbance.remarks()[0]}: run it again on a quiet machine")
+        remarks = ", ".join(disturbance.remarks())
+        say_sentence(options, f"meanwhile {remarks}: run it again on a quiet machine")
     layers = []
     if options.per_layer:
         with Progress("layers", LAYER_STEPS) as progress:

@@ -213,9 +213,9 @@ def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
     if remarks := comparison.disturbance.remarks():
-        say(options, f"in these rounds {', '.join(remarks)}")
+        say_sentence(options, f"in these rounds {', '.join(remarks)}")
     if comparison.disturbance.notable:
-        say(options, ADVICE)
+        say_sentence(options, ADVICE)
     rows = comparison.rows()
     say_table(options, HEADER, rows, right=range(1, len(HEADER)))
     for contender, reason in comparison.failures.items():
