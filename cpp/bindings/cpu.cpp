@@ -22,6 +22,7 @@
 #include "dispatch.h"
 #include "parallel.h"
 #include "shapes.h"
+#include "task_times.h"
 
 namespace alexnet {
 namespace {
@@ -444,6 +445,17 @@ void define_peak(py::module_& m) {
     });
 }
 
+void define_task_times(py::module_& m) {
+    m.def("start_task_times", &cpu::start_task_times);
+    m.def("stop_task_times", [] {
+        py::list regions;
+        for (const cpu::TimedRegion& region : cpu::stop_task_times()) {
+            regions.append(py::make_tuple(region.team, region.times));
+        }
+        return regions;
+    });
+}
+
 }  // namespace
 }  // namespace alexnet
 
@@ -461,4 +473,5 @@ PYBIND11_MODULE(_cpu, m) {
     alexnet::define_losses(m);
     alexnet::define_optimizer(m);
     alexnet::define_peak(m);
+    alexnet::define_task_times(m);
 }
