@@ -1,14 +1,16 @@
 """How a network's step would scale to many cores, computed from what its tasks take on one.
 
     python benchmarks/scaling_model.py
-    python benchmarks/scaling_model.py tf-tutorial --threads 16,64 --memory-bandwidth 200 --losses 20
+    python benchmarks/scaling_model.py tf-tutorial --threads 16,64 --memory-bandwidth 200
 
 The kernels cut each parallel region into tasks, deal them out in contiguous ranges, and let a
 thread that is done take tasks of the others. One thread does all tasks here, cut for each number of
 threads in turn, and notes the processor time of each (the minimum over the repetitions); then the
-same dealing out is simulated. To that come what a region takes to begin and to end, and what lies
-between regions: Python, and C++ on one thread. With more than two threads a region is taken to
-cost as much as with two, times log2 of their number.
+same dealing out is simulated. To that come what a region takes to begin and to end, and what is
+serial: C++ between the regions of a kernel, and Python between kernels. With more than two threads
+a region is taken to cost as much as with two, times log2 of their number. Python takes the longer
+the more the kernels have driven out of the core's caches; it's recorded in steps of as few images
+as each thread has, at least one.
 
 What the model doesn't know: caches and memory that cores share (but for --memory-bandwidth: no
 layer takes less than its arrays once through memory), sockets, two threads on one core, clocks that
@@ -27,12 +29,10 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from time import perf_counter, thread_time
 from typing import Any
-
-import numpy as np
 
 import numpy as np
 
@@ -76,7 +76,17 @@ class Profile:
     @property
     def seconds(self) -> float:
         """All of it, one after the other."""
-        return sum(self.gaps) + sum(sum(region.tasks) for region in self.regions)
+        return sum(self.gaps) + self.work
+
+    @property
+    def work(self) -> float:
+        """All tasks."""
+        return sum(sum(region.tasks) for region in self.regions)
+
+    def between_kernels(self, layers: Sequence[Layer]) -> float:
+        """Gaps that are not between two regions of the same layer."""
+        inside = {number for layer in layers for number in layer.regions[1:]}
+        return sum(gap for number, gap in enumerate(self.gaps) if number not in inside)
 
 
 @dataclass(frozen=True)
@@ -242,9 +252,10 @@ def makespan(tasks: Sequence[float], team: int) -> float:
     return done
 
 
-def predict(profile: Profile, layers: Sequence[Layer], threads: int, machine: Machine) -> Prediction:
+def predict(
+    profile: Profile, layers: Sequence[Layer], threads: int, machine: Machine, serial: float
+) -> Prediction:
     """Compute a step on `threads` threads, from a profile whose tasks are cut for as many."""
-    work = sum(sum(region.tasks) for region in profile.regions)
     spans = [makespan(region.tasks, region.team) for region in profile.regions]
     costs = [machine.region_cost(threads) * (region.team > 1) for region in profile.regions]
     memory = 0.0
@@ -253,10 +264,10 @@ def predict(profile: Profile, layers: Sequence[Layer], threads: int, machine: Ma
         memory += max(layer.bytes / machine.bandwidth - takes, 0.0)
     return Prediction(
         threads=threads,
-        work=work,
-        tasks=sum(spans) - work / threads,
+        work=profile.work,
+        tasks=sum(spans) - profile.work / threads,
         regions=sum(costs),
-        serial=sum(profile.gaps),
+        serial=serial,
         memory=memory,
     )
 
@@ -277,9 +288,7 @@ class Loss:
         return self.takes - self.share
 
 
-def losses(
-    profile: Profile, layers: Sequence[Layer], threads: int, machine: Machine
-) -> list[Loss]:
+def losses(profile: Profile, layers: Sequence[Layer], threads: int, machine: Machine) -> list[Loss]:
     """Every region and what it loses, the largest loss first."""
     names = {
         number: f"{layer.name} {index + 1}/{len(layer.regions)}"
@@ -292,8 +301,7 @@ def losses(
             len(region.tasks),
             max(region.tasks, default=0.0),
             sum(region.tasks) / threads,
-            makespan(region.tasks, region.team)
-            + machine.region_cost(threads) * (region.team > 1),
+            makespan(region.tasks, region.team) + machine.region_cost(threads) * (region.team > 1),
         )
         for number, region in enumerate(profile.regions)
     ]
@@ -303,20 +311,17 @@ def losses(
 # --- a network --------------------------------------------------------------------------------
 
 
-class Model:
+class PreparedStep:
     """A case made ready; `profiles` are by the number of threads that tasks are cut for."""
 
     def __init__(self, case: NetworkCase) -> None:
-        self.case = case
         alexnet.set_num_threads(1)
         peer = Alexnet(1)
         self.run = peer.prepare(case, peer.modes(case)[0], case.operands()).run
         self.layers = find_layers(self.run)
-        self.profiles: dict[int, Profile] = {}
-        self.measured = math.inf  # seconds of the fastest step on two threads
 
-    def record(self, threads: Sequence[int], repetitions: int) -> None:
-        """Record steps for each number of threads in turns, and measure steps on two."""
+    def record(self, threads: Sequence[int], repetitions: int) -> dict[int, Profile]:
+        """Record steps whose tasks are cut for each number of threads, in turns."""
         kept: dict[int, list[Profile]] = {count: [] for count in threads}
         for repetition in range(repetitions + 1):
             for count in threads:
@@ -324,19 +329,43 @@ class Model:
                 profile = record_once(self.run)
                 if repetition > 0:  # the first makes room in memory
                     kept[count].append(profile)
-            alexnet.set_num_threads(2)
-            for _ in range(3):
-                begin = perf_counter()
-                self.run()
-                self.measured = min(self.measured, perf_counter() - begin)
-        self.profiles = {count: fastest(profiles) for count, profiles in kept.items()}
+        return {count: fastest(profiles) for count, profiles in kept.items()}
 
-    def predictions(self, machine: Machine) -> list[Prediction]:
-        """One for each number of threads."""
-        return [
-            predict(profile, self.layers, threads, machine)
-            for threads, profile in self.profiles.items()
-        ]
+    def fastest_step(self, threads: int, repetitions: int) -> float:
+        """Measure steps as they are, in seconds."""
+        alexnet.set_num_threads(threads)
+        times = []
+        for _ in range(repetitions):
+            begin = perf_counter()
+            self.run()
+            times.append(perf_counter() - begin)
+        return min(times)
+
+
+class Model:
+    """What a case takes on each number of threads; the profiles are those of all its images."""
+
+    def __init__(self, case: NetworkCase, threads: Sequence[int], repetitions: int) -> None:
+        self.case, self.threads = case, threads
+        step = PreparedStep(case)
+        self.layers = step.layers
+        first = step.fastest_step(2, 3 * repetitions)
+        self.profiles = step.record(threads, repetitions)
+        self.measured = min(first, step.fastest_step(2, 3 * repetitions))
+        images = {count: -(-case.batch_size // count) for count in threads}
+        python = {size: self._between_kernels(size, repetitions) for size in {*images.values()}}
+        self.python = {count: python[size] for count, size in images.items()}
+
+    def _between_kernels(self, images: int, repetitions: int) -> float:
+        step = PreparedStep(replace(self.case, batch_size=images))
+        return step.record([1], repetitions)[1].between_kernels(step.layers)
+
+    def prediction(self, threads: int, machine: Machine) -> Prediction:
+        """Compute what a step takes."""
+        profile = self.profiles[threads]
+        inside = sum(profile.gaps) - profile.between_kernels(self.layers)
+        serial = inside + self.python[threads]
+        return predict(profile, self.layers, threads, machine, serial)
 
 
 def rows(predictions: Sequence[Prediction], one: float) -> list[list[str]]:
@@ -358,8 +387,8 @@ def rows(predictions: Sequence[Prediction], one: float) -> list[list[str]]:
 
 def show(model: Model, machine: Machine, most_losses: int) -> None:
     """Print the tables of a case."""
-    predictions = model.predictions(machine)
-    one = model.profiles[1].seconds
+    predictions = [model.prediction(threads, machine) for threads in model.threads]
+    one = predictions[0].seconds
     print(f"\n{model.case.name}, {one * 1e3:.1f} ms on one thread")
     print_table(sys.stdout, HEADER, rows(predictions, one), right=range(len(HEADER)))
     two = next((p for p in predictions if p.threads == 2), None)
@@ -410,14 +439,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--memory-bandwidth", type=float, default=0.0, metavar="GB/S", help="of the whole machine"
     )
+    parser.add_argument(
+        "--region-us", type=float, default=0.0, metavar="US", help="of two threads; else measured"
+    )
     options = parser.parse_args(arguments)
     names = options.variants or VARIANTS_SHOWN
     if unknown := set(names) - set(VARIANTS):
         parser.error(f"{min(unknown)!r} is no variant: {', '.join(VARIANTS)}")
     if min(*options.threads, options.repetitions, options.batch_size) < 1:
         parser.error("--threads, --repetitions and --batch-size are at least 1")
-    if min(options.losses, options.memory_bandwidth) < 0:
-        parser.error("--losses and --memory-bandwidth are at least 0")
+    if min(options.losses, options.memory_bandwidth, options.region_us) < 0:
+        parser.error("--losses, --memory-bandwidth and --region-us are at least 0")
     try:
         cases = [
             NetworkCase(variant_named(name), target, options.batch_size)
@@ -430,7 +462,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--target: {min(unknown)!r}, expected some of {','.join(NETWORK_TARGETS)}")
     threads = sorted({1, *options.threads})
     copies = [measure_peaks(count, array_bytes=PEAK_BYTES).copy_gbs for count in (1, 2)]
-    machine = Machine(region_seconds(), options.memory_bandwidth * 1e9)
+    region = 1e-6 * options.region_us if options.region_us else region_seconds()
+    machine = Machine(region, options.memory_bandwidth * 1e9)
     bandwidth = f"{options.memory_bandwidth:g} GB/s" if options.memory_bandwidth else "no bound"
     print(
         f"{len(os.sched_getaffinity(0))} processors, {alexnet.cpu_isa()}, load average "
@@ -441,9 +474,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush=True,
     )
     for case in cases:
-        model = Model(case)
-        model.record(threads, options.repetitions)
-        show(model, machine, options.losses)
+        show(Model(case, threads, options.repetitions), machine, options.losses)
         sys.stdout.flush()
     return 0
 

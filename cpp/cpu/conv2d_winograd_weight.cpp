@@ -10,6 +10,8 @@
 //     at the end    dg = Gᵀ · dU · G             dg = Gᵀ · dU · G              a task: one input
 //                   of channels 0, 1, ...        of channels 48, 49, ...       channel
 //
+// With many threads phase 2 of a block and phase 1 of the next are one parallel region.
+//
 // Cost: 2 · in · out · Tiling::products() FLOP an image, as forward.
 // Loops (docs/kernels/gemm.md), outermost first; e runs over tile elements, each of which is a
 // product dU += Vᵀ · dM of its own with the tiles as depth, and loops in parentheses are shared by
@@ -37,6 +39,14 @@ size_t block_floats(const Conv2dShape& s, const Problem& p) {
     return std::clamp(du, kLeast, kMost);
 }
 
+// Whether the tiles of a block are multiplied in the same parallel region in which those of the next
+// are transformed: where a block has too few rows for as many threads. It takes a second buffer,
+// which few threads would have to fetch into their caches.
+bool overlap_blocks(size_t block_rows, size_t total_rows, size_t threads) {
+    constexpr size_t kFewBlocks = 2, kRowsAThread = 2;
+    return total_rows > kFewBlocks * block_rows && block_rows < kRowsAThread * threads;
+}
+
 // Computes dweight and dbias; false where the values do not allow it (winograd_guard.h), and what
 // has been written is of no use.
 bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweight, float* dbias) {
@@ -52,7 +62,10 @@ bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweig
     const size_t elements = p.tiling.elements(), panels = gradient.panels();
     const Size du_floats = gradient.du_floats(), tile_floats = gradient.tile_floats();
     const Slices du_memory(Slot::kGradientSums, 1, s.groups * du_floats);
-    const Slices tile_memory(Slot::kThreadMemory, 1, s.groups * tile_floats);
+    const size_t total = s.batch * p.tiling.vertical.tiles;
+    const bool overlap = overlap_blocks(block_rows, total, team);
+    const size_t buffers = overlap ? 2 : 1;
+    const Slices tile_memory(Slot::kThreadMemory, 1, buffers * s.groups * tile_floats);
     float* const all_du = du_memory[0];
     float* const all_tiles = tile_memory[0];
     const Slices input_memory(Slot::kThreadOperand, team, TileInput::memory_size(s, p));
@@ -64,32 +77,54 @@ bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweig
     std::fill_n(bias_sums, s.out_channels, 0.0);
 
     std::atomic<bool> serves = true;
-    const size_t total = s.batch * p.tiling.vertical.tiles;
+    // V and dM of a block of a group.
+    const auto tiles_of = [&](Range block, size_t group) {
+        const size_t buffer = block.begin / block_rows % buffers;
+        return all_tiles + (buffer * s.groups + group) * tile_floats;
+    };
+    const auto transform = [&](Range block, size_t task, size_t thread) {
+        const size_t row = block.begin + task / 2;
+        const bool of_input = task % 2 == 0;
+        TileInput input(k, s, p, x, input_memory[thread], zeros);
+        for (size_t group = 0; group < s.groups; ++group) {
+            float* tiles = tiles_of(block, group);
+            const bool alike = of_input ? gradient.transform_input(input, block, row, group, tiles)
+                                        : gradient.transform_output_gradient(
+                                              block, row, group, dy, input_memory[thread], tiles);
+            if (!alike) serves = false;
+        }
+    };
+    const auto multiply = [&](Range block, size_t task) {
+        const size_t panel = task % panels, e = task / panels % elements;
+        const size_t group = task / (panels * elements);
+        const float* tiles = tiles_of(block, group);
+        gradient.multiply(e, panel, block, tiles, all_du + group * du_floats);
+        if (gradient.has_bias() && e == gradient.bias_element()) {
+            gradient.add_bias(panel, block, tiles, bias_sums + group * s.group_out());
+        }
+    };
+    // One parallel region. The transforms take longer than the products, and are dealt out evenly
+    // among them.
+    const auto run = [&](Range multiplied, Range transformed) {
+        const size_t transforms = 2 * transformed.size();
+        const size_t products = multiplied.size() > 0 ? s.groups * elements * panels : 0;
+        parallel_tasks(threads, transforms + products, [&](size_t task, size_t thread) {
+            const Range share = part(transforms, transforms + products, task);  // one or none
+            if (share.size() > 0) {
+                transform(transformed, share.begin, thread);
+            } else {
+                multiply(multiplied, task - share.begin);
+            }
+        });
+    };
+    constexpr Range kNone{0, 0};
+    Range block = kNone;
     for (size_t first = 0; first < total; first += block_rows) {
-        const Range block{first, std::min(first + block_rows, total)};
-        parallel_tasks(threads, 2 * block.size(), [&](size_t task, size_t thread) {
-            const size_t row = block.begin + task / 2;
-            const bool of_input = task % 2 == 0;
-            TileInput input(k, s, p, x, input_memory[thread], zeros);
-            for (size_t group = 0; group < s.groups; ++group) {
-                float* tiles = all_tiles + group * tile_floats;
-                const bool alike = of_input
-                                       ? gradient.transform_input(input, block, row, group, tiles)
-                                       : gradient.transform_output_gradient(
-                                             block, row, group, dy, input_memory[thread], tiles);
-                if (!alike) serves = false;
-            }
-        });
+        const Range before = block;
+        block = {first, std::min(first + block_rows, total)};
+        run(overlap ? before : kNone, block);
         if (!serves) return false;
-        parallel_tasks(threads, s.groups * elements * panels, [&](size_t task, size_t) {
-            const size_t panel = task % panels, e = task / panels % elements;
-            const size_t group = task / (panels * elements);
-            const float* tiles = all_tiles + group * tile_floats;
-            gradient.multiply(e, panel, block, tiles, all_du + group * du_floats);
-            if (gradient.has_bias() && e == gradient.bias_element()) {
-                gradient.add_bias(panel, block, tiles, bias_sums + group * s.group_out());
-            }
-        });
+        if (!overlap || block.end == total) run(block, kNone);
     }
     parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t thread) {
         const size_t group = task / p.group_in;

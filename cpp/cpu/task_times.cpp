@@ -1,13 +1,13 @@
 #include "task_times.h"
 
+#include <algorithm>
 #include <ctime>
-#include <memory>
-#include <utility>
 
 namespace alexnet::cpu {
 namespace {
 
-thread_local std::unique_ptr<TaskTimes> own_times;
+thread_local TaskTimes own_times;
+thread_local bool is_recording = false;
 
 double thread_seconds() {
     timespec time;
@@ -18,21 +18,40 @@ double thread_seconds() {
 }  // namespace
 
 void TaskTimes::begin_region(size_t team, size_t tasks) {
-    TimedRegion& region = regions.emplace_back();
-    region.team = team;
-    region.times.reserve(tasks + 1);
-    region.times.push_back(thread_seconds());
+    const size_t needed = times_.size() + tasks + 1;
+    if (needed > times_.capacity()) times_.reserve(std::max(needed, 2 * times_.capacity()));
+    starts_.push_back({team, times_.size()});
+    times_.push_back(thread_seconds());
 }
 
-void TaskTimes::end_task() { regions.back().times.push_back(thread_seconds()); }
+void TaskTimes::end_task() { times_.push_back(thread_seconds()); }
 
-TaskTimes* task_times() { return own_times.get(); }
+void TaskTimes::clear() {
+    starts_.clear();
+    times_.clear();
+}
 
-void start_task_times() { own_times = std::make_unique<TaskTimes>(); }
+std::vector<TimedRegion> TaskTimes::regions() const {
+    std::vector<TimedRegion> regions;
+    for (size_t i = 0; i < starts_.size(); ++i) {
+        const size_t end = i + 1 < starts_.size() ? starts_[i + 1].first : times_.size();
+        regions.push_back(
+            {starts_[i].team, {times_.data() + starts_[i].first, times_.data() + end}});
+    }
+    return regions;
+}
+
+TaskTimes* task_times() { return is_recording ? &own_times : nullptr; }
+
+void start_task_times() {
+    own_times.clear();
+    is_recording = true;
+}
 
 std::vector<TimedRegion> stop_task_times() {
-    const std::unique_ptr<TaskTimes> times = std::move(own_times);
-    return times ? std::move(times->regions) : std::vector<TimedRegion>{};
+    if (!is_recording) return {};
+    is_recording = false;
+    return own_times.regions();
 }
 
 }  // namespace alexnet::cpu

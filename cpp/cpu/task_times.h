@@ -23,7 +23,15 @@ class TaskTimes {
     void begin_region(size_t team, size_t tasks);
     // Allocates nothing: it is called inside of regions.
     void end_task();
-    std::vector<TimedRegion> regions;
+    void clear();
+    std::vector<TimedRegion> regions() const;
+
+  private:
+    struct Start {
+        size_t team, first;  // of times_
+    };
+    std::vector<Start> starts_;
+    std::vector<double> times_;  // of all regions; the memory stays for the next recording
 };
 
 // What the calling thread records into; null while it does not.
