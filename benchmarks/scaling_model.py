@@ -44,6 +44,7 @@ from alexnet.comparison.cases import NETWORK_TARGETS, TRAINING_STEP, NetworkCase
 from alexnet.comparison.peaks import BLOCK_BYTES, measure_peaks
 from alexnet.comparison.peers.ours import Alexnet
 from alexnet.network.plan import Step
+from alexnet.network.replay import Recording
 from alexnet.network.variants import VARIANTS, variant_named
 
 VARIANTS_SHOWN = ("tf-tutorial", "tf-full", "cifar10-bn")
@@ -157,9 +158,9 @@ def fastest(profiles: Sequence[Profile]) -> Profile:
 
 
 def find_layers(run: Callable[[], object]) -> list[Layer]:
-    """Run a step that was never run before, and find which of its regions are which layer's.
+    """Find which regions of a step are which layer's, on as many threads as are set.
 
-    Steps after it make the same calls again, but no longer layer by layer.
+    The step is made layer by layer, as in its first run; others make its calls again by a replay.
     """
     passes: list[tuple[str, int, float, float]] = []  # with begin and end
 
@@ -195,8 +196,11 @@ def _bytes(step: Step, direction: str, arrays: Sequence[Any]) -> int:
 
 @contextmanager
 def _observed_steps(note: Callable[..., Any]) -> Iterator[None]:
-    """Call note(step, direction, call, arrays) in the place of every step of a plan."""
-    forward, backward = Step.forward, Step.backward
+    """Call note(step, direction, call, arrays) in the place of every step of a plan.
+
+    No recording of earlier calls is made again meanwhile.
+    """
+    forward, backward, make = Step.forward, Step.backward, Recording.make
 
     def observed_forward(step: Step, x: Any, out: Any, training: bool) -> Any:
         return note(step, "forward", lambda: forward(step, x, out, training), [x])
@@ -205,10 +209,12 @@ def _observed_steps(note: Callable[..., Any]) -> Iterator[None]:
         return note(step, "backward", lambda: backward(step, dy, dx), [dy])
 
     Step.forward, Step.backward = observed_forward, observed_backward  # type: ignore[method-assign]
+    Recording.make = lambda *_: False  # type: ignore[method-assign]
     try:
         yield
     finally:
         Step.forward, Step.backward = forward, backward  # type: ignore[method-assign]
+        Recording.make = make  # type: ignore[method-assign]
 
 
 def region_seconds(repetitions: int = 3000) -> float:
@@ -312,13 +318,16 @@ def losses(profile: Profile, layers: Sequence[Layer], threads: int, machine: Mac
 
 
 class PreparedStep:
-    """A case made ready; `profiles` are by the number of threads that tasks are cut for."""
+    """A case made ready."""
 
     def __init__(self, case: NetworkCase) -> None:
-        alexnet.set_num_threads(1)
         peer = Alexnet(1)
         self.run = peer.prepare(case, peer.modes(case)[0], case.operands()).run
-        self.layers = find_layers(self.run)
+
+    def layers(self, threads: int) -> list[Layer]:
+        """Layers and their regions, whose number may depend on that of the threads."""
+        alexnet.set_num_threads(threads)
+        return find_layers(self.run)
 
     def record(self, threads: Sequence[int], repetitions: int) -> dict[int, Profile]:
         """Record steps whose tasks are cut for each number of threads, in turns."""
@@ -348,7 +357,7 @@ class Model:
     def __init__(self, case: NetworkCase, threads: Sequence[int], repetitions: int) -> None:
         self.case, self.threads = case, threads
         step = PreparedStep(case)
-        self.layers = step.layers
+        self.layers = {count: step.layers(count) for count in threads}
         first = step.fastest_step(2, 3 * repetitions)
         self.profiles = step.record(threads, repetitions)
         self.measured = min(first, step.fastest_step(2, 3 * repetitions))
@@ -358,14 +367,13 @@ class Model:
 
     def _between_kernels(self, images: int, repetitions: int) -> float:
         step = PreparedStep(replace(self.case, batch_size=images))
-        return step.record([1], repetitions)[1].between_kernels(step.layers)
+        return step.record([1], repetitions)[1].between_kernels(step.layers(1))
 
     def prediction(self, threads: int, machine: Machine) -> Prediction:
         """Compute what a step takes."""
-        profile = self.profiles[threads]
-        inside = sum(profile.gaps) - profile.between_kernels(self.layers)
-        serial = inside + self.python[threads]
-        return predict(profile, self.layers, threads, machine, serial)
+        profile, layers = self.profiles[threads], self.layers[threads]
+        inside = sum(profile.gaps) - profile.between_kernels(layers)
+        return predict(profile, layers, threads, machine, inside + self.python[threads])
 
 
 def rows(predictions: Sequence[Prediction], one: float) -> list[list[str]]:
@@ -401,7 +409,9 @@ def show(model: Model, machine: Machine, most_losses: int) -> None:
         if prediction.threads < 16 or most_losses == 0:
             continue
         threads = prediction.threads
-        worst = losses(model.profiles[threads], model.layers, threads, machine)[:most_losses]
+        worst = losses(model.profiles[threads], model.layers[threads], threads, machine)[
+            :most_losses
+        ]
         lines = [
             [
                 loss.name,

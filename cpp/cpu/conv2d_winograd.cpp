@@ -106,10 +106,13 @@ void by_rows(Convolution& c) {
 // --- by elements: U and V of a block of rows first, then tasks own panels of tile elements ------
 
 void by_elements(Convolution& c) {
-    constexpr size_t kBlockFloats = 4096 << 10;  // V and M of a block
+    // V and M of a block, all in all and for each of many threads, in whose caches they lie.
+    constexpr size_t kBlockFloats = 4096 << 10, kThreadFloats = 256 << 10;
+    constexpr size_t kTasksAThread = 8;  // of products, at least
     const size_t groups = c.shape.groups, group_out = c.shape.group_out();
     const size_t panels = c.panels.count;
-    const size_t block_rows = rows_per_block(c.shape, c.problem, kBlockFloats);
+    const size_t block_rows =
+        rows_per_block(c.shape, c.problem, std::max(kBlockFloats, c.team * kThreadFloats));
     const size_t tiles = block_rows * c.row_tiles;
     const ElementStrides v_strides = element_strides(tiles, c.problem.group_in);
     const ElementStrides m_strides = element_strides(tiles, group_out);
@@ -142,16 +145,22 @@ void by_elements(Convolution& c) {
             TileInput input = c.input_in(own + weight_floats);
             c.transform_input(input, group, block, row, v(group));
         });
-        parallel_tasks(c.threads, groups * c.elements * panels, [&](size_t task, size_t) {
-            const size_t i = task % panels, e = task / panels % c.elements;
-            const size_t group = task / (panels * c.elements);
+        // Each panel of an element is one product, or several of some rows for many threads.
+        const size_t products = groups * c.elements * panels;
+        const size_t cuts = std::min(ceil_div(kTasksAThread * c.team, products), block.size());
+        parallel_tasks(c.threads, products * cuts, [&](size_t task, size_t) {
+            const size_t i = task / cuts % panels, e = task / (cuts * panels) % c.elements;
+            const size_t group = task / (cuts * panels * c.elements);
+            const Range own = part(block.size(), cuts, task % cuts);
+            const Range rows{first + own.begin, first + own.end};
+            const size_t tiles_before = c.problem.tiling.tiles_with(e, {first, rows.begin});
             c.multiply({.element = e,
-                        .rows = block,
+                        .rows = rows,
                         .depth = c.problem.group_in,
                         .columns = c.panels[i],
                         .u = u.panel(group, e, i),
                         .prefetch_distance = u.panel_floats()},
-                       v(group), m(group));
+                       v(group).from_row(tiles_before), m(group).from_row(tiles_before));
         });
         parallel_tasks(c.threads, row_tasks, [&](size_t task, size_t) {
             const size_t group = task / block.size(), row = first + task % block.size();

@@ -1,7 +1,7 @@
 // Gradient of a convolution with respect to its weights by Winograd's algorithm: the driver of the
 // steps in winograd_weight_gradient.h.
 //
-//     for each block of rows of tiles
+//     for each block of rows of tiles, or several of them with many threads
 //                   thread 0                     thread 1
 //       phase 1     V or dM of row 0, 1, ...     V or dM of row 4, 5, ...      a task: one row of
 //                   ------------------------------------------------------     tiles, of x or dy
@@ -9,8 +9,6 @@
 //                                                                              and panel of outputs
 //     at the end    dg = Gᵀ · dU · G             dg = Gᵀ · dU · G              a task: one input
 //                   of channels 0, 1, ...        of channels 48, 49, ...       channel
-//
-// With many threads phase 2 of a block and phase 1 of the next are one parallel region.
 //
 // Cost: 2 · in · out · Tiling::products() FLOP an image, as forward.
 // Loops (docs/kernels/gemm.md), outermost first; e runs over tile elements, each of which is a
@@ -39,12 +37,11 @@ size_t block_floats(const Conv2dShape& s, const Problem& p) {
     return std::clamp(du, kLeast, kMost);
 }
 
-// Whether the tiles of a block are multiplied in the same parallel region in which those of the next
-// are transformed: where a block has too few rows for as many threads. It takes a second buffer,
-// which few threads would have to fetch into their caches.
-bool overlap_blocks(size_t block_rows, size_t total_rows, size_t threads) {
-    constexpr size_t kFewBlocks = 2, kRowsAThread = 2;
-    return total_rows > kFewBlocks * block_rows && block_rows < kRowsAThread * threads;
+// Blocks whose V and dM are transformed before they are multiplied: as many as the caches of many
+// threads hold, so that there is enough to do for all of them.
+size_t blocks_at_once(const Conv2dShape& s, size_t tile_floats, size_t threads) {
+    constexpr size_t kThreadFloats = 256 << 10;
+    return std::max<size_t>(threads * kThreadFloats / (s.groups * tile_floats), 1);
 }
 
 // Computes dweight and dbias; false where the values do not allow it (winograd_guard.h), and what
@@ -63,9 +60,9 @@ bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweig
     const Size du_floats = gradient.du_floats(), tile_floats = gradient.tile_floats();
     const Slices du_memory(Slot::kGradientSums, 1, s.groups * du_floats);
     const size_t total = s.batch * p.tiling.vertical.tiles;
-    const bool overlap = overlap_blocks(block_rows, total, team);
-    const size_t buffers = overlap ? 2 : 1;
-    const Slices tile_memory(Slot::kThreadMemory, 1, buffers * s.groups * tile_floats);
+    const size_t blocks =
+        std::min(blocks_at_once(s, tile_floats, team), ceil_div(total, block_rows));
+    const Slices tile_memory(Slot::kThreadMemory, 1, Size{blocks} * s.groups * tile_floats);
     float* const all_du = du_memory[0];
     float* const all_tiles = tile_memory[0];
     const Slices input_memory(Slot::kThreadOperand, team, TileInput::memory_size(s, p));
@@ -77,54 +74,43 @@ bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweig
     std::fill_n(bias_sums, s.out_channels, 0.0);
 
     std::atomic<bool> serves = true;
-    // V and dM of a block of a group.
+    const auto block_of = [&](size_t row) {
+        const size_t begin = row / block_rows * block_rows;
+        return Range{begin, std::min(begin + block_rows, total)};
+    };
     const auto tiles_of = [&](Range block, size_t group) {
-        const size_t buffer = block.begin / block_rows % buffers;
-        return all_tiles + (buffer * s.groups + group) * tile_floats;
+        const size_t place = block.begin / block_rows % blocks;
+        return all_tiles + (place * s.groups + group) * tile_floats;
     };
-    const auto transform = [&](Range block, size_t task, size_t thread) {
-        const size_t row = block.begin + task / 2;
-        const bool of_input = task % 2 == 0;
-        TileInput input(k, s, p, x, input_memory[thread], zeros);
-        for (size_t group = 0; group < s.groups; ++group) {
-            float* tiles = tiles_of(block, group);
-            const bool alike = of_input ? gradient.transform_input(input, block, row, group, tiles)
-                                        : gradient.transform_output_gradient(
-                                              block, row, group, dy, input_memory[thread], tiles);
-            if (!alike) serves = false;
-        }
-    };
-    const auto multiply = [&](Range block, size_t task) {
-        const size_t panel = task % panels, e = task / panels % elements;
-        const size_t group = task / (panels * elements);
-        const float* tiles = tiles_of(block, group);
-        gradient.multiply(e, panel, block, tiles, all_du + group * du_floats);
-        if (gradient.has_bias() && e == gradient.bias_element()) {
-            gradient.add_bias(panel, block, tiles, bias_sums + group * s.group_out());
-        }
-    };
-    // One parallel region. The transforms take longer than the products, and are dealt out evenly
-    // among them.
-    const auto run = [&](Range multiplied, Range transformed) {
-        const size_t transforms = 2 * transformed.size();
-        const size_t products = multiplied.size() > 0 ? s.groups * elements * panels : 0;
-        parallel_tasks(threads, transforms + products, [&](size_t task, size_t thread) {
-            const Range share = part(transforms, transforms + products, task);  // one or none
-            if (share.size() > 0) {
-                transform(transformed, share.begin, thread);
-            } else {
-                multiply(multiplied, task - share.begin);
+    for (size_t first = 0; first < total; first += blocks * block_rows) {
+        const size_t end = std::min(first + blocks * block_rows, total);
+        parallel_tasks(threads, 2 * (end - first), [&](size_t task, size_t thread) {
+            const size_t row = first + task / 2;
+            const Range block = block_of(row);
+            const bool of_input = task % 2 == 0;
+            TileInput input(k, s, p, x, input_memory[thread], zeros);
+            for (size_t group = 0; group < s.groups; ++group) {
+                float* tiles = tiles_of(block, group);
+                const bool alike = of_input
+                                       ? gradient.transform_input(input, block, row, group, tiles)
+                                       : gradient.transform_output_gradient(
+                                             block, row, group, dy, input_memory[thread], tiles);
+                if (!alike) serves = false;
             }
         });
-    };
-    constexpr Range kNone{0, 0};
-    Range block = kNone;
-    for (size_t first = 0; first < total; first += block_rows) {
-        const Range before = block;
-        block = {first, std::min(first + block_rows, total)};
-        run(overlap ? before : kNone, block);
         if (!serves) return false;
-        if (!overlap || block.end == total) run(block, kNone);
+        parallel_tasks(threads, s.groups * elements * panels, [&](size_t task, size_t) {
+            const size_t panel = task % panels, e = task / panels % elements;
+            const size_t group = task / (panels * elements);
+            for (size_t row = first; row < end; row += block_rows) {
+                const Range block = block_of(row);
+                const float* tiles = tiles_of(block, group);
+                gradient.multiply(e, panel, block, tiles, all_du + group * du_floats);
+                if (gradient.has_bias() && e == gradient.bias_element()) {
+                    gradient.add_bias(panel, block, tiles, bias_sums + group * s.group_out());
+                }
+            }
+        });
     }
     parallel_tasks(threads, s.groups * p.group_in, [&](size_t task, size_t thread) {
         const size_t group = task / p.group_in;

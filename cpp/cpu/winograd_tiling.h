@@ -117,6 +117,8 @@ struct ElementMatrices {
     ElementStrides strides;
 
     float* operator[](size_t e) const { return begin + e * strides.element; }
+    // The same from the given row of each matrix on.
+    ElementMatrices from_row(size_t row) const { return {begin + row * strides.row, strides}; }
 };
 
 // Pointers to the elements of a tile, one tile after the other along a row of tiles, in matrices
