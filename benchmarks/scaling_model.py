@@ -27,9 +27,10 @@ import math
 import os
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from time import perf_counter, thread_time
 from typing import Any
@@ -131,6 +132,17 @@ class Prediction:
 # --- recording --------------------------------------------------------------------------------
 
 
+@cache
+def clock_seconds() -> float:
+    """Measure what it takes to read the clock, which every task's time has in it."""
+    times = [thread_time() for _ in range(1000)]
+    return min(after - before for before, after in pairwise(times))
+
+
+def _between(times: Iterable[tuple[float, float]]) -> tuple[float, ...]:
+    return tuple(max(after - before - clock_seconds(), 0.0) for before, after in times)
+
+
 def record_once(run: Callable[[], object]) -> Profile:
     """Record what `run` does on this thread; its tasks are cut for `get_num_threads()` threads."""
     _cpu.start_task_times()
@@ -142,8 +154,8 @@ def record_once(run: Callable[[], object]) -> Profile:
         regions = _cpu.stop_task_times()
     borders = [begin, *(time for _, times in regions for time in (times[0], times[-1])), end]
     return Profile(
-        tuple(Region(team, tuple(b - a for a, b in pairwise(times))) for team, times in regions),
-        tuple(after - before for before, after in zip(borders[::2], borders[1::2], strict=True)),
+        tuple(Region(team, _between(pairwise(times))) for team, times in regions),
+        _between(zip(borders[::2], borders[1::2], strict=True)),
     )
 
 
