@@ -62,8 +62,9 @@ LOSSES_HEADER = ("region", "tasks", "longest us", "share us", "takes us", "lost 
 
 @dataclass(frozen=True)
 class Region:
-    """A parallel region: seconds of its tasks, which are dealt out to `team` threads."""
+    """A parallel region of a call of a kernel; seconds of its tasks, dealt out to a team."""
 
+    call: int
     team: int
     tasks: tuple[float, ...]
 
@@ -85,10 +86,11 @@ class Profile:
         """All tasks."""
         return sum(sum(region.tasks) for region in self.regions)
 
-    def between_kernels(self, layers: Sequence[Layer]) -> float:
-        """Gaps that are not between two regions of the same layer."""
-        inside = {number for layer in layers for number in layer.regions[1:]}
-        return sum(gap for number, gap in enumerate(self.gaps) if number not in inside)
+    @property
+    def inside_kernels(self) -> float:
+        """Gaps between two regions of the same call."""
+        inside = zip(pairwise(self.regions), self.gaps[1:-1], strict=True)
+        return sum(gap for (before, after), gap in inside if before.call == after.call)
 
 
 @dataclass(frozen=True)
@@ -152,9 +154,9 @@ def record_once(run: Callable[[], object]) -> Profile:
         end = thread_time()
     finally:
         regions = _cpu.stop_task_times()
-    borders = [begin, *(time for _, times in regions for time in (times[0], times[-1])), end]
+    borders = [begin, *(time for *_, times in regions for time in (times[0], times[-1])), end]
     return Profile(
-        tuple(Region(team, _between(pairwise(times))) for team, times in regions),
+        tuple(Region(call, team, _between(pairwise(times))) for call, team, times in regions),
         _between(zip(borders[::2], borders[1::2], strict=True)),
     )
 
@@ -164,7 +166,7 @@ def fastest(profiles: Sequence[Profile]) -> Profile:
     regions = []
     for same in zip(*(profile.regions for profile in profiles), strict=True):
         tasks = zip(*(region.tasks for region in same), strict=True)
-        regions.append(Region(same[0].team, tuple(map(min, tasks))))
+        regions.append(replace(same[0], tasks=tuple(map(min, tasks))))
     gaps = zip(*(profile.gaps for profile in profiles), strict=True)
     return Profile(tuple(regions), tuple(map(min, gaps)))
 
@@ -191,7 +193,7 @@ def find_layers(run: Callable[[], object]) -> list[Layer]:
         with _observed_steps(note):
             run()
     finally:
-        begins = [times[0] for _, times in _cpu.stop_task_times()]
+        begins = [times[0] for *_, times in _cpu.stop_task_times()]
     return [
         Layer(name, range(bisect_left(begins, begin), bisect_left(begins, end)), size)
         for name, size, begin, end in passes
@@ -229,8 +231,11 @@ def _observed_steps(note: Callable[..., Any]) -> Iterator[None]:
         Recording.make = make  # type: ignore[method-assign]
 
 
-def region_seconds(repetitions: int = 3000) -> float:
-    """Measure what a region of two threads takes to begin and to end, the fastest of many."""
+def region_seconds(repetitions: int = 50_000) -> float:
+    """Measure what a region of two threads takes to begin and to end, the fastest of many.
+
+    On a busy machine the two seldom run at the same time.
+    """
     memory = np.zeros(3 * BLOCK_BYTES // 4, np.float32)
     first = -memory.ctypes.data % BLOCK_BYTES // 4
     nothing = memory[first : first + 2 * BLOCK_BYTES // 4]  # a block for each thread
@@ -379,13 +384,14 @@ class Model:
 
     def _between_kernels(self, images: int, repetitions: int) -> float:
         step = PreparedStep(replace(self.case, batch_size=images))
-        return step.record([1], repetitions)[1].between_kernels(step.layers(1))
+        profile = step.record([1], repetitions)[1]
+        return sum(profile.gaps) - profile.inside_kernels
 
     def prediction(self, threads: int, machine: Machine) -> Prediction:
         """Compute what a step takes."""
-        profile, layers = self.profiles[threads], self.layers[threads]
-        inside = sum(profile.gaps) - profile.between_kernels(layers)
-        return predict(profile, layers, threads, machine, inside + self.python[threads])
+        profile = self.profiles[threads]
+        serial = profile.inside_kernels + self.python[threads]
+        return predict(profile, self.layers[threads], threads, machine, serial)
 
 
 def rows(predictions: Sequence[Prediction], one: float) -> list[list[str]]:

@@ -41,7 +41,7 @@ def threads_as_before() -> Iterator[None]:
 # --- recording ------------------------------------------------------------------------------------
 
 
-def regions_of_relu(threads: int) -> list[tuple[int, list[float]]]:
+def regions_of_relu(threads: int) -> list[tuple[int, int, list[float]]]:
     """Record a ReLU of ten times as many numbers as are worth a thread."""
     x = np.zeros(10 << 15, np.float32)
     alexnet.set_num_threads(threads)
@@ -53,7 +53,8 @@ def regions_of_relu(threads: int) -> list[tuple[int, list[float]]]:
 @needs_threads
 @pytest.mark.parametrize(("threads", "tasks"), [(1, 1), (2, 10), (3, 10), (16, 10), (64, 10)])
 def test_as_many_tasks_are_recorded_as_are_dealt_out(threads: int, tasks: int) -> None:
-    ((team, times),) = regions_of_relu(threads)
+    ((call, team, times),) = regions_of_relu(threads)
+    assert call == 1
     assert team == min(threads, 10)
     assert len(times) == tasks + 1
     assert times == sorted(times)
@@ -104,7 +105,7 @@ def test_every_partition_computes_the_same_bits(
         # The tasks of so many threads, without starting these.
         _cpu.start_task_times()
         computed = results(x, dy, weight, bias)
-        assert max(team for team, _ in _cpu.stop_task_times()) == threads
+        assert max(team for _, team, _ in _cpu.stop_task_times()) == threads
         if threads <= 8:
             computed += results(x, dy, weight, bias)
         for right, result in zip(expected * 2, computed, strict=False):
@@ -136,7 +137,7 @@ def test_tasks_are_dealt_out(
 
 def test_prediction(model: ModuleType) -> None:
     profile = model.Profile(
-        (model.Region(4, (1.0, 1.0, 1.0, 5.0)), model.Region(1, (2.0,))), (0.5, 0.25, 0.25)
+        (model.Region(1, 4, (1.0, 1.0, 1.0, 5.0)), model.Region(2, 1, (2.0,))), (0.5, 0.25, 0.25)
     )
     layers = [model.Layer("a", range(1), 0), model.Layer("b", range(1, 2), 3 * 10**9)]
     machine = model.Machine(region_seconds=0.125)
@@ -149,18 +150,31 @@ def test_prediction(model: ModuleType) -> None:
     assert [(loss.name, loss.lost) for loss in worst] == [("a 1/1", 3.25), ("b 1/1", 1.5)]
 
 
-def test_gaps_between_kernels(model: ModuleType) -> None:
-    regions = tuple(model.Region(1, (1.0,)) for _ in range(3))
+def test_gaps_inside_of_kernels(model: ModuleType) -> None:
+    regions = tuple(model.Region(call, 1, (1.0,)) for call in (1, 1, 2))
     profile = model.Profile(regions, (1.0, 2.0, 4.0, 8.0))
-    layers = [model.Layer("a", range(2), 0), model.Layer("b", range(2, 3), 0)]
-    assert profile.between_kernels(layers) == 1 + 4 + 8
+    assert profile.inside_kernels == 2
     assert profile.seconds == 3 + 15
 
 
+@needs_threads
+def test_regions_belong_to_calls(model: ModuleType) -> None:
+    """A batch norm sums, and then scales; the calls of one step are numbered from 1."""
+    x, ones = np.zeros((1 << 12, 64), np.float32), np.ones(64, np.float32)
+    alexnet.set_num_threads(2)
+
+    def step() -> None:
+        alexnet.batch_norm(x, ones, ones)
+        alexnet.relu(x)
+
+    for _ in range(2):
+        assert [region.call for region in model.record_once(step).regions] == [1, 1, 2]
+
+
 def test_the_fastest_of_every_task(model: ModuleType) -> None:
-    first = model.Profile((model.Region(2, (1.0, 4.0)),), (3.0, 1.0))
-    second = model.Profile((model.Region(2, (2.0, 3.0)),), (2.0, 2.0))
-    expected = model.Profile((model.Region(2, (1.0, 3.0)),), (2.0, 1.0))
+    first = model.Profile((model.Region(1, 2, (1.0, 4.0)),), (3.0, 1.0))
+    second = model.Profile((model.Region(1, 2, (2.0, 3.0)),), (2.0, 2.0))
+    expected = model.Profile((model.Region(1, 2, (1.0, 3.0)),), (2.0, 1.0))
     assert model.fastest([first, second]) == expected
 
 

@@ -32,7 +32,9 @@ using cpu::kernels;
 // Around every call of a driver: the GIL is released, and arithmetic is the default one.
 class DriverCall {
   public:
-    DriverCall() : state_(PyEval_SaveThread()) {}
+    DriverCall() : state_(PyEval_SaveThread()) {
+        if (cpu::TaskTimes* const times = cpu::task_times()) times->begin_call();
+    }
     DriverCall(const DriverCall&) = delete;
     // When the main thread has ended, Python before 3.14 ends a daemon thread that asks for the GIL
     // by unwinding its stack: that ends the process at a destructor, and would let destructors of
@@ -450,7 +452,7 @@ void define_task_times(py::module_& m) {
     m.def("stop_task_times", [] {
         py::list regions;
         for (const cpu::TimedRegion& region : cpu::stop_task_times()) {
-            regions.append(py::make_tuple(region.team, region.times));
+            regions.append(py::make_tuple(region.call, region.team, region.times));
         }
         return regions;
     });

@@ -20,13 +20,14 @@ double thread_seconds() {
 void TaskTimes::begin_region(size_t team, size_t tasks) {
     const size_t needed = times_.size() + tasks + 1;
     if (needed > times_.capacity()) times_.reserve(std::max(needed, 2 * times_.capacity()));
-    starts_.push_back({team, times_.size()});
+    starts_.push_back({calls_, team, times_.size()});
     times_.push_back(thread_seconds());
 }
 
 void TaskTimes::end_task() { times_.push_back(thread_seconds()); }
 
 void TaskTimes::clear() {
+    calls_ = 0;
     starts_.clear();
     times_.clear();
 }
@@ -35,8 +36,8 @@ std::vector<TimedRegion> TaskTimes::regions() const {
     std::vector<TimedRegion> regions;
     for (size_t i = 0; i < starts_.size(); ++i) {
         const size_t end = i + 1 < starts_.size() ? starts_[i + 1].first : times_.size();
-        regions.push_back(
-            {starts_[i].team, {times_.data() + starts_[i].first, times_.data() + end}});
+        const auto [call, team, first] = starts_[i];
+        regions.push_back({call, team, {times_.data() + first, times_.data() + end}});
     }
     return regions;
 }

@@ -14,12 +14,14 @@
 namespace alexnet::cpu {
 
 struct TimedRegion {
+    size_t call;                // of a kernel by Python, to which it belongs, counted from 1
     size_t team;                // threads that the tasks are dealt out to
     std::vector<double> times;  // when it began and when each task ended, in seconds
 };
 
 class TaskTimes {
   public:
+    void begin_call() { ++calls_; }
     void begin_region(size_t team, size_t tasks);
     // Allocates nothing: it is called inside of regions.
     void end_task();
@@ -28,8 +30,9 @@ class TaskTimes {
 
   private:
     struct Start {
-        size_t team, first;  // of times_
+        size_t call, team, first;  // of times_
     };
+    size_t calls_ = 0;
     std::vector<Start> starts_;
     std::vector<double> times_;  // of all regions; the memory stays for the next recording
 };
