@@ -23,7 +23,7 @@
 // Loops (docs/kernels/gemm.md), outermost first; e runs over tile elements, each of which is a
 // product of its own, and loops in parentheses are shared by the threads:
 //   by_rows      (ic: rows of tiles)  e  jr  pc: pieces of a panel that stay in L1  ir
-//   by_elements  ic: blocks of rows of tiles  (e  jr)  pc: pieces  ir
+//   by_elements  ic: blocks of rows of tiles  (e  jr  ic: cuts of a block)  pc: pieces  ir
 //   by_panels    (jc: ranges of panels)  jr  pc: chunks whose U stays in L2  e  pc: pieces  ir
 // Numerics: error of the transforms about 2e-6 to 5e-6 of the largest values that a tile sees;
 // winograd_guard.h says which images are left to direct for that. Each sum over the channels is one

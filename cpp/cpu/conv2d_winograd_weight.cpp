@@ -14,7 +14,8 @@
 // Loops (docs/kernels/gemm.md), outermost first; e runs over tile elements, each of which is a
 // product dU += Vᵀ · dM of its own with the tiles as depth, and loops in parentheses are shared by
 // the threads, as V, dM and dU are:
-//   pc: blocks of rows of tiles  (e  jr)  ic: panels of input channels  pc: pieces in L1  ir
+//   pc: blocks at once  (e  jr)  pc: blocks of rows of tiles  ic: panels of input channels
+//   pc: pieces in L1  ir
 // Numerics: as forward; tiles are summed in order, in chains that depend on the shape alone: the
 // same bits for every number of threads.
 
