@@ -78,9 +78,9 @@ def test_other_threads_are_not_recorded() -> None:
 
 # --- partitions that only many threads have -------------------------------------------------------
 
-# Batch, side, channels and window; by rows, and by elements in several blocks of tiles. The weight
-# gradients take several blocks, too.
-CONVOLUTIONS = [(8, 27, 64, 192, 5), (24, 13, 192, 384, 3)]
+# Batch, side, channels and window; by rows, by elements in several blocks of tiles, and by rows with
+# few threads only. The weight gradients of the first two take several blocks, too.
+CONVOLUTIONS = [(8, 27, 64, 192, 5), (24, 13, 192, 384, 3), (32, 8, 96, 192, 3)]
 
 
 def results(x: AnyArray, dy: AnyArray, weight: AnyArray, bias: AnyArray) -> list[AnyArray]:

@@ -9,9 +9,9 @@
 //     by_panels         a thread's own, of    a thread's own, of all      a thread's own,
 //                       one panel and chunk   images                      of one panel
 //
-// Schedules, chosen by shape alone (winograd_choice.h). by_rows (many images): transform all
-// weights, then each task runs input transform, matrix products and output transform on a block of
-// rows of tiles. by_elements (fewer): three parallel phases, one product a tile element and panel.
+// Schedules (winograd_choice.h). by_rows (many images): transform all weights, then each task runs
+// input transform, matrix products and output transform on a block of rows of tiles. by_elements
+// (fewer images, or many threads): three parallel phases, one product a tile element and panel.
 // by_panels (few): every thread transforms the whole input; a task owns panels of output channels
 // and transforms their weights on the fly.
 //

@@ -98,7 +98,7 @@ struct Problem {
 };
 
 // Rows of tiles in a block of them whose V and M are at most `floats`, or one row. Blocks are as
-// even as they can be, and depend on the shape alone.
+// even as they can be, and depend on nothing else.
 size_t rows_per_block(const Conv2dShape& shape, const Problem& problem, size_t floats);
 
 // Floats from tile to tile within the matrix of an element, and from element to element.
