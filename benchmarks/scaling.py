@@ -16,6 +16,7 @@ import sys
 from dataclasses import replace
 
 import scaling_model
+import task_model
 
 from alexnet.commands.console import print_table
 from alexnet.comparison import peers
@@ -96,7 +97,7 @@ def main() -> int:
                     f"not counted: {case.name}, {threads} threads: {contender}: {reason}"
                     for contender, reason in comparison.failures.items()
                 ]
-    machine = scaling_model.Machine(scaling_model.region_seconds())
+    machine = task_model.Machine(task_model.region_seconds())
     for case in cases:
         measured = results[case.name]
         counts = sorted({1, *options.threads})

@@ -24,6 +24,13 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture
+def task_model(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The model itself, as a module."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return import_module("task_model")
+
+
+@pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script, as a module."""
     monkeypatch.syspath_prepend(BENCHMARKS)
@@ -78,8 +85,8 @@ def test_other_threads_are_not_recorded() -> None:
 
 # --- partitions that only many threads have -------------------------------------------------------
 
-# Batch, side, channels and window; by rows, by elements in several blocks of tiles, and by rows with
-# few threads only. The weight gradients of the first two take several blocks, too.
+# Batch, side, channels and window; by rows, by elements in several blocks of tiles, and by rows
+# with few threads. The weight gradients of the first two take several blocks, too.
 CONVOLUTIONS = [(8, 27, 64, 192, 5), (24, 13, 192, 384, 3), (32, 8, 96, 192, 3)]
 
 
@@ -130,35 +137,36 @@ def test_every_partition_computes_the_same_bits(
     ],
 )
 def test_tasks_are_dealt_out(
-    model: ModuleType, tasks: list[float], team: int, seconds: float
+    task_model: ModuleType, tasks: list[float], team: int, seconds: float
 ) -> None:
-    assert model.makespan(tasks, team) == seconds
+    assert task_model.makespan(tasks, team) == seconds
 
 
-def test_prediction(model: ModuleType) -> None:
-    profile = model.Profile(
-        (model.Region(1, 4, (1.0, 1.0, 1.0, 5.0)), model.Region(2, 1, (2.0,))), (0.5, 0.25, 0.25)
+def test_prediction(task_model: ModuleType) -> None:
+    profile = task_model.Profile(
+        (task_model.Region(1, 4, (1.0, 1.0, 1.0, 5.0)), task_model.Region(2, 1, (2.0,))),
+        (0.5, 0.25, 0.25),
     )
-    layers = [model.Layer("a", range(1), 0), model.Layer("b", range(1, 2), 3 * 10**9)]
-    machine = model.Machine(region_seconds=0.125)
-    prediction = model.predict(profile, layers, 4, machine, serial=1.0)
+    layers = [task_model.Layer("a", range(1), 0), task_model.Layer("b", range(1, 2), 3 * 10**9)]
+    machine = task_model.Machine(region_seconds=0.125)
+    prediction = task_model.predict(profile, layers, 4, machine, serial=1.0)
     assert prediction.seconds == 5 + 2 * 0.125 + 2 + 1
     assert prediction.tasks == 7 - 10 / 4
-    bound = model.predict(profile, layers, 4, model.Machine(0.125, 10**9), serial=1.0)
+    bound = task_model.predict(profile, layers, 4, task_model.Machine(0.125, 10**9), serial=1.0)
     assert bound.memory == 1.0  # 3 GB of the second layer, which takes 2 s
-    worst = model.losses(profile, layers, 4, machine)
+    worst = task_model.losses(profile, layers, 4, machine)
     assert [(loss.name, loss.lost) for loss in worst] == [("a 1/1", 3.25), ("b 1/1", 1.5)]
 
 
-def test_gaps_inside_of_kernels(model: ModuleType) -> None:
-    regions = tuple(model.Region(call, 1, (1.0,)) for call in (1, 1, 2))
-    profile = model.Profile(regions, (1.0, 2.0, 4.0, 8.0))
+def test_gaps_inside_of_kernels(task_model: ModuleType) -> None:
+    regions = tuple(task_model.Region(call, 1, (1.0,)) for call in (1, 1, 2))
+    profile = task_model.Profile(regions, (1.0, 2.0, 4.0, 8.0))
     assert profile.inside_kernels == 2
     assert profile.seconds == 3 + 15
 
 
 @needs_threads
-def test_regions_belong_to_calls(model: ModuleType) -> None:
+def test_regions_belong_to_calls(task_model: ModuleType) -> None:
     """A batch norm sums, and then scales; the calls of one step are numbered from 1."""
     x, ones = np.zeros((1 << 12, 64), np.float32), np.ones(64, np.float32)
     alexnet.set_num_threads(2)
@@ -168,14 +176,14 @@ def test_regions_belong_to_calls(model: ModuleType) -> None:
         alexnet.relu(x)
 
     for _ in range(2):
-        assert [region.call for region in model.record_once(step).regions] == [1, 1, 2]
+        assert [region.call for region in task_model.record_once(step).regions] == [1, 1, 2]
 
 
-def test_the_fastest_of_every_task(model: ModuleType) -> None:
-    first = model.Profile((model.Region(1, 2, (1.0, 4.0)),), (3.0, 1.0))
-    second = model.Profile((model.Region(1, 2, (2.0, 3.0)),), (2.0, 2.0))
-    expected = model.Profile((model.Region(1, 2, (1.0, 3.0)),), (2.0, 1.0))
-    assert model.fastest([first, second]) == expected
+def test_the_fastest_of_every_task(task_model: ModuleType) -> None:
+    first = task_model.Profile((task_model.Region(1, 2, (1.0, 4.0)),), (3.0, 1.0))
+    second = task_model.Profile((task_model.Region(1, 2, (2.0, 3.0)),), (2.0, 2.0))
+    expected = task_model.Profile((task_model.Region(1, 2, (1.0, 3.0)),), (2.0, 1.0))
+    assert task_model.fastest([first, second]) == expected
 
 
 @needs_threads
