@@ -5,6 +5,7 @@
 A table for each target, a line for each number of threads: medians, how many times as fast as with
 the first number, and the ratio to the best mode of any framework. As in `alexnet compare`, each
 mode runs in a process of its own, results are compared before timing, rounds are interleaved.
+Beside the measurement is what `scaling_model.py` computes from the tasks on one thread.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import argparse
 import os
 import sys
 from dataclasses import replace
+
+import scaling_model
+import task_model
 
 from alexnet.commands.table import print_table
 from alexnet.comparison import peers
@@ -23,8 +27,9 @@ from alexnet.network.variants import VARIANTS, variant_named
 
 HEADER = (
     *("threads", "ours ms", "times as fast", "best peer ms", "times as fast", "best peer / ours"),
-    *("% of FMA", "FMA GFLOP/s", "copy GB/s", "best peer"),
+    *("model ms", "model / ours", "% of FMA", "FMA GFLOP/s", "copy GB/s", "best peer"),
 )
+MODEL_REPETITIONS = 5
 
 
 def powers_of_two() -> str:
@@ -38,14 +43,15 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def row(threads: int, comparison: Comparison, first: Comparison) -> list[str]:
-    """One line of the table."""
+def row(threads: int, comparison: Comparison, first: Comparison, model: float) -> list[str]:
+    """One line of the table; `model` is in seconds."""
     ours, peer, peaks = comparison.ours, comparison.best_peer, comparison.peaks
     gflops = comparison.case.flops / ours.median / 1e9
     cells = [str(threads), f"{ours.median * 1e3:.2f}", f"{first.ours.median / ours.median:.2f}"]
     cells += [f"{peer.median * 1e3:.2f}"] if peer else [""]
     cells += [f"{first.best_peer.median / peer.median:.2f}"] if peer and first.best_peer else [""]
     cells += [f"{comparison.ratio:.2f}"] if peer else [""]
+    cells += [f"{model * 1e3:.2f}", f"{model / ours.median:.2f}"]
     cells += [f"{100 * gflops / peaks.fma_gflops:.0f}"]
     cells += [f"{peaks.fma_gflops:.0f}", f"{peaks.copy_gbs:.0f}"]
     return [*cells, peer.contender if peer else ""]
@@ -60,11 +66,11 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=32, metavar="N")
     parser.add_argument("--target", default=",".join(TARGETS), metavar="T,...")
     parser.add_argument("--threads", type=numbers, default=powers_of_two(), metavar="N,...")
-    parser.add_argument("--peers", default="all", metavar="P,...")
+    parser.add_argument("--peers", default="all", metavar="P,...", help="or none")
     parser.add_argument("--rounds", type=int, default=5, metavar="R")
     options = parser.parse_args()
     try:
-        chosen = peers.chosen(options.peers)
+        chosen = [] if options.peers == "none" else peers.chosen(options.peers)
         variant = variant_named(options.variant)
         if options.no_lrn:
             variant = replace(variant.without_lrn(), name=f"{variant.name}-without-lrn")
@@ -91,10 +97,17 @@ def main() -> int:
                     f"not counted: {case.name}, {threads} threads: {contender}: {reason}"
                     for contender, reason in comparison.failures.items()
                 ]
-    for name, measured in results.items():
-        print(name)
-        rows = [row(threads, comparison, measured[0][1]) for threads, comparison in measured]
-        print_table(sys.stdout, HEADER, rows, right=range(9))
+    machine = task_model.Machine(task_model.region_seconds())
+    for case in cases:
+        measured = results[case.name]
+        counts = sorted({1, *options.threads})
+        model = scaling_model.Model(case, counts, MODEL_REPETITIONS)
+        rows = [
+            row(threads, comparison, measured[0][1], model.prediction(threads, machine).seconds)
+            for threads, comparison in measured
+        ]
+        print(case.name)
+        print_table(sys.stdout, HEADER, rows, right=range(11))
     for line in failures:
         print(line)
     return int(bool(failures))

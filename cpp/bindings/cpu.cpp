@@ -23,6 +23,7 @@
 #include "dispatch.h"
 #include "parallel.h"
 #include "shapes.h"
+#include "task_times.h"
 
 namespace alexnet {
 namespace {
@@ -32,7 +33,9 @@ using cpu::kernels;
 // Around every call of a driver: the GIL is released, and arithmetic is the default one.
 class DriverCall {
   public:
-    DriverCall() : state_(PyEval_SaveThread()) {}
+    DriverCall() : state_(PyEval_SaveThread()) {
+        if (cpu::TaskTimes* const times = cpu::task_times()) times->begin_call();
+    }
     DriverCall(const DriverCall&) = delete;
     // When the main thread has ended, Python before 3.14 ends a daemon thread that asks for the GIL
     // by unwinding its stack: that ends the process at a destructor, and would let destructors of
@@ -447,6 +450,17 @@ void define_peak(py::module_& m) {
     });
 }
 
+void define_task_times(py::module_& m) {
+    m.def("start_task_times", &cpu::start_task_times);
+    m.def("stop_task_times", [] {
+        py::list regions;
+        for (const cpu::TimedRegion& region : cpu::stop_task_times()) {
+            regions.append(py::make_tuple(region.call, region.team, region.times));
+        }
+        return regions;
+    });
+}
+
 }  // namespace
 }  // namespace alexnet
 
@@ -464,4 +478,5 @@ PYBIND11_MODULE(_cpu, m) {
     alexnet::define_losses(m);
     alexnet::define_optimizer(m);
     alexnet::define_peak(m);
+    alexnet::define_task_times(m);
 }

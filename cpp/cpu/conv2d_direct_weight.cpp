@@ -42,6 +42,7 @@ namespace {
 constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images at hand
 constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
 constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
+constexpr size_t kSumGrain = 1 << 12;                 // of dweight, that a thread adds up at least
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
 
 // What a task needs for itself; nothing may be allocated in a parallel region.
@@ -264,11 +265,13 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
             }
         }
     });
-    k.copy(s.weight_size(), sums[0], dweight);
-    const float one = 1.0f;
-    for (size_t i = 1; i < parts; ++i) {
-        k.add_weighted_rows(1, s.weight_size(), &one, sums[i], 0, dweight);
-    }
+    parallel_for(s.weight_size(), kSumGrain, [&](size_t begin, size_t end) {
+        k.copy(end - begin, sums[0] + begin, dweight + begin);
+        const float one = 1.0f;
+        for (size_t i = 1; i < parts; ++i) {
+            k.add_weighted_rows(1, end - begin, &one, sums[i] + begin, 0, dweight + begin);
+        }
+    });
     for (size_t o = 0; o < s.out_channels; ++o) {
         const size_t group = o / s.group_out();
         double sum = 0.0;

@@ -9,9 +9,9 @@
 //     by_panels         a thread's own, of    a thread's own, of all      a thread's own,
 //                       one panel and chunk   images                      of one panel
 //
-// Schedules, chosen by shape alone (winograd_choice.h). by_rows (many images): transform all
-// weights, then each task runs input transform, matrix products and output transform on a block of
-// rows of tiles. by_elements (fewer): three parallel phases, one product a tile element and panel.
+// Schedules (winograd_choice.h). by_rows (many images): transform all weights, then each task runs
+// input transform, matrix products and output transform on a block of rows of tiles. by_elements
+// (fewer images, or many threads): three parallel phases, one product a tile element and panel.
 // by_panels (few): every thread transforms the whole input; a task owns panels of output channels
 // and transforms their weights on the fly.
 //
@@ -23,7 +23,7 @@
 // Loops (docs/kernels/gemm.md), outermost first; e runs over tile elements, each of which is a
 // product of its own, and loops in parentheses are shared by the threads:
 //   by_rows      (ic: rows of tiles)  e  jr  pc: pieces of a panel that stay in L1  ir
-//   by_elements  ic: blocks of rows of tiles  (e  jr)  pc: pieces  ir
+//   by_elements  ic: blocks of rows of tiles  (e  jr  ic: cuts of a block)  pc: pieces  ir
 //   by_panels    (jc: ranges of panels)  jr  pc: chunks whose U stays in L2  e  pc: pieces  ir
 // Numerics: error of the transforms about 2e-6 to 5e-6 of the largest values that a tile sees;
 // winograd_guard.h says which images are left to direct for that. Each sum over the channels is one
@@ -106,10 +106,13 @@ void by_rows(Convolution& c) {
 // --- by elements: U and V of a block of rows first, then tasks own panels of tile elements ------
 
 void by_elements(Convolution& c) {
-    constexpr size_t kBlockFloats = 4096 << 10;  // V and M of a block
+    // V and M of a block, all in all and for each of many threads, in whose caches they lie.
+    constexpr size_t kBlockFloats = 4096 << 10, kThreadFloats = 256 << 10;
+    constexpr size_t kTasksAThread = 8;  // of products, at least
     const size_t groups = c.shape.groups, group_out = c.shape.group_out();
     const size_t panels = c.panels.count;
-    const size_t block_rows = rows_per_block(c.shape, c.problem, kBlockFloats);
+    const size_t block_rows =
+        rows_per_block(c.shape, c.problem, std::max(kBlockFloats, c.team * kThreadFloats));
     const size_t tiles = block_rows * c.row_tiles;
     const ElementStrides v_strides = element_strides(tiles, c.problem.group_in);
     const ElementStrides m_strides = element_strides(tiles, group_out);
@@ -142,16 +145,22 @@ void by_elements(Convolution& c) {
             TileInput input = c.input_in(own + weight_floats);
             c.transform_input(input, group, block, row, v(group));
         });
-        parallel_tasks(c.threads, groups * c.elements * panels, [&](size_t task, size_t) {
-            const size_t i = task % panels, e = task / panels % c.elements;
-            const size_t group = task / (panels * c.elements);
+        // Each panel of an element is one product, or several of some rows for many threads.
+        const size_t products = groups * c.elements * panels;
+        const size_t cuts = std::min(ceil_div(kTasksAThread * c.team, products), block.size());
+        parallel_tasks(c.threads, products * cuts, [&](size_t task, size_t) {
+            const size_t i = task / cuts % panels, e = task / (cuts * panels) % c.elements;
+            const size_t group = task / (cuts * panels * c.elements);
+            const Range own = part(block.size(), cuts, task % cuts);
+            const Range rows{first + own.begin, first + own.end};
+            const size_t tiles_before = c.problem.tiling.tiles_with(e, {first, rows.begin});
             c.multiply({.element = e,
-                        .rows = block,
+                        .rows = rows,
                         .depth = c.problem.group_in,
                         .columns = c.panels[i],
                         .u = u.panel(group, e, i),
                         .prefetch_distance = u.panel_floats()},
-                       v(group), m(group));
+                       v(group).from_row(tiles_before), m(group).from_row(tiles_before));
         });
         parallel_tasks(c.threads, row_tasks, [&](size_t task, size_t) {
             const size_t group = task / block.size(), row = first + task % block.size();

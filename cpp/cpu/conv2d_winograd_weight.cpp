@@ -1,7 +1,7 @@
 // Gradient of a convolution with respect to its weights by Winograd's algorithm: the driver of the
 // steps in winograd_weight_gradient.h.
 //
-//     for each block of rows of tiles
+//     for each block of rows of tiles, or several of them with many threads
 //                   thread 0                     thread 1
 //       phase 1     V or dM of row 0, 1, ...     V or dM of row 4, 5, ...      a task: one row of
 //                   ------------------------------------------------------     tiles, of x or dy
@@ -14,7 +14,8 @@
 // Loops (docs/kernels/gemm.md), outermost first; e runs over tile elements, each of which is a
 // product dU += Vᵀ · dM of its own with the tiles as depth, and loops in parentheses are shared by
 // the threads, as V, dM and dU are:
-//   pc: blocks of rows of tiles  (e  jr)  ic: panels of input channels  pc: pieces in L1  ir
+//   pc: blocks at once  (e  jr)  pc: blocks of rows of tiles  ic: panels of input channels
+//   pc: pieces in L1  ir
 // Numerics: as forward; tiles are summed in order, in chains that depend on the shape alone: the
 // same bits for every number of threads.
 
@@ -37,6 +38,13 @@ size_t block_floats(const Conv2dShape& s, const Problem& p) {
     return std::clamp(du, kLeast, kMost);
 }
 
+// Blocks whose V and dM are transformed before they are multiplied: as many as the caches of many
+// threads hold, so that there is enough to do for all of them.
+size_t blocks_at_once(const Conv2dShape& s, size_t tile_floats, size_t threads) {
+    constexpr size_t kThreadFloats = 256 << 10;
+    return std::max<size_t>(threads * kThreadFloats / (s.groups * tile_floats), 1);
+}
+
 // Computes dweight and dbias; false where the values do not allow it (winograd_guard.h), and what
 // has been written is of no use.
 bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweight, float* dbias) {
@@ -52,7 +60,10 @@ bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweig
     const size_t elements = p.tiling.elements(), panels = gradient.panels();
     const Size du_floats = gradient.du_floats(), tile_floats = gradient.tile_floats();
     const Slices du_memory(Slot::kGradientSums, 1, s.groups * du_floats);
-    const Slices tile_memory(Slot::kThreadMemory, 1, s.groups * tile_floats);
+    const size_t total = s.batch * p.tiling.vertical.tiles;
+    const size_t blocks =
+        std::min(blocks_at_once(s, tile_floats, team), ceil_div(total, block_rows));
+    const Slices tile_memory(Slot::kThreadMemory, 1, Size{blocks} * s.groups * tile_floats);
     float* const all_du = du_memory[0];
     float* const all_tiles = tile_memory[0];
     const Slices input_memory(Slot::kThreadOperand, team, TileInput::memory_size(s, p));
@@ -64,15 +75,23 @@ bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweig
     std::fill_n(bias_sums, s.out_channels, 0.0);
 
     std::atomic<bool> serves = true;
-    const size_t total = s.batch * p.tiling.vertical.tiles;
-    for (size_t first = 0; first < total; first += block_rows) {
-        const Range block{first, std::min(first + block_rows, total)};
-        parallel_tasks(threads, 2 * block.size(), [&](size_t task, size_t thread) {
-            const size_t row = block.begin + task / 2;
+    const auto block_of = [&](size_t row) {
+        const size_t begin = row / block_rows * block_rows;
+        return Range{begin, std::min(begin + block_rows, total)};
+    };
+    const auto tiles_of = [&](Range block, size_t group) {
+        const size_t place = block.begin / block_rows % blocks;
+        return all_tiles + (place * s.groups + group) * tile_floats;
+    };
+    for (size_t first = 0; first < total; first += blocks * block_rows) {
+        const size_t end = std::min(first + blocks * block_rows, total);
+        parallel_tasks(threads, 2 * (end - first), [&](size_t task, size_t thread) {
+            const size_t row = first + task / 2;
+            const Range block = block_of(row);
             const bool of_input = task % 2 == 0;
             TileInput input(k, s, p, x, input_memory[thread], zeros);
             for (size_t group = 0; group < s.groups; ++group) {
-                float* tiles = all_tiles + group * tile_floats;
+                float* tiles = tiles_of(block, group);
                 const bool alike = of_input
                                        ? gradient.transform_input(input, block, row, group, tiles)
                                        : gradient.transform_output_gradient(
@@ -84,10 +103,13 @@ bool compute(const Conv2dShape& s, const float* dy, const float* x, float* dweig
         parallel_tasks(threads, s.groups * elements * panels, [&](size_t task, size_t) {
             const size_t panel = task % panels, e = task / panels % elements;
             const size_t group = task / (panels * elements);
-            const float* tiles = all_tiles + group * tile_floats;
-            gradient.multiply(e, panel, block, tiles, all_du + group * du_floats);
-            if (gradient.has_bias() && e == gradient.bias_element()) {
-                gradient.add_bias(panel, block, tiles, bias_sums + group * s.group_out());
+            for (size_t row = first; row < end; row += block_rows) {
+                const Range block = block_of(row);
+                const float* tiles = tiles_of(block, group);
+                gradient.multiply(e, panel, block, tiles, all_du + group * du_floats);
+                if (gradient.has_bias() && e == gradient.bias_element()) {
+                    gradient.add_bias(panel, block, tiles, bias_sums + group * s.group_out());
+                }
             }
         });
     }

@@ -18,6 +18,7 @@
 #endif
 
 #include "microkernels/kernels.h"
+#include "task_times.h"
 
 namespace alexnet::cpu {
 
@@ -103,12 +104,15 @@ void parallel_tasks(int threads, size_t tasks, const Body& body) {
         queues[i].next = tasks * i / count;
         queues[i].end = tasks * (i + 1) / count;
     }
-    parallel(static_cast<int>(team_size), [&](int thread, int) {
+    TaskTimes* const times = task_times();
+    if (times) times->begin_region(team_size, tasks);
+    parallel(times ? 1 : static_cast<int>(team_size), [&](int thread, int) {
         const size_t own = static_cast<size_t>(thread);
         for (size_t i = 0; i < count; ++i) {
             Queue& queue = queues[(own + i) % count];
             for (size_t task = queue.next++; task < queue.end; task = queue.next++) {
                 body(task, own);
+                if (times) times->end_task();
             }
         }
     });

@@ -19,12 +19,14 @@ namespace {
 // channels there are at least for each tile.
 constexpr size_t kFewFloats = 512 << 10;
 constexpr size_t kChannelsPerTile = 3;
-// By elements: V and M at most, in units of U.
-constexpr size_t kMostOfU = 2;
+// By elements: V and M at most, in units of U. By rows each thread reads all of U, so with many
+// threads it is a unit more for every four of them.
+constexpr size_t kMostOfU = 2, kThreadsAUnit = 4;
 
 }  // namespace
 
-Schedule choose(size_t batch, const Tiling& tiling, size_t in_channels, size_t out_channels) {
+Schedule choose(size_t batch, const Tiling& tiling, size_t in_channels, size_t out_channels,
+                size_t threads) {
     const size_t products = batch * tiling.products();
     if (products * in_channels <= kFewFloats && in_channels <= kDepthBlock &&
         kChannelsPerTile * batch * tiling.tiles() < out_channels) {
@@ -32,8 +34,9 @@ Schedule choose(size_t batch, const Tiling& tiling, size_t in_channels, size_t o
     }
     // It is then better to pass V and M from thread to thread than to read U once a thread. Tasks
     // are also many and small, so that all threads end at about the same time.
-    if (products * (in_channels + out_channels) <
-        kMostOfU * tiling.elements() * in_channels * out_channels) {
+    if (products * (in_channels + out_channels) < std::max(kMostOfU, threads / kThreadsAUnit) *
+                                                      tiling.elements() * in_channels *
+                                                      out_channels) {
         return Schedule::kByElements;
     }
     return Schedule::kByRows;
@@ -82,8 +85,9 @@ bool is_faster(const Conv2dShape& s, ConvDirection direction) {
     const double direct = static_cast<double>(s.batch * s.out_height * s.out_width * s.window()) *
                           static_cast<double>(s.group_out());
     const double weight = direction == ConvDirection::kBackwardWeight ? kWeightGradient
-                          : choose(s.batch, tiling, in, out) == Schedule::kByPanels ? kWeightAtOnce
-                                                                                    : kStoredWeight;
+                          : choose(s.batch, tiling, in, out, 1) == Schedule::kByPanels
+                              ? kWeightAtOnce
+                              : kStoredWeight;
     return products * (kProduct * pairs + kTransformedValue * channels) +
                weight * static_cast<double>(tiling.elements()) * pairs <
            direct;

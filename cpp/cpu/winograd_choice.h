@@ -1,6 +1,7 @@
 // In which order the three steps of Winograd's algorithm run: the transform of the input to V, the
-// products M = V · U, and the transform of M to the output. Chosen by the shape alone, so that
-// results do not depend on the threads.
+// products M = V · U, and the transform of M to the output. By rows and by elements compute the same
+// bits; between them and by panels the shape alone decides, so that results do not depend on the
+// threads.
 //
 //      time ->
 //      by rows       thread 0  |   U   |  V M Y rows 0 | V M Y rows 1 | ...     a task: rows of
@@ -17,7 +18,8 @@
 // by panels    few images: V is small, and each   nothing         panels of output channels: their
 //              value of U is used by few tiles                    U, made on the fly, and M
 // by elements  fewer: V and M are smaller than    U, V and M      of the products: one panel of
-//              twice U                                            one tile element
+//              twice U, with many threads than                    one tile element
+//              threads / 4 times U
 // by rows      else: many images                  U               rows of tiles: their V and M
 
 #ifndef ALEXNET_CPU_WINOGRAD_CHOICE_H_
@@ -30,7 +32,8 @@ namespace alexnet::cpu::winograd {
 enum class Schedule { kByRows, kByElements, kByPanels };
 
 // Channels are those of a group, after space to depth.
-Schedule choose(size_t batch, const Tiling& tiling, size_t in_channels, size_t out_channels);
+Schedule choose(size_t batch, const Tiling& tiling, size_t in_channels, size_t out_channels,
+                size_t threads);
 
 }  // namespace alexnet::cpu::winograd
 

@@ -68,9 +68,9 @@ struct Convolution {
     const size_t elements;   // of a tile
     const size_t rows;       // of tiles, in all images
     const size_t row_tiles;  // tiles in one of them
-    const Schedule schedule;
     const int threads;
-    const size_t team;    // the same number
+    const size_t team;  // the same number
+    const Schedule schedule;
     const Panels panels;  // of the output channels of a group
     const Operands operands;
     const float* const zeros;  // as many as a pixel, or a row of weights, has channels

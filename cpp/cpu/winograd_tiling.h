@@ -98,7 +98,7 @@ struct Problem {
 };
 
 // Rows of tiles in a block of them whose V and M are at most `floats`, or one row. Blocks are as
-// even as they can be, and depend on the shape alone.
+// even as they can be, and depend on nothing else.
 size_t rows_per_block(const Conv2dShape& shape, const Problem& problem, size_t floats);
 
 // Floats from tile to tile within the matrix of an element, and from element to element.
@@ -117,6 +117,8 @@ struct ElementMatrices {
     ElementStrides strides;
 
     float* operator[](size_t e) const { return begin + e * strides.element; }
+    // The same from the given row of each matrix on.
+    ElementMatrices from_row(size_t row) const { return {begin + row * strides.row, strides}; }
 };
 
 // Pointers to the elements of a tile, one tile after the other along a row of tiles, in matrices

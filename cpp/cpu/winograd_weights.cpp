@@ -5,6 +5,12 @@
 #include "winograd_transform.h"
 
 namespace alexnet::cpu::winograd {
+namespace {
+
+// Of a task where there is a stride, and taps are read where they lie: then there are few channels.
+constexpr size_t kStridedChannels = 4;
+
+}  // namespace
 
 Size Weights::memory_size(size_t columns) const {
     if (p_.stride > 1) return Size{0};
@@ -91,17 +97,18 @@ TransformedWeights::TransformedWeights(const KernelTable& k, const Conv2dShape& 
       weights_(weights),
       groups_(s.groups),
       group_in_(p.group_in),
+      task_channels_(p.stride > 1 ? kStridedChannels : Weights::kChannels),
       panel_(Size{p.group_in} * panels.width),
       element_(panels.size(p.group_in) + kConflictPadding),
       group_(padded(Size{p.tiling.elements()} * element_)),
       memory_(scratch(Slot::kPackedPanels, Size{s.groups} * group_)) {}
 
 void TransformedWeights::transform(size_t task, float* memory) const {
-    const size_t group = task % groups_;
-    const size_t first = task / groups_ * Weights::kChannels;
-    const Range channels{first, std::min(first + Weights::kChannels, group_in_)};
-    weights_.transform(group, channels, {0, panels_.count}, memory, true,
-                       {.begin = memory_ + group * group_ + first * panels_.width,
+    const size_t panel = task % panels_.count, group = task / panels_.count % groups_;
+    const size_t first = task / (panels_.count * groups_) * task_channels_;
+    const Range channels{first, std::min(first + task_channels_, group_in_)};
+    weights_.transform(group, channels, {panel, panel + 1}, memory, true,
+                       {.begin = memory_ + group * group_ + panel * panel_ + first * panels_.width,
                         .panel = panel_,
                         .element = element_});
     k_.stream_fence();

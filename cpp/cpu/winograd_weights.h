@@ -92,17 +92,17 @@ class Weights {
     const float* zeros_;
 };
 
-// U of all weights: [group][element][panel][channel][width]. Computed by tasks, some input channels
-// of a group each.
+// U of all weights: [group][element][panel][channel][width]. Computed by tasks, each of which has
+// some input channels and one panel of a group.
 class TransformedWeights {
   public:
     TransformedWeights(const KernelTable& k, const Conv2dShape& shape, const Problem& problem,
                        const Panels& panels, const Weights& weights);
 
-    size_t tasks() const { return groups_ * ceil_div(group_in_, Weights::kChannels); }
+    size_t tasks() const { return groups_ * ceil_div(group_in_, task_channels_) * panels_.count; }
     // `memory` holds task_memory() floats and is the thread's own.
     void transform(size_t task, float* memory) const;
-    Size task_memory() const { return padded(weights_.memory_size(panels_.columns)); }
+    Size task_memory() const { return padded(weights_.memory_size(panels_.width)); }
 
     size_t panel_floats() const { return panel_; }
     const float* panel(size_t group, size_t e, size_t i) const {
@@ -113,7 +113,7 @@ class TransformedWeights {
     const KernelTable& k_;
     const Panels& panels_;
     const Weights& weights_;
-    size_t groups_, group_in_;
+    size_t groups_, group_in_, task_channels_;
     size_t panel_, element_, group_;  // floats of each
     float* memory_;
 };
