@@ -42,7 +42,7 @@ from task_model import (
 )
 
 import alexnet
-from alexnet.commands.console import print_table
+from alexnet.commands.table import print_table
 from alexnet.comparison.benchmark import FORWARD, FORWARD_BACKWARD
 from alexnet.comparison.cases import NETWORK_TARGETS, TRAINING_STEP, NetworkCase
 from alexnet.comparison.peaks import measure_peaks
