@@ -30,6 +30,7 @@
 
 #include "column_sums.h"
 #include "conv2d.h"
+#include "depthwise_rows.h"
 #include "dispatch.h"
 #include "gemm.h"
 #include "parallel.h"
@@ -284,6 +285,10 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
 void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight,
                      float* dbias) {
     const KernelTable& k = kernels();
+    const depthwise::Groups groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()};
+    if (depthwise::suits(k, groups, s.window())) {
+        return depthwise::backward_weight(s, dy, x, dweight, dbias);
+    }
     const Plan p(k, s);
     const bool cut = s.weight_size() <= kSmallWeights && s.batch >= kFewestImages;
     (cut ? by_parts : by_rows)(k, p, dy, x, dweight, dbias);
