@@ -28,7 +28,7 @@ struct Plan {
     Plan(const KernelTable& k, const Conv2dShape& s)
         : shape(s),
           groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()},
-          frame(frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
+          frame(frame_for(s.in_height, s.in_width, s.in_channels, s.groups, s.pad_top, s.pad_left,
                           (s.out_height - 1) * s.stride_height + s.kernel_height,
                           (s.out_width - 1) * s.stride_width + s.kernel_width)),
           panels(blocks(k, groups, s.kernel_height, frame.columns)),

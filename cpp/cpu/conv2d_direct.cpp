@@ -28,7 +28,7 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const KernelTable& k = kernels();
     const int threads = num_threads();
     const size_t depth = s.window();
-    const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
+    const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.groups, s.pad_top, s.pad_left,
                                   (s.out_height - 1) * s.stride_height + s.kernel_height,
                                   (s.out_width - 1) * s.stride_width + s.kernel_width);
     const depthwise::Groups groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()};
@@ -50,7 +50,6 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
                   .groups = s.groups,
                   .x = x,
                   .frame = frame,
-                  .group_in = s.group_in(),
                   .panels = panels,
                   .bias = bias,
                   .relu = relu,
@@ -67,8 +66,7 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
          .row_step = s.stride_height,
          .column_step = s.stride_width,
          .window_rows = s.kernel_height,
-         .depth = DepthBlocks(window_segments(s.kernel_height, s.kernel_width, frame.columns,
-                                              s.in_channels, s.group_in())),
+         .depth = DepthBlocks(window_segments(s.kernel_height, s.kernel_width, frame)),
          .total_depth = depth,
          .packed = packed});
     (across_groups ? depthwise::correlate : correlate)(k, c, threads);

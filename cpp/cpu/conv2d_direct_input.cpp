@@ -119,7 +119,7 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const auto columns = phases_of(s.stride_width, s.kernel_width, s.pad_left, s.in_width);
     const Border vertical(rows, s.out_height), horizontal(columns, s.out_width);
     const Frame frame =
-        frame_for(s.out_height, s.out_width, s.out_channels, vertical.before, horizontal.before,
+        frame_for(s.out_height, s.out_width, s.out_channels, s.groups, vertical.before, horizontal.before,
                   vertical.before + s.out_height + vertical.after,
                   horizontal.before + s.out_width + horizontal.after);
     const depthwise::Groups groups{.count = s.groups, .in = s.group_out(), .out = s.group_in()};
@@ -132,7 +132,6 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                   .groups = s.groups,
                   .x = dy,
                   .frame = frame,
-                  .group_in = s.group_out(),
                   .panels = panels,
                   .grids = {}};
 
@@ -154,8 +153,7 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                                .row_step = 1,
                                .column_step = 1,
                                .window_rows = h.taps,
-                               .depth = DepthBlocks(window_segments(h.taps, w.taps, frame.columns,
-                                                                    s.out_channels, s.group_out())),
+                               .depth = DepthBlocks(window_segments(h.taps, w.taps, frame)),
                                .total_depth = depth,
                                .packed = next_packed});
             next_packed += packed_groups * panels.size(depth);

@@ -34,7 +34,7 @@ size_t most_window_rows(const Correlation& c) {
 }
 
 Groups groups_of(const Correlation& c) {
-    return {.count = c.groups, .in = c.group_in, .out = c.panels.columns / c.groups};
+    return {.count = c.groups, .in = c.frame.channels, .out = c.panels.columns / c.groups};
 }
 
 // All outputs of image n and a block of channels whose windows begin in some rows of the frame.
@@ -43,7 +43,7 @@ void correlate_band(const KernelTable& k, const Correlation& c, size_t n, size_t
     const Range channels = c.panels[block];
     const Frame& f = c.frame;
     SpreadRows rows(k, f, groups_of(c), c.panels.width, channels, ring_rows,
-                    c.x + n * f.height * f.width * f.channels, memory);
+                    c.x + n * f.height * f.width * f.pixel, memory);
     for (size_t first = band.begin; first < band.end; ++first) {
         for (const PixelGrid& grid : c.grids) {
             if (first < grid.first_row || (first - grid.first_row) % grid.row_step != 0) continue;
@@ -52,7 +52,7 @@ void correlate_band(const KernelTable& k, const Correlation& c, size_t n, size_t
             const size_t depth = grid.total_depth / grid.window_rows;
             const DepthwiseWindow window =
                 rows.window({first, first + grid.window_rows}, grid.first_column, grid.column_step,
-                            depth / c.group_in);
+                            depth / f.channels);
             k.depthwise(grid.columns, window,
                         grid.packed + block * c.panels.width * grid.total_depth,
                         c.bias ? c.bias + channels.begin : nullptr, c.relu,

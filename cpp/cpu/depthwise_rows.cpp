@@ -67,11 +67,11 @@ void SpreadRows::fill(size_t row, float* target) const {
     std::fill(target, target + begin * pixel, 0.0f);
     std::fill(target + end * pixel, target + row_size_, 0.0f);
     if (begin == end) return;
-    const float* image_row = image_ + (row - f.top) * f.width * f.channels;
+    const float* image_row = image_ + (row - f.top) * f.width * f.pixel;
     for (size_t v = 0; v < vectors_; ++v) {
         for (size_t c = 0; c < groups_.in; ++c) {
             const size_t channel = sources_[v].channel + c;
-            k_.spread(end - begin, image_row + channel, f.channels, f.channels - channel,
+            k_.spread(end - begin, image_row + channel, f.pixel, f.pixel - channel,
                       sources_[v].order.data(), target + begin * pixel + c * width_ + v * k_.lanes,
                       pixel);
         }

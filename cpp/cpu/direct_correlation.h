@@ -12,7 +12,8 @@
 // One row of the window, kernel_width · channels floats, is contiguous in the image: it is a
 // *segment* of the depth. Neighbouring pixels are the same distance apart in all segments, so the
 // micro-kernel reads A where it lies, and nothing is copied as im2col does. B, the weights, is
-// packed; images are copied only where they need a border of zeros.
+// packed; images are copied only where they need a border of zeros, or are cut into groups, whose
+// channels then lie side by side.
 
 #ifndef ALEXNET_CPU_DIRECT_CORRELATION_H_
 #define ALEXNET_CPU_DIRECT_CORRELATION_H_
@@ -42,8 +43,7 @@ struct PixelGrid {
 struct Correlation {
     size_t batch, groups;
     const float* x;
-    Frame frame;
-    size_t group_in;
+    Frame frame;    // of a group
     Panels panels;  // of a group's output channels
     const float* bias = nullptr;
     bool relu = false;
@@ -51,8 +51,7 @@ struct Correlation {
 };
 
 // The depth of a window of rows × columns taps over a frame of some columns and channels.
-std::vector<GemmSegment> window_segments(size_t rows, size_t columns, size_t frame_columns,
-                                         size_t channels, size_t group_in);
+std::vector<GemmSegment> window_segments(size_t rows, size_t columns, const Frame& frame);
 
 void correlate(const KernelTable& k, const Correlation& correlation, int threads);
 
