@@ -10,7 +10,7 @@
 // Threads: the rows of outputs of all images are cut into parts, by the shape alone. A task is a
 // part and a block of channels, with sums of its own; then these are added up in order.
 // Numerics: chains over a row of pixels, summed in the order of the rows and then of the parts: the
-// same for every number of threads. dbias in double.
+// same for every number of threads; those of dbias in double.
 
 #include "conv2d.h"
 #include "depthwise_rows.h"
@@ -60,10 +60,7 @@ void sum_part(const KernelTable& k, const Plan& p, Range rows, size_t block, con
             const DepthwiseWindow window =
                 spread.window({first, first + s.kernel_height}, 0, s.stride_width, s.kernel_width);
             k.depthwise_weight(s.out_width, window, gradients, s.out_channels, channels.size(),
-                               sums);
-            double row_sums[kWidestBlock];
-            k.sum_rows(s.out_width, channels.size(), gradients, s.out_channels, row_sums);
-            for (size_t o = 0; o < channels.size(); ++o) bias[o] += row_sums[o];
+                               sums, bias);
         }
     }
 }

@@ -21,7 +21,6 @@
 namespace alexnet::cpu::depthwise {
 
 constexpr size_t kMostLanes = 16, kMostVectors = 16;  // of a block of channels
-constexpr size_t kWidestBlock = kMostLanes * kMostVectors;
 
 // Groups of `in` channels that contribute to `out` channels each.
 struct Groups {

@@ -188,12 +188,27 @@ static constexpr WeightTile weight_tiles[] = {
 static constexpr const WeightTile* weight_tiles_of_rows[] = {weight_tiles<1>, weight_tiles<2>,
                                                              weight_tiles<3>};
 
-// What a row of output pixels adds to the sums of a block, which lie as packed weights do.
+// The sum of a row of pixels, in four chains, added to sums in double.
+ALEXNET_INLINE void add_row(size_t pixels, const float* dy, size_t dy_pixel, size_t lanes,
+                            double* sums) {
+    Vec sum[4] = {zero(), zero(), zero(), zero()};
+    for (; pixels >= 4; pixels -= 4, dy += 4 * dy_pixel) {
+#pragma GCC unroll 4
+        for (size_t p = 0; p < 4; ++p) sum[p] = add(sum[p], load_upto(dy + p * dy_pixel, lanes));
+    }
+    for (; pixels > 0; --pixels, dy += dy_pixel) sum[0] = add(sum[0], load_upto(dy, lanes));
+    const Vec all = add(add(sum[0], sum[1]), add(sum[2], sum[3]));
+    store_wide(sums, add(load_wide(sums), widen(all)));
+}
+
+// What a row of output pixels adds to the sums of a block, which lie as packed weights do, and to
+// those of the bias, which have room for whole vectors.
 void depthwise_weight(size_t pixels, const DepthwiseWindow& window, const float* dy,
-                      size_t dy_pixel, size_t channels, float* sums) {
+                      size_t dy_pixel, size_t channels, float* sums, double* bias) {
     const size_t row_tiles = (window.rows + kMostWindowRows - 1) / kMostWindowRows;
     const size_t tiles = (window.depth + kMostProducts - 1) / kMostProducts;
     for (size_t c = 0; c < channels; c += kLanes) {
+        add_row(pixels, dy + c, dy_pixel, channels - c, bias + c);
         for (size_t a = 0; a < row_tiles; ++a) {
             const size_t i = window.rows * a / row_tiles;
             const size_t rows = window.rows * (a + 1) / row_tiles - i;

@@ -152,7 +152,7 @@ struct KernelTable {
     void (*depthwise)(size_t pixels, const DepthwiseWindow& window, const float* weight,
                       const float* bias, bool relu, float* y, size_t y_pixel, size_t channels);
     void (*depthwise_weight)(size_t pixels, const DepthwiseWindow& window, const float* dy,
-                             size_t dy_pixel, size_t channels, float* sums);
+                             size_t dy_pixel, size_t channels, float* sums, double* bias);
 
     // relu.cpp
     void (*relu)(size_t n, const float* x, float* y);

@@ -21,7 +21,7 @@ void spread(size_t pixels, const float* x, size_t x_pixel, size_t x_channels, co
 void depthwise(size_t pixels, const DepthwiseWindow& window, const float* weight, const float* bias,
                bool relu, float* y, size_t y_pixel, size_t channels);
 void depthwise_weight(size_t pixels, const DepthwiseWindow& window, const float* dy,
-                      size_t dy_pixel, size_t channels, float* sums);
+                      size_t dy_pixel, size_t channels, float* sums, double* bias);
 void relu(size_t n, const float* x, float* y);
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
 void batch_norm_sums(size_t pixels, size_t channels, size_t stride, const float* dy, const float* x,
