@@ -62,11 +62,13 @@ struct Plan {
           pixels(s.out_height * s.out_width),
           panels(k, s.group_out()),
           panel_size(pixels * panels.width),
+          dy_is_panel(s.groups == 1 && panels.width == s.out_channels),
+          packed_size(dy_is_panel ? 0 : s.groups * panels.count * panel_size),
           image_size(s.in_height * s.in_width * s.in_channels),
           frame_size(frame.is_image() ? image_size : size_t{padded(frame.size())}),
           pixel_step(s.stride_width * s.group_in()),
-          images(std::clamp<size_t>(kBlockFloats / ((panels.size(pixels) + frame_size) * s.groups),
-                                    1, s.batch)),
+          images(std::clamp<size_t>(
+              kBlockFloats / (panels.size(pixels) * s.groups + frame_size * s.groups), 1, s.batch)),
           row_size(s.kernel_width * s.group_in()),
           row_tiles(ceil_div(row_size, kBlockRows)),
           tiles(s.groups * s.kernel_height * row_tiles) {}
@@ -75,7 +77,10 @@ struct Plan {
     Frame frame;
     size_t pixels;
     Panels panels;
-    size_t panel_size, image_size, frame_size;  // the frame of a group
+    size_t panel_size;
+    bool dy_is_panel;    // as it lies: it need not be packed
+    size_t packed_size;  // floats of an image's panels, if they are packed
+    size_t image_size, frame_size;  // the frame of a group
     size_t pixel_step;  // floats in a frame from one output's element to the next one's
     size_t images;      // framed and packed at once
     // Rows of the window, contiguous in a frame and in dweight: how long, in how many tiles each,
@@ -178,7 +183,7 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     const bool in_place = p.frame.is_image();
     float* frames =
         scratch(Slot::kPaddedImages, in_place ? Size{0} : Size{p.images} * s.groups * p.frame_size);
-    float* packed = scratch(Slot::kPackedPanels, p.panels.size(p.pixels) * s.groups * p.images);
+    float* packed = scratch(Slot::kPackedPanels, Size{p.images} * p.packed_size);
     const Slices blocks(Slot::kThreadOperand, static_cast<size_t>(threads), block_size());
 
     // More tasks than threads, to balance them, but few: each passes over all of dy.
@@ -186,7 +191,8 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     for (size_t first = 0; first < s.batch; first += p.images) {
         const size_t images = std::min(p.images, s.batch - first);
         const size_t frame_tasks = in_place ? 0 : images;
-        parallel_tasks(threads, frame_tasks + images * s.out_height, [&](size_t t, size_t) {
+        const size_t pack_tasks = p.dy_is_panel ? 0 : images * s.out_height;
+        parallel_tasks(threads, frame_tasks + pack_tasks, [&](size_t t, size_t) {
             if (t < frame_tasks) {
                 copy_frames(k, p, x + (first + t) * p.image_size,
                             frames + t * s.groups * p.frame_size);
@@ -194,7 +200,7 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
             }
             const size_t i = (t - frame_tasks) / s.out_height;
             pack_row(k, p, dy, first + i, (t - frame_tasks) % s.out_height,
-                     packed + i * s.groups * p.panels.count * p.panel_size);
+                     packed + i * p.packed_size);
         });
         const float* source = in_place ? x + first * p.image_size : frames;
         parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
@@ -205,7 +211,8 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
                 for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
                     const PixelBlock pixels{
                         .frame = source + n * s.groups * p.frame_size,
-                        .packed = packed + n * s.groups * p.panels.count * p.panel_size,
+                        .packed = p.dy_is_panel ? dy + s.output_pixel(first + n, 0, 0)
+                                                : packed + n * p.packed_size,
                         .pixels = {begin, std::min(begin + kBlockPixels, p.pixels)},
                         .is_first = first + n + begin == 0};
                     for (size_t tile = own.begin; tile < own.end; ++tile) {
@@ -226,7 +233,7 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     const bool in_place = p.frame.is_image();
     const size_t parts = std::min(kMostParts, s.batch);
     const Size frame_size = in_place ? Size{0} : Size{s.groups} * p.frame_size;
-    const Size packed_size = padded(p.panels.size(p.pixels) * s.groups);
+    const Size packed_size = padded(Size{p.packed_size});
     const Slices sums(Slot::kGradientSums, parts, s.weight_size());
     const Slices memory(Slot::kThreadMemory, std::min(static_cast<size_t>(threads), parts),
                         packed_size + frame_size + block_size());
@@ -237,13 +244,16 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     parallel_tasks(threads, parts, [&](size_t task, size_t thread) {
         const Range images = part(s.batch, parts, task);
         float* frame = memory[thread];
-        float* packed = frame + frame_size;
+        float* packed_memory = frame + frame_size;
         Workspace workspace;
-        workspace.block = packed + packed_size;
+        workspace.block = packed_memory + packed_size;
         for (size_t n = images.begin; n < images.end; ++n) {
             const float* image = x + n * p.image_size;
             if (!in_place) copy_frames(k, p, image, frame);
-            for (size_t oh = 0; oh < s.out_height; ++oh) pack_row(k, p, dy, n, oh, packed);
+            for (size_t oh = 0; !p.dy_is_panel && oh < s.out_height; ++oh) {
+                pack_row(k, p, dy, n, oh, packed_memory);
+            }
+            const float* packed = p.dy_is_panel ? dy + s.output_pixel(n, 0, 0) : packed_memory;
             for (size_t i = 0; i < s.groups * p.panels.count; ++i) {
                 const float* panel = packed + i * p.panel_size;
                 double panel_sums[kWidestPanel];
@@ -289,7 +299,10 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
                      float* dbias) {
     const KernelTable& k = kernels();
     const depthwise::Groups groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()};
-    if (depthwise::suits(k, groups, s.window())) {
+    // A register tile is a row of the window high, the chains of a depthwise tile are several rows.
+    constexpr size_t kFewChains = 8;
+    const bool few_chains = s.out_channels <= k.lanes && s.kernel_width * s.in_channels < kFewChains;
+    if (few_chains || depthwise::suits(k, groups, s.window())) {
         return depthwise::backward_weight(s, dy, x, dweight, dbias);
     }
     const Plan p(k, s);
