@@ -28,6 +28,7 @@
 #include "direct_correlation.h"
 #include "dispatch.h"
 #include "parallel.h"
+#include "planar_correlation.h"
 #include "scratch.h"
 
 namespace alexnet::cpu::direct {
@@ -182,7 +183,8 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                      [&](size_t begin, size_t end) { std::fill(dx + begin, dx + end, 0.0f); });
     }
     if (c.grids.empty()) return;
-    (across_groups ? depthwise::correlate : correlate)(k, c, threads);
+    if (across_groups) return depthwise::correlate(k, c, threads);
+    (planar::suits(k, c) ? planar::correlate : correlate)(k, c, threads);
 }
 
 }  // namespace alexnet::cpu::direct

@@ -14,25 +14,6 @@ namespace {
 
 using direct::Correlation, direct::PixelGrid;
 
-constexpr size_t kTasksAThread = 4;
-
-// Rows of the frame with which the windows of any grid begin.
-Range first_rows(const Correlation& c) {
-    Range all{c.frame.rows, 0};
-    for (const PixelGrid& grid : c.grids) {
-        if (grid.rows == 0) continue;
-        all.begin = std::min(all.begin, grid.first_row);
-        all.end = std::max(all.end, grid.first_row + (grid.rows - 1) * grid.row_step + 1);
-    }
-    return {std::min(all.begin, all.end), all.end};
-}
-
-size_t most_window_rows(const Correlation& c) {
-    size_t most = 1;
-    for (const PixelGrid& grid : c.grids) most = std::max(most, grid.window_rows);
-    return most;
-}
-
 Groups groups_of(const Correlation& c) {
     return {.count = c.groups, .in = c.frame.channels, .out = c.panels.columns / c.groups};
 }
@@ -46,9 +27,8 @@ void correlate_band(const KernelTable& k, const Correlation& c, size_t n, size_t
                     c.x + n * f.height * f.width * f.pixel, memory);
     for (size_t first = band.begin; first < band.end; ++first) {
         for (const PixelGrid& grid : c.grids) {
-            if (first < grid.first_row || (first - grid.first_row) % grid.row_step != 0) continue;
-            const size_t r = (first - grid.first_row) / grid.row_step;
-            if (r >= grid.rows) continue;
+            const size_t r = Correlation::row_at(grid, first);
+            if (r == grid.rows) continue;
             const size_t depth = grid.total_depth / grid.window_rows;
             const DepthwiseWindow window =
                 rows.window({first, first + grid.window_rows}, grid.first_column, grid.column_step,
@@ -66,22 +46,14 @@ void correlate_band(const KernelTable& k, const Correlation& c, size_t n, size_t
 }  // namespace
 
 void correlate(const KernelTable& k, const Correlation& c, int threads) {
-    const Range all = first_rows(c);
-    const size_t ring_rows = most_window_rows(c), team = static_cast<size_t>(threads);
-    const size_t whole = c.batch * c.panels.count;  // tasks, if none were cut into bands
-    // Each band spreads the rows that its first window shares with the band before once more.
-    const size_t most_bands = std::max<size_t>(all.size() / (2 * ring_rows), 1);
-    const size_t bands =
-        team == 1 ? 1 : std::clamp<size_t>(ceil_div(kTasksAThread * team, whole), 1, most_bands);
-    const size_t tasks = whole * bands;
+    const direct::BandTasks tasks(c, c.panels.count, static_cast<size_t>(threads));
+    const size_t ring_rows = c.most_window_rows();
     const Slices memory(
-        Slot::kThreadMemory, std::min(team, tasks),
+        Slot::kThreadMemory, std::min(static_cast<size_t>(threads), tasks.count()),
         SpreadRows::memory_size(c.frame, groups_of(c), c.panels.width, ring_rows));
-    parallel_tasks(threads, tasks, [&](size_t task, size_t thread) {
-        const Range band = part(all.size(), bands, task % bands);
-        const size_t image_block = task / bands;
-        correlate_band(k, c, image_block / c.panels.count, image_block % c.panels.count,
-                       {all.begin + band.begin, all.begin + band.end}, ring_rows, memory[thread]);
+    parallel_tasks(threads, tasks.count(), [&](size_t task, size_t thread) {
+        correlate_band(k, c, tasks.image(task), tasks.block(task), tasks.band(task), ring_rows,
+                       memory[thread]);
     });
 }
 

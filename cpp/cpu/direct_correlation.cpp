@@ -151,6 +151,31 @@ class Task {
 
 }  // namespace
 
+Range Correlation::first_rows() const {
+    Range all{frame.rows, 0};
+    for (const PixelGrid& grid : grids) {
+        if (grid.rows == 0) continue;
+        all.begin = std::min(all.begin, grid.first_row);
+        all.end = std::max(all.end, grid.first_row + (grid.rows - 1) * grid.row_step + 1);
+    }
+    return {std::min(all.begin, all.end), all.end};
+}
+
+size_t Correlation::most_window_rows() const {
+    size_t most = 1;
+    for (const PixelGrid& grid : grids) most = std::max(most, grid.window_rows);
+    return most;
+}
+
+BandTasks::BandTasks(const Correlation& c, size_t all_blocks, size_t threads)
+    : images(c.batch), blocks(all_blocks), rows(c.first_rows()) {
+    constexpr size_t kTasksAThread = 4;
+    if (threads == 1) return;
+    // Each band prepares the rows that its first windows share with the band before once more.
+    const size_t most = std::max<size_t>(rows.size() / (2 * c.most_window_rows()), 1);
+    bands = std::clamp<size_t>(ceil_div(kTasksAThread * threads, images * blocks), 1, most);
+}
+
 std::vector<GemmSegment> window_segments(size_t rows, size_t columns, const Frame& frame) {
     std::vector<GemmSegment> segments;
     for (size_t r = 0; r < rows; ++r) {

@@ -48,6 +48,34 @@ struct Correlation {
     const float* bias = nullptr;
     bool relu = false;
     std::vector<PixelGrid> grids;
+
+    // Rows of the frame with which windows begin, of whatever grid.
+    Range first_rows() const;
+    size_t most_window_rows() const;
+    // The row of a grid whose windows begin in a row of the frame; grid.rows where there is none.
+    static size_t row_at(const PixelGrid& grid, size_t first) {
+        if (first < grid.first_row || (first - grid.first_row) % grid.row_step != 0) {
+            return grid.rows;
+        }
+        return std::min((first - grid.first_row) / grid.row_step, grid.rows);
+    }
+};
+
+// Tasks for correlations that pass over an image from the top down: an image, one of some blocks of
+// its channels, and a band of the rows with which windows begin.
+struct BandTasks {
+    BandTasks(const Correlation& c, size_t blocks, size_t threads);
+    size_t count() const { return images * blocks * bands; }
+    size_t image(size_t task) const { return task / (blocks * bands); }
+    size_t block(size_t task) const { return task / bands % blocks; }
+    Range band(size_t task) const {
+        const Range own = part(rows.size(), bands, task % bands);
+        return {rows.begin + own.begin, rows.begin + own.end};
+    }
+
+    size_t images, blocks;
+    Range rows;
+    size_t bands = 1;
 };
 
 // The depth of a window of rows × columns taps over a frame of some columns and channels.
