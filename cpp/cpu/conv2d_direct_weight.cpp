@@ -42,6 +42,7 @@ namespace {
 
 constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images at hand
 constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
+constexpr size_t kPackedAtOnce = 64;      // pixels, of all channels
 constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
 
@@ -64,6 +65,7 @@ struct Plan {
           panel_size(pixels * panels.width),
           dy_is_panel(s.groups == 1 && panels.width == s.out_channels),
           packed_size(dy_is_panel ? 0 : s.groups * panels.count * panel_size),
+          chunks(dy_is_panel ? 0 : ceil_div(pixels, kPackedAtOnce)),
           image_size(s.in_height * s.in_width * s.in_channels),
           frame_size(frame.is_image() ? image_size : size_t{padded(frame.size())}),
           pixel_step(s.stride_width * s.group_in()),
@@ -80,6 +82,7 @@ struct Plan {
     size_t panel_size;
     bool dy_is_panel;    // as it lies: it need not be packed
     size_t packed_size;  // floats of an image's panels, if they are packed
+    size_t chunks;       // of an image's pixels, packed one after the other
     size_t image_size, frame_size;  // the frame of a group
     size_t pixel_step;  // floats in a frame from one output's element to the next one's
     size_t images;      // framed and packed at once
@@ -161,16 +164,17 @@ void copy_frames(const KernelTable& k, const Plan& p, const float* image, float*
     copy_group_rows(k, p.frame, image, 0, p.frame.rows, frames, p.frame_size);
 }
 
-// One row of an image of dy into all panels.
-void pack_row(const KernelTable& k, const Plan& p, const float* dy, size_t n, size_t oh,
-              float* packed) {
+// Some pixels of an image of dy into all panels: few, so that dy is read from front to back.
+void pack_pixels(const KernelTable& k, const Plan& p, const float* dy, size_t n, size_t chunk,
+                 float* packed) {
     const Conv2dShape& s = p.shape;
+    const Range pixels = part(p.pixels, p.chunks, chunk);
     for (size_t i = 0; i < s.groups * p.panels.count; ++i) {
         const Range columns = p.panels[i % p.panels.count];
         const size_t channel = i / p.panels.count * s.group_out() + columns.begin;
-        pack_panel(k, s.out_width, columns.size(), dy + s.output_pixel(n, oh, 0) + channel,
-                   s.out_channels, packed + i * p.panel_size + oh * s.out_width * p.panels.width,
-                   p.panels.width);
+        const size_t first = (n * p.pixels + pixels.begin) * s.out_channels + channel;
+        pack_panel(k, pixels.size(), columns.size(), dy + first, s.out_channels,
+                   packed + i * p.panel_size + pixels.begin * p.panels.width, p.panels.width);
     }
 }
 
@@ -191,16 +195,16 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     for (size_t first = 0; first < s.batch; first += p.images) {
         const size_t images = std::min(p.images, s.batch - first);
         const size_t frame_tasks = in_place ? 0 : images;
-        const size_t pack_tasks = p.dy_is_panel ? 0 : images * s.out_height;
+        const size_t pack_tasks = images * p.chunks;
         parallel_tasks(threads, frame_tasks + pack_tasks, [&](size_t t, size_t) {
             if (t < frame_tasks) {
                 copy_frames(k, p, x + (first + t) * p.image_size,
                             frames + t * s.groups * p.frame_size);
                 return;
             }
-            const size_t i = (t - frame_tasks) / s.out_height;
-            pack_row(k, p, dy, first + i, (t - frame_tasks) % s.out_height,
-                     packed + i * p.packed_size);
+            const size_t i = (t - frame_tasks) / p.chunks;
+            pack_pixels(k, p, dy, first + i, (t - frame_tasks) % p.chunks,
+                        packed + i * p.packed_size);
         });
         const float* source = in_place ? x + first * p.image_size : frames;
         parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
@@ -250,8 +254,8 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
         for (size_t n = images.begin; n < images.end; ++n) {
             const float* image = x + n * p.image_size;
             if (!in_place) copy_frames(k, p, image, frame);
-            for (size_t oh = 0; !p.dy_is_panel && oh < s.out_height; ++oh) {
-                pack_row(k, p, dy, n, oh, packed_memory);
+            for (size_t chunk = 0; chunk < p.chunks; ++chunk) {
+                pack_pixels(k, p, dy, n, chunk, packed_memory);
             }
             const float* packed = p.dy_is_panel ? dy + s.output_pixel(n, 0, 0) : packed_memory;
             for (size_t i = 0; i < s.groups * p.panels.count; ++i) {
