@@ -75,8 +75,8 @@ ConvAlgorithm serving(const Conv2dShape& shape, ConvDirection direction, ConvAlg
 struct Trimmed {
     explicit Trimmed(const Conv2dShape& s) : shape(s) {
         const Range rows = taps_on_image(vertical_axis(s));
-        const Range columns = rows.size() == 1 ? taps_on_image(horizontal_axis(s))
-                                               : Range{0, s.kernel_width};
+        const Range columns =
+            rows.size() == 1 ? taps_on_image(horizontal_axis(s)) : Range{0, s.kernel_width};
         if (rows.size() == 0 || columns.size() == 0) return;
         shape.kernel_height = rows.size();
         shape.kernel_width = columns.size();
@@ -163,8 +163,7 @@ void backward_weight(const Conv2dShape& whole, const float* dy, const float* x, 
 
 ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction) {
     const bool winograd = winograd::unsupported(shape, direction) == nullptr && !is_dense(shape) &&
-                          !Trimmed(shape).differs &&
-                          winograd::is_faster(shape, direction);
+                          !Trimmed(shape).differs && winograd::is_faster(shape, direction);
     return serving(shape, direction, winograd ? ConvAlgorithm::kWinograd : ConvAlgorithm::kDirect);
 }
 

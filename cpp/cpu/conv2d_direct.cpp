@@ -28,9 +28,10 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const KernelTable& k = kernels();
     const int threads = num_threads();
     const size_t depth = s.window();
-    const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.groups, s.pad_top, s.pad_left,
-                                  (s.out_height - 1) * s.stride_height + s.kernel_height,
-                                  (s.out_width - 1) * s.stride_width + s.kernel_width);
+    const Frame frame =
+        frame_for(s.in_height, s.in_width, s.in_channels, s.groups, s.pad_top, s.pad_left,
+                  (s.out_height - 1) * s.stride_height + s.kernel_height,
+                  (s.out_width - 1) * s.stride_width + s.kernel_width);
     const depthwise::Groups groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()};
     const bool across_groups = depthwise::suits(k, groups, depth);
     const Panels panels = across_groups

@@ -97,8 +97,7 @@ void pack_phase_across_groups(const Conv2dShape& s, const Phase& h, const Phase&
     for (size_t i = h.taps; i-- > 0;) {
         for (size_t j = w.taps; j-- > 0;) {
             const size_t kh = h.tap + i * s.stride_height, kw = w.tap + j * s.stride_width;
-            const float* tap =
-                weight + (kh * s.kernel_width + kw) * s.group_in() * s.out_channels;
+            const float* tap = weight + (kh * s.kernel_width + kw) * s.group_in() * s.out_channels;
             for (size_t o = 0; o < s.group_out(); ++o, panel += width) {
                 for (size_t c = channels.begin; c < channels.end; ++c) {
                     const size_t group = c / s.group_in();
@@ -120,8 +119,8 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const auto columns = phases_of(s.stride_width, s.kernel_width, s.pad_left, s.in_width);
     const Border vertical(rows, s.out_height), horizontal(columns, s.out_width);
     const Frame frame =
-        frame_for(s.out_height, s.out_width, s.out_channels, s.groups, vertical.before, horizontal.before,
-                  vertical.before + s.out_height + vertical.after,
+        frame_for(s.out_height, s.out_width, s.out_channels, s.groups, vertical.before,
+                  horizontal.before, vertical.before + s.out_height + vertical.after,
                   horizontal.before + s.out_width + horizontal.after);
     const depthwise::Groups groups{.count = s.groups, .in = s.group_out(), .out = s.group_in()};
     const size_t most_rows = rows.empty() ? 0 : rows[0].taps;  // of a window

@@ -80,12 +80,12 @@ struct Plan {
     size_t pixels;
     Panels panels;
     size_t panel_size;
-    bool dy_is_panel;    // as it lies: it need not be packed
-    size_t packed_size;  // floats of an image's panels, if they are packed
-    size_t chunks;       // of an image's pixels, packed one after the other
+    bool dy_is_panel;               // as it lies: it need not be packed
+    size_t packed_size;             // floats of an image's panels, if they are packed
+    size_t chunks;                  // of an image's pixels, packed one after the other
     size_t image_size, frame_size;  // the frame of a group
-    size_t pixel_step;  // floats in a frame from one output's element to the next one's
-    size_t images;      // framed and packed at once
+    size_t pixel_step;              // floats in a frame from one output's element to the next one's
+    size_t images;                  // framed and packed at once
     // Rows of the window, contiguous in a frame and in dweight: how long, in how many tiles each,
     // and the tiles of all groups.
     size_t row_size, row_tiles, tiles;
@@ -305,7 +305,8 @@ void backward_weight(const Conv2dShape& s, const float* dy, const float* x, floa
     const depthwise::Groups groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()};
     // A register tile is a row of the window high, the chains of a depthwise tile are several rows.
     constexpr size_t kFewChains = 8;
-    const bool few_chains = s.out_channels <= k.lanes && s.kernel_width * s.in_channels < kFewChains;
+    const bool few_chains =
+        s.out_channels <= k.lanes && s.kernel_width * s.in_channels < kFewChains;
     if (few_chains || depthwise::suits(k, groups, s.window())) {
         return depthwise::backward_weight(s, dy, x, dweight, dbias);
     }

@@ -48,9 +48,8 @@ void correlate_band(const KernelTable& k, const Correlation& c, size_t n, size_t
 void correlate(const KernelTable& k, const Correlation& c, int threads) {
     const direct::BandTasks tasks(c, c.panels.count, static_cast<size_t>(threads));
     const size_t ring_rows = c.most_window_rows();
-    const Slices memory(
-        Slot::kThreadMemory, std::min(static_cast<size_t>(threads), tasks.count()),
-        SpreadRows::memory_size(c.frame, groups_of(c), c.panels.width, ring_rows));
+    const Slices memory(Slot::kThreadMemory, std::min(static_cast<size_t>(threads), tasks.count()),
+                        SpreadRows::memory_size(c.frame, groups_of(c), c.panels.width, ring_rows));
     parallel_tasks(threads, tasks.count(), [&](size_t task, size_t thread) {
         correlate_band(k, c, tasks.image(task), tasks.block(task), tasks.band(task), ring_rows,
                        memory[thread]);

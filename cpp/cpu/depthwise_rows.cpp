@@ -37,14 +37,12 @@ SpreadRows::SpreadRows(const KernelTable& k, const Frame& frame, const Groups& g
         for (size_t i = 0; i < k.lanes; ++i) {
             // Lanes beyond the last channel repeat it: nobody reads their sums.
             const size_t channel = std::min(first + i, channels.end - 1);
-            sources_[v].order[i] =
-                static_cast<int32_t>((channel / groups.out - group) * groups.in);
+            sources_[v].order[i] = static_cast<int32_t>((channel / groups.out - group) * groups.in);
         }
     }
 }
 
-DepthwiseWindow SpreadRows::window(Range rows, size_t column, size_t column_step,
-                                   size_t columns) {
+DepthwiseWindow SpreadRows::window(Range rows, size_t column, size_t column_step, size_t columns) {
     next_ = std::max(next_, rows.begin);
     for (; next_ < rows.end; ++next_) fill(next_, memory_ + next_ % ring_rows_ * row_size_);
     const size_t pixel = groups_.in * width_;

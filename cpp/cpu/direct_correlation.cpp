@@ -56,11 +56,7 @@ class Task {
     // `frames` is for frames of these images where they are copied.
     Task(const KernelTable& k, const Correlation& c, float* frames, Range images, size_t bands,
          size_t band)
-        : k_(k),
-          c_(c),
-          images_(images),
-          bands_(bands),
-          band_(band) {
+        : k_(k), c_(c), images_(images), bands_(bands), band_(band) {
         find_source(frames);
     }
 
@@ -119,10 +115,9 @@ class Task {
             for (size_t n = images_.begin; n < images_.end; ++n) {
                 for (size_t r = rows.begin; r < rows.end; ++r) {
                     const size_t row = grid.first_row + r * grid.row_step - source_row_;
-                    const float* a = source_ + (n - images_.begin) * source_image_ +
-                                     group * source_group_ +
-                                     (row * c_.frame.columns + grid.first_column) *
-                                         c_.frame.channels;
+                    const float* a =
+                        source_ + (n - images_.begin) * source_image_ + group * source_group_ +
+                        (row * c_.frame.columns + grid.first_column) * c_.frame.channels;
                     float* y = grid.y + n * grid.image_stride + r * grid.row_stride +
                                group * c_.panels.columns;
                     const Product product{.rows = grid.columns,
@@ -179,8 +174,8 @@ BandTasks::BandTasks(const Correlation& c, size_t all_blocks, size_t threads)
 std::vector<GemmSegment> window_segments(size_t rows, size_t columns, const Frame& frame) {
     std::vector<GemmSegment> segments;
     for (size_t r = 0; r < rows; ++r) {
-        segments.push_back({.offset = r * frame.columns * frame.channels,
-                            .depth = columns * frame.channels});
+        segments.push_back(
+            {.offset = r * frame.columns * frame.channels, .depth = columns * frame.channels});
     }
     return segments;
 }

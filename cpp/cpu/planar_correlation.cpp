@@ -105,10 +105,9 @@ void multiply_row(const KernelTable& k, const Correlation& c, const PixelGrid& g
                                   .width = line,
                                   .c = sums,
                                   .c_row = sum_row};
-            multiply_panel(k, product,
-                           {.segments = segments, .segment_count = grid.window_rows, .begin = 0},
-                           lines + grid.first_column + j + pixels[p].begin, pixels[p],
-                           {.resume = j > 0});
+            multiply_panel(
+                k, product, {.segments = segments, .segment_count = grid.window_rows, .begin = 0},
+                lines + grid.first_column + j + pixels[p].begin, pixels[p], {.resume = j > 0});
         }
     }
     k.transpose(c.panels.columns, grid.columns, sums, sum_row, y, grid.pixel_stride);
