@@ -10,6 +10,7 @@
 //                                                    ...
 //
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
+// Narrow groups take vectors across groups instead: docs/kernels/depthwise.md.
 // Loops: those of direct_correlation.cpp; before them the threads share the packing of all of B.
 // Numerics: chains of at most kDepthBlock FMAs, summed in order; the same for every number of
 // threads.

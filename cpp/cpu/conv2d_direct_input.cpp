@@ -16,6 +16,8 @@
 //     phase 0 sees taps 4, 2, 0 of neighbouring outputs, phase 1 taps 3, 1
 //
 // Cost: 2 · outputs · window FLOP, as forward: bound by the FMA units.
+// Narrow groups take vectors across groups, few input channels vectors over pixels:
+// docs/kernels/depthwise.md.
 // Loops: those of direct_correlation.cpp, for each phase; before them the threads share the packing
 // of all of B.
 // Numerics: as forward. Weights that are not finite are left to im2col.

@@ -16,6 +16,9 @@
 // block, which serves all output channels: at their own distance, a whole pixel, they would fall
 // into few sets of the L1 cache. Pixels of a few channels are read in place.
 //
+// dy is packed unless one panel has all of its channels. Narrow groups take vectors across groups:
+// docs/kernels/depthwise.md.
+//
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
 // Loops (docs/kernels/gemm.md), outermost first; loops in parentheses are shared by the threads:
 //   by_rows   pc: blocks of images, whose dy is packed  (ic: ranges of tiles)

@@ -2,7 +2,7 @@
 
 namespace alexnet::cpu::depthwise {
 
-constexpr size_t kRingFloats = 12 << 10;  // of the rows that a window sees: 32 KiB stay in L1
+constexpr size_t kRingFloats = 12 << 10;  // of the rows that a window sees: 48 KiB, about L1
 
 bool suits(const KernelTable& k, const Groups& groups, size_t depth) {
     return groups.count > 1 && 2 * groups.out <= ceil_div(groups.out, k.lanes) * k.lanes &&
