@@ -55,6 +55,49 @@ GROUPS = [
     for inputs, outputs in ((1, 1), (3, 5), (16, 17), (5, 33), (1, 2))
     for stride in (1, 2)
 ]
+# Vectors over channels across groups: lanes of one group and of many, beside and across vectors,
+# rows of several register tiles, blocks of channels, and the rows of a batch in parts.
+NARROW_GROUPS = [
+    *(Case((2, 5, 17, n), (3, 3), n, groups=n) for n in TAIL_SIZES),
+    *(
+        Case(
+            (1, 6, 9, groups * inputs),
+            (3, 2),
+            groups * outputs,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+        )
+        for groups, inputs, outputs in (
+            (20, 1, 2),
+            (9, 1, 3),
+            (40, 2, 1),
+            (24, 4, 4),
+            (11, 5, 1),  # lanes that come from more than two vectors
+            (19, 3, 2),
+            (6, 7, 2),
+            (3, 8, 8),
+        )
+        for stride, padding in ((1, "same"), (2, "valid"), ((3, 1), 2), ((1, 3), ((0, 3), (4, 0))))
+    ),
+    *(Case((2, 9, 11, 18), (kernel, kernel), 18, groups=18) for kernel in (1, 2, 4, 5, 7, 9)),
+    Case((1, 4, 3, 600), (3, 3), 600, groups=600),
+    Case((1, 3, 70, 40), (3, 3), 40, groups=40),
+    Case((9, 20, 5, 16), (3, 3), 16, stride=2, groups=16),
+    # one group of few channels, whose weight gradient is computed in the same way
+    *(Case((3, 9, 10, 1), (kernel, kernel), n) for kernel in (3, 5, 7) for n in (5, 8, 16)),
+    Case((2, 9, 10, 2), (3, 3), 6, stride=2, padding="valid"),
+]
+# Taps that meet nothing but padding, and may be left out.
+UNUSED_TAPS = [
+    Case((3, 1, 1, 5), (3, 3), 7),
+    Case((2, 1, 1, 8), (5, 3), 8, groups=4),
+    Case((2, 1, 4, 5), (3, 3), 6),
+    Case((2, 1, 2, 5), (3, 7), 6),
+    Case((2, 3, 1, 4), (5, 7), 6),
+    Case((2, 2, 2, 4), (5, 5), 6, stride=3, padding=2),
+    Case((1, 2, 1, 4), (3, 2), 6, stride=4, padding=((5, 3), (3, 2))),
+]
 PADDINGS = [
     Case((2, 7, 6, 5), (3, 4), 10, stride=stride, padding=padding)
     for stride in (1, 2, (3, 1))
@@ -99,7 +142,16 @@ SPECIAL = [
     Case((1, 2, 2, 2500), (1, 1), 6),
     Case((1, 50, 47, 2), (3, 3), 4),  # and so for the weight gradient
 ]
-CASES = [*CHANNELS, *KERNELS, *GROUPS, *PADDINGS, *BATCHES, *SPECIAL]
+CASES = [
+    *CHANNELS,
+    *KERNELS,
+    *GROUPS,
+    *NARROW_GROUPS,
+    *UNUSED_TAPS,
+    *PADDINGS,
+    *BATCHES,
+    *SPECIAL,
+]
 
 
 @each_isa
@@ -160,9 +212,9 @@ def test_an_empty_batch(on: Implementation) -> None:
 
 
 @st.composite
-def convolutions(draw: st.DrawFn) -> Case:
+def convolutions(draw: st.DrawFn, groups_at_most: int = 4, group_at_most: int = 35) -> Case:
     """Any convolution whose output has at least one pixel and that takes the kernels no time."""
-    groups = draw(st.integers(1, 4))
+    groups = draw(st.integers(1, groups_at_most))
     kernel = draw(st.tuples(st.integers(1, 11), st.integers(1, 11)))
     sides = st.integers(0, 6)
     pads = tuple(draw(st.tuples(sides, sides)) for _ in kernel)
@@ -172,9 +224,14 @@ def convolutions(draw: st.DrawFn) -> Case:
         for size, pad in zip(kernel, pads, strict=True)
     ]
     case = Case(
-        (draw(st.integers(0, 5)), extents[0], extents[1], groups * draw(st.integers(1, 35))),
+        (
+            draw(st.integers(0, 5)),
+            extents[0],
+            extents[1],
+            groups * draw(st.integers(1, group_at_most)),
+        ),
         kernel,
-        groups * draw(st.integers(1, 35)),
+        groups * draw(st.integers(1, group_at_most)),
         stride=draw(st.tuples(st.integers(1, 5), st.integers(1, 5))),
         padding=draw(st.one_of(st.just("same"), st.just(pads))),
         groups=groups,
@@ -192,11 +249,11 @@ def convolutions(draw: st.DrawFn) -> Case:
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=60,
+    max_examples=90,
     # The fixture holds for all examples alike.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(case=convolutions())
+@given(case=st.one_of(convolutions(), convolutions(70, 9)))
 def test_drawn_shapes(case: Case) -> None:
     for algorithm in ALGORITHMS:
         check_all(case, algorithm)

@@ -27,9 +27,14 @@ CASES = [
     Case((5, 3, 4, 9), (3, 4), 17, padding="valid"),
     Case((4, 5, 5, 31), (1, 1), 34),
     Case((1, 30, 17, 8), (3, 3), 70),
+    Case((2, 7, 16, 20), (3, 3), 20, groups=20),
+    Case((2, 8, 7, 24), (3, 3), 12, stride=2, groups=6),
 ]
 LARGE = Case((7, 13, 13, 24), (3, 3), 40)  # which "auto" gives to Winograd
 MANY = Case((19, 6, 7, 3), (3, 3), 20)  # images, whose weight gradient is summed up in parts
+MANY_DEPTHWISE = Case((9, 8, 7, 20), (3, 3), 20, groups=20)
+PIXEL = Case((3, 1, 1, 6), (3, 3), 9)  # under one tap of the window only
+MORE_CASES = [LARGE, MANY, MANY_DEPTHWISE, PIXEL]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
@@ -43,7 +48,7 @@ def assert_same_bits(actual: dict[str, Array], expected: dict[str, Array]) -> No
 
 
 @each_algorithm
-@pytest.mark.parametrize("case", [*CASES, LARGE, MANY], ids=str)
+@pytest.mark.parametrize("case", [*CASES, *MORE_CASES], ids=str)
 @pytest.mark.parametrize("place", [at_page_end, at_page_start], ids=lambda place: place.__name__)
 def test_touches_nothing_around_its_arrays(
     case: Case, algorithm: str, place: Callable[[Array], Array]
@@ -84,7 +89,7 @@ def test_allocates_its_result_only_and_with_out_nothing(algorithm: str) -> None:
 
 
 @each_algorithm
-@pytest.mark.parametrize("case", [*CASES, LARGE, MANY], ids=str)
+@pytest.mark.parametrize("case", [*CASES, *MORE_CASES], ids=str)
 def test_same_bits_for_every_number_of_threads_and_every_run(case: Case, algorithm: str) -> None:
     alexnet.set_num_threads(1)
     expected = run(case, algorithm, case.data)
@@ -210,8 +215,8 @@ def _kinds(array: Array) -> npt.NDArray[np.int64]:
 
 SPOILT_CASES = [
     *CASES,
-    LARGE,
-    MANY,
+    *MORE_CASES,
+    Case((2, 2, 1, 5), (3, 5), 6),  # under one column of the window
     Case((2, 19, 18, 5), (7, 7), 16, stride=2),  # Winograd on blocks of pixels
     Case((1, 9, 9, 20), (5, 5), 24, padding=((3, 1), (0, 4)), groups=2),
     Case((2, 5, 4, 3), (2, 3), 4, stride=(3, 2), padding=((2, 1), (0, 2))),

@@ -5,7 +5,8 @@
 //
 //     naive         naive                              naive
 //     im2col        naive                              im2col
-//     direct        naive                              dense, where the window covers the input;
+//     direct        naive                              without the taps that meet padding alone:
+//                                                      dense, where the window covers the input;
 //                                                      else direct
 //     winograd      naive                              winograd, and direct for what it leaves
 //     auto          naive                              winograd where it is faster; else direct
@@ -13,10 +14,13 @@
 #include "conv2d.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "alexnet/dense.h"
 #include "column_sums.h"
 #include "conv2d_axis.h"
+#include "dispatch.h"
+#include "parallel.h"
 
 namespace alexnet::cpu {
 namespace {
@@ -65,6 +69,50 @@ ConvAlgorithm serving(const Conv2dShape& shape, ConvDirection direction, ConvAlg
     return is_mostly_padding(shape, direction) ? ConvAlgorithm::kNaive : asked;
 }
 
+// The same convolution without the taps that meet nothing but padding, such as all but the middle
+// one of 3 × 3 over a single pixel. What is left of the weights is contiguous: whole rows of the
+// window, or a part of a single one.
+struct Trimmed {
+    explicit Trimmed(const Conv2dShape& s) : shape(s) {
+        const Range rows = taps_on_image(vertical_axis(s));
+        const Range columns =
+            rows.size() == 1 ? taps_on_image(horizontal_axis(s)) : Range{0, s.kernel_width};
+        if (rows.size() == 0 || columns.size() == 0) return;
+        shape.kernel_height = rows.size();
+        shape.kernel_width = columns.size();
+        shape.pad_top -= rows.begin;
+        shape.pad_left -= columns.begin;
+        begin = (rows.begin * s.kernel_width + columns.begin) * s.group_in() * s.out_channels;
+        end = begin + shape.weight_size();
+        differs = shape.weight_size() < s.weight_size();
+    }
+    // From the first to the last tap that some output has on the image.
+    static Range taps_on_image(const ConvAxis& axis) {
+        Range taps{0, axis.kernel};
+        while (taps.size() > 0 && axis.outputs_of_tap(taps.begin).size() == 0) ++taps.begin;
+        while (taps.size() > 0 && axis.outputs_of_tap(taps.end - 1).size() == 0) --taps.end;
+        return taps;
+    }
+
+    Conv2dShape shape;
+    size_t begin = 0, end = 0;  // of the weights that are left
+    bool differs = false;
+};
+
+bool all_finite(size_t n, const float* x) {
+    const KernelTable& k = kernels();
+    std::atomic<bool> finite = true;
+    parallel_for(n, size_t{1} << 16, [&](size_t begin, size_t end) {
+        if (!k.all_finite(end - begin, x + begin)) finite = false;
+    });
+    return finite;
+}
+
+void fill_zeros(size_t n, float* y) {
+    parallel_for(n, size_t{1} << 16,
+                 [&](size_t begin, size_t end) { std::fill(y + begin, y + end, 0.0f); });
+}
+
 // The same convolution of an image with one long row, where it is 1 × 1 with stride 1 and so does
 // not depend on rows: then most register tiles are full.
 Conv2dShape flattened(Conv2dShape s) {
@@ -78,11 +126,44 @@ Conv2dShape flattened(Conv2dShape s) {
     return s;
 }
 
+// What the direct algorithm stands for. Zeros of the padding times weights or gradients that are not
+// finite are NaN: where there are such, no tap is left out.
+void forward(const Conv2dShape& whole, const float* x, const float* weight, const float* bias,
+             bool relu, float* y) {
+    const Trimmed t(whole);
+    const bool trim = t.differs && all_finite(t.begin, weight) &&
+                      all_finite(whole.weight_size() - t.end, weight + t.end);
+    const Conv2dShape& s = trim ? t.shape : whole;
+    if (trim) weight += t.begin;
+    if (is_dense(s)) return dense(dense_shape(s), x, weight, bias, relu, y);
+    direct::forward(flattened(s), x, weight, bias, relu, y);
+}
+
+void backward_input(const Trimmed& t, const float* dy, const float* weight, float* dx) {
+    weight += t.begin;
+    if (is_dense(t.shape)) return dense_backward_input(dense_shape(t.shape), dy, weight, dx);
+    direct::backward_input(flattened(t.shape), dy, weight, dx);
+}
+
+void backward_weight(const Conv2dShape& whole, const float* dy, const float* x, float* dweight,
+                     float* dbias) {
+    const Trimmed t(whole);
+    const bool trim = t.differs && all_finite(whole.output_size(), dy);
+    const Conv2dShape& s = trim ? t.shape : whole;
+    if (trim) {
+        fill_zeros(t.begin, dweight);
+        fill_zeros(whole.weight_size() - t.end, dweight + t.end);
+        dweight += t.begin;
+    }
+    if (is_dense(s)) return dense_backward_weight(dense_shape(s), dy, x, dweight, dbias);
+    direct::backward_weight(flattened(s), dy, x, dweight, dbias);
+}
+
 }  // namespace
 
 ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction) {
     const bool winograd = winograd::unsupported(shape, direction) == nullptr && !is_dense(shape) &&
-                          winograd::is_faster(shape, direction);
+                          !Trimmed(shape).differs && winograd::is_faster(shape, direction);
     return serving(shape, direction, winograd ? ConvAlgorithm::kWinograd : ConvAlgorithm::kDirect);
 }
 
@@ -101,8 +182,7 @@ void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const
         case ConvAlgorithm::kIm2col:
             return im2col::forward(shape, x, weight, bias, relu, y);
         case ConvAlgorithm::kDirect:
-            if (is_dense(shape)) return dense(dense_shape(shape), x, weight, bias, relu, y);
-            return direct::forward(flattened(shape), x, weight, bias, relu, y);
+            return forward(shape, x, weight, bias, relu, y);
         case ConvAlgorithm::kWinograd:
             return winograd::forward(shape, x, weight, bias, relu, y);
     }
@@ -117,8 +197,7 @@ void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const floa
         case ConvAlgorithm::kIm2col:
             return im2col::backward_input(shape, dy, weight, dx);
         case ConvAlgorithm::kDirect:
-            if (is_dense(shape)) return dense_backward_input(dense_shape(shape), dy, weight, dx);
-            return direct::backward_input(flattened(shape), dy, weight, dx);
+            return backward_input(Trimmed(shape), dy, weight, dx);
         case ConvAlgorithm::kWinograd:
             return winograd::backward_input(shape, dy, weight, dx);
     }
@@ -146,7 +225,7 @@ void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const flo
             sum_bias();
             return im2col::backward_weight(shape, dy, x, dweight);
         case ConvAlgorithm::kDirect:
-            return direct::backward_weight(flattened(shape), dy, x, dweight, dbias);
+            return backward_weight(shape, dy, x, dweight, dbias);
         case ConvAlgorithm::kWinograd:
             return winograd::backward_weight(shape, dy, x, dweight, dbias);
     }

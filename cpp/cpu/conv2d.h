@@ -31,6 +31,12 @@ void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, 
                      float* dbias);
 }  // namespace direct
 
+// What direct leaves to vectors over channels across groups (depthwise_rows.h).
+namespace depthwise {
+void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight,
+                     float* dbias);
+}  // namespace depthwise
+
 namespace winograd {
 // Null where the algorithm can serve the shape, else why not.
 const char* unsupported(const Conv2dShape& shape, ConvDirection direction);

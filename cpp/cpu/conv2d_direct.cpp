@@ -10,11 +10,13 @@
 //                                                    ...
 //
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
+// Narrow groups take vectors across groups instead: docs/kernels/depthwise.md.
 // Loops: those of direct_correlation.cpp; before them the threads share the packing of all of B.
 // Numerics: chains of at most kDepthBlock FMAs, summed in order; the same for every number of
 // threads.
 
 #include "conv2d.h"
+#include "depthwise_correlation.h"
 #include "direct_correlation.h"
 #include "dispatch.h"
 #include "parallel.h"
@@ -27,23 +29,29 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
     const KernelTable& k = kernels();
     const int threads = num_threads();
     const size_t depth = s.window();
-    const Panels panels(k, s.group_out());
-    float* packed = scratch(Slot::kPackedPanels, s.groups * panels.size(depth));
-    parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
+    const Frame frame =
+        frame_for(s.in_height, s.in_width, s.in_channels, s.groups, s.pad_top, s.pad_left,
+                  (s.out_height - 1) * s.stride_height + s.kernel_height,
+                  (s.out_width - 1) * s.stride_width + s.kernel_width);
+    const depthwise::Groups groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()};
+    const bool across_groups = depthwise::suits(k, groups, depth);
+    const Panels panels = across_groups
+                              ? depthwise::blocks(k, groups, s.kernel_height, frame.columns)
+                              : Panels(k, s.group_out());
+    // For vectors across groups the weights lie as if there were one group.
+    const size_t packed_groups = across_groups ? 1 : s.groups;
+    float* packed = scratch(Slot::kPackedPanels, packed_groups * panels.size(depth));
+    parallel_tasks(threads, packed_groups * panels.count, [&](size_t i, size_t) {
         const Range columns = panels[i % panels.count];
         pack_panel(k, depth, columns.size(),
                    weight + i / panels.count * s.group_out() + columns.begin, s.out_channels,
                    packed + i * panels.width * depth, panels.width);
     });
 
-    const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
-                                  (s.out_height - 1) * s.stride_height + s.kernel_height,
-                                  (s.out_width - 1) * s.stride_width + s.kernel_width);
     Correlation c{.batch = s.batch,
                   .groups = s.groups,
                   .x = x,
                   .frame = frame,
-                  .group_in = s.group_in(),
                   .panels = panels,
                   .bias = bias,
                   .relu = relu,
@@ -60,11 +68,10 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
          .row_step = s.stride_height,
          .column_step = s.stride_width,
          .window_rows = s.kernel_height,
-         .depth = DepthBlocks(window_segments(s.kernel_height, s.kernel_width, frame.columns,
-                                              s.in_channels, s.group_in())),
+         .depth = DepthBlocks(window_segments(s.kernel_height, s.kernel_width, frame)),
          .total_depth = depth,
          .packed = packed});
-    correlate(k, c, threads);
+    (across_groups ? depthwise::correlate : correlate)(k, c, threads);
 }
 
 }  // namespace alexnet::cpu::direct

@@ -16,6 +16,8 @@
 //     phase 0 sees taps 4, 2, 0 of neighbouring outputs, phase 1 taps 3, 1
 //
 // Cost: 2 · outputs · window FLOP, as forward: bound by the FMA units.
+// Narrow groups take vectors across groups, few input channels vectors over pixels:
+// docs/kernels/depthwise.md.
 // Loops: those of direct_correlation.cpp, for each phase; before them the threads share the packing
 // of all of B.
 // Numerics: as forward. Weights that are not finite are left to im2col.
@@ -24,9 +26,11 @@
 #include <vector>
 
 #include "conv2d.h"
+#include "depthwise_correlation.h"
 #include "direct_correlation.h"
 #include "dispatch.h"
 #include "parallel.h"
+#include "planar_correlation.h"
 #include "scratch.h"
 
 namespace alexnet::cpu::direct {
@@ -88,6 +92,26 @@ void pack_phase(const KernelTable& k, const Conv2dShape& s, const Phase& h, cons
     }
 }
 
+// The same for vectors across groups: input channel c of the panel in column c, with the weights of
+// its group.
+void pack_phase_across_groups(const Conv2dShape& s, const Phase& h, const Phase& w,
+                              const float* weight, Range channels, float* panel, size_t width) {
+    for (size_t i = h.taps; i-- > 0;) {
+        for (size_t j = w.taps; j-- > 0;) {
+            const size_t kh = h.tap + i * s.stride_height, kw = w.tap + j * s.stride_width;
+            const float* tap = weight + (kh * s.kernel_width + kw) * s.group_in() * s.out_channels;
+            for (size_t o = 0; o < s.group_out(); ++o, panel += width) {
+                for (size_t c = channels.begin; c < channels.end; ++c) {
+                    const size_t group = c / s.group_in();
+                    panel[c - channels.begin] =
+                        tap[c % s.group_in() * s.out_channels + group * s.group_out() + o];
+                }
+                std::fill(panel + channels.size(), panel + width, 0.0f);
+            }
+        }
+    }
+}
+
 }  // namespace
 
 void backward_input(const Conv2dShape& s, const float* dy, const float* weight, float* dx) {
@@ -97,20 +121,25 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
     const auto columns = phases_of(s.stride_width, s.kernel_width, s.pad_left, s.in_width);
     const Border vertical(rows, s.out_height), horizontal(columns, s.out_width);
     const Frame frame =
-        frame_for(s.out_height, s.out_width, s.out_channels, vertical.before, horizontal.before,
-                  vertical.before + s.out_height + vertical.after,
+        frame_for(s.out_height, s.out_width, s.out_channels, s.groups, vertical.before,
+                  horizontal.before, vertical.before + s.out_height + vertical.after,
                   horizontal.before + s.out_width + horizontal.after);
-    const Panels panels(k, s.group_in());
+    const depthwise::Groups groups{.count = s.groups, .in = s.group_out(), .out = s.group_in()};
+    const size_t most_rows = rows.empty() ? 0 : rows[0].taps;  // of a window
+    const bool across_groups =
+        depthwise::suits(k, groups, s.kernel_height * s.kernel_width * s.group_out());
+    const Panels panels = across_groups ? depthwise::blocks(k, groups, most_rows, frame.columns)
+                                        : Panels(k, s.group_in());
     Correlation c{.batch = s.batch,
                   .groups = s.groups,
                   .x = dy,
                   .frame = frame,
-                  .group_in = s.group_out(),
                   .panels = panels,
                   .grids = {}};
 
+    const size_t packed_groups = across_groups ? 1 : s.groups;
     float* packed = scratch(Slot::kPackedPanels, panels.size(s.group_out()) * s.kernel_height *
-                                                     s.kernel_width * s.groups);
+                                                     s.kernel_width * packed_groups);
     const float* next_packed = packed;
     for (const Phase& h : rows) {
         for (const Phase& w : columns) {
@@ -126,21 +155,25 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
                                .row_step = 1,
                                .column_step = 1,
                                .window_rows = h.taps,
-                               .depth = DepthBlocks(window_segments(h.taps, w.taps, frame.columns,
-                                                                    s.out_channels, s.group_out())),
+                               .depth = DepthBlocks(window_segments(h.taps, w.taps, frame)),
                                .total_depth = depth,
                                .packed = next_packed});
-            next_packed += s.groups * panels.size(depth);
+            next_packed += packed_groups * panels.size(depth);
         }
     }
-    const size_t grid_panels = s.groups * panels.count;
+    const size_t grid_panels = packed_groups * panels.count;
     std::atomic<bool> finite = true;
     parallel_tasks(threads, c.grids.size() * grid_panels, [&](size_t task, size_t) {
         const size_t g = task / grid_panels, i = task % grid_panels;
         const size_t floats = panels.width * c.grids[g].total_depth;
         float* panel = packed + static_cast<size_t>(c.grids[g].packed - packed) + i * floats;
-        pack_phase(k, s, rows[g / columns.size()], columns[g % columns.size()], weight,
-                   i / panels.count, panels[i % panels.count], panel, panels.width);
+        const Phase &h = rows[g / columns.size()], &w = columns[g % columns.size()];
+        if (across_groups) {
+            pack_phase_across_groups(s, h, w, weight, panels[i], panel, panels.width);
+        } else {
+            pack_phase(k, s, h, w, weight, i / panels.count, panels[i % panels.count], panel,
+                       panels.width);
+        }
         if (!k.all_finite(floats, panel)) finite = false;
     });
     // The zeros around dy stand for outputs that do not exist, so no weight may make more of them.
@@ -150,7 +183,9 @@ void backward_input(const Conv2dShape& s, const float* dy, const float* weight, 
         parallel_for(s.input_size(), size_t{1} << 16,
                      [&](size_t begin, size_t end) { std::fill(dx + begin, dx + end, 0.0f); });
     }
-    if (!c.grids.empty()) correlate(k, c, threads);
+    if (c.grids.empty()) return;
+    if (across_groups) return depthwise::correlate(k, c, threads);
+    (planar::suits(k, c) ? planar::correlate : correlate)(k, c, threads);
 }
 
 }  // namespace alexnet::cpu::direct

@@ -10,11 +10,14 @@
 //     ...                                   ...                       v          [       ]
 //     K: output pixels, a window each       packed into panels        M: window  N: output channels
 //
-// For one row kh of the window the elements kw, c are contiguous in the image (with groups: the
-// channels of one tap). They are rows of C; some of them, at most kBlockRows, are a *tile*. For
+// For one row kh of the window the elements kw, c are contiguous in the image, or in a copy of a
+// group's channels. They are rows of C; some of them, at most kBlockRows, are a *tile*. For
 // kBlockPixels pixels at a time the elements of x that a tile multiplies are copied into a small
 // block, which serves all output channels: at their own distance, a whole pixel, they would fall
 // into few sets of the L1 cache. Pixels of a few channels are read in place.
+//
+// dy is packed unless one panel has all of its channels. Narrow groups take vectors across groups:
+// docs/kernels/depthwise.md.
 //
 // Cost: 2 · outputs · window FLOP: bound by the FMA units.
 // Loops (docs/kernels/gemm.md), outermost first; loops in parentheses are shared by the threads:
@@ -30,6 +33,7 @@
 
 #include "column_sums.h"
 #include "conv2d.h"
+#include "depthwise_rows.h"
 #include "dispatch.h"
 #include "gemm.h"
 #include "parallel.h"
@@ -41,6 +45,7 @@ namespace {
 
 constexpr size_t kBlockFloats = 2 << 20;  // of frames and panels of the images at hand
 constexpr size_t kBlockPixels = 256;      // of one block of x: 256 × 16 floats, a third of L1
+constexpr size_t kPackedAtOnce = 64;      // pixels, of all channels
 constexpr size_t kMostParts = 16, kFewestImages = 4;  // where images are cut into parts
 constexpr size_t kSumGrain = 1 << 12;                 // of dweight, that a thread adds up at least
 constexpr size_t kSmallWeights = 64 << 10;  // floats, at most, of a dweight that each part has
@@ -56,39 +61,45 @@ Size block_size() { return Size{kBlockPixels} * padded(kBlockRows); }
 struct Plan {
     Plan(const KernelTable& k, const Conv2dShape& s)
         : shape(s),
-          frame(frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
+          frame(frame_for(s.in_height, s.in_width, s.in_channels, s.groups, s.pad_top, s.pad_left,
                           (s.out_height - 1) * s.stride_height + s.kernel_height,
                           (s.out_width - 1) * s.stride_width + s.kernel_width)),
           pixels(s.out_height * s.out_width),
           panels(k, s.group_out()),
           panel_size(pixels * panels.width),
+          dy_is_panel(s.groups == 1 && panels.width == s.out_channels),
+          packed_size(dy_is_panel ? 0 : s.groups * panels.count * panel_size),
+          chunks(dy_is_panel ? 0 : ceil_div(pixels, kPackedAtOnce)),
           image_size(s.in_height * s.in_width * s.in_channels),
           frame_size(frame.is_image() ? image_size : size_t{padded(frame.size())}),
-          pixel_step(s.stride_width * s.in_channels),
-          images(std::clamp<size_t>(kBlockFloats / (panels.size(pixels) * s.groups + frame_size), 1,
-                                    s.batch)),
-          rows(s.kernel_height * (s.groups == 1 ? 1 : s.kernel_width)),
-          row_size(s.groups == 1 ? s.kernel_width * s.in_channels : s.group_in()),
+          pixel_step(s.stride_width * s.group_in()),
+          images(std::clamp<size_t>(
+              kBlockFloats / (panels.size(pixels) * s.groups + frame_size * s.groups), 1, s.batch)),
+          row_size(s.kernel_width * s.group_in()),
           row_tiles(ceil_div(row_size, kBlockRows)),
-          tiles(s.groups * rows * row_tiles) {}
+          tiles(s.groups * s.kernel_height * row_tiles) {}
 
     const Conv2dShape& shape;
     Frame frame;
     size_t pixels;
     Panels panels;
-    size_t panel_size, image_size, frame_size;
-    size_t pixel_step;  // floats in x from one output's element to the next one's
-    size_t images;      // framed and packed at once
-    // Rows of the window, or taps where there are groups: contiguous in x and rows of dweight. How
-    // many, how long, in how many tiles each, and the tiles of all groups.
-    size_t rows, row_size, row_tiles, tiles;
+    size_t panel_size;
+    bool dy_is_panel;               // as it lies: it need not be packed
+    size_t packed_size;             // floats of an image's panels, if they are packed
+    size_t chunks;                  // of an image's pixels, packed one after the other
+    size_t image_size, frame_size;  // the frame of a group
+    size_t pixel_step;              // floats in a frame from one output's element to the next one's
+    size_t images;                  // framed and packed at once
+    // Rows of the window, contiguous in a frame and in dweight: how long, in how many tiles each,
+    // and the tiles of all groups.
+    size_t row_size, row_tiles, tiles;
 };
 
-// A tile of dweight: a part of one row of the window, or of a tap, of a group.
+// A tile of dweight: a part of one row of the window of a group.
 struct Tile {
     Tile(const Plan& p, size_t index)
-        : group(index / (p.rows * p.row_tiles)),
-          row(index / p.row_tiles % p.rows),
+        : group(index / (p.shape.kernel_height * p.row_tiles)),
+          row(index / p.row_tiles % p.shape.kernel_height),
           elements(part(p.row_size, p.row_tiles, index % p.row_tiles)) {}
     size_t group, row;
     Range elements;
@@ -96,7 +107,7 @@ struct Tile {
 
 // Some output pixels of one image, at most kBlockPixels.
 struct PixelBlock {
-    const float* frame;   // of the image
+    const float* frame;   // of the image, those of all groups
     const float* packed;  // panels of its dy, of all groups
     Range pixels;
     bool is_first;  // of all that are summed: sets C instead of adding to it
@@ -110,10 +121,8 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const Pixel
               Workspace& workspace, float* dweight) {
     const Conv2dShape& s = p.shape;
     const size_t begin = pixels.pixels.begin, depth = pixels.pixels.size();
-    const size_t kh = s.groups == 1 ? tile.row : tile.row / s.kernel_width;
-    const size_t kw = s.groups == 1 ? 0 : tile.row % s.kernel_width;
-    const float* x = pixels.frame + (kh * p.frame.columns + kw) * s.in_channels +
-                     tile.group * s.group_in() + tile.elements.begin;
+    const float* x = pixels.frame + tile.group * p.frame_size +
+                     tile.row * p.frame.columns * s.group_in() + tile.elements.begin;
     const bool in_place = p.pixel_step <= kLineFloats;
     const size_t block_row = padded(kBlockRows);
     size_t count = 0;
@@ -125,9 +134,9 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const Pixel
             const float* prefetch_from =
                 pixels.prefetch_from ? pixels.prefetch_from + i * pixels.prefetch_floats : nullptr;
             workspace.segments[count++] = {
-                .offset = pixel * s.in_channels, .depth = in_row, .prefetch_from = prefetch_from};
+                .offset = pixel * s.group_in(), .depth = in_row, .prefetch_from = prefetch_from};
         } else {
-            k.copy_rows(in_row, tile.elements.size(), x + pixel * s.in_channels, p.pixel_step,
+            k.copy_rows(in_row, tile.elements.size(), x + pixel * s.group_in(), p.pixel_step,
                         workspace.block + i * block_row, block_row);
         }
         i += in_row;
@@ -154,14 +163,23 @@ void add_tile(const KernelTable& k, const Plan& p, const Tile& tile, const Pixel
     }
 }
 
-// One panel of an image of dy.
-void pack_pixels(const KernelTable& k, const Plan& p, const float* dy, size_t n, size_t group,
-                 size_t panel, float* packed) {
+// The frames of all groups of an image.
+void copy_frames(const KernelTable& k, const Plan& p, const float* image, float* frames) {
+    copy_group_rows(k, p.frame, image, 0, p.frame.rows, frames, p.frame_size);
+}
+
+// Some pixels of an image of dy into all panels: few, so that dy is read from front to back.
+void pack_pixels(const KernelTable& k, const Plan& p, const float* dy, size_t n, size_t chunk,
+                 float* packed) {
     const Conv2dShape& s = p.shape;
-    const Range columns = p.panels[panel];
-    pack_panel(k, p.pixels, columns.size(),
-               dy + s.output_pixel(n, 0, 0) + group * s.group_out() + columns.begin, s.out_channels,
-               packed, p.panels.width);
+    const Range pixels = part(p.pixels, p.chunks, chunk);
+    for (size_t i = 0; i < s.groups * p.panels.count; ++i) {
+        const Range columns = p.panels[i % p.panels.count];
+        const size_t channel = i / p.panels.count * s.group_out() + columns.begin;
+        const size_t first = (n * p.pixels + pixels.begin) * s.out_channels + channel;
+        pack_panel(k, pixels.size(), columns.size(), dy + first, s.out_channels,
+                   packed + i * p.panel_size + pixels.begin * p.panels.width, p.panels.width);
+    }
 }
 
 // A block of images at a time, whose dy every task reads.
@@ -172,8 +190,8 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
     float* frames =
-        scratch(Slot::kPaddedImages, in_place ? Size{0} : Size{p.images} * p.frame_size);
-    float* packed = scratch(Slot::kPackedPanels, p.panels.size(p.pixels) * s.groups * p.images);
+        scratch(Slot::kPaddedImages, in_place ? Size{0} : Size{p.images} * s.groups * p.frame_size);
+    float* packed = scratch(Slot::kPackedPanels, Size{p.images} * p.packed_size);
     const Slices blocks(Slot::kThreadOperand, static_cast<size_t>(threads), block_size());
 
     // More tasks than threads, to balance them, but few: each passes over all of dy.
@@ -181,18 +199,17 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
     for (size_t first = 0; first < s.batch; first += p.images) {
         const size_t images = std::min(p.images, s.batch - first);
         const size_t frame_tasks = in_place ? 0 : images;
-        parallel_tasks(threads, frame_tasks + images * s.groups * p.panels.count,
-                       [&](size_t t, size_t) {
-                           if (t < frame_tasks) {
-                               copy_frame_rows(k, p.frame, x + (first + t) * p.image_size, 0,
-                                               p.frame.rows, frames + t * p.frame_size);
-                               return;
-                           }
-                           const size_t i = t - frame_tasks;  // image, group, panel
-                           pack_pixels(k, p, dy, first + i / (p.panels.count * s.groups),
-                                       i / p.panels.count % s.groups, i % p.panels.count,
-                                       packed + i * p.panel_size);
-                       });
+        const size_t pack_tasks = images * p.chunks;
+        parallel_tasks(threads, frame_tasks + pack_tasks, [&](size_t t, size_t) {
+            if (t < frame_tasks) {
+                copy_frames(k, p, x + (first + t) * p.image_size,
+                            frames + t * s.groups * p.frame_size);
+                return;
+            }
+            const size_t i = (t - frame_tasks) / p.chunks;
+            pack_pixels(k, p, dy, first + i, (t - frame_tasks) % p.chunks,
+                        packed + i * p.packed_size);
+        });
         const float* source = in_place ? x + first * p.image_size : frames;
         parallel_tasks(threads, tasks, [&](size_t t, size_t thread) {
             const Range own = part(p.tiles, tasks, t);
@@ -201,8 +218,9 @@ void by_rows(const KernelTable& k, const Plan& p, const float* dy, const float* 
             for (size_t n = 0; n < images; ++n) {
                 for (size_t begin = 0; begin < p.pixels; begin += kBlockPixels) {
                     const PixelBlock pixels{
-                        .frame = source + n * p.frame_size,
-                        .packed = packed + n * s.groups * p.panels.count * p.panel_size,
+                        .frame = source + n * s.groups * p.frame_size,
+                        .packed = p.dy_is_panel ? dy + s.output_pixel(first + n, 0, 0)
+                                                : packed + n * p.packed_size,
                         .pixels = {begin, std::min(begin + kBlockPixels, p.pixels)},
                         .is_first = first + n + begin == 0};
                     for (size_t tile = own.begin; tile < own.end; ++tile) {
@@ -222,8 +240,8 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     const int threads = num_threads();
     const bool in_place = p.frame.is_image();
     const size_t parts = std::min(kMostParts, s.batch);
-    const size_t frame_size = in_place ? 0 : padded(p.frame_size);
-    const Size packed_size = padded(p.panels.size(p.pixels) * s.groups);
+    const Size frame_size = in_place ? Size{0} : Size{s.groups} * p.frame_size;
+    const Size packed_size = padded(Size{p.packed_size});
     const Slices sums(Slot::kGradientSums, parts, s.weight_size());
     const Slices memory(Slot::kThreadMemory, std::min(static_cast<size_t>(threads), parts),
                         packed_size + frame_size + block_size());
@@ -234,15 +252,18 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
     parallel_tasks(threads, parts, [&](size_t task, size_t thread) {
         const Range images = part(s.batch, parts, task);
         float* frame = memory[thread];
-        float* packed = frame + frame_size;
+        float* packed_memory = frame + frame_size;
         Workspace workspace;
-        workspace.block = packed + packed_size;
+        workspace.block = packed_memory + packed_size;
         for (size_t n = images.begin; n < images.end; ++n) {
             const float* image = x + n * p.image_size;
-            if (!in_place) copy_frame_rows(k, p.frame, image, 0, p.frame.rows, frame);
+            if (!in_place) copy_frames(k, p, image, frame);
+            for (size_t chunk = 0; chunk < p.chunks; ++chunk) {
+                pack_pixels(k, p, dy, n, chunk, packed_memory);
+            }
+            const float* packed = p.dy_is_panel ? dy + s.output_pixel(n, 0, 0) : packed_memory;
             for (size_t i = 0; i < s.groups * p.panels.count; ++i) {
-                float* panel = packed + i * p.panel_size;
-                pack_pixels(k, p, dy, n, i / p.panels.count, i % p.panels.count, panel);
+                const float* panel = packed + i * p.panel_size;
                 double panel_sums[kWidestPanel];
                 k.sum_rows(p.pixels, width, panel, width, panel_sums);
                 double* bias = bias_sums + task * bias_size + i * width;
@@ -287,6 +308,14 @@ void by_parts(const KernelTable& k, const Plan& p, const float* dy, const float*
 void backward_weight(const Conv2dShape& s, const float* dy, const float* x, float* dweight,
                      float* dbias) {
     const KernelTable& k = kernels();
+    const depthwise::Groups groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()};
+    // A register tile is a row of the window high, the chains of a depthwise tile are several rows.
+    constexpr size_t kFewChains = 8;
+    const bool few_chains =
+        s.out_channels <= k.lanes && s.kernel_width * s.in_channels < kFewChains;
+    if (few_chains || depthwise::suits(k, groups, s.window())) {
+        return depthwise::backward_weight(s, dy, x, dweight, dbias);
+    }
     const Plan p(k, s);
     const bool cut = s.weight_size() <= kSmallWeights && s.batch >= kFewestImages;
     (cut ? by_parts : by_rows)(k, p, dy, x, dweight, dbias);

@@ -28,14 +28,14 @@ struct Tasks {
         size_t pixels = 0;
         for (const PixelGrid& grid : c.grids) pixels += grid.rows * grid.columns;
         const size_t enough = std::min(ceil_div(kRowsPerTask, std::max<size_t>(pixels, 1)),
-                                       kMostFloats / c.frame.size());
+                                       kMostFloats / (c.frame.size() * c.groups));
         images = std::clamp<size_t>(enough, 1, ceil_div(c.batch, threads));
         image_blocks = ceil_div(c.batch, images);
         if (image_blocks < threads) {
             const size_t wanted = ceil_div(threads, image_blocks);
             const size_t weights = c.grids[0].total_depth * c.panels.columns;
             const size_t most_rows = std::max<size_t>(c.grids[0].rows, 1);
-            if (weights > c.frame.size() / c.groups) {
+            if (weights > c.frame.size()) {
                 panel_ranges = std::min(wanted, c.panels.count);
                 bands = std::min(ceil_div(wanted, panel_ranges), most_rows);
             } else {
@@ -53,15 +53,10 @@ struct Tasks {
 // One task: some images, a band of the rows and some panels of every grid and group.
 class Task {
   public:
-    // `frames` is for frames of these images where they need a border.
+    // `frames` is for frames of these images where they are copied.
     Task(const KernelTable& k, const Correlation& c, float* frames, Range images, size_t bands,
          size_t band)
-        : k_(k),
-          c_(c),
-          images_(images),
-          bands_(bands),
-          band_(band),
-          pixel_floats_(c.frame.channels) {
+        : k_(k), c_(c), images_(images), bands_(bands), band_(band) {
         find_source(frames);
     }
 
@@ -80,7 +75,7 @@ class Task {
     // Where the frames begin: in x, or copied with their border, the rows that the band sees.
     void find_source(float* frames) {
         const Frame& f = c_.frame;
-        const size_t size = f.height * f.width * f.channels;
+        const size_t size = f.height * f.width * f.pixel;
         if (f.is_image()) {
             source_ = c_.x + images_.begin * size;
             source_image_ = size;
@@ -96,11 +91,12 @@ class Task {
         }
         if (needed.end < needed.begin) needed = {0, 0};
         source_ = frames;
-        source_image_ = needed.size() * f.columns * f.channels;
+        source_group_ = needed.size() * f.columns * f.channels;
+        source_image_ = c_.groups * source_group_;
         source_row_ = needed.begin;
         for (size_t i = 0; i < images_.size(); ++i) {
-            copy_frame_rows(k_, f, c_.x + (images_.begin + i) * size, needed.begin, needed.end,
-                            frames + i * source_image_);
+            copy_group_rows(k_, f, c_.x + (images_.begin + i) * size, needed.begin, needed.end,
+                            frames + i * source_image_, source_group_);
         }
     }
 
@@ -119,14 +115,14 @@ class Task {
             for (size_t n = images_.begin; n < images_.end; ++n) {
                 for (size_t r = rows.begin; r < rows.end; ++r) {
                     const size_t row = grid.first_row + r * grid.row_step - source_row_;
-                    const float* a = source_ + (n - images_.begin) * source_image_ +
-                                     (row * c_.frame.columns + grid.first_column) * pixel_floats_ +
-                                     group * c_.group_in;
+                    const float* a =
+                        source_ + (n - images_.begin) * source_image_ + group * source_group_ +
+                        (row * c_.frame.columns + grid.first_column) * c_.frame.channels;
                     float* y = grid.y + n * grid.image_stride + r * grid.row_stride +
                                group * c_.panels.columns;
                     const Product product{.rows = grid.columns,
                                           .a = a,
-                                          .row_stride = grid.column_step * pixel_floats_,
+                                          .row_stride = grid.column_step * c_.frame.channels,
                                           .depth_stride = 1,
                                           .width = c_.panels.width,
                                           .c = y,
@@ -142,26 +138,44 @@ class Task {
     const Correlation& c_;
     const Range images_;
     const size_t bands_, band_;
-    const size_t pixel_floats_;
     const float* source_ = nullptr;
-    size_t source_image_ = 0;  // floats of a frame
+    size_t source_group_ = 0;  // floats of a frame
+    size_t source_image_ = 0;  // of those of an image
     size_t source_row_ = 0;    // of the frame, with which source_ begins
 };
 
 }  // namespace
 
-std::vector<GemmSegment> window_segments(size_t rows, size_t columns, size_t frame_columns,
-                                         size_t channels, size_t group_in) {
+Range Correlation::first_rows() const {
+    Range all{frame.rows, 0};
+    for (const PixelGrid& grid : grids) {
+        if (grid.rows == 0) continue;
+        all.begin = std::min(all.begin, grid.first_row);
+        all.end = std::max(all.end, grid.first_row + (grid.rows - 1) * grid.row_step + 1);
+    }
+    return {std::min(all.begin, all.end), all.end};
+}
+
+size_t Correlation::most_window_rows() const {
+    size_t most = 1;
+    for (const PixelGrid& grid : grids) most = std::max(most, grid.window_rows);
+    return most;
+}
+
+BandTasks::BandTasks(const Correlation& c, size_t all_blocks, size_t threads)
+    : images(c.batch), blocks(all_blocks), rows(c.first_rows()) {
+    constexpr size_t kTasksAThread = 4;
+    if (threads == 1) return;
+    // Each band prepares the rows that its first windows share with the band before once more.
+    const size_t most = std::max<size_t>(rows.size() / (2 * c.most_window_rows()), 1);
+    bands = std::clamp<size_t>(ceil_div(kTasksAThread * threads, images * blocks), 1, most);
+}
+
+std::vector<GemmSegment> window_segments(size_t rows, size_t columns, const Frame& frame) {
     std::vector<GemmSegment> segments;
     for (size_t r = 0; r < rows; ++r) {
-        const size_t row = r * frame_columns * channels;
-        if (group_in == channels) {
-            segments.push_back({.offset = row, .depth = columns * channels});
-        } else {
-            for (size_t q = 0; q < columns; ++q) {
-                segments.push_back({.offset = row + q * channels, .depth = group_in});
-            }
-        }
+        segments.push_back(
+            {.offset = r * frame.columns * frame.channels, .depth = columns * frame.channels});
     }
     return segments;
 }
@@ -169,7 +183,7 @@ std::vector<GemmSegment> window_segments(size_t rows, size_t columns, size_t fra
 void correlate(const KernelTable& k, const Correlation& c, int threads) {
     const Tasks tasks(c, static_cast<size_t>(threads));
     const Slices frames(Slot::kThreadMemory, std::min(static_cast<size_t>(threads), tasks.count()),
-                        c.frame.is_image() ? Size{0} : tasks.images * c.frame.size());
+                        c.frame.is_image() ? Size{0} : tasks.images * c.groups * c.frame.size());
     parallel_tasks(threads, tasks.count(), [&](size_t i, size_t thread) {
         const size_t range = i % tasks.panel_ranges, band = i / tasks.panel_ranges % tasks.bands;
         const size_t first = i / (tasks.panel_ranges * tasks.bands) * tasks.images;

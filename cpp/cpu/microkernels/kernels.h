@@ -87,6 +87,19 @@ struct PoolRow {
     size_t window_width, stride_height, stride_width, pad_left;
 };
 
+// Rows of an image whose channels are spread over lanes (depthwise.cpp), in a ring, as one row of
+// windows sees them: row i of the window is row first + i of the ring, which wraps around. Within a
+// row the products of a window lie `width` floats apart, lanes of a block of channels each.
+struct DepthwiseWindow {
+    const float* ring;
+    size_t ring_rows, first;
+    size_t row_size;    // floats
+    size_t rows;        // of the window
+    size_t depth;       // products in each of them
+    size_t width;       // whole vectors
+    size_t pixel_step;  // floats from one output pixel's window to the next
+};
+
 // Interpolation points of the largest Winograd tile, infinity included (winograd.cpp).
 constexpr size_t kWinogradPoints = 8;
 
@@ -132,6 +145,14 @@ struct KernelTable {
                       size_t y_row);
     void (*stream_fence)();  // orders non-temporal stores before what follows
     void (*sum_rows)(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
+
+    // depthwise.cpp
+    void (*spread)(size_t pixels, const float* x, size_t x_pixel, size_t x_channels,
+                   const int32_t* order, float* y, size_t y_pixel);
+    void (*depthwise)(size_t pixels, const DepthwiseWindow& window, const float* weight,
+                      const float* bias, bool relu, float* y, size_t y_pixel, size_t channels);
+    void (*depthwise_weight)(size_t pixels, const DepthwiseWindow& window, const float* dy,
+                             size_t dy_pixel, size_t channels, float* sums, double* bias);
 
     // relu.cpp
     void (*relu)(size_t n, const float* x, float* y);

@@ -22,6 +22,8 @@
 //   zip_low(a, b) = a0 b0 a1 b1 ...;  zip_high(a, b): the same of the second halves
 //   select_positive(m, x) = m > 0 ? x : 0
 //   reduce_add4(a, b, c, d, p): their four sums, to p
+//   Order: a lane for each lane;  load_order(int32_t*);  pick(a, b, order): lane order[i] of the
+//       2 · kLanes lanes of a and then b
 //   Mask: one truth value a lane;  same_bits(a, b);  select(mask, a, b) = mask ? a : b
 //   is_nan(a, b): whether either is NaN;  either(mask, mask);  any(mask): in some lane
 //

@@ -92,6 +92,17 @@ ALEXNET_INLINE Vec three_quarter_power(Vec x) {
     return _mm256_and_ps(finite, fma(mul(u3, e), factor, u3));
 }
 
+using Order = __m256i;
+ALEXNET_INLINE Order load_order(const int32_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+// The shuffle looks at three bits of a lane's number, and the blend at its sign: bit 3 is moved up.
+ALEXNET_INLINE Vec pick(Vec a, Vec b, Order order) {
+    const Vec from_b = _mm256_castsi256_ps(_mm256_slli_epi32(order, 28));
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a, order), _mm256_permutevar8x32_ps(b, order),
+                            from_b);
+}
+
 ALEXNET_INLINE Vec zip_low(Vec a, Vec b) {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
 }

@@ -54,6 +54,10 @@ ALEXNET_INLINE Vec concat(Vec a, Vec b) {
         _mm512_alignr_epi32(_mm512_castps_si512(b), _mm512_castps_si512(a), kFirst));
 }
 
+using Order = __m512i;
+ALEXNET_INLINE Order load_order(const int32_t* p) { return _mm512_loadu_si512(p); }
+ALEXNET_INLINE Vec pick(Vec a, Vec b, Order order) { return _mm512_permutex2var_ps(a, order, b); }
+
 ALEXNET_INLINE Vec zip_low(Vec a, Vec b) {
     const __m512i order = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
     return _mm512_permutex2var_ps(a, order, b);

@@ -71,6 +71,13 @@ ALEXNET_INLINE Vec three_quarter_power(Vec x) {
     return div(broadcast(1.0f), mul(root, sqrt(root)));
 }
 
+typedef int32_t Order __attribute__((vector_size(16)));
+ALEXNET_INLINE Order load_order(const int32_t* p) { return Order{p[0], p[1], p[2], p[3]}; }
+ALEXNET_INLINE Vec pick(Vec a, Vec b, Order order) {
+    const float lanes[] = {a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]};
+    return Vec{lanes[order[0]], lanes[order[1]], lanes[order[2]], lanes[order[3]]};
+}
+
 ALEXNET_INLINE Vec zip_low(Vec a, Vec b) { return Vec{a[0], b[0], a[1], b[1]}; }
 ALEXNET_INLINE Vec zip_high(Vec a, Vec b) { return Vec{a[2], b[2], a[3], b[3]}; }
 

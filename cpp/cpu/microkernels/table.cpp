@@ -16,6 +16,12 @@ void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float*
 void transpose(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
 void stream_fence();
 void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
+void spread(size_t pixels, const float* x, size_t x_pixel, size_t x_channels, const int32_t* order,
+            float* y, size_t y_pixel);
+void depthwise(size_t pixels, const DepthwiseWindow& window, const float* weight, const float* bias,
+               bool relu, float* y, size_t y_pixel, size_t channels);
+void depthwise_weight(size_t pixels, const DepthwiseWindow& window, const float* dy,
+                      size_t dy_pixel, size_t channels, float* sums, double* bias);
 void relu(size_t n, const float* x, float* y);
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
 void batch_norm_sums(size_t pixels, size_t channels, size_t stride, const float* dy, const float* x,
@@ -69,6 +75,9 @@ const KernelTable table = {
     .transpose = transpose,
     .stream_fence = stream_fence,
     .sum_rows = sum_rows,
+    .spread = spread,
+    .depthwise = depthwise,
+    .depthwise_weight = depthwise_weight,
     .relu = relu,
     .relu_backward = relu_backward,
     .batch_norm_sums = batch_norm_sums,
