@@ -128,6 +128,41 @@ void define_conv2d(py::module_& m) {
               const DriverCall call;
               cpu::conv2d(s, px, pw, pb, relu, a, out);
           });
+    // Weights prepared for forward, by algorithm and instruction set; see alexnet/conv2d.h.
+    m.def("prepared_weight_size", [](const py::object& shape, const std::string& algorithm) {
+        const Conv2dShape s = conv2d_shape(shape);
+        return static_cast<size_t>(cpu::prepared_weight_size(
+            s, conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d")));
+    });
+    m.def("prepare_weight", [](const py::object& shape, const py::array& weight,
+                               const std::string& algorithm, py::array prepared) {
+        const Conv2dShape s = conv2d_shape(shape);
+        const cpu::ConvAlgorithm a =
+            conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d");
+        const float* pw = input(weight, "weight", s.weight_size());
+        float* out = output(prepared, "prepared", cpu::prepared_weight_size(s, a));
+        const DriverCall call;
+        cpu::prepare_weight(s, pw, a, out);
+    });
+    // `prepared` were made with the instruction set `isa`; in another one they are not used.
+    m.def("conv2d_prepared",
+          [](const py::object& shape, const py::array& x, const py::array& weight,
+             const py::object& bias, bool relu, const std::string& algorithm, py::array y,
+             const py::array& prepared, const std::string& isa) {
+              const Conv2dShape s = conv2d_shape(shape);
+              const cpu::ConvAlgorithm a =
+                  conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d");
+              const float* px = input(x, "x", s.input_size());
+              const float* pw = input(weight, "weight", s.weight_size());
+              const float* pb = optional_input(bias, "bias", s.out_channels);
+              float* out = output(y, "y", s.output_size());
+              const float* ready = nullptr;
+              if (isa == kernels().isa) {
+                  ready = input(prepared, "prepared", cpu::prepared_weight_size(s, a));
+              }
+              const DriverCall call;
+              cpu::conv2d(s, px, pw, pb, relu, a, out, ready);
+          });
     m.def("conv2d_backward_input",
           [](const py::object& shape, const py::array& dy, const py::array& weight,
              const std::string& algorithm, py::array dx) {

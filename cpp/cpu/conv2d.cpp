@@ -92,8 +92,29 @@ const char* unsupported(const Conv2dShape& shape, ConvDirection direction,
                                                  : nullptr;
 }
 
+Size prepared_weight_size(const Conv2dShape& shape, ConvAlgorithm algorithm) {
+    switch (serving(shape, ConvDirection::kForward, algorithm)) {
+        case ConvAlgorithm::kDirect:
+            return is_dense(shape) ? Size{0} : direct::prepared_weight_size(shape);
+        case ConvAlgorithm::kWinograd:
+            return winograd::prepared_weight_size(shape);
+        default:
+            return Size{0};
+    }
+}
+
+void prepare_weight(const Conv2dShape& shape, const float* weight, ConvAlgorithm algorithm,
+                    float* prepared) {
+    if (prepared_weight_size(shape, algorithm) == 0) return;
+    if (algorithm == ConvAlgorithm::kWinograd) {
+        winograd::prepare_weight(shape, weight, prepared);
+    } else {
+        direct::prepare_weight(shape, weight, prepared);
+    }
+}
+
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-            bool relu, ConvAlgorithm algorithm, float* y) {
+            bool relu, ConvAlgorithm algorithm, float* y, const float* prepared) {
     if (shape.batch == 0) return;
     switch (serving(shape, ConvDirection::kForward, algorithm)) {
         case ConvAlgorithm::kNaive:
@@ -102,9 +123,9 @@ void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const
             return im2col::forward(shape, x, weight, bias, relu, y);
         case ConvAlgorithm::kDirect:
             if (is_dense(shape)) return dense(dense_shape(shape), x, weight, bias, relu, y);
-            return direct::forward(flattened(shape), x, weight, bias, relu, y);
+            return direct::forward(flattened(shape), x, weight, bias, relu, y, prepared);
         case ConvAlgorithm::kWinograd:
-            return winograd::forward(shape, x, weight, bias, relu, y);
+            return winograd::forward(shape, x, weight, bias, relu, y, prepared);
     }
 }
 

@@ -22,19 +22,33 @@
 
 namespace alexnet::cpu::direct {
 
-void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
-             bool relu, float* y) {
+Size prepared_weight_size(const Conv2dShape& s) {
+    return s.groups * Panels(kernels(), s.group_out()).size(s.window());
+}
+
+void prepare_weight(const Conv2dShape& s, const float* weight, float* packed) {
     const KernelTable& k = kernels();
-    const int threads = num_threads();
     const size_t depth = s.window();
     const Panels panels(k, s.group_out());
-    float* packed = scratch(Slot::kPackedPanels, s.groups * panels.size(depth));
-    parallel_tasks(threads, s.groups * panels.count, [&](size_t i, size_t) {
+    parallel_tasks(num_threads(), s.groups * panels.count, [&](size_t i, size_t) {
         const Range columns = panels[i % panels.count];
         pack_panel(k, depth, columns.size(),
                    weight + i / panels.count * s.group_out() + columns.begin, s.out_channels,
                    packed + i * panels.width * depth, panels.width);
     });
+}
+
+void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
+             bool relu, float* y, const float* packed) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const size_t depth = s.window();
+    const Panels panels(k, s.group_out());
+    if (!packed) {
+        float* memory = scratch(Slot::kPackedPanels, prepared_weight_size(s));
+        prepare_weight(s, weight, memory);
+        packed = memory;
+    }
 
     const Frame frame = frame_for(s.in_height, s.in_width, s.in_channels, s.pad_top, s.pad_left,
                                   (s.out_height - 1) * s.stride_height + s.kernel_height,

@@ -84,24 +84,49 @@ void Weights::prefetch(size_t group, Range channels, Range columns, size_t parts
     }
 }
 
+namespace {
+
+Size element_floats(const Problem& p, const Panels& panels) {
+    return panels.size(p.group_in) + kConflictPadding;
+}
+
+Size group_floats(const Problem& p, const Panels& panels) {
+    return padded(Size{p.tiling.elements()} * element_floats(p, panels));
+}
+
+}  // namespace
+
+Size TransformedWeights::size(const Conv2dShape& s, const Problem& p, const Panels& panels) {
+    return Size{s.groups} * group_floats(p, panels);
+}
+
 TransformedWeights::TransformedWeights(const KernelTable& k, const Conv2dShape& s, const Problem& p,
-                                       const Panels& panels, const Weights& weights)
+                                       const Panels& panels, const Weights& weights,
+                                       const float* prepared)
+    : TransformedWeights(k, s, p, panels, weights,
+                         prepared ? nullptr : scratch(Slot::kPackedPanels, size(s, p, panels))) {
+    if (prepared) memory_ = prepared;
+}
+
+TransformedWeights::TransformedWeights(const KernelTable& k, const Conv2dShape& s, const Problem& p,
+                                       const Panels& panels, const Weights& weights, float* memory)
     : k_(k),
       panels_(panels),
       weights_(weights),
       groups_(s.groups),
       group_in_(p.group_in),
       panel_(Size{p.group_in} * panels.width),
-      element_(panels.size(p.group_in) + kConflictPadding),
-      group_(padded(Size{p.tiling.elements()} * element_)),
-      memory_(scratch(Slot::kPackedPanels, Size{s.groups} * group_)) {}
+      element_(element_floats(p, panels)),
+      group_(group_floats(p, panels)),
+      target_(memory),
+      memory_(memory) {}
 
 void TransformedWeights::transform(size_t task, float* memory) const {
     const size_t group = task % groups_;
     const size_t first = task / groups_ * Weights::kChannels;
     const Range channels{first, std::min(first + Weights::kChannels, group_in_)};
     weights_.transform(group, channels, {0, panels_.count}, memory, true,
-                       {.begin = memory_ + group * group_ + first * panels_.width,
+                       {.begin = target_ + group * group_ + first * panels_.width,
                         .panel = panel_,
                         .element = element_});
     k_.stream_fence();

@@ -11,6 +11,7 @@ from alexnet.commands.options import (
     add_device,
     add_json,
     add_parser,
+    add_precision,
     add_seed,
     add_threads,
     add_variant,
@@ -21,8 +22,9 @@ from alexnet.commands.options import (
     say_table,
     write_figures,
 )
-from alexnet.comparison.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
+from alexnet.comparison.benchmark import FORWARD, TARGETS, Benchmark, LayerTiming, Timing
 from alexnet.messages import timestamp
+from alexnet.network.freezing import BFLOAT16, FLOAT32, PRECISIONS
 from alexnet.network.variant import Variant
 
 STEPS_PER_LINE = 10
@@ -53,19 +55,13 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--target",
         choices=(*TARGETS, "both"),
-        default="both",
-        help="what is timed (default: both)",
+        help="what is timed (default: both; forward in bfloat16)",
     )
     parser.add_argument(
         "--per-layer", action="store_true", help="also the time of each layer by itself"
     )
     add_device(parser, "cpu")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default=PRECISIONS[0],
-        help="of the products, tf32 on a CUDA device only (default: float32)",
-    )
+    add_precision(parser, PRECISIONS, ", tf32 on a CUDA device only, bfloat16 on the CPU, forward")
     add_threads(parser)
     add_seed(parser, 0)
     add_json(parser)
@@ -78,6 +74,8 @@ def _run(options: argparse.Namespace) -> bool:
     where = f"{machine['isa']}, {threads}"
     if options.device == "cuda":
         where = f"{machine['gpu']}, {options.precision}"
+    elif options.precision != FLOAT32:
+        where = f"{where}, {options.precision}"
     say(options, f"{variant.name}, batch {options.batch_size}, {where}")
     _print_shapes(options, variant)
     benchmark = Benchmark(
@@ -87,7 +85,11 @@ def _run(options: argparse.Namespace) -> bool:
         device=options.device,
         precision=options.precision,
     )
-    targets = TARGETS if options.target == "both" else (options.target,)
+    default = FORWARD if options.precision == BFLOAT16 else "both"
+    target = options.target or default
+    targets = TARGETS if target == "both" else (target,)
+    if options.precision == BFLOAT16 and targets != (FORWARD,):
+        raise ValueError(f"--target: {target}, expected {FORWARD} where --precision is {BFLOAT16}")
     timings = [_timed(options, benchmark, target) for target in targets]
     for timing in timings:
         say(options, _rates(timing))

@@ -14,6 +14,7 @@ from alexnet.commands.options import (
     add_data,
     add_json,
     add_parser,
+    add_precision,
     add_threads,
     environment,
     opened_data,
@@ -28,6 +29,7 @@ from alexnet.figures import save
 from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import TrainedModel
+from alexnet.network.freezing import CPU_PRECISIONS
 from alexnet.training.plots import confusion
 
 WIDEST_TABLE = 20  # classes of a confusion matrix that is shown as text
@@ -55,12 +57,14 @@ def add_parsers(subparsers: Any) -> None:
         metavar="FILE",
         help="draw the confusion matrix there: .png, .svg or .pdf",
     )
+    add_precision(parser, CPU_PRECISIONS)
     add_threads(parser)
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> bool:
-    model, dataset = load_model(options.checkpoint), opened_data(options)
+    model = load_model(options.checkpoint, precision=options.precision)
+    dataset = opened_data(options)
     _check_classes(options, model, dataset)
     images = dataset.test if options.split == "test" else dataset.train
     if images is None:
@@ -148,6 +152,7 @@ def _figures(
         "checkpoint": options.checkpoint,
         "split": options.split,
         "ten_crop": options.ten_crop,
+        "precision": options.precision,
         "environment": environment(),
         "images": result.images,
         "skipped": {str(path): reason for path, reason in images.skipped.items()},

@@ -163,6 +163,16 @@ def add_device(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def add_precision(parser: argparse.ArgumentParser, choices: Sequence[str], note: str = "") -> None:
+    """--precision P, one of `choices`, the first of which is the default; `note` says more."""
+    parser.add_argument(
+        "--precision",
+        choices=choices,
+        default=choices[0],
+        help=f"of the products{note} (default: {choices[0]})",
+    )
+
+
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """--threads N, applied as soon as it is parsed."""
 

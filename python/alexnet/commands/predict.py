@@ -9,6 +9,7 @@ from typing import Any
 from alexnet.commands.options import (
     add_json,
     add_parser,
+    add_precision,
     add_threads,
     integer,
     say,
@@ -18,6 +19,7 @@ from alexnet.data import UnreadableImageError, read_image
 from alexnet.inference.prediction import predict, top_classes
 from alexnet.interchange import load_model
 from alexnet.messages import described, printable
+from alexnet.network.freezing import CPU_PRECISIONS
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -35,6 +37,7 @@ def add_parsers(subparsers: Any) -> None:
         "--top", type=integer(1), default=5, metavar="N", help="classes to show (default: 5)"
     )
     add_ten_crop(parser)
+    add_precision(parser, CPU_PRECISIONS)
     add_threads(parser)
     add_json(parser)
 
@@ -60,7 +63,7 @@ def add_ten_crop(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     """Classify what can be read; false where an image could not be."""
-    model = load_model(options.checkpoint)
+    model = load_model(options.checkpoint, precision=options.precision)
     if model.preprocessing is None:
         raise ValueError(
             f"{options.checkpoint} does not say how images are prepared for it: it is neither a "
@@ -81,5 +84,12 @@ def _run(options: argparse.Namespace) -> bool:
             say(options, f"  {probability:7.2%}  {name}")
         classes = [{"class": name, "probability": probability} for name, probability in top]
         entries.append({"path": path, "classes": classes})
-    write_figures(options, {"checkpoint": options.checkpoint, "images": entries})
+    write_figures(
+        options,
+        {
+            "checkpoint": options.checkpoint,
+            "precision": options.precision,
+            "images": entries,
+        },
+    )
     return not any("error" in entry for entry in entries)

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +27,8 @@ from alexnet.interchange.torchvision import (
 )
 from alexnet.network import weights
 from alexnet.network.checkpoint import Checkpoint, TrainedModel, read_model
+from alexnet.network.freezing import FLOAT32
+from alexnet.network.network import Network
 from alexnet.network.variants import AlexNet
 
 __all__ = [
@@ -49,7 +51,7 @@ OURS = "alexnet"
 FORMATS = (OURS, torchvision.VARIANT, caffe.VARIANT)
 
 
-def load_model(path: str | os.PathLike[str]) -> TrainedModel:
+def load_model(path: str | os.PathLike[str], *, precision: str = FLOAT32) -> TrainedModel:
     """Read a trained network from anything that holds one, told by its content; nothing of it runs.
 
     Parameters
@@ -58,6 +60,8 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
         A file of `Network.save`, a checkpoint, a run's folder (its best checkpoint, or the last one
         where none was evaluated), or weights of torchvision's or Caffe's AlexNet, in the files that
         `convert` reads.
+    precision
+        Of the network, on the CPU; see `Network`.
 
     Raises
     ------
@@ -67,7 +71,10 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel:
     OSError
         It cannot be opened.
     """
-    return _read(Path(path), format_of(Path(path)))
+    model = _read(Path(path), format_of(Path(path)))
+    if precision == FLOAT32:
+        return model
+    return replace(model, network=_rebuilt(model.network, precision=precision))
 
 
 def load(
@@ -75,14 +82,20 @@ def load(
     *,
     device: str = "cpu",
     implementation: ModuleType | None = None,
+    precision: str = FLOAT32,
 ) -> AlexNet:
     """Read a network, with its parameters and state, from anything that holds one.
 
-    `path` and the errors are those of `load_model`, whatever wrote the file; `device` and
-    `implementation` are those of `AlexNet`.
+    `path` and the errors are those of `load_model`, whatever wrote the file; `device`,
+    `implementation` and `precision` are those of `AlexNet`.
     """
     given = load_model(path).network
-    network = AlexNet(given.variant, seed=None, device=device, implementation=implementation)
+    return _rebuilt(given, device=device, implementation=implementation, precision=precision)
+
+
+def _rebuilt(given: Network, **how: Any) -> AlexNet:
+    """Build the same network with other arguments of `AlexNet`."""
+    network = AlexNet(given.variant, seed=None, **how)
     network.assign(given.tensors())
     return network
 

@@ -10,6 +10,7 @@ from alexnet.arrays import Array, ArrayKind
 from alexnet.contract.arguments import Shape
 from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
+from alexnet.network.freezing import Freezer
 from alexnet.network.layer import Context, Layer
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
@@ -53,7 +54,8 @@ class Plans:
 class Workspace:
     """Activations, gradients, and the plans that compute them: everything that a pass writes.
 
-    Parameters, state and generator are the network's, which all of its threads share. `guard` is
+    Parameters, state and generator are the network's, which all of its threads share, and so is
+    what `freezer` keeps: it is of no more use once that has changed, either. `guard` is
     entered by the caller of `forward` and `backward`. When one of them ends by an exception, which
     may come at any moment (KeyboardInterrupt), the workspace is of no more use: `is_whole`.
     """
@@ -66,6 +68,7 @@ class Workspace:
         generator: Generator,
         parameters: ParameterMemory,
         states: Sequence[dict[str, Array]],
+        freezer: Freezer,
         guard: Guard,
     ) -> None:
         self._variant = variant
@@ -77,6 +80,10 @@ class Workspace:
             Context(operators, fused, generator, self._of_layer(index, parameters), state)
             for index, state in enumerate(states)
         ]
+        self._freezer, self._packed = freezer, freezer.packed
+        for layer, context in zip(self.layers, self._contexts, strict=True):
+            if layer.name in self._packed:
+                context.packing, context.packed = freezer.packing, self._packed[layer.name]
         for index, layer in enumerate(self.layers[1:]):
             if layer.passes_relu and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
@@ -90,12 +97,16 @@ class Workspace:
         self._foreign_changes = 0  # of the guard, when that forward began
         self._pass: str | None = None  # which is under way
         self.has_gone_back = False
-        self.is_whole = True
+        self._is_whole = True
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self._variant.shapes(1)[index]
-        names = layer.parameter_shapes(input_shape)
-        return {name: memory.arrays[f"{layer.name}.{name}"] for name in names}
+        return memory.of(layer.name, layer.parameter_shapes(input_shape))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be used."""
+        return self._is_whole and self._packed is self._freezer.packed
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -161,7 +172,7 @@ class Workspace:
             self._passed = plans.fused if observer is None else plans.plain
             return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
         except BaseException:
-            self.is_whole = False
+            self._is_whole = False
             raise
         finally:
             self._pass = None
@@ -236,7 +247,7 @@ class Workspace:
             self.has_gone_back = True
             return gradients
         except BaseException:
-            self.is_whole = False
+            self._is_whole = False
             raise
         finally:
             self._pass = None
