@@ -16,6 +16,8 @@ void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float*
 void transpose(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
 void stream_fence();
 void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
+void round_bf16(size_t n, const float* x, uint16_t* y);
+extern const Bf16Kernels bf16_kernels;
 void relu(size_t n, const float* x, float* y);
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
 void batch_norm_sums(size_t pixels, size_t channels, size_t stride, const float* dy, const float* x,
@@ -69,6 +71,8 @@ const KernelTable table = {
     .transpose = transpose,
     .stream_fence = stream_fence,
     .sum_rows = sum_rows,
+    .round_bf16 = round_bf16,
+    .bf16 = &bf16_kernels,
     .relu = relu,
     .relu_backward = relu_backward,
     .batch_norm_sums = batch_norm_sums,

@@ -287,6 +287,7 @@ def environment() -> dict[str, Any]:
         **runtime.build_info(),
         "isa": runtime.cpu_isa(),
         "available_isas": list(runtime.available_isas()),
+        "bfloat16": runtime.cpu_bfloat16(),
         "threads": runtime.get_num_threads(),
         "numpy": np.__version__,
         "processor": _processor(),

@@ -1,0 +1,190 @@
+// Products of bfloat16 operands by the instructions made for them, which the rest of the AVX-512
+// micro-kernels must not use: a processor may have AVX-512 and not these. Both flush subnormal
+// numbers to 0, operands and sums, and round to nearest whatever the caller has set.
+
+#include "bf16_kernels.h"
+
+#if defined(ALEXNET_BF16_INSTRUCTIONS)
+
+namespace alexnet::ALEXNET_ISA {
+
+// --- AVX512-BF16: vdpbf16ps adds two products to each of 16 sums -----------------------------------
+
+#define ALEXNET_DOT __attribute__((target("avx512bf16")))
+
+constexpr size_t kVectors = kBf16Columns / kLanes;
+constexpr size_t kSums = 16, kMostRows = 8;
+constexpr size_t kPrefetchElements = 2048;  // of B, ahead
+
+// kRows rows of a tile. Few rows have several sums for each element, so that additions need not
+// wait for each other.
+template <size_t kRows>
+ALEXNET_DOT static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
+    constexpr size_t kChains = kSums / (kRows * kVectors);
+    Vec sum[kChains][kRows][kVectors];
+#pragma GCC unroll 8
+    for (size_t chain = 0; chain < kChains; ++chain) {
+#pragma GCC unroll 8
+        for (size_t i = 0; i < kRows; ++i) {
+            for (size_t j = 0; j < kVectors; ++j) sum[chain][i][j] = _mm512_setzero_ps();
+        }
+    }
+    const uint16_t* b = block.b;
+    for (size_t s = 0; s < block.steps; ++s) {
+        const uint16_t* from = a + block.offsets[s];
+        for (size_t k = 0; k < kBf16Depth; k += 2 * kChains) {
+#pragma GCC unroll 8
+            for (size_t chain = 0; chain < kChains; ++chain) {
+                __m512i weight[kVectors];
+                for (size_t j = 0; j < kVectors; ++j) {
+                    weight[j] = _mm512_loadu_si512(b + 2 * j * kLanes);
+                    __builtin_prefetch(b + 2 * j * kLanes + kPrefetchElements);
+                }
+#pragma GCC unroll 8
+                for (size_t i = 0; i < kRows; ++i) {
+                    uint32_t pair;
+                    __builtin_memcpy(&pair, from + i * block.a_row + k + 2 * chain, sizeof pair);
+                    const __m512i x = _mm512_set1_epi32(static_cast<int>(pair));
+                    for (size_t j = 0; j < kVectors; ++j) {
+                        sum[chain][i][j] =
+                            _mm512_dpbf16_ps(sum[chain][i][j], (__m512bh)x, (__m512bh)weight[j]);
+                    }
+                }
+                b += 2 * kBf16Columns;
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < kRows; ++i) {
+        for (size_t j = 0; j < kVectors; ++j) {
+#pragma GCC unroll 8
+            for (size_t chain = 1; chain < kChains; ++chain) {
+                sum[0][i][j] = _mm512_add_ps(sum[0][i][j], sum[chain][i][j]);
+            }
+            store_sums(block, c + i * block.c_row, j * kLanes, sum[0][i][j]);
+        }
+    }
+}
+
+void multiply_dot(const Bf16Block& block) {
+    for (size_t t = 0; t < block.tile_count; ++t) {
+        const Bf16Tile& tile = block.tiles[t];
+        for (size_t i = 0; i < block.rows;) {
+            const uint16_t* a = tile.a + i * block.a_row;
+            const size_t c = tile.c + i * block.c_row, rest = block.rows - i;
+            if (rest >= 8) {
+                multiply_rows<8>(block, a, c);
+                i += 8;
+            } else if (rest >= 4) {
+                multiply_rows<4>(block, a, c);
+                i += 4;
+            } else if (rest >= 2) {
+                multiply_rows<2>(block, a, c);
+                i += 2;
+            } else {
+                multiply_rows<1>(block, a, c);
+                i += 1;
+            }
+        }
+    }
+}
+
+// --- AMX: tiles of 16 rows of 64 bytes; an instruction adds 16 × 16 × 32 products ------------------
+
+#define ALEXNET_TILE __attribute__((target("amx-tile,amx-bf16")))
+
+constexpr size_t kFewRows = 4;  // up to here the tiles would be mostly empty
+
+struct TileConfiguration {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+};
+
+// Registers: sums 0 1 / 2 3, two tiles of A 4 5, two halves of a panel of B 6 7.
+static TileConfiguration configuration(size_t rows) {
+    TileConfiguration tiles;
+    for (size_t i = 0; i < 8; ++i) {
+        tiles.row_bytes[i] = kLineBytes;
+        tiles.rows[i] = static_cast<uint8_t>(i < 6 ? rows : kBf16Rows);
+    }
+    return tiles;
+}
+
+static void store_tile(const Bf16Block& block, size_t c, const float* sums) {
+    for (size_t i = 0; i < block.rows; ++i) {
+        for (size_t j = 0; j < kBf16Columns; j += kLanes) {
+            store_sums(block, c + i * block.c_row, j, load(sums + i * kBf16Columns + j));
+        }
+    }
+}
+
+// The intrinsics do not tell the compiler what memory they read: this does, of all of it.
+#define ALEXNET_MEMORY_IS_READ(pointer) __asm__ volatile("" ::"r"(pointer) : "memory")
+
+constexpr size_t kStepElements = kBf16Depth * kBf16Columns;
+constexpr size_t kPanelRowBytes = 2 * kBf16Columns * sizeof(uint16_t);
+constexpr size_t kSumRowBytes = kBf16Columns * sizeof(float);
+
+ALEXNET_TILE static void multiply_two(const Bf16Block& block, const Bf16Tile* tile, float* sums) {
+    const size_t a_row = block.a_row * sizeof(uint16_t);
+    const uint16_t* b = block.b;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t s = 0; s < block.steps; ++s) {
+        _tile_loadd(6, b, kPanelRowBytes);
+        _tile_loadd(4, tile[0].a + block.offsets[s], a_row);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, b + kBf16Columns, kPanelRowBytes);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_loadd(5, tile[1].a + block.offsets[s], a_row);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+        b += kStepElements;
+    }
+    float* second = sums + kBf16Rows * kBf16Columns;
+    _tile_stored(0, sums, kSumRowBytes);
+    _tile_stored(1, sums + kLanes, kSumRowBytes);
+    _tile_stored(2, second, kSumRowBytes);
+    _tile_stored(3, second + kLanes, kSumRowBytes);
+    ALEXNET_MEMORY_IS_READ(sums);
+    store_tile(block, tile[0].c, sums);
+    store_tile(block, tile[1].c, second);
+}
+
+ALEXNET_TILE static void multiply_one(const Bf16Block& block, const Bf16Tile& tile, float* sums) {
+    const size_t a_row = block.a_row * sizeof(uint16_t);
+    const uint16_t* b = block.b;
+    _tile_zero(0);
+    _tile_zero(1);
+    for (size_t s = 0; s < block.steps; ++s) {
+        _tile_loadd(6, b, kPanelRowBytes);
+        _tile_loadd(4, tile.a + block.offsets[s], a_row);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(7, b + kBf16Columns, kPanelRowBytes);
+        _tile_dpbf16ps(1, 4, 7);
+        b += kStepElements;
+    }
+    _tile_stored(0, sums, kSumRowBytes);
+    _tile_stored(1, sums + kLanes, kSumRowBytes);
+    ALEXNET_MEMORY_IS_READ(sums);
+    store_tile(block, tile.c, sums);
+}
+
+ALEXNET_TILE void multiply_tile(const Bf16Block& block) {
+    if (block.rows <= kFewRows) return multiply_dot(block);
+    alignas(kLineBytes) TileConfiguration tiles = configuration(block.rows);
+    alignas(kLineBytes) float sums[2 * kBf16Rows * kBf16Columns];
+    ALEXNET_MEMORY_IS_READ(&tiles);
+    _tile_loadconfig(&tiles);
+    size_t t = 0;
+    for (; t + 2 <= block.tile_count; t += 2) multiply_two(block, block.tiles + t, sums);
+    if (t < block.tile_count) multiply_one(block, block.tiles[t], sums);
+    _tile_release();
+}
+
+}  // namespace alexnet::ALEXNET_ISA
+
+#endif  // ALEXNET_BF16_INSTRUCTIONS
