@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     try:
-        names = [] if config.option.peers == "none" else peers.chosen(config.option.peers)
+        names = peers.chosen(config.option.peers)
     except ValueError as error:
         raise pytest.UsageError(f"--peers: {error}") from error
     missing = config.stash[_missing] = peers.missing(names)
@@ -141,8 +141,8 @@ def measure(
             "mode": mode,
             "threads": options.threads,
             "relative_error": error,
-            "fma_peak_gflops": reference.peaks.fma_gflops,
-            "copy_peak_gbytes": reference.peaks.copy_gbs,
+            "fma_peak_gflops_per_second": reference.peaks.fma_gflops,
+            "copy_peak_gbytes_per_second": reference.peaks.copy_gbs,
         }
         if benchmark.stats is not None:  # it is with --benchmark-disable
             benchmark.extra_info |= rates(case, benchmark.stats.stats.median, reference.peaks)

@@ -20,7 +20,8 @@ from statistics import quantiles
 from shapes import foreign_cases
 
 from alexnet import runtime
-from alexnet.commands.console import Progress, print_table
+from alexnet.commands.console import Progress
+from alexnet.commands.table import print_table
 from alexnet.comparison import peers
 from alexnet.comparison.contest import Comparison, Contest, Timing
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import cupy
 import torch
 
-from alexnet.commands.console import print_table
 from alexnet.commands.options import gpu_name
+from alexnet.commands.table import print_table
 from alexnet.comparison.benchmark import FORWARD_BACKWARD, TARGETS, Benchmark
 from alexnet.comparison.cases import NetworkCase
 from alexnet.comparison.peers.torch import EAGER, Torch

@@ -14,7 +14,7 @@ import argparse
 import sys
 
 from alexnet import runtime
-from alexnet.commands.console import print_table
+from alexnet.commands.table import print_table
 from alexnet.comparison import peers
 from alexnet.comparison.benchmark import FORWARD_BACKWARD
 from alexnet.comparison.cases import NETWORK_TARGETS, NetworkCase

@@ -14,7 +14,7 @@ import os
 import sys
 from dataclasses import replace
 
-from alexnet.commands.console import print_table
+from alexnet.commands.table import print_table
 from alexnet.comparison import peers
 from alexnet.comparison.benchmark import TARGETS
 from alexnet.comparison.cases import NETWORK_TARGETS, NetworkCase

@@ -24,8 +24,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from alexnet.commands.console import print_table, write_json
+from alexnet.commands.console import write_json
 from alexnet.commands.options import output_file
+from alexnet.commands.table import print_table
 
 OURS, DECODING, TORCH = "alexnet", "alexnet, decoding always", "torch"
 CONTENDERS = {

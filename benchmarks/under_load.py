@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import mean, median
 
-from alexnet.commands.console import print_table
+from alexnet.commands.table import print_table
 from alexnet.comparison import peers
 from alexnet.comparison.benchmark import FORWARD_BACKWARD
 from alexnet.comparison.cases import NetworkCase

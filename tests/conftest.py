@@ -42,10 +42,11 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _restore_threads() -> Iterator[None]:
-    before = alexnet.get_num_threads()
+def _restore_kernels() -> Iterator[None]:
+    threads, isa = alexnet.get_num_threads(), alexnet.cpu_isa()
     yield
-    alexnet.set_num_threads(before)
+    alexnet.set_num_threads(threads)
+    alexnet.set_cpu_isa(isa)
 
 
 @pytest.fixture(autouse=True)

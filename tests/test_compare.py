@@ -71,8 +71,7 @@ def test_ratio_is_to_the_best_peer_by_medians() -> None:
     assert figures["best_peer"] == "torch a"
     assert figures["ratio_to_best_peer"] == 2.5
     assert figures["failures"] == {"ncnn nchw": "disagrees"}
-    assert figures["contenders"]["jax a"]["rounds"] == (1.0, 8.0, 9.0)
-    assert [row[4] for row in result.rows()] == ["", "best peer", ""]
+    assert figures["contenders"]["jax a"]["round_seconds"] == (1.0, 8.0, 9.0)
     assert [row[3] for row in result.rows()] == ["1.00", "2.50", "4.00"]
 
 
@@ -88,10 +87,10 @@ def test_rates_are_shares_of_the_peaks() -> None:
     )
     figures = rates(conv, 0.5, PEAKS)
     flops = 2 * 2 * 27 * 27 * 192 * 5 * 5 * 64
-    assert figures["gflops"] == pytest.approx(flops / 0.5 / 1e9)
+    assert figures["gflops_per_second"] == pytest.approx(flops / 0.5 / 1e9)
     assert figures["share_of_fma_peak"] == pytest.approx(flops / 0.5 / 1e9 / 100)
     moved = 4 * (2 * 27 * 27 * (64 + 192) + 5 * 5 * 64 * 192 + 192)
-    assert figures["gbytes"] == pytest.approx(moved / 0.5 / 1e9)
+    assert figures["gbytes_per_second"] == pytest.approx(moved / 0.5 / 1e9)
     assert figures["share_of_copy_peak"] == pytest.approx(moved / 0.5 / 1e9 / 20)
 
 
@@ -314,14 +313,14 @@ def test_missing_frameworks_are_named_and_ours_is_measured(
         for direction in ("forward", "backward")
     ]
     contenders = figures["cases"][0]["contenders"]
-    assert all(len(timing["rounds"]) == 1 for timing in contenders.values())
-    assert figures["cases"][0]["peaks"]["fma_gflops"] > 0
+    assert all(len(timing["round_seconds"]) == 1 for timing in contenders.values())
+    assert figures["cases"][0]["peaks"]["fma_gflops_per_second"] > 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--peers caffe", "--peers: 'caffe', expected all or some of torch,tensorflow"),
+        ("--peers caffe", "--peers: 'caffe', expected all, none or some of torch,tensorflow"),
         ("--batch-size 1,0", "--batch-size: '0', expected an integer from 1"),
         ("--target backward", "--target: 'backward', expected some of forward,forward-backward"),
         ("--seconds -1", "--seconds: '-1', expected a number of seconds"),
@@ -361,3 +360,48 @@ def test_a_chart_has_all_contenders_and_ours_stands_out(tmp_path: Path) -> None:
         assert axes.get_xlabel() == "ms, less is better"
     save(figure, tmp_path / "chart.svg")
     assert (tmp_path / "chart.svg").read_text().count("alexnet a") == 2
+
+
+# --- what it is at --------------------------------------------------------------------------------
+
+
+def test_what_is_being_done_is_told() -> None:
+    FakeWorker.turns, FakeWorker.wrong = [], ""
+    told: list[tuple[str, str]] = []
+    contest = Contest(
+        ["torch", "jax"],
+        1,
+        start=FakeWorker,  # type: ignore[arg-type]
+        tell=lambda text, place: told.append((text, place)),
+    )
+    for _ in range(2):
+        contest.compare(CASE, rounds=2)
+    starting = {
+        f"starting {name}" for name in ("alexnet (1 of 3)", "torch (2 of 3)", "jax (3 of 3)")
+    }
+    preparing = {f"preparing {who} for {CASE.name}" for who in ("torch a", "torch b", "jax a")}
+    rounds = [(f"timing {CASE.name}", f"round {number} of 2") for number in (1, 2)]
+    assert told[0] == ("starting alexnet (1 of 3)", "")
+    assert {text for text, _ in told[:6]} == starting | preparing
+    assert told[6:8] == told[11:] == rounds
+    assert {text for text, _ in told[8:11]} == preparing  # the second time nothing starts
+
+
+@pytest.mark.parametrize("kind", ["dumb", "log"])
+def test_a_log_and_a_dumb_terminal_get_lines(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "dumb":
+        monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes standard error for a terminal
+        monkeypatch.setenv("TERM", "dumb")
+    arguments = (
+        "compare cifar10-bn --layers lrn1 --batch-size 1 --rounds 2 --seconds 0 --peers none"
+    )
+    assert main([*arguments.split(), "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    json.loads(captured.out)
+    assert [line for line in captured.err.splitlines() if line.startswith("alexnet compare")] == [
+        "alexnet compare: starting alexnet (1 of 1)",
+        "alexnet compare: timing cifar10-bn/lrn1/forward/b1",
+        "alexnet compare: timing cifar10-bn/lrn1/backward/b1",
+    ]

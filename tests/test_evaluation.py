@@ -274,7 +274,7 @@ def test_bad_use(
         ((tmp_path / "xyz", data), "the classes dark, bright, red, but"),
         ((tmp_path / "none", data), "none"),
         ((checkpoint, tmp_path / "none"), "none does not exist"),
-        ((checkpoint, data, "--split", "validation"), "invalid choice: 'validation'"),
+        ((checkpoint, data, "--split", "validation"), "'validation', expected one of test, train"),
         ((checkpoint, data, "--batch-size", "0"), "'0', expected an integer from 1"),
         ((checkpoint, tmp_path / "photos"), "has the classes bright, dark, red, but"),
         ((checkpoint, data, "--plot", tmp_path / "no" / "a.png"), "no"),

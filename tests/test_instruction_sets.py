@@ -17,12 +17,12 @@ def test_available_isas_are_known_and_end_with_the_portable_one() -> None:
     assert available[-1] == "portable"
 
 
-@pytest.mark.parametrize("isa", alexnet.available_isas())
+@pytest.mark.parametrize("isa", [*alexnet.available_isas(), "PORTABLE", "Portable"])
 def test_a_forced_isa_is_used(isa: str) -> None:
     code = (
         "import alexnet, numpy as np; print(alexnet.cpu_isa(), alexnet.relu(np.float32([-1, 2])))"
     )
-    assert output_of(code, ALEXNET_ISA=isa) == f"{isa} [0. 2.]"
+    assert output_of(code, ALEXNET_ISA=isa) == f"{isa.lower()} [0. 2.]"
 
 
 def test_the_best_isa_is_the_default() -> None:
@@ -32,7 +32,7 @@ def test_the_best_isa_is_the_default() -> None:
     assert output_of(code, ALEXNET_ISA="") == best
 
 
-@pytest.mark.parametrize("isa", ["sse9", "AVX2", "avx2 ", *MISSING])
+@pytest.mark.parametrize("isa", ["sse9", "avx2 ", *MISSING])
 @pytest.mark.parametrize("use", ["alexnet.cpu_isa()", "alexnet.relu(np.zeros(3, np.float32))"])
 def test_an_unknown_or_unsupported_isa_is_an_error_at_first_use(isa: str, use: str) -> None:
     result = python(f"import alexnet, numpy as np; {use}", ALEXNET_ISA=isa)

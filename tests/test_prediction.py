@@ -194,7 +194,7 @@ def test_train_evaluate_predict(
     capsys.readouterr()
     assert main(["predict", run, *paths, "--top", "1", "--json", "-"]) == 0
     entries = json.loads(capsys.readouterr().out)["images"]
-    best = [entry["classes"][0]["class"] for entry in entries]
+    best = [entry["classes"][0]["name"] for entry in entries]
     assert best == [files.CLASSES[label] for label in labels]
 
     exported = tmp_path / "net.safetensors"
@@ -218,4 +218,4 @@ def test_foreign_weights_classify_photos(
     assert main(["predict", str(net), *photos, "--json", "-"]) == 0
     entries = json.loads(capsys.readouterr().out)["images"]
     assert all(len(entry["classes"]) == 5 for entry in entries)
-    assert all(0 <= int(entry["classes"][0]["class"]) < 1000 for entry in entries)
+    assert all(0 <= int(entry["classes"][0]["name"]) < 1000 for entry in entries)

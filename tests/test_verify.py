@@ -50,7 +50,7 @@ def test_what_is_not_finite_is_never_within_a_bound(broken: float) -> None:
         error = relative_error(actual, expected)
         check = Check("", "relu", "y", "", "", "", error, bound=1e30)
         assert not check.passed
-        assert check.figures()["error"] is None
+        assert check.figures()["relative_error"] is None
 
 
 @pytest.mark.parametrize("terms", [1, 10, 1000, 10000])
@@ -195,8 +195,8 @@ def test_verify_prints_a_table_and_succeeds(
     checks = figures["checks"]
     assert f"\n{len(checks)} comparisons, 0 over their bound\n" in output
     assert {check["isa"] for check in checks} == {isa}
-    assert all(check["error"] <= check["bound"] for check in checks)
-    assert {check["subject"] for check in checks} >= {"", "conv1", "bn5", "fc8", "network"}
+    assert all(check["relative_error"] <= check["bound"] for check in checks)
+    assert {check["layer"] for check in checks} >= {"", "conv1", "bn5", "fc8", "network"}
 
 
 def test_verify_fails_with_status_1(

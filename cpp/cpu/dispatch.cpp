@@ -90,9 +90,12 @@ std::vector<const KernelTable*> supported_tables() {
 }
 
 const KernelTable* find_table(const std::string& name) {
-    std::string available;
+    std::string available, lower = name;
+    for (char& letter : lower) {
+        if (letter >= 'A' && letter <= 'Z') letter += 'a' - 'A';
+    }
     for (const KernelTable* table : supported_tables()) {
-        if (name == table->isa) return table;
+        if (lower == table->isa) return table;
         available += (available.empty() ? "" : ", ") + std::string(table->isa);
     }
     throw std::invalid_argument("instruction set '" + name +

@@ -1,7 +1,8 @@
 """The command `alexnet`: parses, calls, and turns what goes wrong into one line and a status.
 
-Exit status: 0; 1 where a check failed, a training diverged or an image could not be read; 2 on bad
-use; 130 after Ctrl-C. A training that SIGTERM or SIGHUP stopped has 143 or 129.
+Exit status: 0, also of `alexnet` alone, which prints its help, as pip does; 1 where a check failed,
+a training diverged or an image could not be read; 2 on bad use; 130 after Ctrl-C. A training that
+SIGTERM or SIGHUP stopped has 143 or 129.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from alexnet import runtime
 from alexnet.commands import (
@@ -30,11 +30,13 @@ from alexnet.commands import (
     verify,
 )
 from alexnet.commands.console import OUTPUT, Stopped, silence
+from alexnet.commands.options import check_kernels
+from alexnet.commands.parser import BAD_USE, Parser
 from alexnet.files import naming
 from alexnet.messages import described, printable
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
-CHECK_FAILED, BAD_USE = 1, 2
+CHECK_FAILED = 1
 LAST_STREAM = 2  # descriptor of standard error
 SIGNALLED = 128  # and the signal's number, as a shell has it
 
@@ -45,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_streams()
     try:
         with _warnings_in_a_line():
-            options = _parser().parse_args(arguments)
+            options = _parser().parse(arguments)
+            check_kernels(options)
             passed: bool = options.run(options)
         with naming(OUTPUT):
             sys.stdout.flush()
@@ -109,24 +112,21 @@ def _warnings_in_a_line() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(
-            BAD_USE, printable(f"{self.prog}: error: {message} (see {self.prog} --help)") + "\n"
-        )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="alexnet",
         description="AlexNet on hand-written kernels: verify, benchmark, train, use.",
         epilog="example: alexnet bench tf-tutorial --batch-size 32 --steps 100",
     )
     version = runtime.build_info()["version"]
     parser.add_argument("--version", action="version", version=f"alexnet {version}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.set_defaults(run=_print_help)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         command.add_parsers(subparsers)
     return parser
+
+
+def _print_help(options: argparse.Namespace) -> bool:
+    options.parser.print_help()
+    return True

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Collection
 from datetime import datetime
+from difflib import get_close_matches
 from numbers import Number
 
 import numpy as np
@@ -68,6 +70,25 @@ def shown_number(value: object) -> str:
     if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
         return f"an integer of {value.bit_length()} bits"
     return str(value)
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """Which of the `known` names was probably meant by `name`, in any case; None if none is near.
+
+    The beginning of one name alone, such as "bf" for "bfloat16", means that one.
+    """
+    spellings = {spelling.lower(): spelling for spelling in known}
+    close = get_close_matches(name.lower(), spellings, 1)
+    if not close and name:
+        begun = [spelling for spelling in spellings if spelling.startswith(name.lower())]
+        close = begun if len(begun) == 1 else []
+    return spellings[close[0]] if close else None
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """End of a message on a `name` that is not `known`: "; did you mean x?", or nothing."""
+    near = nearest(name, known)
+    return "" if near is None else f"; did you mean {near}?"
 
 
 def type_name(value: object) -> str:

@@ -8,12 +8,11 @@ from typing import Any
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
-    add_device,
     add_json,
+    add_kernels,
     add_parser,
     add_precision,
     add_seed,
-    add_threads,
     add_variant,
     described_variant,
     environment,
@@ -24,7 +23,7 @@ from alexnet.commands.options import (
 )
 from alexnet.comparison.benchmark import FORWARD, TARGETS, Benchmark, LayerTiming, Timing
 from alexnet.messages import timestamp
-from alexnet.network.freezing import BFLOAT16, FLOAT32, PRECISIONS
+from alexnet.network.freezing import BFLOAT16, FLOAT32
 from alexnet.network.variant import Variant
 
 STEPS_PER_LINE = 10
@@ -55,14 +54,14 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--target",
         choices=(*TARGETS, "both"),
-        help="what is timed (default: both; forward in bfloat16)",
+        metavar="T",
+        help=f"what is timed: {', '.join(TARGETS)} or both (default: both; forward in bfloat16)",
     )
     parser.add_argument(
         "--per-layer", action="store_true", help="also the time of each layer by itself"
     )
-    add_device(parser, "cpu")
-    add_precision(parser, PRECISIONS, ", tf32 on a CUDA device only, bfloat16 on the CPU, forward")
-    add_threads(parser)
+    add_kernels(parser, device="cpu")
+    add_precision(parser)
     add_seed(parser, 0)
     add_json(parser)
 
@@ -91,8 +90,7 @@ def _run(options: argparse.Namespace) -> bool:
     if options.precision == BFLOAT16 and targets != (FORWARD,):
         raise ValueError(f"--target: {target}, expected {FORWARD} where --precision is {BFLOAT16}")
     timings = [_timed(options, benchmark, target) for target in targets]
-    for timing in timings:
-        say(options, _rates(timing))
+    _print_rates(options, timings)
     layers = []
     if options.per_layer:
         with Progress("layers", LAYER_STEPS) as progress:
@@ -105,9 +103,7 @@ def _run(options: argparse.Namespace) -> bool:
         "batch_size": options.batch_size,
         "burn_in": options.burn_in,
         "seed": options.seed,
-        "device": options.device,
         "precision": options.precision,
-        "environment": machine,
         "targets": {timing.target: timing.figures() for timing in timings},
         "layers": [layer.figures() for layer in layers],
     }
@@ -139,11 +135,21 @@ def _timed(options: argparse.Namespace, benchmark: Benchmark, target: str) -> Ti
     return timing
 
 
-def _rates(timing: Timing) -> str:
-    return (
-        f"{timing.target.capitalize()}: median {timing.median:.4f}, minimum {timing.minimum:.4f} "
-        f"sec / batch, {timing.images_per_second:.1f} images/s, {timing.gflops:.1f} GFLOP/s"
-    )
+def _print_rates(options: argparse.Namespace, timings: list[Timing]) -> None:
+    """One row a target; the rates are those of the median."""
+    header = ("target", "median s", "minimum s", "images/s", "GFLOP/s")
+    rows = [
+        (
+            timing.target,
+            f"{timing.median:.4f}",
+            f"{timing.minimum:.4f}",
+            f"{timing.images_per_second:.1f}",
+            f"{timing.gflops:.1f}",
+        )
+        for timing in timings
+    ]
+    say(options)
+    say_table(options, header, rows, right=range(1, len(header)))
 
 
 def _print_layers(options: argparse.Namespace, layers: list[LayerTiming]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import sys
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,10 @@ from alexnet import runtime
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_json,
+    add_kernels,
     add_parser,
-    add_threads,
     add_variant,
     described_variant,
-    environment,
     integer,
     picture_file,
     say,
@@ -29,6 +30,7 @@ from alexnet.comparison.benchmark import TARGETS
 from alexnet.comparison.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
 from alexnet.comparison.contest import HEADER, SECONDS, Comparison, Contest
 from alexnet.figures import save
+from alexnet.messages import hint, printable
 from alexnet.network.variant import Variant
 
 
@@ -47,7 +49,8 @@ def add_parsers(subparsers: Any) -> None:
         type=_peers,
         default="all",
         metavar="P,...",
-        help=f"frameworks: all or some of {','.join(peers.FRAMEWORKS)} (default: all)",
+        help=f"frameworks beside ours: all, none or some of {', '.join(peers.FRAMEWORKS)} "
+        "(default: all)",
     )
     parser.add_argument(
         "--batch-size",
@@ -61,14 +64,14 @@ def add_parsers(subparsers: Any) -> None:
         type=_targets,
         default=",".join(TARGETS),
         metavar="T,...",
-        help=f"some of {','.join(NETWORK_TARGETS)} (default: {','.join(TARGETS)})",
+        help=f"some of {', '.join(NETWORK_TARGETS)} (default: {', '.join(TARGETS)})",
     )
     parser.add_argument(
         "--layers",
         metavar="L,...",
         help="compare these layers in each direction, not the network; * and ? allowed",
     )
-    add_threads(parser)
+    add_kernels(parser, device=None)
     parser.add_argument(
         "--rounds", type=integer(1), default=9, metavar="R", help="turns of each (default: 9)"
     )
@@ -106,7 +109,7 @@ def _targets(text: str) -> list[str]:
     names = list(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in NETWORK_TARGETS:
-            expected = ",".join(NETWORK_TARGETS)
+            expected = f"{','.join(NETWORK_TARGETS)}{hint(name, NETWORK_TARGETS)}"
             raise argparse.ArgumentTypeError(f"{name!r}, expected some of {expected}")
     return names
 
@@ -137,7 +140,10 @@ def _cases(options: argparse.Namespace, variant: Variant) -> list[Case]:
     ]
     if not cases:
         names = dict.fromkeys(case.layer.name for case in layer_cases(variant, 1))
-        raise ValueError(f"--layers: {options.layers!r}, expected some of {','.join(names)}")
+        near = hint(options.layers, names)
+        options.parser.error(
+            f"argument --layers: {options.layers!r}, expected some of {','.join(names)}{near}"
+        )
     return cases
 
 
@@ -155,7 +161,10 @@ def _run(options: argparse.Namespace) -> bool:
     threads = runtime.get_num_threads()
     comparisons = []
     steps = len(cases) * (1 + options.rounds)
-    with Contest(installed, threads) as contest, Progress("comparing", steps) as progress:
+    with (
+        Progress("comparing", steps) as progress,
+        Contest(installed, threads, tell=_Teller(progress)) as contest,
+    ):
         for case in cases:
             comparison = contest.compare(case, options.rounds, options.seconds, progress.advance)
             _print(options, comparison)
@@ -163,9 +172,8 @@ def _run(options: argparse.Namespace) -> bool:
         versions = contest.versions
     say(options, f"{', '.join(versions.values())}; threads: {threads}, rounds: {options.rounds}")
     figures = {
-        "variant": variant.name,
-        "environment": environment(),
-        "threads": threads,
+        "variant": options.variant,
+        "lrn": not options.no_lrn,
         "rounds": options.rounds,
         "versions": versions,
         "missing": list(missing),
@@ -177,11 +185,27 @@ def _run(options: argparse.Namespace) -> bool:
     return not any(comparison.failures for comparison in comparisons)
 
 
+class _Teller:
+    """Tells what a comparison is at: in the bar, or in lines where there is none."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told = ""
+
+    def __call__(self, text: str, place: str) -> None:
+        if self._progress.drawn:
+            self._progress.show(place or text, at_once=not place)
+        elif text != self._told:
+            with suppress(OSError):  # nobody reads that any more
+                print(printable(f"alexnet compare: {text}"), file=sys.stderr, flush=True)
+        self._told = text
+
+
 def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     peaks = comparison.peaks
     say(options, f"{comparison.case.name}")
     rows = comparison.rows()
-    say_table(options, HEADER, rows, right=(1, 2, 3, *range(5, len(HEADER))))
+    say_table(options, HEADER, rows, right=range(1, len(HEADER)))
     for contender, reason in comparison.failures.items():
         say(options, f"not counted: {contender}: {reason}")
     best, ours = comparison.best_peer, comparison.ours

@@ -1,4 +1,4 @@
-"""What the commands share in talking to a person: tables, a progress bar, JSON, signals."""
+"""What the commands share in talking to a person: a progress bar, JSON, signals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -17,34 +17,13 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from alexnet.files import json_text, naming, replacing
-from alexnet.messages import printable
 
 PATIENCE = 2.0  # seconds until a progress bar appears
 REFRESH = 0.1  # seconds between two drawings of it
 OUTPUT = "standard output"  # in errors
 TOGETHER = 1.0  # seconds in which one event may send several signals
-UNLIMITED = 10_000  # columns: a table in a file is not cut to a terminal's width
-
-
-def print_table(
-    file: TextIO, header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Container[int]
-) -> None:
-    """Print cells in columns, as they are; those with the numbers `right` are aligned right."""
-    table = Table(box=None, pad_edge=False)
-    for number, title in enumerate(header):
-        table.add_column(
-            printable(title), justify="right" if number in right else "left", no_wrap=True
-        )
-    for row in rows:
-        table.add_row(*map(printable, row))
-    console = Console(file=file, markup=False, emoji=False, highlight=False, width=UNLIMITED)
-    with console.capture() as text:
-        console.print(table)
-    for line in text.get().splitlines():
-        print(line.rstrip(), file=file)
 
 
 def write_json(destination: str, figures: Any) -> None:
@@ -136,10 +115,23 @@ class Progress:
         """Whether a person sees the bar."""
         return self._terminal
 
+    @property
+    def drawn(self) -> bool:
+        """Whether there is a bar: on a terminal that can move its cursor."""
+        return self._terminal and not self._bar.console.is_dumb_terminal
+
     def advance(self, title: str | None = None) -> None:
-        """One more of `total` is done; `title` replaces the text before the bar."""
-        self._bar.update(self._task, advance=1, description=title)
-        if self._terminal and time.monotonic() >= self._next_drawing:
+        """One more of `total` is done; see `show`."""
+        self._bar.advance(self._task)
+        self.show(title)
+
+    def show(self, title: str | None = None, *, at_once: bool = False) -> None:
+        """Draw the bar if it is time to, or at once; `title` replaces the text before it.
+
+        At once is for what may take long itself, before the next call can draw it.
+        """
+        self._bar.update(self._task, description=title)
+        if self._terminal and (at_once or time.monotonic() >= self._next_drawing):
             self._bar.start()
             self._bar.refresh()
             self._next_drawing = time.monotonic() + REFRESH

@@ -13,7 +13,7 @@ from alexnet.commands.options import (
     add_variant,
     described_variant,
     environment,
-    say,
+    say_sentence,
     say_table,
     write_figures,
 )
@@ -70,9 +70,8 @@ def _run_info(options: argparse.Namespace) -> bool:
         "NumPy": figures["numpy"],
         "processor": figures["processor"],
     }
-    for name, value in rows.items():
-        say(options, f"{name:16} {value}")
-    write_figures(options, figures)
+    say_table(options, ("", ""), rows.items(), right=())
+    write_figures(options, {})
     return True
 
 
@@ -105,8 +104,11 @@ def _run_variants(options: argparse.Namespace) -> bool:
 
 def _run_summary(options: argparse.Namespace) -> bool:
     summary = described_variant(options).summary(options.batch_size)
-    for line in str(summary).splitlines():
-        say(options, line)
+    say_sentence(
+        options, f"{summary.variant}: neurons, MACs and FLOPs (2 per MAC) of one image, forward"
+    )
+    header, *rows = summary.table()
+    say_table(options, header, rows, right=range(3, len(header)))
     sizes = ("neurons", "parameters", "macs", "flops")
     layers = [
         {
@@ -119,6 +121,8 @@ def _run_summary(options: argparse.Namespace) -> bool:
     ]
     figures = {
         "variant": summary.variant,
+        "lrn": not options.no_lrn,
+        "batch_size": options.batch_size,
         "input_shape": list(summary.input_shape),
         "layers": layers,
         "total": {size: getattr(summary, size) for size in sizes},

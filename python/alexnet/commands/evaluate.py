@@ -13,10 +13,9 @@ from alexnet.commands.options import (
     add_batch_size,
     add_data,
     add_json,
+    add_kernels,
     add_parser,
     add_precision,
-    add_threads,
-    environment,
     opened_data,
     picture_file,
     say,
@@ -29,7 +28,6 @@ from alexnet.figures import save
 from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import TrainedModel
-from alexnet.network.freezing import CPU_PRECISIONS
 from alexnet.training.plots import confusion
 
 WIDEST_TABLE = 20  # classes of a confusion matrix that is shown as text
@@ -57,13 +55,13 @@ def add_parsers(subparsers: Any) -> None:
         metavar="FILE",
         help="draw the confusion matrix there: .png, .svg or .pdf",
     )
-    add_precision(parser, CPU_PRECISIONS)
-    add_threads(parser)
+    add_kernels(parser, device="cpu")
+    add_precision(parser)
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> bool:
-    model = load_model(options.checkpoint, precision=options.precision)
+    model = load_model(options.checkpoint, device=options.device, precision=options.precision)
     dataset = opened_data(options)
     _check_classes(options, model, dataset)
     images = dataset.test if options.split == "test" else dataset.train
@@ -153,7 +151,6 @@ def _figures(
         "split": options.split,
         "ten_crop": options.ten_crop,
         "precision": options.precision,
-        "environment": environment(),
         "images": result.images,
         "skipped": {str(path): reason for path, reason in images.skipped.items()},
         "loss": result.loss,

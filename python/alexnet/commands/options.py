@@ -15,11 +15,13 @@ from typing import Any, TextIO
 import numpy as np
 
 from alexnet import figures, runtime
-from alexnet.commands.console import OUTPUT, print_table, silence, write_json
+from alexnet.commands.console import OUTPUT, silence, write_json
+from alexnet.commands.table import Row, hanging, print_table
 from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_number
 from alexnet.data import Dataset, open_dataset
 from alexnet.files import check_folder, check_writable, naming
-from alexnet.messages import described, printable
+from alexnet.messages import described, hint, printable
+from alexnet.network.freezing import PRECISIONS
 from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, variant_named
 from alexnet.ops import implementation_on
@@ -139,54 +141,103 @@ def add_seed(parser: argparse.ArgumentParser, default: int) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser, default: str) -> None:
-    """--device auto|cpu|cuda, which becomes cpu or cuda; refused where there is no such device."""
-
-    def parse(text: str) -> str:
-        if text not in DEVICES:
-            raise argparse.ArgumentTypeError(f"{text!r}, expected one of {', '.join(DEVICES)}")
-        if text == "auto":
-            return "cuda" if runtime.has_cuda() else "cpu"
-        try:
-            implementation_on(text)
-        except NotImplementedError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-        return text
-
-    parser.add_argument(
-        "--device",
-        type=parse,
-        default=default,
-        metavar="D",
-        help=f"{', '.join(DEVICES)}: where the kernels run; auto is cuda where there is one "
-        f"(default: {default})",
-    )
-
-
-def add_precision(parser: argparse.ArgumentParser, choices: Sequence[str], note: str = "") -> None:
-    """--precision P, one of `choices`, the first of which is the default; `note` says more."""
+def add_precision(
+    parser: argparse.ArgumentParser,
+    choices: Sequence[str] = PRECISIONS,
+    meaning: str = "of the products: float32; tf32 on a CUDA device; bfloat16 on the CPU, forward",
+) -> None:
+    """--precision P, one of `choices`, the first of which is the default."""
     parser.add_argument(
         "--precision",
         choices=choices,
         default=choices[0],
-        help=f"of the products{note} (default: {choices[0]})",
+        metavar="P",
+        help=f"{meaning} (default: {choices[0]})",
     )
 
 
-def add_threads(parser: argparse.ArgumentParser) -> None:
-    """--threads N, applied as soon as it is parsed."""
+def add_kernels(
+    parser: argparse.ArgumentParser, *, device: str | None, several_isas: bool = False
+) -> None:
+    """--device, --isa and --threads: the same for every command that runs kernels.
 
-    def parse(text: str) -> int:
-        threads = integer(1, LARGEST_THREADS)(text)
-        runtime.set_num_threads(threads)
-        return threads
-
+    `device` is the default of --device; None for what runs beside frameworks on the CPU and has no
+    choice. Instruction set and threads are applied as soon as they are parsed; where --isa may be
+    given several times, it is a list for the command to go through.
+    """
+    if device is not None:
+        parser.add_argument(
+            "--device",
+            type=_device,
+            default=device,
+            metavar="D",
+            help=f"{', '.join(DEVICES)}: where the kernels run; auto is cuda where there is one "
+            f"(default: {device})",
+        )
+    isas = ", ".join(runtime.available_isas())
+    if several_isas:
+        parser.add_argument(
+            "--isa",
+            type=_isa,
+            action="append",
+            metavar="I",
+            help=f"instruction set of the CPU, may be given again (default: {isas})",
+        )
+    else:
+        parser.add_argument(
+            "--isa",
+            type=_applied_isa,
+            metavar="I",
+            help=f"instruction set of the CPU, one of {isas} (default: {runtime.cpu_isa()})",
+        )
     parser.add_argument(
         "--threads",
-        type=parse,
+        type=_applied_threads,
         metavar="N",
         help="threads of the kernels (default: the processors that the process may use)",
     )
+
+
+def check_kernels(options: argparse.Namespace) -> None:
+    """Refuse --isa, which is of the CPU, together with another --device."""
+    device = getattr(options, "device", "cpu")
+    if device != "cpu" and options.isa:
+        options.parser.error(
+            f"argument --isa: names instruction sets of the CPU, but --device is {device}"
+        )
+
+
+def _device(text: str) -> str:
+    """Argument type: cpu or cuda, or auto for one of them; an error where there is no such one."""
+    if text not in DEVICES:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected one of {', '.join(DEVICES)}")
+    if text == "auto":
+        return "cuda" if runtime.has_cuda() else "cpu"
+    try:
+        implementation_on(text)
+    except NotImplementedError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _isa(text: str) -> str:
+    """Argument type: an instruction set that runs here, in any case."""
+    isas = runtime.available_isas()
+    if text.lower() not in isas:
+        expected = f"one of {', '.join(isas)}{hint(text, isas)}"
+        raise argparse.ArgumentTypeError(f"{text!r}, expected {expected}")
+    return text.lower()
+
+
+def _applied_isa(text: str) -> str:
+    runtime.set_cpu_isa(_isa(text))
+    return text.lower()
+
+
+def _applied_threads(text: str) -> int:
+    threads = integer(1, LARGEST_THREADS)(text)
+    runtime.set_num_threads(threads)
+    return threads
 
 
 def output_file(text: str) -> str:
@@ -250,10 +301,16 @@ def say(options: argparse.Namespace, line: str = "") -> None:
         print(printable(line), file=file, flush=True)
 
 
+def say_sentence(options: argparse.Namespace, text: str) -> None:
+    """Print a sentence in lines that fit the terminal."""
+    for line in hanging(printable(text)):
+        say(options, line)
+
+
 def say_table(
     options: argparse.Namespace,
-    header: Sequence[str],
-    rows: Iterable[Sequence[str]],
+    header: Row,
+    rows: Iterable[Row | str],
     *,
     right: Container[int],
 ) -> None:
@@ -276,9 +333,12 @@ def _for_people(options: argparse.Namespace) -> Iterator[TextIO]:
 
 
 def write_figures(options: argparse.Namespace, figures: dict[str, Any]) -> None:
-    """Write `figures` where --json says, if it is given."""
+    """Write `figures` where --json says, if it is given, with what they depend on."""
     if options.json is not None:
-        write_json(options.json, figures)
+        depends: dict[str, Any] = {"environment": environment()}
+        if hasattr(options, "device"):
+            depends["device"] = options.device
+        write_json(options.json, depends | figures)
 
 
 def environment() -> dict[str, Any]:

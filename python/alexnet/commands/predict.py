@@ -8,9 +8,9 @@ from typing import Any
 
 from alexnet.commands.options import (
     add_json,
+    add_kernels,
     add_parser,
     add_precision,
-    add_threads,
     integer,
     say,
     write_figures,
@@ -19,7 +19,6 @@ from alexnet.data import UnreadableImageError, read_image
 from alexnet.inference.prediction import predict, top_classes
 from alexnet.interchange import load_model
 from alexnet.messages import described, printable
-from alexnet.network.freezing import CPU_PRECISIONS
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -37,8 +36,8 @@ def add_parsers(subparsers: Any) -> None:
         "--top", type=integer(1), default=5, metavar="N", help="classes to show (default: 5)"
     )
     add_ten_crop(parser)
-    add_precision(parser, CPU_PRECISIONS)
-    add_threads(parser)
+    add_kernels(parser, device="cpu")
+    add_precision(parser)
     add_json(parser)
 
 
@@ -63,7 +62,7 @@ def add_ten_crop(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     """Classify what can be read; false where an image could not be."""
-    model = load_model(options.checkpoint, precision=options.precision)
+    model = load_model(options.checkpoint, device=options.device, precision=options.precision)
     if model.preprocessing is None:
         raise ValueError(
             f"{options.checkpoint} does not say how images are prepared for it: it is neither a "
@@ -82,7 +81,7 @@ def _run(options: argparse.Namespace) -> bool:
         say(options, path)
         for name, probability in top:
             say(options, f"  {probability:7.2%}  {name}")
-        classes = [{"class": name, "probability": probability} for name, probability in top]
+        classes = [{"name": name, "probability": probability} for name, probability in top]
         entries.append({"path": path, "classes": classes})
     write_figures(
         options,

@@ -17,10 +17,9 @@ from alexnet.commands.console import Progress, Stopped, postponed_signals, silen
 from alexnet.commands.options import (
     LARGEST_SEED,
     add_data,
-    add_device,
     add_json,
+    add_kernels,
     add_parser,
-    add_threads,
     environment,
     integer,
     number,
@@ -71,8 +70,7 @@ def add_parsers(subparsers: Any) -> None:
         metavar="N",
         help="steps from one line to the next, off a terminal (default: 1)",
     )
-    add_device(parser, "auto")
-    add_threads(parser)
+    add_kernels(parser, device="auto")
     add_json(parser, check=str)  # it may be in --output, which does not exist yet
 
 

@@ -11,15 +11,14 @@ from alexnet import cpu, runtime
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
-    add_device,
     add_json,
+    add_kernels,
     add_parser,
     add_seed,
-    add_threads,
     add_variant,
     described_variant,
-    environment,
     say,
+    say_sentence,
     say_table,
     write_figures,
 )
@@ -47,14 +46,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_variant(parser)
     add_batch_size(parser, 2)
-    parser.add_argument(
-        "--isa",
-        choices=runtime.available_isas(),
-        action="append",
-        help="instruction set, may be given again (default: all that run here)",
-    )
-    add_device(parser, "cpu")
-    add_threads(parser)
+    add_kernels(parser, device="cpu", several_isas=True)
     add_seed(parser, 0)
     add_json(parser)
 
@@ -77,19 +69,19 @@ def _run(options: argparse.Namespace) -> bool:
             progress.advance(f"network {isa}")
 
     shapes = variant.shapes(options.batch_size)[0]
-    say(options, "operators on odd shapes: relative L2 error, at the worst shape of each")
+    say_sentence(options, "operators on odd shapes: relative L2 error, at the worst shape of each")
     _print_checks(options, isas, operators.checks)
     say(options)
-    say(options, f"layers of {variant.name}, input {list(shapes)}")
+    say_sentence(options, f"layers of {variant.name}, input {list(shapes)}")
     _print_checks(options, isas, layer_checks)
     say(options)
-    say(options, f"{variant.name} as a whole: output, and gradient of each parameter")
+    say_sentence(options, f"{variant.name} as a whole: output, and gradient of each parameter")
     _print_checks(options, isas, whole)
 
     checks = [*operators.checks, *layer_checks, *whole]
     failed = [check for check in checks if not check.passed]
     for check in failed:
-        say(options, _failure(check))
+        say_sentence(options, _failure(check))
     say(options)
     say(options, f"{len(checks)} comparisons, {len(failed)} over their bound")
     figures = {
@@ -97,7 +89,6 @@ def _run(options: argparse.Namespace) -> bool:
         "lrn": not options.no_lrn,
         "batch_size": options.batch_size,
         "seed": options.seed,
-        "environment": environment(),
         "passed": not failed,
         "checks": [check.figures() for check in checks],
     }
@@ -109,8 +100,6 @@ def _kernels(options: argparse.Namespace) -> tuple[tuple[str, ...], ModuleType]:
     """Instruction sets, or "cuda" in their place, and the operators that are compared."""
     if options.device == "cpu":
         return tuple(dict.fromkeys(options.isa or runtime.available_isas())), cpu
-    if options.isa:
-        raise ValueError("--isa names instruction sets of the CPU, but --device is cuda")
     return (CUDA,), hosted(implementation_on(options.device))
 
 
@@ -119,21 +108,29 @@ def _print_checks(
 ) -> None:
     """One row for each result of each operator and algorithm, at the shape that is worst for any.
 
-    The instruction sets stand side by side.
+    Rows of one operator and shape stand below a line that tells both, the instruction sets side by
+    side.
     """
     rows: dict[tuple[str, ...], dict[str, list[Check]]] = {}
     for check in checks:
         place = (check.subject, check.operator, check.result, check.algorithm)
         rows.setdefault(place, {}).setdefault(check.case, []).append(check)
-    lines: list[tuple[str, ...]] = []
+    lines: list[Sequence[str] | str] = []
+    heading = ""
     for row, cases in rows.items():
+        subject, operator, result, algorithm = row
         worst = max(cases.values(), key=lambda same: max(map(_severity, same)))
+        line = " ".join(filter(None, (subject, operator, worst[0].case.strip())))
+        if line != heading:
+            lines.append(line)
+            heading = line
         errors = {check.isa: f"{check.error:.1e}" for check in worst}
         verdict = "ok" if all(check.passed for check in worst) else "OVER"
         bound = f"{worst[0].bound:.1e}"
-        lines.append((*row, worst[0].case, *(errors[isa] for isa in isas), bound, verdict))
-    header = ("layer", "operator", "result", "algorithm", "shape", *isas, "bound", "")
-    say_table(options, header, lines, right=range(5, 6 + len(isas)))
+        lines.append((f"  {result}", algorithm, *(errors[isa] for isa in isas), bound, verdict))
+    say_table(
+        options, ("  result", "algorithm", *isas, "bound", ""), lines, right=range(2, 3 + len(isas))
+    )
 
 
 def _severity(check: Check) -> tuple[bool, float]:

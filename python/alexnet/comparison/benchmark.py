@@ -67,16 +67,16 @@ class Timing:
         return self.flops / self.median / 1e9
 
     def figures(self) -> dict[str, Any]:
-        """Everything as plain JSON values; times in seconds."""
+        """Everything as plain JSON values."""
         return {
-            "mean": self.mean,
-            "deviation": self.deviation,
-            "median": self.median,
-            "minimum": self.minimum,
+            "mean_seconds": self.mean,
+            "deviation_seconds": self.deviation,
+            "median_seconds": self.median,
+            "minimum_seconds": self.minimum,
             "images_per_second": self.images_per_second,
             "flops": self.flops,
             "gflops_per_second": self.gflops,
-            "durations": list(self.durations),
+            "step_seconds": list(self.durations),
         }
 
 
@@ -106,11 +106,11 @@ class LayerTiming:
         return self.bytes / self.seconds / 1e9
 
     def figures(self) -> dict[str, Any]:
-        """Everything as plain JSON values; `seconds` is the median."""
+        """Everything as plain JSON values."""
         return {
             "layer": self.layer,
             "direction": self.direction,
-            "seconds": self.seconds,
+            "median_seconds": self.seconds,
             "flops": self.flops,
             "bytes": self.bytes,
             "gflops_per_second": self.gflops,

@@ -12,9 +12,10 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import median, quantiles
+from threading import Lock
 from typing import Any, TypeAlias
 
 from alexnet.comparison.agreement import DisagreementError, largest_error
@@ -28,11 +29,15 @@ PAUSE = 0.05  # seconds before each turn, in which the threads of the one before
 SECONDS = 0.1  # of a turn, at least one run
 
 StartWorker: TypeAlias = Callable[[str, int], Worker]
+Tell: TypeAlias = Callable[[str, str], None]
 
-RATES = (("gflops", "share_of_fma_peak"), ("gbytes", "share_of_copy_peak"))
+RATES = (
+    ("gflops_per_second", "share_of_fma_peak"),
+    ("gbytes_per_second", "share_of_copy_peak"),
+)
 HEADER = (
-    *("contender", "ms", "±", "times ours", ""),
-    *("GFLOP/s", "% of FMA", "GB/s", "% of copy", "error"),
+    *("contender", "ms", "+/-", "/ ours"),
+    *("GFLOP/s", "% FMA", "GB/s", "% copy", "error"),
 )
 
 
@@ -99,7 +104,6 @@ class Comparison:
             figures = rates(self.case, timing.median, self.peaks)
             cells = [timing.contender, f"{timing.median * 1e3:.2f}", f"{timing.spread:.0%}"]
             cells.append(f"{timing.median / self.ours.median:.2f}")
-            cells.append("best peer" if timing is self.best_peer else "")
             for rate, share in RATES:
                 known = rate in figures
                 cells += [f"{figures[rate]:.1f}", f"{figures[share]:.0%}"] if known else ["", ""]
@@ -107,13 +111,13 @@ class Comparison:
         return lines
 
     def figures(self) -> dict[str, Any]:
-        """Everything as plain JSON values; times in seconds."""
+        """Everything as plain JSON values."""
         contenders = {
             timing.contender: {
-                "median": timing.median,
-                "spread": timing.spread,
+                "median_seconds": timing.median,
+                "relative_spread": timing.spread,
                 "relative_error": timing.error,
-                "rounds": timing.seconds,
+                "round_seconds": timing.seconds,
                 **rates(self.case, timing.median, self.peaks),
             }
             for timing in self.timings
@@ -124,7 +128,11 @@ class Comparison:
             "failures": self.failures,
             "best_peer": self.best_peer.contender if self.best_peer else None,
             "ratio_to_best_peer": self.ratio,
-            "peaks": asdict(self.peaks),
+            "peaks": {
+                "fma_gflops_per_second": self.peaks.fma_gflops,
+                "copy_gbytes_per_second": self.peaks.copy_gbs,
+                "read_gbytes_per_second": self.peaks.read_gbs,
+            },
         }
 
 
@@ -174,11 +182,22 @@ class Contest:
         Of each.
     start
         Makes a worker of a framework's name and the number of threads.
+    tell
+        Called before what may take long begins, with what that is, and with how far it is, such as
+        "round 2 of 9", or "". Never twice at a time.
 
     """
 
-    def __init__(self, names: Sequence[str], threads: int, *, start: StartWorker = Worker) -> None:
-        self._threads, self._start = threads, start
+    def __init__(
+        self,
+        names: Sequence[str],
+        threads: int,
+        *,
+        start: StartWorker = Worker,
+        tell: Tell = lambda *_: None,
+    ) -> None:
+        self._threads, self._start, self._tell = threads, start, tell
+        self._telling = Lock()
         self._workers: dict[str, list[Worker]] = {name: [] for name in (OURS, *names)}
         self.versions: dict[str, str] = {}
 
@@ -193,8 +212,9 @@ class Contest:
     ) -> Comparison:
         """Prepare and check every contender, then time all that agree, in turn.
 
-        `seconds` is about the time of a turn, at least one run. `on_step` is called once when all
-        are ready and after each round. `clock` may be `time.process_time` where one thread works.
+        Frameworks start when the first case is compared. `seconds` is about the time of a turn, at
+        least one run. `on_step` is called once when all are ready and after each round. `clock` may
+        be `time.process_time` where one thread works.
 
         Raises
         ------
@@ -210,11 +230,11 @@ class Contest:
             for entered in pool.map(lambda name: self._try_to_enter(name, case), frameworks):
                 others += entered
             unchecked = [contender for contender in others if contender.failure is None]
-            list(pool.map(lambda contender: contender.check(case, operands, expected), unchecked))
+            list(pool.map(lambda each: self._check(each, case, operands, expected), unchecked))
         on_step()
         contenders = [ours, *others]
         turn = partial(_Contender.time, seconds=seconds, clock=clock)
-        peaks = self._time(contenders, rounds, turn, on_step)
+        peaks = self._time(case, contenders, rounds, turn, on_step)
         for contender in contenders:
             if contender.worker is not None and contender.worker.alive:
                 contender.ask("release")
@@ -244,6 +264,8 @@ class Contest:
             worker.close()
             workers.remove(worker)
         if not workers:
+            number = list(self._workers).index(name)
+            self._say(f"starting {name} ({number + 1} of {len(self._workers)})")
             workers.append(self._start(name, self._threads))
         self.versions[name] = workers[0].ask("version")
         modes = workers[0].ask("contenders", case)
@@ -253,6 +275,15 @@ class Contest:
             _Contender(name, mode, worker) for mode, worker in zip(modes, workers, strict=False)
         ]
 
+    def _say(self, text: str, place: str = "") -> None:
+        """Tell what is done, from any thread."""
+        with self._telling:
+            self._tell(text, place)
+
+    def _check(self, contender: _Contender, case: Case, operands: Arrays, expected: Arrays) -> None:
+        self._say(f"preparing {contender.provider} {contender.mode} for {case.name}")
+        contender.check(case, operands, expected)
+
     def _try_to_enter(self, name: str, case: Case) -> list[_Contender]:
         try:
             return self._enter(name, case)
@@ -261,6 +292,7 @@ class Contest:
 
     def _time(
         self,
+        case: Case,
         contenders: Sequence[_Contender],
         rounds: int,
         turn: Callable[[_Contender], None],
@@ -269,7 +301,8 @@ class Contest:
         """Run rounds of one turn each, who is first moving on; medians of the machine's peaks."""
         order = list(contenders)
         peaks: list[Peaks] = []
-        for _ in range(rounds):
+        for number in range(rounds):
+            self._say(f"timing {case.name}", f"round {number + 1} of {rounds}")
             peaks.append(contenders[0].ask("peaks"))
             for contender in order:
                 if contender.failure is None:

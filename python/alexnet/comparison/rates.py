@@ -14,9 +14,9 @@ def rates(case: Case, seconds: float, peaks: Peaks) -> dict[str, float]:
     """
     figures = {}
     if case.flops:
-        figures["gflops"] = case.flops / seconds / 1e9
-        figures["share_of_fma_peak"] = figures["gflops"] / peaks.fma_gflops
+        figures["gflops_per_second"] = case.flops / seconds / 1e9
+        figures["share_of_fma_peak"] = figures["gflops_per_second"] / peaks.fma_gflops
     if case.bytes:
-        figures["gbytes"] = case.bytes / seconds / 1e9
-        figures["share_of_copy_peak"] = figures["gbytes"] / peaks.copy_gbs
+        figures["gbytes_per_second"] = case.bytes / seconds / 1e9
+        figures["share_of_copy_peak"] = figures["gbytes_per_second"] / peaks.copy_gbs
     return figures

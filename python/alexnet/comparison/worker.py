@@ -24,6 +24,7 @@ from alexnet.comparison.cases import Arrays, Case
 from alexnet.comparison.peaks import Peaks, measure_peaks
 from alexnet.comparison.peers import OURS
 from alexnet.comparison.peers.interface import Job, Peer
+from alexnet.runtime import cpu_isa
 
 # A framework is imported first: it brings an OpenMP runtime of its own, and would otherwise be
 # given the one that our compiled module has loaded under the same name.
@@ -123,6 +124,7 @@ class Worker:
         program = PROGRAM.format(first=name)
         arguments = (name, str(threads), str(far.fileno()))
         environment = {**os.environ, **QUIET, "OMP_NUM_THREADS": str(threads)}
+        environment["ALEXNET_ISA"] = cpu_isa()
         environment.pop("ALEXNET_NUM_THREADS", None)
         # Frameworks say much; the last line may matter.
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the worker

@@ -9,8 +9,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,7 +52,9 @@ OURS = "alexnet"
 FORMATS = (OURS, torchvision.VARIANT, caffe.VARIANT)
 
 
-def load_model(path: str | os.PathLike[str], *, precision: str = FLOAT32) -> TrainedModel:
+def load_model(
+    path: str | os.PathLike[str], *, device: str = "cpu", precision: str = FLOAT32
+) -> TrainedModel:
     """Read a trained network from anything that holds one, told by its content; nothing of it runs.
 
     Parameters
@@ -60,8 +63,8 @@ def load_model(path: str | os.PathLike[str], *, precision: str = FLOAT32) -> Tra
         A file of `Network.save`, a checkpoint, a run's folder (its best checkpoint, or the last one
         where none was evaluated), or weights of torchvision's or Caffe's AlexNet, in the files that
         `convert` reads.
-    precision
-        Of the network, on the CPU; see `Network`.
+    device, precision
+        Where the network computes, and in what, as of `AlexNet`.
 
     Raises
     ------
@@ -72,9 +75,17 @@ def load_model(path: str | os.PathLike[str], *, precision: str = FLOAT32) -> Tra
         It cannot be opened.
     """
     model = _read(Path(path), format_of(Path(path)))
-    if precision == FLOAT32:
+    if (device, precision) == ("cpu", FLOAT32):
         return model
-    return replace(model, network=_rebuilt(model.network, precision=precision))
+    network = _copied(model.network, device=device, precision=precision)
+    return dataclasses.replace(model, network=network)
+
+
+def _copied(given: Network, **how: Any) -> AlexNet:
+    """Build the same network with other arguments of `AlexNet`."""
+    network = AlexNet(given.variant, seed=None, **how)
+    network.assign(given.tensors())
+    return network
 
 
 def load(
@@ -90,14 +101,7 @@ def load(
     `implementation` and `precision` are those of `AlexNet`.
     """
     given = load_model(path).network
-    return _rebuilt(given, device=device, implementation=implementation, precision=precision)
-
-
-def _rebuilt(given: Network, **how: Any) -> AlexNet:
-    """Build the same network with other arguments of `AlexNet`."""
-    network = AlexNet(given.variant, seed=None, **how)
-    network.assign(given.tensors())
-    return network
+    return _copied(given, device=device, implementation=implementation, precision=precision)
 
 
 @dataclass(frozen=True)

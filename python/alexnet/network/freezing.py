@@ -23,7 +23,6 @@ from alexnet.ops import implementation_on
 
 FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
 PRECISIONS = (FLOAT32, TF32, BFLOAT16)
-CPU_PRECISIONS = (FLOAT32, BFLOAT16)
 
 
 def operators_on(device: str, precision: str) -> ModuleType:

@@ -81,8 +81,17 @@ class Check:
 
     def figures(self) -> dict[str, Any]:
         """Everything as plain JSON values; the error is null where it is not finite."""
-        error = self.error if math.isfinite(self.error) else None
-        return {**vars(self), "error": error, "passed": self.passed}
+        return {
+            "layer": self.subject,
+            "operator": self.operator,
+            "result": self.result,
+            "case": self.case.strip(),
+            "algorithm": self.algorithm,
+            "isa": self.isa,
+            "relative_error": self.error if math.isfinite(self.error) else None,
+            "bound": self.bound,
+            "passed": self.passed,
+        }
 
 
 @contextmanager

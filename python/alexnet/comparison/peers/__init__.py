@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from alexnet.messages import hint
+
 OURS = "alexnet"
 
 # Modules that have to be installed for each.
@@ -21,20 +23,26 @@ FRAMEWORKS = {
     "openvino": ("openvino", "onnx"),
     "ncnn": ("ncnn",),
 }
+EVERY: dict[str, tuple[str, ...]] = {"all": tuple(FRAMEWORKS), "none": ()}
 
 
 def chosen(names: str) -> list[str]:
-    """Frameworks of a list such as "torch,jax", or of "all".
+    """Frameworks of a list such as "torch,jax", of "all", or of "none".
 
     Raises
     ------
     ValueError
         A name is unknown.
     """
-    wanted = list(FRAMEWORKS) if names == "all" else list(dict.fromkeys(names.split(",")))
+    if names in EVERY:
+        return list(EVERY[names])
+    wanted = list(dict.fromkeys(names.split(",")))
     unknown = [name for name in wanted if name not in FRAMEWORKS]
     if unknown:
-        raise ValueError(f"{unknown[0]!r}, expected all or some of {','.join(FRAMEWORKS)}")
+        near = hint(unknown[0], (*EVERY, *FRAMEWORKS))
+        raise ValueError(
+            f"{unknown[0]!r}, expected all, none or some of {','.join(FRAMEWORKS)}{near}"
+        )
     return wanted
 
 
