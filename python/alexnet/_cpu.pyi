@@ -22,6 +22,21 @@ def conv2d(
     algorithm: str,
     y: AnyArray,
 ) -> None: ...
+def prepared_weight_size(shape: Conv2dShape, algorithm: str) -> int: ...
+def prepare_weight(
+    shape: Conv2dShape, weight: AnyArray, algorithm: str, prepared: AnyArray
+) -> None: ...
+def conv2d_prepared(
+    shape: Conv2dShape,
+    x: AnyArray,
+    weight: AnyArray,
+    bias: AnyArray | None,
+    relu: bool,
+    algorithm: str,
+    y: AnyArray,
+    prepared: AnyArray,
+    isa: str,
+) -> None: ...
 def conv2d_backward_input(
     shape: Conv2dShape, dy: AnyArray, weight: AnyArray, algorithm: str, dx: AnyArray
 ) -> None: ...

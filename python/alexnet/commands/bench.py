@@ -66,8 +66,19 @@ def add_parsers(subparsers: Any) -> None:
     add_json(parser)
 
 
+def _targets(options: argparse.Namespace) -> tuple[str, ...]:
+    default = FORWARD if options.precision == BFLOAT16 else "both"
+    target = options.target or default
+    targets = TARGETS if target == "both" else (target,)
+    if options.precision == BFLOAT16 and targets != (FORWARD,):
+        options.parser.error(
+            f"argument --target: {target!r}, expected {FORWARD!r} with --precision {BFLOAT16}"
+        )
+    return targets
+
+
 def _run(options: argparse.Namespace) -> bool:
-    variant = described_variant(options)
+    variant, targets = described_variant(options), _targets(options)
     machine = environment()
     threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     where = f"{machine['isa']}, {threads}"
@@ -84,11 +95,6 @@ def _run(options: argparse.Namespace) -> bool:
         device=options.device,
         precision=options.precision,
     )
-    default = FORWARD if options.precision == BFLOAT16 else "both"
-    target = options.target or default
-    targets = TARGETS if target == "both" else (target,)
-    if options.precision == BFLOAT16 and targets != (FORWARD,):
-        raise ValueError(f"--target: {target}, expected {FORWARD} where --precision is {BFLOAT16}")
     timings = [_timed(options, benchmark, target) for target in targets]
     _print_rates(options, timings)
     layers = []

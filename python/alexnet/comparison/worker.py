@@ -62,7 +62,7 @@ class _Server:
         return self._job.outputs(self._job.run())
 
     def precision(self) -> str:
-        """What the job computes in."""
+        """Tell what the job computes in."""
         assert self._job is not None
         return self._job.precision
 

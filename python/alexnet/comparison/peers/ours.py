@@ -32,7 +32,6 @@ from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, MaxPool2d
 from alexnet.network.variants import AlexNet
 from alexnet.training.optimizers import Adam
 
-
 FROZEN = " frozen"
 
 
