@@ -93,6 +93,7 @@ const char* unsupported(const Conv2dShape& shape, ConvDirection direction,
 }
 
 Size prepared_weight_size(const Conv2dShape& shape, ConvAlgorithm algorithm) {
+    if (shape.batch == 0) return Size{0};
     switch (serving(shape, ConvDirection::kForward, algorithm)) {
         case ConvAlgorithm::kDirect:
             return is_dense(shape) ? Size{0} : direct::prepared_weight_size(shape);

@@ -59,7 +59,10 @@ def accuracy(
     if exact is None:
         return Accuracy(error)
     y = actual["y"]
-    agreement = None
-    if is_trained:
-        agreement = float(np.mean(y.argmax(axis=-1) == expected["y"].argmax(axis=-1)))
-    return Accuracy(relative_error(y[: len(exact)], exact), agreement)
+    share = agreement(y, expected["y"]) if is_trained else None
+    return Accuracy(relative_error(y[: len(exact)], exact), share)
+
+
+def agreement(actual: AnyArray, expected: AnyArray) -> float:
+    """Share of the images, (batch, classes), whose largest output is the same."""
+    return float(np.mean(actual.argmax(axis=1) == expected.argmax(axis=1)))
