@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,8 +55,8 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"^CUDA +\S", output, re.MULTILINE)
     assert main(["info", "--json", "-"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert figures["available_isas"] == list(alexnet.available_isas())
-    assert figures["version"] == alexnet.build_info()["version"]
+    assert figures["environment"]["available_isas"] == list(alexnet.available_isas())
+    assert figures["environment"]["version"] == alexnet.build_info()["version"]
 
 
 def test_info_says_why_there_is_one_thread(
@@ -70,7 +71,9 @@ def test_info_says_why_there_is_one_thread(
 def test_variants_are_all_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["variants"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == list(variants())
+    numbers, texts = lines[: lines.index("")], lines[lines.index("") + 1 :]
+    assert [line.split()[0] for line in numbers[1:]] == list(variants())
+    assert [line.split()[0] for line in texts[1:] if line[0] != " "] == list(variants())
     assert any("61,100,840" in line for line in lines if line.startswith("torchvision"))
 
 
@@ -143,12 +146,28 @@ def test_bad_use_is_one_line_and_status_2(
 def test_no_memory_is_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> dict[str, Any]:
-        raise MemoryError
+    for text, message in (("", ""), ("9 TiB wanted", ": 9 TiB wanted")):
 
-    monkeypatch.setattr(describe, "environment", fail)
-    assert main(["info"]) == 2
-    assert capsys.readouterr().err == "alexnet: error: out of memory\n"
+        def fail(text: str = text) -> dict[str, Any]:
+            raise MemoryError(text)
+
+        monkeypatch.setattr(describe, "environment", fail)
+        assert main(["info"]) == 2
+        assert capsys.readouterr().err == f"alexnet: error: out of memory{message}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *("train ''", "train . --resume ''", "evaluate '' .", "evaluate . ''"),
+        *("predict '' a.png", "predict . ''", "convert '' x"),
+    ],
+)
+def test_no_name_is_not_the_current_folder(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(shlex.split(arguments)) == 2
+    assert "'', expected the name of a file or folder (see alexnet" in capsys.readouterr().err
 
 
 def test_progress_appears_on_a_terminal_after_two_seconds(

@@ -143,7 +143,7 @@ def test_results_fit_the_terminal(
 
 
 @pytest.mark.parametrize("columns", [80, 60])
-@pytest.mark.parametrize("command", ["info", "convert", *COMMANDS])
+@pytest.mark.parametrize("command", ["", "info", "convert", *COMMANDS])
 def test_helps_fit_the_terminal(
     command: str,
     columns: int,
@@ -151,5 +151,5 @@ def test_helps_fit_the_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    assert status_of([command, "--help"]) == 0
+    assert status_of([*command.split(), "--help"]) == 0
     assert too_long(capsys.readouterr().out, columns) == []

@@ -101,9 +101,15 @@ def described(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
         names = (name for name in (error.filename, error.filename2) if name is not None)
         return ": ".join([*(os.fsdecode(name) for name in names), error.strerror])
-    return " ".join(str(error).split()) or (
-        "out of memory" if isinstance(error, MemoryError) else type(error).__name__
-    )
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):  # NumPy's says how much it wanted, and not what is wrong
+        return text if "out of memory" in text else f"out of memory: {text}".removesuffix(": ")
+    return text or type(error).__name__
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Count things: "1 image", "2 images"; `many` is the plural where it is not `one` with an s."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def timestamp() -> str:

@@ -22,7 +22,7 @@ from alexnet.commands.options import (
     write_figures,
 )
 from alexnet.comparison.benchmark import FORWARD, TARGETS, Benchmark, LayerTiming, Timing
-from alexnet.messages import timestamp
+from alexnet.messages import counted, timestamp
 from alexnet.network.freezing import BFLOAT16, FLOAT32
 from alexnet.network.variant import Variant
 
@@ -80,8 +80,7 @@ def _targets(options: argparse.Namespace) -> tuple[str, ...]:
 def _run(options: argparse.Namespace) -> bool:
     variant, targets = described_variant(options), _targets(options)
     machine = environment()
-    threads = "1 thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
-    where = f"{machine['isa']}, {threads}"
+    where = f"{machine['isa']}, {counted(machine['threads'], 'thread')}"
     if options.device == "cuda":
         where = f"{machine['gpu']}, {options.precision}"
     elif options.precision != FLOAT32:

@@ -23,6 +23,7 @@ from alexnet.commands.options import (
     integer,
     picture_file,
     say,
+    say_sentence,
     say_table,
     write_figures,
 )
@@ -188,7 +189,7 @@ def _run(options: argparse.Namespace) -> bool:
         variant = dataclasses.replace(variant, name=f"{variant.name}-without-lrn")
     cases, missing = _cases(options, variant), peers.missing(options.peers)
     for name, module in missing.items():
-        say(options, f'left out: {name}, no module {module}; pip install ".[peers]"')
+        say_sentence(options, f'left out: {name}, no module {module}; pip install ".[peers]"')
     installed = [name for name in options.peers if name not in missing]
     threads = runtime.get_num_threads()
     comparisons = []
@@ -208,7 +209,9 @@ def _run(options: argparse.Namespace) -> bool:
             _print(options, comparison)
             comparisons.append(comparison)
         versions = contest.versions
-    say(options, f"{', '.join(versions.values())}; threads: {threads}, rounds: {options.rounds}")
+    say_sentence(
+        options, f"{', '.join(versions.values())}; threads: {threads}, rounds: {options.rounds}"
+    )
     figures = {
         "variant": variant.name if trained else options.variant,
         "lrn": not options.no_lrn,
@@ -276,10 +279,13 @@ def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     header = comparison.header()
     say_table(options, header, rows, right=range(1, len(header)))
     for contender, reason in comparison.failures.items():
-        say(options, f"not counted: {contender}: {reason}")
+        cause = reason.removeprefix(f"{contender.partition(' ')[0]}: ")
+        say_sentence(options, f"not counted: {contender}: {cause}")
     best, ours = comparison.best_peer, comparison.ours
     if best is not None:
         times = f"{best.median * 1e3:.2f} ms / {ours.median * 1e3:.2f} ms"
-        say(options, f"best peer, {best.contender} / ours: {times} = {comparison.ratio:.2f}")
+        say_sentence(
+            options, f"best peer, {best.contender} / ours: {times} = {comparison.ratio:.2f}"
+        )
     say(options, f"peaks: FMA {peaks.fma_gflops:.0f} GFLOP/s, copy {peaks.copy_gbs:.1f} GB/s")
     say(options)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from alexnet.commands.options import add_parser, output_file
+from alexnet.commands.options import add_parser, output_file, source
 from alexnet.interchange import FORMATS, convert
-from alexnet.messages import printable
+from alexnet.messages import counted, printable
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -21,6 +21,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     parser.add_argument(
         "source",
+        type=source,
         metavar="SOURCE",
         help="file of ours, torchvision's (.safetensors or .pth, also a checkpoint that holds it) "
         "or Caffe's (.npy), told by its content; or a run's folder",
@@ -46,5 +47,6 @@ def _run(options: argparse.Namespace) -> bool:
             f"{options.source} ({done.source_format}) -> {options.target} ({done.target_format})"
         )
     )
-    print(f"{network.num_parameters:,} parameters, {network.output_shape[0]} classes")
+    classes = counted(network.output_shape[0], "class", "classes")
+    print(f"{network.num_parameters:,} parameters, {classes}")
     return True

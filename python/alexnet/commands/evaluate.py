@@ -27,6 +27,7 @@ from alexnet.data import Dataset, ImageSource, Preprocessing
 from alexnet.figures import save
 from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
 from alexnet.interchange import load_model
+from alexnet.messages import counted
 from alexnet.network.checkpoint import TrainedModel
 from alexnet.training.plots import confusion
 
@@ -90,8 +91,8 @@ def _check_classes(options: argparse.Namespace, model: TrainedModel, dataset: Da
     outputs = model.network.output_shape
     if outputs != (len(dataset.class_names),):
         raise ValueError(
-            f"{options.data} has {len(dataset.class_names)} classes, but the output of "
-            f"{options.checkpoint} is {outputs}"
+            f"{options.data} has {counted(len(dataset.class_names), 'class', 'classes')}, but the "
+            f"output of {options.checkpoint} is {outputs}"
         )
     # Folders of photos have their names in NFC; those of a checkpoint may be as others spell them.
     trained = [unicodedata.normalize("NFC", name) for name in model.class_names or ()]
@@ -135,7 +136,7 @@ def _show(
     top5 = f", top-5 accuracy: {result.top5_accuracy:.4f}" if len(names) > TOP else ""
     say(options, f"Loss: {result.loss:.4f}, accuracy: {result.accuracy:.4f}{top5}")
     skipped = f", {len(images.skipped)} skipped" if images.skipped else ""
-    say(options, f"{result.images} images{skipped}")
+    say(options, f"{counted(result.images, 'image')}{skipped}")
 
 
 def _percent(share: float) -> str:

@@ -94,6 +94,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     """Add DATA, --test-share S and --split-seed N."""
     parser.add_argument(
         "data",
+        type=source,
         metavar="DATA",
         help="CIFAR-10, its directory or .tar.gz; or folder with train/CLASS/*.jpg and test, or "
         "with CLASS/*.jpg",
@@ -238,6 +239,16 @@ def _applied_threads(text: str) -> int:
     threads = integer(1, LARGEST_THREADS)(text)
     runtime.set_num_threads(threads)
     return threads
+
+
+def source(text: str) -> str:
+    """Argument type: a file or folder that is read.
+
+    No name at all, as of a shell variable that is not set, would be the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("'', expected the name of a file or folder")
+    return text
 
 
 def output_file(text: str) -> str:

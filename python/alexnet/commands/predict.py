@@ -13,6 +13,7 @@ from alexnet.commands.options import (
     add_precision,
     integer,
     say,
+    source,
     write_figures,
 )
 from alexnet.data import UnreadableImageError, read_image
@@ -31,7 +32,7 @@ def add_parsers(subparsers: Any) -> None:
         example="alexnet predict runs/cifar10-bn-1 cat.jpg dog.jpg --top 3",
     )
     add_checkpoint(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="file to classify")
+    parser.add_argument("images", type=source, metavar="IMAGE", nargs="+", help="file to classify")
     parser.add_argument(
         "--top", type=integer(1), default=5, metavar="N", help="classes to show (default: 5)"
     )
@@ -45,6 +46,7 @@ def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """CHECKPOINT: where the trained network is."""
     parser.add_argument(
         "checkpoint",
+        type=source,
         metavar="CHECKPOINT",
         help="folder of a run (its best checkpoint), a checkpoint, or weights that alexnet convert "
         "reads",

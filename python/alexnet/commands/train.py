@@ -26,6 +26,7 @@ from alexnet.commands.options import (
     opened_data,
     output_folder,
     say,
+    source,
     text_file,
     write_figures,
 )
@@ -60,7 +61,10 @@ def add_parsers(subparsers: Any) -> None:
         help="folder of the run (default: a new one in runs)",
     )
     folder.add_argument(
-        "--resume", metavar="DIR", help="go on with the run in DIR, with its own settings"
+        "--resume",
+        type=source,
+        metavar="DIR",
+        help="go on with the run in DIR, with its own settings",
     )
     _add_settings(parser)
     parser.add_argument(

@@ -22,6 +22,7 @@ from alexnet.commands.options import (
     say_table,
     write_figures,
 )
+from alexnet.messages import counted
 from alexnet.ops import implementation_on
 from alexnet.random import Generator
 from alexnet.verification import odd_shapes
@@ -83,7 +84,7 @@ def _run(options: argparse.Namespace) -> bool:
     for check in failed:
         say_sentence(options, _failure(check))
     say(options)
-    say(options, f"{len(checks)} comparisons, {len(failed)} over their bound")
+    say(options, f"{counted(len(checks), 'comparison')}, {len(failed)} over their bound")
     figures = {
         "variant": variant.name,
         "lrn": not options.no_lrn,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from alexnet.contract.arguments import NUMPY, AnyArray, Shape
+from alexnet.messages import counted, shown
 from alexnet.network.layer import Layer
 from alexnet.network.layers import Conv2d, Dense
 from alexnet.network.network import Network
@@ -65,14 +66,27 @@ def check_layers(network: Network, variant: Variant) -> None:
     for layer, wanted in zip(own, expected, strict=False):
         if _without_features(layer) != _without_features(wanted):
             raise ValueError(
-                f"{network.variant.name} does not fit {variant.name}'s layout: {layer.name} is "
-                f"{layer}, expected {wanted}"
+                f"{network.variant.name} does not fit {variant.name}'s layout: "
+                f"{_difference(layer, wanted)}"
             )
     if len(own) != len(expected):
         raise ValueError(
-            f"{network.variant.name} does not fit {variant.name}'s layout: it has {len(own)} "
-            f"layers, expected {len(expected)}"
+            f"{network.variant.name} does not fit {variant.name}'s layout: it has "
+            f"{counted(len(own), 'layer')}, expected {len(expected)}"
         )
+
+
+def _difference(layer: Layer, wanted: Layer) -> str:
+    """Say in what two layers differ, besides the number of features."""
+    if type(layer) is not type(wanted):
+        return f"{layer.name} is {type(layer).__name__}, expected {type(wanted).__name__}"
+    names = [field.name for field in dataclasses.fields(layer) if field.name != "features"]
+    differing = [name for name in names if getattr(layer, name) != getattr(wanted, name)]
+    own, expected = (
+        ", ".join(f"{name} {shown(getattr(one, name))}" for name in differing)
+        for one in (layer, wanted)
+    )
+    return f"{layer.name} has {own}, expected {expected}"
 
 
 def _without_features(layer: Layer) -> Layer:

@@ -39,7 +39,7 @@ def chosen(names: str) -> list[str]:
     wanted = list(dict.fromkeys(names.split(",")))
     unknown = [name for name in wanted if name not in FRAMEWORKS]
     if unknown:
-        near = hint(unknown[0], (*EVERY, *FRAMEWORKS))
+        near = hint(unknown[0], (*FRAMEWORKS, *(EVERY if len(wanted) == 1 else ())))
         raise ValueError(
             f"{unknown[0]!r}, expected all, none or some of {','.join(FRAMEWORKS)}{near}"
         )
