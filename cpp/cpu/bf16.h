@@ -49,11 +49,14 @@ void pack_bf16_panel(const KernelTable& k, const Bf16Panels& panels, Range colum
                 std::copy_n(weight.bits + from, columns.size(), pair[half]);
             }
         }
-        for (size_t j = 0; j < kBf16Columns; ++j) {
-            panel[2 * j] = pair[0][j];
-            panel[2 * j + 1] = pair[1][j];
+        uint16_t* to = panel + i / kBf16Depth * (2 * kBf16Half) + i % kBf16Depth * kBf16HalfColumns;
+        for (size_t half = 0; half < 2; ++half) {
+            for (size_t j = 0; j < kBf16HalfColumns; ++j) {
+                to[2 * j] = pair[0][half * kBf16HalfColumns + j];
+                to[2 * j + 1] = pair[1][half * kBf16HalfColumns + j];
+            }
+            to += kBf16Half;
         }
-        panel += 2 * kBf16Columns;
     }
 }
 

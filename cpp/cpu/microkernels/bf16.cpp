@@ -19,6 +19,9 @@ constexpr size_t kSums = 16, kMostRows = 8;
 constexpr size_t kSums = 8, kMostRows = 4;
 #endif
 
+// From a vector of weights to the next: in the same half of the panel, or in the other.
+constexpr size_t kVectorStep = kLanes < kBf16HalfColumns ? 2 * kLanes : kBf16Half;
+
 // kRows rows of a tile by all columns of the panel. Few rows have several sums for each element, so
 // that additions need not wait for each other.
 template <size_t kRows>
@@ -33,7 +36,8 @@ static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
                 for (size_t j = 0; j < kVectors; ++j) sum[chain][i][j] = zero();
             }
         }
-        const uint16_t* b = block.b + 2 * column;
+        const uint16_t* b =
+            block.b + column / kBf16HalfColumns * kBf16Half + column % kBf16HalfColumns * 2;
         for (size_t s = 0; s < block.steps; ++s) {
             const uint16_t* from = a + block.offsets[s];
             for (size_t k = 0; k < kBf16Depth; k += 2 * kChains) {
@@ -41,8 +45,8 @@ static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
                 for (size_t chain = 0; chain < kChains; ++chain) {
                     Vec first[kVectors], second[kVectors];
                     for (size_t j = 0; j < kVectors; ++j) {
-                        first[j] = widen_first(b + 2 * j * kLanes);
-                        second[j] = widen_second(b + 2 * j * kLanes);
+                        first[j] = widen_first(b + j * kVectorStep);
+                        second[j] = widen_second(b + j * kVectorStep);
                     }
 #pragma GCC unroll 8
                     for (size_t i = 0; i < kRows; ++i) {
@@ -54,9 +58,10 @@ static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
                             each = fma(y, second[j], fma(x, first[j], each));
                         }
                     }
-                    b += 2 * kBf16Columns;
+                    b += 2 * kBf16HalfColumns;
                 }
             }
+            b += kBf16Half;
         }
 #pragma GCC unroll 8
         for (size_t i = 0; i < kRows; ++i) {

@@ -65,10 +65,12 @@ struct GemmTiles {
 };
 
 // Products of bfloat16 operands (bf16.cpp). The depth is cut into steps of kBf16Depth products, and
-// the outputs into panels of kBf16Columns; a packed panel of B has for each pair of products the
-// panel's columns, each with its two weights. Both are what the tiles of AMX take.
+// the outputs into panels of kBf16Columns. A packed panel of B has for each step its two halves of
+// columns; a half has for each pair of products the columns, each with its two weights. These are
+// the tiles that AMX takes.
 constexpr size_t kBf16Depth = 32;
-constexpr size_t kBf16Columns = 32;
+constexpr size_t kBf16Columns = 32, kBf16HalfColumns = kBf16Columns / 2;
+constexpr size_t kBf16Half = kBf16Depth * kBf16HalfColumns;  // elements
 constexpr size_t kBf16Rows = 16;
 
 // Some rows of A, `rows` of them, and where their sums go.

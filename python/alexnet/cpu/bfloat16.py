@@ -225,8 +225,15 @@ def conv2d_packing(
         raise ValueError(
             f"{operator}: algorithm is {shown(algorithm)}, expected 'auto' with precision 'bfloat16'"
         )
-    options = {"stride": stride, "padding": padding, "activation": activation}
-    return conv2d(x, pack_conv2d(weight, groups), bias, out=out, **options)
+    return conv2d(
+        x,
+        pack_conv2d(weight, groups),
+        bias,
+        stride=stride,
+        padding=padding,
+        activation=activation,
+        out=out,
+    )
 
 
 def dense_packing(

@@ -29,7 +29,6 @@ def documented_with_precision(
     namesake: Callable[..., object],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a function the docstring of the reference operator, with `precision` before `out`."""
-
     return documented_with(namesake, PARAMETER)
 
 
