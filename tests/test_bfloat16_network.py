@@ -80,6 +80,19 @@ def test_the_same_bits_every_time() -> None:
     np.testing.assert_array_equal(observed, expected)
 
 
+def test_convolutions_hand_on_bfloat16_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ml_dtypes")
+    network = AlexNet(small_variant("tf-full"), precision="bfloat16")
+    x = random_array(0, 3, *network.input_shape)
+    y = network.forward(x).copy()
+    between = {name for name, a in network.activations.items() if a.dtype.name == "bfloat16"}
+    assert between == {"conv3", "conv4"}
+    other = copy.deepcopy(network)
+    monkeypatch.setattr("alexnet.network.freezing.find_spec", lambda _: None)
+    np.testing.assert_array_equal(other.forward(x), y)
+    assert {a.dtype.name for a in other.activations.values()} == {"float32"}
+
+
 # --- classes --------------------------------------------------------------------------------------
 
 

@@ -288,12 +288,8 @@ void prepare_weight(const Conv2dShape& s, const float* weight, float* prepared) 
 
 void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
              bool relu, float* y, const float* prepared) {
-    const RejectedImages rejected = compute(s, {.x = x,
-                                                .weight = weight,
-                                                .bias = bias,
-                                                .relu = relu,
-                                                .y = y,
-                                                .prepared = prepared});
+    const RejectedImages rejected = compute(
+        s, {.x = x, .weight = weight, .bias = bias, .relu = relu, .y = y, .prepared = prepared});
     rejected.for_each_range([&](Range images) {
         direct::forward(with_batch(s, images.size()), x + s.input_pixel(images.begin, 0, 0), weight,
                         bias, relu, y + s.output_pixel(images.begin, 0, 0));

@@ -104,9 +104,7 @@ class TransformedWeights {
                        const Panels& panels, const Weights& weights, float* memory);
     static Size size(const Conv2dShape& shape, const Problem& problem, const Panels& panels);
 
-    size_t tasks() const {
-        return target_ ? groups_ * ceil_div(group_in_, Weights::kChannels) : 0;
-    }
+    size_t tasks() const { return target_ ? groups_ * ceil_div(group_in_, Weights::kChannels) : 0; }
     // `memory` holds task_memory() floats and is the thread's own.
     void transform(size_t task, float* memory) const;
     Size task_memory() const { return padded(weights_.memory_size(panels_.columns)); }
@@ -122,7 +120,7 @@ class TransformedWeights {
     const Weights& weights_;
     size_t groups_, group_in_;
     size_t panel_, element_, group_;  // floats of each
-    float* target_;  // null where it is computed already
+    float* target_;                   // null where it is computed already
     const float* memory_;
 };
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -76,6 +77,18 @@ class Freezer:
         self.packing = _packing(operators, precision)
         self.packed: Mapping[str, Any] = {}
         self.is_frozen = False
+
+    @property
+    def dtype_between(self) -> np.dtype[Any] | None:
+        """Narrower dtype in which one packed convolution may hand its output to the next.
+
+        The next would round what it reads to bfloat16 anyway, so the bits are the same, and half of
+        the bytes go through memory. None without the package ml_dtypes, which names the dtype.
+        """
+        if self.precision != BFLOAT16 or find_spec("ml_dtypes") is None:
+            return None
+        bfloat16: np.dtype[Any] = np.dtype(import_module("ml_dtypes").bfloat16)
+        return bfloat16
 
     def freeze(self) -> None:
         """Pack the weights, and make all arrays read-only."""

@@ -267,7 +267,8 @@ class Network:
         """Output of every layer in this thread's last forward, by its name; empty before it.
 
         In the network's own memory, overwritten by the next forward: read them only. Dropout works
-        in place, so the layer before it shows what dropout left.
+        in place, so the layer before it shows what dropout left. In bfloat16, where ml_dtypes is
+        installed, convolutions hand each other arrays of that type.
         """
         with self._guard.reading:
             return MappingProxyType(self._workspace.activations)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import pairwise
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from alexnet.arrays import Array, ArrayKind
 from alexnet.contract.arguments import Shape
@@ -12,6 +16,7 @@ from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
 from alexnet.network.freezing import Freezer
 from alexnet.network.layer import Context, Layer
+from alexnet.network.layers import Conv2d
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
 from alexnet.network.replay import Replay, can_replay
@@ -90,7 +95,7 @@ class Workspace:
                 self._contexts[index + 1].through_relu = True
         self._fusions = find_fusions(self.layers, fused)
         self._can_replay = fused.CALLS_ARE_RECORDED and can_replay(self.layers)
-        self._buffers = Buffers(arrays, variant, left_out(self._fusions))
+        self._buffers = Buffers(arrays, variant, left_out(self._fusions), self._narrow())
         self._kept: dict[int, Plans] = {}  # by batch size
         self._plans: Plans | None = None  # for the batch size of the last forward
         self._passed: Plan | None = None  # what the last complete forward went through
@@ -98,6 +103,14 @@ class Workspace:
         self._pass: str | None = None  # which is under way
         self.has_gone_back = False
         self._is_whole = True
+
+    def _narrow(self) -> dict[int, np.dtype[Any]]:
+        """Find the convolutions whose output only the next one reads, which rounds it anyway."""
+        dtype = self._freezer.dtype_between
+        if dtype is None:
+            return {}
+        packed = [type(layer) is Conv2d and layer.name in self._packed for layer in self.layers]
+        return {index: dtype for index, pair in enumerate(pairwise(packed)) if all(pair)}
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self._variant.shapes(1)[index]
