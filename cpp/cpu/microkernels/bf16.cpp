@@ -1,15 +1,33 @@
 // Products of bfloat16 operands without instructions for them: both are widened to float32, where
 // their product is exact, and added by FMA. Also: rounding to bfloat16.
 
-#include "bf16_kernels.h"
+#include "simd_bf16.h"
 
 namespace alexnet::ALEXNET_ISA {
 
-void round_bf16(size_t n, const float* x, uint16_t* y);
-void round_bf16(size_t n, const float* x, uint16_t* y) {
+static void round(size_t n, const float* x, uint16_t* y) {
     size_t i = 0;
     for (; i + kLanes <= n; i += kLanes) store_bf16(y + i, load(x + i));
     if (i < n) store_bf16_upto(y + i, load_tail(x + i, n - i), n - i);
+}
+
+static void copy_runs(size_t runs, size_t n, const uint16_t* x, size_t x_step, uint16_t* y,
+                      size_t y_step) {
+    for (size_t run = 0; run < runs; ++run, x += x_step, y += y_step) {
+        size_t i = 0;
+#if defined(ALEXNET_ISA_AVX512)
+        for (; i + 32 <= n; i += 32) _mm512_storeu_si512(y + i, _mm512_loadu_si512(x + i));
+        const __mmask32 rest = (1u << (n - i)) - 1;
+        _mm512_mask_storeu_epi16(y + i, rest, _mm512_maskz_loadu_epi16(rest, x + i));
+#else
+        // Pairs of elements are copied as floats are.
+        for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+            const Vec pairs = load(reinterpret_cast<const float*>(x + i));
+            store(reinterpret_cast<float*>(y + i), pairs);
+        }
+        for (; i < n; ++i) y[i] = x[i];
+#endif
+    }
 }
 
 constexpr size_t kVectors = 2;
@@ -109,6 +127,8 @@ const Bf16Kernels bf16_kernels = {
     .dot = nullptr,
     .tile = nullptr,
 #endif
+    .round = round,
+    .copy_runs = copy_runs,
 };
 
 }  // namespace alexnet::ALEXNET_ISA

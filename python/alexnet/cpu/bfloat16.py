@@ -223,7 +223,8 @@ def conv2d_packing(
     calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
     if algorithm != "auto":
         raise ValueError(
-            f"{operator}: algorithm is {shown(algorithm)}, expected 'auto' with precision 'bfloat16'"
+            f"{operator}: algorithm is {shown(algorithm)}, expected 'auto' where precision is "
+            "'bfloat16'"
         )
     return conv2d(
         x,
