@@ -11,22 +11,21 @@ static void round(size_t n, const float* x, uint16_t* y) {
     if (i < n) store_bf16_upto(y + i, load_tail(x + i, n - i), n - i);
 }
 
+// Pairs of elements are copied as floats are. A run of at least a vector ends with one that
+// overlaps the one before: a mask would take longer.
 static void copy_runs(size_t runs, size_t n, const uint16_t* x, size_t x_step, uint16_t* y,
                       size_t y_step) {
+    constexpr size_t kElements = 2 * kLanes;
+    const auto copy_vector = [](const uint16_t* from, uint16_t* to) {
+        store(reinterpret_cast<float*>(to), load(reinterpret_cast<const float*>(from)));
+    };
     for (size_t run = 0; run < runs; ++run, x += x_step, y += y_step) {
-        size_t i = 0;
-#if defined(ALEXNET_ISA_AVX512)
-        for (; i + 32 <= n; i += 32) _mm512_storeu_si512(y + i, _mm512_loadu_si512(x + i));
-        const __mmask32 rest = (1u << (n - i)) - 1;
-        _mm512_mask_storeu_epi16(y + i, rest, _mm512_maskz_loadu_epi16(rest, x + i));
-#else
-        // Pairs of elements are copied as floats are.
-        for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
-            const Vec pairs = load(reinterpret_cast<const float*>(x + i));
-            store(reinterpret_cast<float*>(y + i), pairs);
+        if (n < kElements) {
+            for (size_t i = 0; i < n; ++i) y[i] = x[i];
+            continue;
         }
-        for (; i < n; ++i) y[i] = x[i];
-#endif
+        for (size_t i = 0; i + kElements <= n; i += kElements) copy_vector(x + i, y + i);
+        copy_vector(x + n - kElements, y + n - kElements);
     }
 }
 
