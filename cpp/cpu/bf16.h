@@ -5,6 +5,7 @@
 
 #include "alexnet/bfloat16.h"
 #include "gemm.h"
+#include "microkernels/bf16_kernels.h"
 #include "scratch.h"
 
 namespace alexnet::cpu {
@@ -44,7 +45,7 @@ void pack_bf16_panel(const KernelTable& k, const Bf16Panels& panels, Range colum
             if (row == SIZE_MAX) {
                 std::fill_n(pair[half], kBf16Columns, uint16_t{0});
             } else if (weight.floats) {
-                k.round_bf16(columns.size(), weight.floats + from, pair[half]);
+                k.bf16->round(columns.size(), weight.floats + from, pair[half]);
             } else {
                 std::copy_n(weight.bits + from, columns.size(), pair[half]);
             }
@@ -64,7 +65,7 @@ void pack_bf16_panel(const KernelTable& k, const Bf16Panels& panels, Range colum
 inline void copy_as_bf16(const KernelTable& k, const Bf16Input& x, size_t begin, size_t n,
                          uint16_t* y) {
     if (x.floats) {
-        k.round_bf16(n, x.floats + begin, y);
+        k.bf16->round(n, x.floats + begin, y);
     } else {
         std::copy_n(x.bits + begin, n, y);
     }

@@ -12,8 +12,6 @@
 // Threads: a task is a run of outputs with a range of panels. Which rows share a tile depends on the
 // shape only, and so do the bits of the result.
 
-#include <cstring>
-
 #include "bf16.h"
 #include "conv2d_axis.h"
 #include "dispatch.h"
@@ -24,7 +22,8 @@ namespace {
 
 constexpr size_t kWorthATask = 1 << 18;      // multiply-adds
 constexpr size_t kTasksAThread = 4;          // wanted, where there are as many
-constexpr size_t kFrameTiles = 64;           // that share a panel before the next is read
+constexpr size_t kL2Share = 4;               // of L2 for the frames that share a panel
+constexpr size_t kFrameTiles = 128;          // that share a panel before the next is read
 constexpr size_t kWindowElements = 1 << 16;  // of copied windows, which stay in L2
 constexpr size_t kLeastRuns = 16;            // of windows, where runs have the least tiles at least
 constexpr size_t kLeastTiles = 2, kMostTiles = 16;  // in a run of windows
@@ -164,13 +163,15 @@ void convolve_frame(const Call& call, const Frame& frame, const Bf16Input& x) {
     const size_t work = runs.count * runs.length * s.window() * s.out_channels;
     const size_t wanted =
         std::min(static_cast<size_t>(threads) * kTasksAThread, ceil_div(work, kWorthATask));
-    const size_t images_a_part = ceil_div(runs.count, ceil_div(runs.count, s.out_height));
-    const size_t parts_of_images = std::min(runs.count, ceil_div(runs.count, images_a_part));
+    // Whole images before panels, of which each is read again for every task that has it.
+    const size_t image_parts = std::min(wanted, ceil_div(runs.count, s.out_height));
     const size_t all_panels = s.groups * call.panels.count;
-    const size_t panel_parts = std::min(all_panels, ceil_div(wanted, parts_of_images));
+    const size_t panel_parts = std::min(all_panels, ceil_div(wanted, image_parts));
     const size_t run_parts =
-        std::min(runs.count, std::max(parts_of_images, ceil_div(wanted, panel_parts)));
-    const size_t runs_at_once = std::max<size_t>(kFrameTiles / tiling.count, 1);
+        std::min(runs.count, std::max(image_parts, ceil_div(wanted, panel_parts)));
+    const size_t run_bytes = runs.row * s.stride_height * sizeof(uint16_t);
+    const size_t runs_at_once = std::max<size_t>(
+        std::min(kFrameTiles / tiling.count, l2_cache_bytes() / kL2Share / run_bytes), 1);
     const Slices memory(
         Slot::kThreadOperand, static_cast<size_t>(threads),
         padded(Size{runs_at_once} * tiling.count * (sizeof(Bf16Tile) / sizeof(float))));
@@ -206,29 +207,32 @@ void convolve_frame(const Call& call, const Frame& frame, const Bf16Input& x) {
 // --- windows --------------------------------------------------------------------------------------
 
 // The window of one output, of one group, as a row of the depth. `row` was zeros beyond the window.
-void copy_window(const Conv2dShape& s, const uint16_t* x, size_t output, size_t group,
-                 uint16_t* row) {
+void copy_window(const KernelTable& k, const Conv2dShape& s, const uint16_t* x, size_t output,
+                 size_t group, uint16_t* row) {
     const ConvAxis vertical = vertical_axis(s), horizontal = horizontal_axis(s);
     const size_t ow = output % s.out_width, oh = output / s.out_width % s.out_height;
     const uint16_t* image = x + s.input_pixel(output / s.out_width / s.out_height, 0, 0);
-    const Range kh_range = vertical.taps(oh), kw_range = horizontal.taps(ow);
-    if (kh_range.size() < s.kernel_height || kw_range.size() < s.kernel_width) {
+    const Range kh = vertical.taps(oh), kw = horizontal.taps(ow);
+    if (kh.size() < s.kernel_height || kw.size() < s.kernel_width) {
         std::fill_n(row, s.window(), uint16_t{0});
+        if (kh.size() == 0 || kw.size() == 0) return;
     }
-    const bool in_order = s.groups == 1 && !has_blocks(s);  // a row of taps is one run
-    const size_t channels = s.group_in();
-    const size_t run = in_order ? kw_range.size() * channels
-                                : std::min(channels, has_blocks(s) ? kBf16Depth : channels);
-    for (size_t kh = kh_range.begin; kh < kh_range.end; ++kh) {
-        const size_t ih = oh * s.stride_height + kh - s.pad_top;
-        for (size_t kw = kw_range.begin; kw < kw_range.end; ++kw) {
-            const size_t iw = ow * s.stride_width + kw - s.pad_left;
-            const uint16_t* from = image + s.input_pixel(0, ih, iw) + group * channels;
-            for (size_t c = 0; c < channels; c += run) {
-                std::memcpy(row + depth_of(s, kh, kw, c), from + c, run * sizeof(uint16_t));
-            }
-            if (in_order) break;
-        }
+    const size_t channels = s.group_in(), image_row = s.in_width * s.in_channels;
+    const size_t ih = oh * s.stride_height + kh.begin - s.pad_top;
+    const size_t iw = ow * s.stride_width + kw.begin - s.pad_left;
+    const uint16_t* from = image + s.input_pixel(0, ih, iw) + group * channels;
+    const auto copy = [&](size_t tap, size_t c, size_t n) {
+        k.bf16->copy_runs(kh.size(), n, from + (tap - kw.begin) * s.in_channels + c, image_row,
+                          row + depth_of(s, kh.begin, tap, c),
+                          depth_of(s, 1, 0, 0) - depth_of(s, 0, 0, 0));
+    };
+    if (s.groups == 1 && !has_blocks(s)) {  // the taps of a row are one run
+        copy(kw.begin, 0, kw.size() * channels);
+        return;
+    }
+    const size_t run = has_blocks(s) ? kBf16Depth : channels;
+    for (size_t tap = kw.begin; tap < kw.end; ++tap) {
+        for (size_t c = 0; c < channels; c += run) copy(tap, c, run);
     }
 }
 
@@ -238,7 +242,7 @@ void convolve_windows(const Call& call, const Bf16Input& x) {
     if (x.floats) {
         uint16_t* all = as_bf16(scratch(Slot::kPaddedImages, bf16_floats(s.input_size())));
         parallel_for(s.input_size(), kWorthATask, [&](size_t begin, size_t end) {
-            call.k.round_bf16(end - begin, x.floats + begin, all + begin);
+            call.k.bf16->round(end - begin, x.floats + begin, all + begin);
         });
         rounded = all;
     }
@@ -268,7 +272,7 @@ void convolve_windows(const Call& call, const Bf16Input& x) {
         }
         for (size_t group = 0; group < s.groups; ++group) {
             for (size_t i = 0; i < end - begin; ++i) {
-                copy_window(s, rounded, begin + i, group, rows + i * row);
+                copy_window(call.k, s, rounded, begin + i, group, rows + i * row);
             }
             call.multiply_panels(group, {0, call.panels.count},
                                  {.rows = tiling.rows,

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "microkernels/bf16_kernels.h"
 #include "microkernels/kernels.h"
 
 namespace alexnet::cpu {

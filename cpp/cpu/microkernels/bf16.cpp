@@ -1,15 +1,32 @@
 // Products of bfloat16 operands without instructions for them: both are widened to float32, where
 // their product is exact, and added by FMA. Also: rounding to bfloat16.
 
-#include "bf16_kernels.h"
+#include "simd_bf16.h"
 
 namespace alexnet::ALEXNET_ISA {
 
-void round_bf16(size_t n, const float* x, uint16_t* y);
-void round_bf16(size_t n, const float* x, uint16_t* y) {
+static void round(size_t n, const float* x, uint16_t* y) {
     size_t i = 0;
     for (; i + kLanes <= n; i += kLanes) store_bf16(y + i, load(x + i));
     if (i < n) store_bf16_upto(y + i, load_tail(x + i, n - i), n - i);
+}
+
+// Pairs of elements are copied as floats are. A run of at least a vector ends with one that
+// overlaps the one before: a mask would take longer.
+static void copy_runs(size_t runs, size_t n, const uint16_t* x, size_t x_step, uint16_t* y,
+                      size_t y_step) {
+    constexpr size_t kElements = 2 * kLanes;
+    const auto copy_vector = [](const uint16_t* from, uint16_t* to) {
+        store(reinterpret_cast<float*>(to), load(reinterpret_cast<const float*>(from)));
+    };
+    for (size_t run = 0; run < runs; ++run, x += x_step, y += y_step) {
+        if (n < kElements) {
+            for (size_t i = 0; i < n; ++i) y[i] = x[i];
+            continue;
+        }
+        for (size_t i = 0; i + kElements <= n; i += kElements) copy_vector(x + i, y + i);
+        copy_vector(x + n - kElements, y + n - kElements);
+    }
 }
 
 constexpr size_t kVectors = 2;
@@ -109,6 +126,8 @@ const Bf16Kernels bf16_kernels = {
     .dot = nullptr,
     .tile = nullptr,
 #endif
+    .round = round,
+    .copy_runs = copy_runs,
 };
 
 }  // namespace alexnet::ALEXNET_ISA

@@ -2,7 +2,7 @@
 // micro-kernels must not use: a processor may have AVX-512 and not these. Both flush subnormal
 // numbers to 0, operands and sums, and round to nearest whatever the caller has set.
 
-#include "bf16_kernels.h"
+#include "simd_bf16.h"
 
 #if defined(ALEXNET_BF16_INSTRUCTIONS)
 
@@ -14,7 +14,8 @@ namespace alexnet::ALEXNET_ISA {
 
 constexpr size_t kVectors = kBf16Columns / kLanes;
 constexpr size_t kSums = 16, kMostRows = 8;
-constexpr size_t kPrefetchElements = 2048;  // of B, ahead
+constexpr size_t kPrefetchElements = 4096;  // of B, ahead
+constexpr size_t kLineElements = kLineBytes / sizeof(uint16_t);
 
 // kRows rows of a tile. Few rows have several sums for each element, so that additions need not
 // wait for each other.
@@ -112,21 +113,61 @@ static TileConfiguration configuration(size_t rows) {
     return tiles;
 }
 
-static void store_tile(const Bf16Block& block, size_t c, const float* sums) {
-    for (size_t i = 0; i < block.rows; ++i) {
-        for (size_t j = 0; j < kBf16Columns; j += kLanes) {
-            store_sums(block, c + i * block.c_row, j, load(sums + i * kBf16Columns + j));
+constexpr size_t kSums2 = 2 * kBf16Rows * kBf16Columns;  // of two tiles
+constexpr size_t kSecondSums = kSums2 / 2;
+
+// Sums of one or two tiles over a part of the depth, on their way out of the registers: to the sums
+// over the parts before, and with the last part to the result.
+class Leaving {
+  public:
+    explicit Leaving(const Bf16Block& block) : block_(block) {}
+
+    // Where the next sums go: not where those are that leave.
+    float* next_sums() { return sums_ == buffers_[0] ? buffers_[1] : buffers_[0]; }
+
+    void begin(const Bf16Tile* tiles, size_t count, const float* sums, bool first, bool last) {
+        store_all();  // what is left of those before
+        tiles_ = tiles;
+        sums_ = sums;
+        first_ = first;
+        last_ = last;
+        row_ = 0;
+        rows_ = count * block_.rows;
+    }
+    void store_rows(size_t rows) {
+        const size_t end = rows < rows_ - row_ ? row_ + rows : rows_;
+        for (; row_ < end; ++row_) {
+            const bool second = row_ >= block_.rows;
+            const size_t i = second ? row_ - block_.rows : row_;
+            const size_t from = (second ? kSecondSums : 0) + i * kBf16Columns;
+            for (size_t j = 0; j < kBf16Columns; j += kLanes) {
+                Vec sum = load(sums_ + from + j);
+                if (!first_) sum = add(load(before_ + from + j), sum);
+                if (last_) {
+                    store_sums(block_, tiles_[second].c + i * block_.c_row, j, sum);
+                } else {
+                    store(before_ + from + j, sum);
+                }
+            }
         }
     }
-}
+    void store_all() { store_rows(rows_); }
+
+  private:
+    const Bf16Block& block_;
+    const Bf16Tile* tiles_ = nullptr;
+    const float* sums_ = nullptr;
+    bool first_ = true, last_ = true;
+    size_t row_ = 0, rows_ = 0;
+    alignas(kLineBytes) float buffers_[2][kSums2], before_[kSums2];
+};
 
 // The intrinsics do not tell the compiler what memory they read: this does, of all of it.
 #define ALEXNET_MEMORY_IS_READ(pointer) __asm__ volatile("" ::"r"(pointer) : "memory")
 
 constexpr size_t kSumRowBytes = kBf16Columns * sizeof(float);
-constexpr size_t kSecondSums = kBf16Rows * kBf16Columns;  // of the other tile of A
 // Sums that are stored after more steps than this hold up the tiles that follow by 250 ns on
-// Sapphire Rapids; stored and loaded again in between, by 20 ns.
+// Sapphire Rapids. So parts of the depth begin with sums of zero, and their sums are added.
 constexpr size_t kStepsAtOnce = 32;
 
 template <bool kTwo>
@@ -140,30 +181,30 @@ ALEXNET_TILE static void store_registers(float* sums) {
     ALEXNET_MEMORY_IS_READ(sums);
 }
 
-template <bool kTwo>
-ALEXNET_TILE static void load_registers(const float* sums) {
-    _tile_loadd(0, sums, kSumRowBytes);
-    _tile_loadd(1, sums + kLanes, kSumRowBytes);
-    if (kTwo) {
-        _tile_loadd(2, sums + kSecondSums, kSumRowBytes);
-        _tile_loadd(3, sums + kSecondSums + kLanes, kSumRowBytes);
-    }
-}
-
-// One tile of A, or two, by the panel. B passes by the L1 cache where it would drive out A.
-template <bool kTwo>
-ALEXNET_TILE static void multiply_tiles(const Bf16Block& block, const Bf16Tile* tile, float* sums) {
+// One tile of A, or two, by the panel. B passes by the L1 cache where it would drive out A. Where it
+// is read once only it comes from memory, and is asked for earlier than the processor does. Between the steps earlier sums leave: after the last
+// step nothing would be left to do while its products are added.
+template <bool kTwo, bool kOnce>
+ALEXNET_TILE static void multiply_tiles(const Bf16Block& block, const Bf16Tile* tile,
+                                        Leaving& leaving) {
     const size_t a_row = block.a_row * sizeof(uint16_t);
     const size_t parts = (block.steps + kStepsAtOnce - 1) / kStepsAtOnce;
     const uint16_t* b = block.b;
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
     size_t s = 0;
-    for (size_t part = 1; part <= parts; ++part) {
-        if (part > 1) load_registers<kTwo>(sums);
-        for (const size_t end = block.steps * part / parts; s < end; ++s) {
+    for (size_t part = 0; part < parts; ++part) {
+        const size_t end = block.steps * (part + 1) / parts;
+        const size_t rows_a_step = (2 * block.rows + end - s - 1) / (end - s);
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (; s < end; ++s) {
+            if (kOnce) {
+#pragma GCC unroll 32
+                for (size_t i = 0; i < 2 * kBf16Half; i += kLineElements) {
+                    __builtin_prefetch(b + kPrefetchElements + i, 0, 2);
+                }
+            }
             _tile_stream_loadd(6, b, kLineBytes);
             _tile_loadd(4, tile[0].a + block.offsets[s], a_row);
             _tile_dpbf16ps(0, 4, 6);
@@ -174,23 +215,36 @@ ALEXNET_TILE static void multiply_tiles(const Bf16Block& block, const Bf16Tile* 
                 _tile_dpbf16ps(2, 5, 6);
                 _tile_dpbf16ps(3, 5, 7);
             }
-            b += kBf16Depth * kBf16Columns;
+            b += 2 * kBf16Half;
+            leaving.store_rows(rows_a_step);
         }
+        float* sums = leaving.next_sums();
         store_registers<kTwo>(sums);
+        leaving.begin(tile, kTwo ? 2 : 1, sums, part == 0, part + 1 == parts);
     }
-    store_tile(block, tile[0].c, sums);
-    if (kTwo) store_tile(block, tile[1].c, sums + kSecondSums);
 }
 
 ALEXNET_TILE void multiply_tile(const Bf16Block& block) {
     if (block.rows <= kFewRows) return multiply_dot(block);
     alignas(kLineBytes) TileConfiguration tiles = configuration(block.rows);
-    alignas(kLineBytes) float sums[2 * kSecondSums];
     ALEXNET_MEMORY_IS_READ(&tiles);
     _tile_loadconfig(&tiles);
-    size_t t = 0;
-    for (; t + 2 <= block.tile_count; t += 2) multiply_tiles<true>(block, block.tiles + t, sums);
-    if (t < block.tile_count) multiply_tiles<false>(block, block.tiles + t, sums);
+    Leaving leaving(block);
+    const Bf16Tile* tile = block.tiles;
+    if (block.tile_count == 1) {
+        multiply_tiles<false, true>(block, tile, leaving);
+    } else if (block.tile_count == 2) {
+        multiply_tiles<true, true>(block, tile, leaving);
+    } else {
+        size_t t = 0;
+        for (; t + 2 <= block.tile_count; t += 2) {
+            multiply_tiles<true, false>(block, tile + t, leaving);
+        }
+        if (t < block.tile_count) {
+            multiply_tiles<false, false>(block, tile + t, leaving);
+        }
+    }
+    leaving.store_all();
     _tile_release();
 }
 

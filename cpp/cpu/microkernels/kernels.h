@@ -64,44 +64,7 @@ struct GemmTiles {
     const GemmKernel* const* kernels;
 };
 
-// Products of bfloat16 operands (bf16.cpp). The depth is cut into steps of kBf16Depth products, and
-// the outputs into panels of kBf16Columns. A packed panel of B has for each step its two halves of
-// columns; a half has for each pair of products the columns, each with its two weights. These are
-// the tiles that AMX takes.
-constexpr size_t kBf16Depth = 32;
-constexpr size_t kBf16Columns = 32, kBf16HalfColumns = kBf16Columns / 2;
-constexpr size_t kBf16Half = kBf16Depth * kBf16HalfColumns;  // elements
-constexpr size_t kBf16Rows = 16;
-
-// Some rows of A, `rows` of them, and where their sums go.
-struct Bf16Tile {
-    const uint16_t* a;  // the first row; element k of step s of row i: a[i*a_row + offsets[s] + k]
-    size_t c;           // where the first row of sums begins; the next are c_row on each
-};
-
-// Tiles that are multiplied with the same panel.
-struct Bf16Block {
-    size_t rows, a_row;  // of each tile; rows <= kBf16Rows
-    const size_t* offsets;
-    size_t steps;
-    const uint16_t* b;  // steps * kBf16Depth * kBf16Columns elements
-    size_t columns;     // of the panel, that exist
-    float* c;           // null: the result is bfloat16, in c_bits
-    uint16_t* c_bits;
-    size_t c_row;
-    const float* bias;  // of the panel's columns, or null
-    bool relu;
-    const Bf16Tile* tiles;
-    size_t tile_count;
-};
-using Bf16Multiply = void (*)(const Bf16Block& block);
-
-// The micro-kernel, once for each kind of instructions; null where the compiler does not know them.
-struct Bf16Kernels {
-    Bf16Multiply widening;  // float32 FMAs
-    Bf16Multiply dot;       // AVX512-BF16
-    Bf16Multiply tile;      // AMX-BF16, and AVX512-BF16 for few rows
-};
+struct Bf16Kernels;  // bf16_kernels.h
 
 // A step of the optimizers; the update formulas are in optimizer.cpp.
 struct SgdCoefficients {
@@ -172,8 +135,6 @@ struct KernelTable {
     void (*stream_fence)();  // orders non-temporal stores before what follows
     void (*sum_rows)(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
 
-    // bf16.cpp
-    void (*round_bf16)(size_t n, const float* x, uint16_t* y);
     const Bf16Kernels* bf16;
 
     // relu.cpp

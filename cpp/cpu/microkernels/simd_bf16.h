@@ -10,7 +10,18 @@
 #ifndef ALEXNET_CPU_MICROKERNELS_SIMD_BF16_H_
 #define ALEXNET_CPU_MICROKERNELS_SIMD_BF16_H_
 
+#include "bf16_kernels.h"
 #include "simd.h"
+
+// Whether the compiler knows the instructions of AVX512-BF16 and AMX.
+#if defined(__clang__)
+#define ALEXNET_BF16_COMPILER (__clang_major__ >= 12)
+#else
+#define ALEXNET_BF16_COMPILER (__GNUC__ >= 11)
+#endif
+#if defined(ALEXNET_ISA_AVX512) && ALEXNET_BF16_COMPILER
+#define ALEXNET_BF16_INSTRUCTIONS
+#endif
 
 namespace alexnet::ALEXNET_ISA {
 
@@ -115,6 +126,25 @@ ALEXNET_INLINE void store_bf16_upto(uint16_t* p, Vec v, size_t n) {
 }
 
 #endif
+
+void multiply_widening(const Bf16Block& block);
+#if defined(ALEXNET_BF16_INSTRUCTIONS)
+void multiply_dot(const Bf16Block& block);
+void multiply_tile(const Bf16Block& block);
+#endif
+
+// Sums of one vector of columns, from `column` of the panel on, to a row of the result.
+ALEXNET_INLINE void store_sums(const Bf16Block& block, size_t row, size_t column, Vec sums) {
+    if (column >= block.columns) return;
+    const size_t n = block.columns - column;
+    if (block.bias) sums = add(sums, load_upto(block.bias + column, n));
+    if (block.relu) sums = relu(sums);
+    if (block.c) {
+        store_upto(block.c + row + column, sums, n);
+    } else {
+        store_bf16_upto(block.c_bits + row + column, sums, n);
+    }
+}
 
 }  // namespace alexnet::ALEXNET_ISA
 

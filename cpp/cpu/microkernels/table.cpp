@@ -16,7 +16,6 @@ void copy_rows(size_t rows, size_t columns, const float* x, size_t x_row, float*
 void transpose(size_t rows, size_t columns, const float* x, size_t x_row, float* y, size_t y_row);
 void stream_fence();
 void sum_rows(size_t rows, size_t columns, const float* x, size_t x_row, double* y);
-void round_bf16(size_t n, const float* x, uint16_t* y);
 extern const Bf16Kernels bf16_kernels;
 void relu(size_t n, const float* x, float* y);
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
@@ -71,7 +70,6 @@ const KernelTable table = {
     .transpose = transpose,
     .stream_fence = stream_fence,
     .sum_rows = sum_rows,
-    .round_bf16 = round_bf16,
     .bf16 = &bf16_kernels,
     .relu = relu,
     .relu_backward = relu_backward,

@@ -38,7 +38,7 @@ PARAMETER = """\
     precision : "float32" or "bfloat16"
         "float32": fused multiply-adds, exact but for the last rounding of each. "bfloat16": x and
         weight, each float32 or `ml_dtypes.bfloat16`, are rounded to 8 bits of mantissa; products,
-        sums, bias and activation are float32, for a relative L2 error of about 2e-3, and the result
+        sums, bias and activation are float32, for a relative L2 error of 2e-3, and the result
         is of the dtype of x, or of `out`. Weights are packed at every call; callers that hold them
         have `alexnet.cpu.bfloat16`.
 """
@@ -223,7 +223,8 @@ def conv2d_packing(
     calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
     if algorithm != "auto":
         raise ValueError(
-            f"{operator}: algorithm is {shown(algorithm)}, expected 'auto' with precision 'bfloat16'"
+            f"{operator}: algorithm is {shown(algorithm)}, expected 'auto' where precision is "
+            "'bfloat16'"
         )
     return conv2d(
         x,
