@@ -30,7 +30,7 @@ Array = npt.NDArray[Any]
 # to a number above its power of two. A product has two such errors, independent of each other; in a
 # sum of products without a preferred sign errors grow as the sum itself does. Sums in float32 add
 # less than 1e-6. PyTorch, which rounds the same operands, is off by as much
-# (tests/frameworks/test_bfloat16.py).
+# (tests/frameworks/test_pytorch_bfloat16.py).
 OPERANDS_ERROR = 2.0**-8 * math.sqrt(2 / 3) + 1e-6
 # A rounded result has one more such error.
 RESULT_ERROR = 2.0**-8 * math.sqrt(3 / 3) + 1e-6
