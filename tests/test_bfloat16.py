@@ -26,11 +26,11 @@ Array = npt.NDArray[Any]
 
 # Largest relative L2 error of a product whose operands are rounded to 8 bits of mantissa, the first
 # of which is not stored. Neighbours are 2**-7 of their power of two apart, so an operand is off by
-# 2**-8 of it at most, evenly spread: by 2**-8 / sqrt(3) in the root mean square, and less relative to
-# a number above its power of two. A product has two such errors, independent of each other; in a sum
-# of products without a preferred sign errors grow as the sum itself does. Sums in float32 add less
-# than 1e-6. PyTorch, which rounds the same operands, is off by as much
-# (tests/frameworks/test_bfloat16.py).
+# 2**-8 of it at most, evenly spread: by 2**-8 / sqrt(3) in the root mean square, and less relative
+# to a number above its power of two. A product has two such errors, independent of each other; in a
+# sum of products without a preferred sign errors grow as the sum itself does. Sums in float32 add
+# less than 1e-6. PyTorch, which rounds the same operands, is off by as much
+# (tests/frameworks/test_pytorch_bfloat16.py).
 OPERANDS_ERROR = 2.0**-8 * math.sqrt(2 / 3) + 1e-6
 # A rounded result has one more such error.
 RESULT_ERROR = 2.0**-8 * math.sqrt(3 / 3) + 1e-6
@@ -215,7 +215,6 @@ def test_convolution_of_an_empty_batch() -> None:
 @each_way
 @pytest.mark.parametrize("case", [Case((2, 13, 13, 64), (5, 5), 96), CASES[3]], ids=str)
 def test_error_of_the_precision(case: Case) -> None:
-    data = case.data
     exact = case.expected.y
     assert relative_error(run(case), exact) <= OPERANDS_ERROR
     assert relative_error(run(case, out=np.empty(exact.shape, BF16)), exact) <= RESULT_ERROR

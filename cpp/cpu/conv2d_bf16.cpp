@@ -6,8 +6,8 @@
 //   windows   all others: the windows of some outputs are copied into rows, the whole of them filled
 //             up to a step with zeros. A product with what is beside a window could be NaN
 //
-// The depth goes over kh, blocks of 32 channels, kw and the channels of a block, so that the taps of
-// a row meet their pixels in the L1 cache; where there are no such blocks, over kh, kw and channels.
+// The depth goes over blocks of 32 channels, kh, kw and the channels of a block, so that all taps of
+// a pixel meet in the L1 cache; where there are no such blocks, over kh, kw and channels.
 //
 // Threads: a task is a run of outputs with a range of panels. Which rows share a tile depends on the
 // shape only, and so do the bits of the result.
@@ -37,18 +37,18 @@ Bf16Panels panels_of(const Conv2dShape& s) { return {s.window(), s.group_out()};
 // Where the weights of tap (kh, kw) and channel c of a group are along the depth.
 size_t depth_of(const Conv2dShape& s, size_t kh, size_t kw, size_t c) {
     if (!has_blocks(s)) return (kh * s.kernel_width + kw) * s.group_in() + c;
-    const size_t block = kh * (s.group_in() / kBf16Depth) + c / kBf16Depth;
-    return (block * s.kernel_width + kw) * kBf16Depth + c % kBf16Depth;
+    const size_t taps = s.kernel_height * s.kernel_width;
+    const size_t step = c / kBf16Depth * taps + kh * s.kernel_width + kw;
+    return step * kBf16Depth + c % kBf16Depth;
 }
 
 // Its inverse, as the row of the weights as they are given: kh, kw, c.
 size_t weight_row(const Conv2dShape& s, size_t depth) {
     if (depth >= s.window()) return SIZE_MAX;
     if (!has_blocks(s)) return depth;
-    const size_t c = depth % kBf16Depth, step = depth / kBf16Depth, kw = step % s.kernel_width;
-    const size_t blocks = s.group_in() / kBf16Depth, block = step / s.kernel_width;
-    const size_t kh = block / blocks;
-    return (kh * s.kernel_width + kw) * s.group_in() + block % blocks * kBf16Depth + c;
+    const size_t taps = s.kernel_height * s.kernel_width, step = depth / kBf16Depth;
+    const size_t c = step / taps * kBf16Depth + depth % kBf16Depth;
+    return step % taps * s.group_in() + c;
 }
 
 // What all tasks of a call share.

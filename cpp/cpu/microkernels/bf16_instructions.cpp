@@ -113,8 +113,8 @@ static TileConfiguration configuration(size_t rows) {
     return tiles;
 }
 
-constexpr size_t kSums2 = 2 * kBf16Rows * kBf16Columns;  // of two tiles
-constexpr size_t kSecondSums = kSums2 / 2;
+constexpr size_t kSecondSums = kBf16Rows * kBf16Columns;  // from one tile's to the other's
+constexpr size_t kTwoSums = 2 * kSecondSums;
 
 // Sums of one or two tiles over a part of the depth, on their way out of the registers: to the sums
 // over the parts before, and with the last part to the result.
@@ -159,7 +159,7 @@ class Leaving {
     const float* sums_ = nullptr;
     bool first_ = true, last_ = true;
     size_t row_ = 0, rows_ = 0;
-    alignas(kLineBytes) float buffers_[2][kSums2], before_[kSums2];
+    alignas(kLineBytes) float buffers_[2][kTwoSums], before_[kTwoSums];
 };
 
 // The intrinsics do not tell the compiler what memory they read: this does, of all of it.
@@ -181,9 +181,9 @@ ALEXNET_TILE static void store_registers(float* sums) {
     ALEXNET_MEMORY_IS_READ(sums);
 }
 
-// One tile of A, or two, by the panel. B passes by the L1 cache where it would drive out A. Where it
-// is read once only it comes from memory, and is asked for earlier than the processor does. Between the steps earlier sums leave: after the last
-// step nothing would be left to do while its products are added.
+// One tile of A, or two, by the panel. B passes by the L1 cache, which has A. Where B is read once
+// only it comes from memory, and is asked for earlier than the processor does. Between the steps
+// earlier sums leave.
 template <bool kTwo, bool kOnce>
 ALEXNET_TILE static void multiply_tiles(const Bf16Block& block, const Bf16Tile* tile,
                                         Leaving& leaving) {

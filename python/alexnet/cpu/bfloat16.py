@@ -4,7 +4,8 @@ What `conv2d` and `dense` of `alexnet.cpu` do for ``precision="bfloat16"``, for 
 their weights: packing them takes longer than a small batch does. Operands are float32, rounded to
 the nearest bfloat16 (ties to even, a NaN stays one), or arrays of `ml_dtypes.bfloat16`, which are
 known by the name of their dtype, so that nothing here needs the package. Products are exact, sums,
-bias and activation are float32. Which instructions compute them says ``alexnet.build_info()``.
+bias and activation are float32. `alexnet.cpu_bfloat16` names the instructions that compute them.
+Convolutions are faster than in float32 where it is "amx", dense layers everywhere.
 """
 
 from __future__ import annotations
