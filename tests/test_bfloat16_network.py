@@ -24,6 +24,7 @@ from alexnet.data import ImageSet, Preprocessing, ordered_batches
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.initializers import HeNormal, Initialisation, Normal
+from alexnet.network.layers import Dense
 from alexnet.network.network import Network
 from alexnet.network.variants import VARIANTS, AlexNet, variant_named
 from alexnet.training.optimizers import SGD, Adam
@@ -58,7 +59,11 @@ def test_error_against_float64(name: str, batch_size: int) -> None:
     plain = relative_error(with_weights_of(given, implementation=PLAIN_BFLOAT16).forward(x), exact)
     y = with_weights_of(given, precision="bfloat16").forward(x)
     assert y.dtype == np.float32
-    assert plain / 4 < relative_error(y, exact) <= MOST_OF_PLAIN * plain
+    error = relative_error(y, exact)
+    assert error <= MOST_OF_PLAIN * plain
+    # It did round: all that multiplies on tiles, dense layers everywhere.
+    is_dense = any(isinstance(layer, Dense) for layer in given.layers)
+    assert (error > 1e-4) == (alexnet.cpu_bfloat16() == "amx" or is_dense)
 
 
 def test_the_plain_run_rounds_to_the_nearest_bfloat16() -> None:
@@ -86,7 +91,7 @@ def test_convolutions_hand_on_bfloat16_to_the_same_bits(monkeypatch: pytest.Monk
     x = random_array(0, 3, *network.input_shape)
     y = network.forward(x).copy()
     between = {name for name, a in network.activations.items() if a.dtype.name == "bfloat16"}
-    assert between == {"conv3", "conv4"}
+    assert between == ({"conv3", "conv4"} if alexnet.cpu_bfloat16() == "amx" else set())
     other = copy.deepcopy(network)
     monkeypatch.setattr("alexnet.network.freezing.find_spec", lambda _: None)
     np.testing.assert_array_equal(other.forward(x), y)
@@ -243,7 +248,7 @@ def test_compare(
     for contender in case["contenders"].values():
         assert contender["top1_agreement"] == 1.0
         is_reduced = precision == "bfloat16"
-        assert contender["precision"] == ("bfloat16" if is_reduced else "float32")
+        assert contender["precision"].startswith("bfloat16" if is_reduced else "float32")
         assert (contender["relative_error"] > 1e-4) == is_reduced
     assert [name.partition(" ")[2].endswith("frozen") for name in case["contenders"]] == (
         [True] if precision == "bfloat16" else [False, True]

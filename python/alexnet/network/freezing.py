@@ -18,12 +18,16 @@ import numpy as np
 from alexnet import cpu
 from alexnet.arrays import Array
 from alexnet.contract.arguments import check_choice
+from alexnet.network.layer import Layer
+from alexnet.network.layers import Conv2d
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.variant import Variant
 from alexnet.ops import implementation_on
+from alexnet.runtime import cpu_bfloat16
 
 FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
 PRECISIONS = (FLOAT32, TF32, BFLOAT16)
+TILES = "amx"
 
 
 def operators_on(device: str, precision: str) -> ModuleType:
@@ -47,19 +51,24 @@ def operators_on(device: str, precision: str) -> ModuleType:
     return operators
 
 
-def _packing(operators: ModuleType, precision: str) -> ModuleType | None:
-    """Find what packs weights for these operators, and takes what it packed; None: they don't."""
-    if operators is not cpu:
-        return None
-    return import_module("alexnet.cpu.bfloat16" if precision == BFLOAT16 else "alexnet.cpu.frozen")
+def _packing(precision: str, layer: Layer) -> ModuleType:
+    """Find what packs weights of a layer on the CPU, and computes with what it packed.
+
+    Convolutions are faster in bfloat16 on tiles (AMX) only: elsewhere Winograd's algorithm in
+    float32 does with a fraction of the products (docs/kernels/bfloat16.md).
+    """
+    is_bfloat16 = precision == BFLOAT16
+    if isinstance(layer, Conv2d):
+        is_bfloat16 = is_bfloat16 and cpu_bfloat16() == TILES
+    return import_module("alexnet.cpu.bfloat16" if is_bfloat16 else "alexnet.cpu.frozen")
 
 
 class Freezer:
     """Freezes and unfreezes parameters and state, which it is given to keep for that.
 
-    Entered by one thread at a time, while no pass runs. `packing` is the module that packs weights
-    and computes with packed ones, `packed` what it made of each layer's, by the layer's name:
-    another mapping whenever that has changed, and an empty one unless they are frozen.
+    Entered by one thread at a time, while no pass runs. `packed` has, by a layer's name, the module
+    that computes with packed weights and what it made of the layer's: another mapping whenever that
+    has changed, and an empty one unless they are frozen.
     """
 
     def __init__(
@@ -74,13 +83,17 @@ class Freezer:
         self._parameters = parameters
         self._states = states
         self.precision = precision
-        self.packing = _packing(operators, precision)
-        self.packed: Mapping[str, Any] = {}
+        self._packs = operators is cpu
+        self.packed: Mapping[str, tuple[ModuleType, Any]] = {}
         self.is_frozen = False
+
+    def rounds(self, layer: str) -> bool:
+        """Whether a layer multiplies in bfloat16."""
+        return layer in self.packed and self.packed[layer][0].__name__ == "alexnet.cpu.bfloat16"
 
     @property
     def dtype_between(self) -> np.dtype[Any] | None:
-        """Narrower dtype in which one packed convolution may hand its output to the next.
+        """Narrower dtype in which one convolution that rounds may hand its output to the next.
 
         The next would round what it reads to bfloat16 anyway, so the bits are the same, and half of
         the bytes go through memory. None without the package ml_dtypes, which names the dtype.
@@ -94,12 +107,13 @@ class Freezer:
         """Pack the weights, and make all arrays read-only."""
         if self.is_frozen:
             return
-        if self.packing is not None:
+        if self._packs:
             packed = {}
             for layer, shape in zip(self._variant.layers, self._variant.shapes(1), strict=False):
                 own = self._parameters.of(layer.name, layer.parameter_shapes(shape))
-                packed[layer.name] = layer.packed(self.packing, own)
-            self.packed = {name: made for name, made in packed.items() if made is not None}
+                packing = _packing(self.precision, layer)
+                packed[layer.name] = packing, layer.packed(packing, own)
+            self.packed = {name: made for name, made in packed.items() if made[1] is not None}
         self._set_writeable(False)
         self.is_frozen = True
 

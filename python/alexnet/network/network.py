@@ -77,8 +77,9 @@ class Network:
     precision
         Of the products of convolutions and dense layers: "float32"; "tf32" on device "cuda" (see
         `alexnet.cuda`); or "bfloat16" on the CPU, for inference alone: weights and inputs are
-        rounded to bfloat16, sums are float32. A network in bfloat16 freezes itself in its first
-        forward.
+        rounded to bfloat16, sums are float32. Convolutions stay float32 where that is faster, which
+        is where `alexnet.cpu_bfloat16()` is not "amx". A network in bfloat16 freezes itself in its
+        first forward.
 
     `freeze` tells that parameters and state will not change any more, which makes small batches
     faster.

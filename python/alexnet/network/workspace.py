@@ -88,7 +88,7 @@ class Workspace:
         self._freezer, self._packed = freezer, freezer.packed
         for layer, context in zip(self.layers, self._contexts, strict=True):
             if layer.name in self._packed:
-                context.packing, context.packed = freezer.packing, self._packed[layer.name]
+                context.packing, context.packed = self._packed[layer.name]
         for index, layer in enumerate(self.layers[1:]):
             if layer.passes_relu and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
@@ -109,8 +109,10 @@ class Workspace:
         dtype = self._freezer.dtype_between
         if dtype is None:
             return {}
-        packed = [type(layer) is Conv2d and layer.name in self._packed for layer in self.layers]
-        return {index: dtype for index, pair in enumerate(pairwise(packed)) if all(pair)}
+        rounds = [
+            type(layer) is Conv2d and self._freezer.rounds(layer.name) for layer in self.layers
+        ]
+        return {index: dtype for index, pair in enumerate(pairwise(rounds)) if all(pair)}
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self._variant.shapes(1)[index]

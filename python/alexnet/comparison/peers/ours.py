@@ -27,6 +27,7 @@ from alexnet.comparison.cases import (
 )
 from alexnet.comparison.peers.interface import Job, Peer, updates
 from alexnet.contract.arguments import AnyArray
+from alexnet.network.freezing import TILES
 from alexnet.network.layer import Layer
 from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, MaxPool2d
 from alexnet.network.variants import AlexNet
@@ -167,7 +168,9 @@ _OPERATORS: dict[type[Layer], Callable[[LayerCase, Arrays, Arrays, str], Callabl
 
 
 def _network_job(case: NetworkCase, operands: Arrays, *, is_frozen: bool) -> Job:
-    precision = BFLOAT16 if case.precision == BFLOAT16 else FLOAT32
+    precision = said = BFLOAT16 if case.precision == BFLOAT16 else FLOAT32
+    if precision == BFLOAT16 and runtime.cpu_bfloat16() != TILES:
+        said = f"{BFLOAT16}/{FLOAT32}"  # dense layers, convolutions
     network = AlexNet(case.variant, seed=None, precision=precision)
     for name, array in {**network.parameters, **network.state}.items():
         if name in operands:
@@ -176,7 +179,7 @@ def _network_job(case: NetworkCase, operands: Arrays, *, is_frozen: bool) -> Job
     if is_frozen:
         network.freeze()
     if case.target == FORWARD:
-        return Job(lambda: network.forward(images), lambda y: {"y": y}, precision)
+        return Job(lambda: network.forward(images), lambda y: {"y": y}, said)
     if case.target == TRAINING_STEP:
         return _training_job(network, images, operands)
 

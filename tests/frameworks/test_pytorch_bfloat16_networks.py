@@ -26,7 +26,7 @@ def error_of(peer: Peer, mode: str, case: NetworkCase) -> float:
     job = peer.prepare(case, mode, operands)
     expected = {"y": exact} if exact is not None else {}
     result = {name: array[: len(expected[name])] for name, array in job.outputs(job.run()).items()}
-    assert job.precision == case.precision
+    assert case.precision in job.precision
     return accuracy(case, result, expected, exact, is_trained=False).error
 
 
@@ -38,7 +38,8 @@ def test_error_against_float64(name: str) -> None:
     ours = error_of(OURS(2), OURS(2).modes(case)[0], case)
     torch = error_of(TORCH(2), "autocast eager channels_last", case)
     internal = error_of(TORCH(2), "fp32_precision eager channels_last", case)
-    assert torch / 4 < ours <= MOST_OF_TORCH * torch
-    assert internal > 1e-4  # it did round
+    assert ours <= MOST_OF_TORCH * torch
+    assert torch > 1e-4  # it did round
+    assert internal > 1e-4
     exact = error_of(TORCH(2), "eager nchw", NetworkCase(variant, FORWARD, 2, FLOAT32))
     assert exact < 1e-4  # and stopped
