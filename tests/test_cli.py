@@ -51,6 +51,7 @@ def test_info(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info"]) == 0
     output = capsys.readouterr().out
     assert re.search(rf"^instruction set +{alexnet.cpu_isa()}$", output, re.MULTILINE)
+    assert re.search(rf"^bfloat16 +{alexnet.cpu_bfloat16()}$", output, re.MULTILINE)
     assert re.search(r"^CUDA +\S", output, re.MULTILINE)
     assert main(["info", "--json", "-"]) == 0
     figures = json.loads(capsys.readouterr().out)

@@ -13,9 +13,17 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
+import alexnet
 from alexnet.cli import main
 from alexnet.comparison import contest as compare_module
 from alexnet.comparison import peers, plot
+from alexnet.comparison.accuracy import (
+    EXACT_IMAGES,
+    Accuracy,
+    accuracy,
+    agreement,
+    exact_output,
+)
 from alexnet.comparison.agreement import (
     DisagreementError,
     gradient_tolerance,
@@ -23,7 +31,7 @@ from alexnet.comparison.agreement import (
     tolerance,
 )
 from alexnet.comparison.benchmark import FORWARD, FORWARD_BACKWARD
-from alexnet.comparison.cases import TRAINING_STEP, NetworkCase, layer_cases
+from alexnet.comparison.cases import BFLOAT16, TRAINING_STEP, NetworkCase, layer_cases
 from alexnet.comparison.contest import Comparison, Contest, Timing
 from alexnet.comparison.disturbance import Disturbance
 from alexnet.comparison.peaks import Peaks
@@ -51,15 +59,15 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_median_and_spread_of_the_rounds() -> None:
-    timing = Timing("torch", "eager nchw", (4.0, 1.0, 2.0, 3.0, 100.0), 0.0)
+    timing = Timing("torch", "eager nchw", (4.0, 1.0, 2.0, 3.0, 100.0), Accuracy(0.0))
     assert timing.contender == "torch eager nchw"
     assert timing.median == 3.0
     assert timing.spread == pytest.approx((4.0 - 2.0) / 2 / 3.0)
-    assert Timing("torch", "eager", (2.0,), 0.0).spread == 0.0
+    assert Timing("torch", "eager", (2.0,), Accuracy(0.0)).spread == 0.0
 
 
 def comparison(**seconds: tuple[float, ...]) -> Comparison:
-    timings = [Timing(name, "a", times, 1e-6) for name, times in seconds.items()]
+    timings = [Timing(name, "a", times, Accuracy(1e-6)) for name, times in seconds.items()]
     return Comparison(CASE, tuple(timings), PEAKS, {"ncnn nchw": "disagrees"}, QUIET)
 
 
@@ -118,6 +126,43 @@ def test_gradients_through_kinks_have_a_wider_tolerance() -> None:
     assert tolerance(backward, "y") == tolerance(LRN_CASE, "dx") == 1e-4
 
 
+def test_accuracy_is_that_of_the_first_images_in_float64() -> None:
+    case = dataclasses.replace(CASE, variant=small_variant("cifar10-bn"), batch_size=6)
+    operands = case.operands()
+    exact = exact_output(case, operands)
+    assert exact is not None
+    assert exact.dtype == np.float64
+    assert exact.shape == (EXACT_IMAGES, 10)
+    ours = AlexNet(case.variant, seed=0).forward(operands["x"])
+    expected = {"y": ours}
+    found = accuracy(case, expected, expected, exact, is_trained=False)
+    assert 0 < found.error < 1e-5
+    assert found.agreement is None
+    wrong = ours.copy()
+    wrong[4:, (ours[4:].argmax(axis=1) + 1) % 10] += 100
+    reduced = dataclasses.replace(case, precision=BFLOAT16)
+    with pytest.raises(DisagreementError):
+        accuracy(reduced, {"y": wrong}, expected, exact, is_trained=True)
+    shifted = {"y": ours * np.float32(1.01)}
+    found = accuracy(reduced, shifted, expected, exact, is_trained=True)
+    assert found.error == pytest.approx(0.01, rel=1e-2)
+    assert found.agreement == 1.0
+    swapped = {"y": ours.copy()}
+    first, second = np.argsort(-ours[0])[:2]
+    swapped["y"][0, [first, second]] = ours[0, [second, first]]
+    assert agreement(swapped["y"], ours) == pytest.approx(5 / 6)
+    wide = dataclasses.replace(reduced, variant=small_variant("tf-full"))
+    assert tolerance(reduced, "y") > tolerance(wide, "y") > 1e-2  # more layers round more often
+
+
+def test_only_networks_forward_have_an_exact_output() -> None:
+    assert exact_output(LRN_CASE, LRN_CASE.operands()) is None
+    backward = dataclasses.replace(CASE, target=FORWARD_BACKWARD)
+    assert exact_output(backward, backward.operands()) is None
+    y = np.ones((2, 3), np.float32)
+    assert accuracy(LRN_CASE, {"y": y}, {"y": y}, None, is_trained=False) == Accuracy(0.0)
+
+
 # --- cases ----------------------------------------------------------------------------------------
 
 
@@ -166,6 +211,10 @@ class FakeWorker:
                 self.mode = arguments[1]
                 me = f"{self.name} {self.mode}"
                 return {"y": np.full(3, 2.0 if me == self.wrong else 1.0, np.float32)}
+            case "modes":
+                return ("a", "b")
+            case "precision":
+                return "float32"
             case "time":
                 if self.name == "ncnn":
                     raise WorkerError("ncnn: its process ended with status -11")
@@ -192,7 +241,7 @@ def contest() -> Callable[..., Contest]:
 
 
 def test_rounds_are_interleaved_and_the_first_moves_on(contest: Callable[..., Contest]) -> None:
-    result = contest("torch", "jax").compare(CASE, rounds=3)
+    result = contest("torch", "jax").compare(LRN_CASE, rounds=3)
     a, b, c, d = "alexnet a", "torch a", "torch b", "jax a"
     rounds = [["peaks", a, b, c, d], ["peaks", b, c, d, a], ["peaks", c, d, a, b]]
     assert FakeWorker.turns == [turn for turns in rounds for turn in turns]
@@ -204,7 +253,7 @@ def test_rounds_are_interleaved_and_the_first_moves_on(contest: Callable[..., Co
 
 
 def test_who_disagrees_is_named_and_not_timed(contest: Callable[..., Contest]) -> None:
-    result = contest("torch", wrong="torch a").compare(CASE, rounds=2)
+    result = contest("torch", wrong="torch a").compare(LRN_CASE, rounds=2)
     assert [timing.contender for timing in result.timings] == ["alexnet a", "torch b"]
     assert result.failures == {
         "torch a": "disagrees with ours: y differs by 1.0e+00 from ours, tolerance 1e-04"
@@ -215,7 +264,7 @@ def test_who_disagrees_is_named_and_not_timed(contest: Callable[..., Contest]) -
 def test_who_crashes_while_timed_is_named_and_not_counted(
     contest: Callable[..., Contest],
 ) -> None:
-    result = contest("ncnn", "jax").compare(CASE, rounds=2)
+    result = contest("ncnn", "jax").compare(LRN_CASE, rounds=2)
     assert [timing.contender for timing in result.timings] == ["alexnet a", "jax a"]
     assert result.failures == {"ncnn a": "ncnn: its process ended with status -11"}
 
@@ -385,16 +434,17 @@ def test_what_is_being_done_is_told() -> None:
         tell=lambda text, place: told.append((text, place)),
     )
     for _ in range(2):
-        contest.compare(CASE, rounds=2)
+        contest.compare(LRN_CASE, rounds=2)
     starting = {
         f"starting {name}" for name in ("alexnet (1 of 3)", "torch (2 of 3)", "jax (3 of 3)")
     }
-    preparing = {f"preparing {who} for {CASE.name}" for who in ("torch a", "torch b", "jax a")}
-    rounds = [(f"timing {CASE.name}", f"round {number} of 2") for number in (1, 2)]
+    contenders = ("alexnet a", "torch a", "torch b", "jax a")
+    preparing = {f"preparing {who} for {LRN_CASE.name}" for who in contenders}
+    rounds = [(f"timing {LRN_CASE.name}", f"round {number} of 2") for number in (1, 2)]
     assert told[0] == ("starting alexnet (1 of 3)", "")
-    assert {text for text, _ in told[:6]} == starting | preparing
-    assert told[6:8] == told[11:] == rounds
-    assert {text for text, _ in told[8:11]} == preparing  # the second time nothing starts
+    assert {text for text, _ in told[:7]} == starting | preparing
+    assert told[7:9] == told[13:] == rounds
+    assert {text for text, _ in told[9:13]} == preparing  # the second time nothing starts
 
 
 @pytest.mark.parametrize("kind", ["dumb", "log"])
@@ -412,6 +462,9 @@ def test_a_log_and_a_dumb_terminal_get_lines(
     json.loads(captured.out)
     assert [line for line in captured.err.splitlines() if line.startswith("alexnet compare")] == [
         "alexnet compare: starting alexnet (1 of 1)",
-        "alexnet compare: timing cifar10-bn/lrn1/forward/b1",
-        "alexnet compare: timing cifar10-bn/lrn1/backward/b1",
+        *(
+            f"alexnet compare: {what} cifar10-bn/lrn1/{direction}/b1"
+            for direction in ("forward", "backward")
+            for what in (f"preparing alexnet {alexnet.cpu_isa()} for", "timing")
+        ),
     ]

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "alexnet/batch_norm.h"
+#include "alexnet/bfloat16.h"
 #include "alexnet/conv2d.h"
 #include "alexnet/dense.h"
 #include "alexnet/dropout.h"
@@ -134,6 +135,41 @@ void define_conv2d(py::module_& m) {
               const DriverCall call;
               cpu::conv2d(s, px, pw, pb, relu, a, out);
           });
+    // Weights prepared for forward, by algorithm and instruction set; see alexnet/conv2d.h.
+    m.def("prepared_weight_size", [](const py::object& shape, const std::string& algorithm) {
+        const Conv2dShape s = conv2d_shape(shape);
+        return static_cast<size_t>(cpu::prepared_weight_size(
+            s, conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d")));
+    });
+    m.def("prepare_weight", [](const py::object& shape, const py::array& weight,
+                               const std::string& algorithm, py::array prepared) {
+        const Conv2dShape s = conv2d_shape(shape);
+        const cpu::ConvAlgorithm a =
+            conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d");
+        const float* pw = input(weight, "weight", s.weight_size());
+        float* out = output(prepared, "prepared", cpu::prepared_weight_size(s, a));
+        const DriverCall call;
+        cpu::prepare_weight(s, pw, a, out);
+    });
+    // `prepared` were made with the instruction set `isa`; in another one they are not used.
+    m.def("conv2d_prepared",
+          [](const py::object& shape, const py::array& x, const py::array& weight,
+             const py::object& bias, bool relu, const std::string& algorithm, py::array y,
+             const py::array& prepared, const std::string& isa) {
+              const Conv2dShape s = conv2d_shape(shape);
+              const cpu::ConvAlgorithm a =
+                  conv2d_algorithm(algorithm, s, cpu::ConvDirection::kForward, "conv2d");
+              const float* px = input(x, "x", s.input_size());
+              const float* pw = input(weight, "weight", s.weight_size());
+              const float* pb = optional_input(bias, "bias", s.out_channels);
+              float* out = output(y, "y", s.output_size());
+              const float* ready = nullptr;
+              if (isa == kernels().isa) {
+                  ready = input(prepared, "prepared", cpu::prepared_weight_size(s, a));
+              }
+              const DriverCall call;
+              cpu::conv2d(s, px, pw, pb, relu, a, out, ready);
+          });
     m.def("conv2d_backward_input",
           [](const py::object& shape, const py::array& dy, const py::array& weight,
              const std::string& algorithm, py::array dx) {
@@ -190,6 +226,67 @@ void define_dense(py::module_& m) {
         float* pdb = output(dbias, "dbias", s.out_features);
         const DriverCall call;
         cpu::dense_backward_weight(s, pdy, px, pdw, pdb);
+    });
+}
+
+// Arrays of float32, or of the bits of bfloat16 as uint16, which NumPy has no dtype for.
+bool is_bf16(const py::array& array) { return array.dtype().equal(py::dtype::of<uint16_t>()); }
+
+cpu::Bf16Input bf16_input(const py::array& array, const char* name, size_t size) {
+    if (is_bf16(array)) return {.bits = input<uint16_t>(array, name, size)};
+    return {.floats = input(array, name, size)};
+}
+
+cpu::Bf16Output bf16_output(py::array& array, const char* name, size_t size) {
+    if (is_bf16(array)) return {.bits = output<uint16_t>(array, name, size)};
+    return {.floats = output(array, name, size)};
+}
+
+void define_bfloat16(py::module_& m) {
+    m.def("bf16_instructions", &cpu::bf16_instructions);
+    m.def("available_bf16_instructions", &cpu::available_bf16_instructions);
+    m.def("set_bf16_instructions", &cpu::set_bf16_instructions);
+    m.def("packed_dense_bf16_size", [](const py::object& shape) -> size_t {
+        return cpu::packed_dense_bf16_size(dense_shape(shape));
+    });
+    m.def("packed_conv2d_bf16_size", [](const py::object& shape) -> size_t {
+        return cpu::packed_conv2d_bf16_size(conv2d_shape(shape));
+    });
+    m.def("pack_dense_bf16",
+          [](const py::object& shape, const py::array& weight, py::array packed) {
+              const DenseShape s = dense_shape(shape);
+              const cpu::Bf16Input w = bf16_input(weight, "weight", s.weight_size());
+              uint16_t* out = output<uint16_t>(packed, "packed", cpu::packed_dense_bf16_size(s));
+              const DriverCall call;
+              cpu::pack_dense_bf16(s, w, out);
+          });
+    m.def("pack_conv2d_bf16",
+          [](const py::object& shape, const py::array& weight, py::array packed) {
+              const Conv2dShape s = conv2d_shape(shape);
+              const cpu::Bf16Input w = bf16_input(weight, "weight", s.weight_size());
+              uint16_t* out = output<uint16_t>(packed, "packed", cpu::packed_conv2d_bf16_size(s));
+              const DriverCall call;
+              cpu::pack_conv2d_bf16(s, w, out);
+          });
+    m.def("dense_bf16", [](const py::object& shape, const py::array& x, const py::array& packed,
+                           const py::object& bias, bool relu, py::array y) {
+        const DenseShape s = dense_shape(shape);
+        const cpu::Bf16Input in = bf16_input(x, "x", s.input_size());
+        const auto* pw = input<uint16_t>(packed, "packed", cpu::packed_dense_bf16_size(s));
+        const float* pb = optional_input(bias, "bias", s.out_features);
+        const cpu::Bf16Output out = bf16_output(y, "y", s.output_size());
+        const DriverCall call;
+        cpu::dense_bf16(s, in, pw, pb, relu, out);
+    });
+    m.def("conv2d_bf16", [](const py::object& shape, const py::array& x, const py::array& packed,
+                            const py::object& bias, bool relu, py::array y) {
+        const Conv2dShape s = conv2d_shape(shape);
+        const cpu::Bf16Input in = bf16_input(x, "x", s.input_size());
+        const auto* pw = input<uint16_t>(packed, "packed", cpu::packed_conv2d_bf16_size(s));
+        const float* pb = optional_input(bias, "bias", s.out_channels);
+        const cpu::Bf16Output out = bf16_output(y, "y", s.output_size());
+        const DriverCall call;
+        cpu::conv2d_bf16(s, in, pw, pb, relu, out);
     });
 }
 
@@ -469,6 +566,7 @@ PYBIND11_MODULE(_cpu, m) {
     alexnet::define_runtime(m);
     alexnet::define_conv2d(m);
     alexnet::define_dense(m);
+    alexnet::define_bfloat16(m);
     alexnet::define_lrn(m);
     alexnet::define_max_pool2d(m);
     alexnet::define_lrn_max_pool2d(m);

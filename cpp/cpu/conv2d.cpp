@@ -129,14 +129,14 @@ Conv2dShape flattened(Conv2dShape s) {
 // What the direct algorithm stands for. Zeros of the padding times weights or gradients that are not
 // finite are NaN: where there are such, no tap is left out.
 void forward(const Conv2dShape& whole, const float* x, const float* weight, const float* bias,
-             bool relu, float* y) {
+             bool relu, float* y, const float* prepared) {
     const Trimmed t(whole);
     const bool trim = t.differs && all_finite(t.begin, weight) &&
                       all_finite(whole.weight_size() - t.end, weight + t.end);
     const Conv2dShape& s = trim ? t.shape : whole;
     if (trim) weight += t.begin;
     if (is_dense(s)) return dense(dense_shape(s), x, weight, bias, relu, y);
-    direct::forward(flattened(s), x, weight, bias, relu, y);
+    direct::forward(flattened(s), x, weight, bias, relu, y, prepared);
 }
 
 void backward_input(const Trimmed& t, const float* dy, const float* weight, float* dx) {
@@ -173,8 +173,32 @@ const char* unsupported(const Conv2dShape& shape, ConvDirection direction,
                                                  : nullptr;
 }
 
+Size prepared_weight_size(const Conv2dShape& shape, ConvAlgorithm algorithm) {
+    if (shape.batch == 0) return Size{0};
+    switch (serving(shape, ConvDirection::kForward, algorithm)) {
+        case ConvAlgorithm::kDirect:
+            // Whether taps are left out depends on the weights' values.
+            if (is_dense(shape) || Trimmed(shape).differs) return Size{0};
+            return direct::prepared_weight_size(flattened(shape));
+        case ConvAlgorithm::kWinograd:
+            return winograd::prepared_weight_size(shape);
+        default:
+            return Size{0};
+    }
+}
+
+void prepare_weight(const Conv2dShape& shape, const float* weight, ConvAlgorithm algorithm,
+                    float* prepared) {
+    if (prepared_weight_size(shape, algorithm) == 0) return;
+    if (algorithm == ConvAlgorithm::kWinograd) {
+        winograd::prepare_weight(shape, weight, prepared);
+    } else {
+        direct::prepare_weight(flattened(shape), weight, prepared);
+    }
+}
+
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-            bool relu, ConvAlgorithm algorithm, float* y) {
+            bool relu, ConvAlgorithm algorithm, float* y, const float* prepared) {
     if (shape.batch == 0) return;
     switch (serving(shape, ConvDirection::kForward, algorithm)) {
         case ConvAlgorithm::kNaive:
@@ -182,9 +206,9 @@ void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const
         case ConvAlgorithm::kIm2col:
             return im2col::forward(shape, x, weight, bias, relu, y);
         case ConvAlgorithm::kDirect:
-            return forward(shape, x, weight, bias, relu, y);
+            return forward(shape, x, weight, bias, relu, y, prepared);
         case ConvAlgorithm::kWinograd:
-            return winograd::forward(shape, x, weight, bias, relu, y);
+            return winograd::forward(shape, x, weight, bias, relu, y, prepared);
     }
 }
 

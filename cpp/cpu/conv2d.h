@@ -23,8 +23,10 @@ void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, 
 }  // namespace im2col
 
 namespace direct {
+Size prepared_weight_size(const Conv2dShape& shape);
+void prepare_weight(const Conv2dShape& shape, const float* weight, float* prepared);
 void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-             bool relu, float* y);
+             bool relu, float* y, const float* prepared = nullptr);
 void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);
 // dbias as well: dy is read once.
 void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight,
@@ -42,8 +44,10 @@ namespace winograd {
 const char* unsupported(const Conv2dShape& shape, ConvDirection direction);
 // Whether it is expected to be faster than direct, by a count of operations.
 bool is_faster(const Conv2dShape& shape, ConvDirection direction);
+Size prepared_weight_size(const Conv2dShape& shape);
+void prepare_weight(const Conv2dShape& shape, const float* weight, float* prepared);
 void forward(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-             bool relu, float* y);
+             bool relu, float* y, const float* prepared = nullptr);
 void backward_input(const Conv2dShape& shape, const float* dy, const float* weight, float* dx);
 // dbias as well: its sums are among those of the tiles.
 void backward_weight(const Conv2dShape& shape, const float* dy, const float* x, float* dweight,

@@ -23,36 +23,69 @@
 #include "scratch.h"
 
 namespace alexnet::cpu::direct {
+namespace {
 
-void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
-             bool relu, float* y) {
-    const KernelTable& k = kernels();
-    const int threads = num_threads();
+// How the weights lie once they are packed. For vectors across groups it is as if there were one.
+struct Packing {
+    Packing(const KernelTable& k, const Conv2dShape& s)
+        : frame(frame_for(s.in_height, s.in_width, s.in_channels, s.groups, s.pad_top, s.pad_left,
+                          (s.out_height - 1) * s.stride_height + s.kernel_height,
+                          (s.out_width - 1) * s.stride_width + s.kernel_width)),
+          across_groups(depthwise::suits(k, groups_of(s), s.window())),
+          groups(across_groups ? 1 : s.groups),
+          panels(across_groups
+                     ? depthwise::blocks(k, groups_of(s), s.kernel_height, frame.columns)
+                     : Panels(k, s.group_out())) {}
+
+    static depthwise::Groups groups_of(const Conv2dShape& s) {
+        return {.count = s.groups, .in = s.group_in(), .out = s.group_out()};
+    }
+    Size size(const Conv2dShape& s) const { return groups * panels.size(s.window()); }
+
+    Frame frame;
+    bool across_groups;
+    size_t groups;
+    Panels panels;
+};
+
+void pack(const KernelTable& k, const Conv2dShape& s, const Packing& packing, const float* weight,
+          float* packed) {
     const size_t depth = s.window();
-    const Frame frame =
-        frame_for(s.in_height, s.in_width, s.in_channels, s.groups, s.pad_top, s.pad_left,
-                  (s.out_height - 1) * s.stride_height + s.kernel_height,
-                  (s.out_width - 1) * s.stride_width + s.kernel_width);
-    const depthwise::Groups groups{.count = s.groups, .in = s.group_in(), .out = s.group_out()};
-    const bool across_groups = depthwise::suits(k, groups, depth);
-    const Panels panels = across_groups
-                              ? depthwise::blocks(k, groups, s.kernel_height, frame.columns)
-                              : Panels(k, s.group_out());
-    // For vectors across groups the weights lie as if there were one group.
-    const size_t packed_groups = across_groups ? 1 : s.groups;
-    float* packed = scratch(Slot::kPackedPanels, packed_groups * panels.size(depth));
-    parallel_tasks(threads, packed_groups * panels.count, [&](size_t i, size_t) {
+    const Panels& panels = packing.panels;
+    parallel_tasks(num_threads(), packing.groups * panels.count, [&](size_t i, size_t) {
         const Range columns = panels[i % panels.count];
         pack_panel(k, depth, columns.size(),
                    weight + i / panels.count * s.group_out() + columns.begin, s.out_channels,
                    packed + i * panels.width * depth, panels.width);
     });
+}
+
+}  // namespace
+
+Size prepared_weight_size(const Conv2dShape& s) { return Packing(kernels(), s).size(s); }
+
+void prepare_weight(const Conv2dShape& s, const float* weight, float* packed) {
+    const KernelTable& k = kernels();
+    pack(k, s, Packing(k, s), weight, packed);
+}
+
+void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
+             bool relu, float* y, const float* packed) {
+    const KernelTable& k = kernels();
+    const int threads = num_threads();
+    const size_t depth = s.window();
+    const Packing packing(k, s);
+    if (!packed) {
+        float* memory = scratch(Slot::kPackedPanels, packing.size(s));
+        pack(k, s, packing, weight, memory);
+        packed = memory;
+    }
 
     Correlation c{.batch = s.batch,
                   .groups = s.groups,
                   .x = x,
-                  .frame = frame,
-                  .panels = panels,
+                  .frame = packing.frame,
+                  .panels = packing.panels,
                   .bias = bias,
                   .relu = relu,
                   .grids = {}};
@@ -68,10 +101,10 @@ void forward(const Conv2dShape& s, const float* x, const float* weight, const fl
          .row_step = s.stride_height,
          .column_step = s.stride_width,
          .window_rows = s.kernel_height,
-         .depth = DepthBlocks(window_segments(s.kernel_height, s.kernel_width, frame)),
+         .depth = DepthBlocks(window_segments(s.kernel_height, s.kernel_width, packing.frame)),
          .total_depth = depth,
          .packed = packed});
-    (across_groups ? depthwise::correlate : correlate)(k, c, threads);
+    (packing.across_groups ? depthwise::correlate : correlate)(k, c, threads);
 }
 
 }  // namespace alexnet::cpu::direct

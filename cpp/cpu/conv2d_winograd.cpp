@@ -56,7 +56,7 @@ size_t tasks_by_rows(const Convolution& c) {
 }
 
 void by_rows(Convolution& c) {
-    const TransformedWeights u(c.k, c.shape, c.problem, c.panels, c.weights);
+    const TransformedWeights u(c.k, c.shape, c.problem, c.panels, c.weights, c.operands.prepared);
     const Slices weight_memory(Slot::kThreadOperand, c.team, u.task_memory());
     parallel_tasks(c.threads, u.tasks(),
                    [&](size_t task, size_t thread) { u.transform(task, weight_memory[thread]); });
@@ -118,7 +118,7 @@ void by_elements(Convolution& c) {
     const ElementStrides m_strides = element_strides(tiles, group_out);
     const size_t v_floats = padded(Size{c.elements} * v_strides.element);
     const size_t m_floats = padded(Size{c.elements} * m_strides.element);
-    const TransformedWeights u(c.k, c.shape, c.problem, c.panels, c.weights);
+    const TransformedWeights u(c.k, c.shape, c.problem, c.panels, c.weights, c.operands.prepared);
     const Size weight_floats = u.task_memory();
     const Slices own_memory(Slot::kThreadOperand, c.team,
                             weight_floats + TileInput::memory_size(c.shape, c.problem));
@@ -279,10 +279,26 @@ Conv2dShape flipped(const Conv2dShape& s) {
 
 }  // namespace
 
+// None by panels: there the weights are transformed from L2 while U, (points / window)² as large,
+// would come from memory at every call, which takes longer.
+Size prepared_weight_size(const Conv2dShape& s) {
+    const Problem p(s);
+    if (choose(s.batch, p.tiling, p.group_in, s.group_out()) == Schedule::kByPanels) return Size{0};
+    return TransformedWeights::size(s, p, Panels(kernels(), s.group_out()));
+}
+
+void prepare_weight(const Conv2dShape& s, const float* weight, float* prepared) {
+    const Convolution c(s, {.x = nullptr, .weight = weight, .y = nullptr, .prepared = prepared});
+    const TransformedWeights u(c.k, c.shape, c.problem, c.panels, c.weights, prepared);
+    const Slices memory(Slot::kThreadOperand, c.team, u.task_memory());
+    parallel_tasks(c.threads, u.tasks(),
+                   [&](size_t task, size_t thread) { u.transform(task, memory[thread]); });
+}
+
 void forward(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
-             bool relu, float* y) {
-    const RejectedImages rejected =
-        compute(s, {.x = x, .weight = weight, .bias = bias, .relu = relu, .y = y});
+             bool relu, float* y, const float* prepared) {
+    const RejectedImages rejected = compute(
+        s, {.x = x, .weight = weight, .bias = bias, .relu = relu, .y = y, .prepared = prepared});
     rejected.for_each_range([&](Range images) {
         direct::forward(with_batch(s, images.size()), x + s.input_pixel(images.begin, 0, 0), weight,
                         bias, relu, y + s.output_pixel(images.begin, 0, 0));

@@ -8,6 +8,7 @@
 
 #if defined(ALEXNET_X86)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #endif
 
 namespace alexnet::cpu {
@@ -44,6 +45,36 @@ bool has_avx512() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & kAll) == kAll;
 }
+
+bool has_bf16_dot() {
+    constexpr unsigned kAvx512Bf16 = 1u << 5;
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return has_avx512() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & kAvx512Bf16);
+}
+
+// Linux gives a process the registers of AMX, 8 KiB a thread, when it asks for them.
+bool is_given_tiles() {
+    constexpr unsigned kAskForRegisters = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+#if defined(SYS_arch_prctl)
+    return syscall(SYS_arch_prctl, kAskForRegisters, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+bool has_bf16_tile() {
+    constexpr uint64_t kTileRegisters = uint64_t{3} << 17;
+    constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kBoth = kAmxBf16 | kAmxTile;
+    if (!has_bf16_dot() || (saved_registers() & kTileRegisters) != kTileRegisters) return false;
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & kBoth) == kBoth &&
+           is_given_tiles();
+}
+
+#else
+
+bool has_bf16_dot() { return false; }
+bool has_bf16_tile() { return false; }
 
 #endif  // ALEXNET_X86
 
@@ -85,6 +116,35 @@ const KernelTable* table_from_environment() {
 
 std::atomic<const KernelTable*> active{nullptr};
 
+// One way to multiply bfloat16 operands: the best first.
+struct Bf16Way {
+    const char* name;
+    Bf16Multiply Bf16Kernels::* kernel;
+    bool is_supported;
+};
+constexpr size_t kBf16Ways = 3;
+
+const Bf16Way* bf16_ways() {
+    static const Bf16Way ways[kBf16Ways] = {
+        {"amx", &Bf16Kernels::tile, has_bf16_tile()},
+        {"avx512_bf16", &Bf16Kernels::dot, has_bf16_dot()},
+        {"widening", &Bf16Kernels::widening, true},
+    };
+    return ways;
+}
+
+bool can_run(const Bf16Way& way) {
+    return way.is_supported && kernels().bf16->*way.kernel != nullptr;
+}
+
+std::atomic<size_t> best_bf16_way{0};  // none before it is used
+
+const Bf16Way& bf16_way() {
+    const Bf16Way* way = bf16_ways() + best_bf16_way.load(std::memory_order_relaxed);
+    while (!can_run(*way)) ++way;  // the last always can
+    return *way;
+}
+
 }  // namespace
 
 const KernelTable& kernels() {
@@ -104,6 +164,27 @@ std::vector<std::string> available_isas() {
 }
 
 void set_isa(const std::string& name) { active.store(find_table(name), std::memory_order_release); }
+
+Bf16Multiply bf16_multiply() { return kernels().bf16->*bf16_way().kernel; }
+
+std::string bf16_instructions() { return bf16_way().name; }
+
+std::vector<std::string> available_bf16_instructions() {
+    std::vector<std::string> names;
+    for (size_t i = 0; i < kBf16Ways; ++i) {
+        if (can_run(bf16_ways()[i])) names.emplace_back(bf16_ways()[i].name);
+    }
+    return names;
+}
+
+void set_bf16_instructions(const std::string& name) {
+    for (size_t i = 0; i < kBf16Ways; ++i) {
+        const Bf16Way& way = bf16_ways()[i];
+        if (name == way.name && can_run(way)) return best_bf16_way.store(i);
+    }
+    throw std::invalid_argument("instructions for bfloat16 '" + name +
+                                "' are unknown or not available here");
+}
 
 size_t l2_cache_bytes() {
     static const size_t bytes = [] {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "microkernels/bf16_kernels.h"
 #include "microkernels/kernels.h"
 
 namespace alexnet::cpu {
@@ -20,6 +21,15 @@ std::vector<std::string> available_isas();
 
 // Throws std::invalid_argument for a name that is unknown, not built in, or not supported here.
 void set_isa(const std::string& name);
+
+// How products of bfloat16 operands are computed: "amx", "avx512_bf16" or "widening", the best first
+// of those that the instruction set in use has and this machine can run. "widening" is always among
+// them. The choice is for tests and comparisons, and stays where the instruction set is changed: the
+// best that is left is used then.
+Bf16Multiply bf16_multiply();
+std::string bf16_instructions();
+std::vector<std::string> available_bf16_instructions();
+void set_bf16_instructions(const std::string& name);
 
 // Of a core's level-2 cache; 1 MiB where the system does not say. Decides how work is cut only
 // where that does not show in the results.

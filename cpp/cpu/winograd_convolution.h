@@ -28,6 +28,7 @@ struct Operands {
     const float* bias = nullptr;
     bool relu = false;
     float* y;
+    const float* prepared = nullptr;  // U, if it is computed already
 };
 
 // The product of some rows of tiles at one tile element with one panel of U.

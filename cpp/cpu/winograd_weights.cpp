@@ -90,8 +90,32 @@ void Weights::prefetch(size_t group, Range channels, Range columns, size_t parts
     }
 }
 
+namespace {
+
+Size element_floats(const Problem& p, const Panels& panels) {
+    return panels.size(p.group_in) + kConflictPadding;
+}
+
+Size group_floats(const Problem& p, const Panels& panels) {
+    return padded(Size{p.tiling.elements()} * element_floats(p, panels));
+}
+
+}  // namespace
+
+Size TransformedWeights::size(const Conv2dShape& s, const Problem& p, const Panels& panels) {
+    return Size{s.groups} * group_floats(p, panels);
+}
+
 TransformedWeights::TransformedWeights(const KernelTable& k, const Conv2dShape& s, const Problem& p,
-                                       const Panels& panels, const Weights& weights)
+                                       const Panels& panels, const Weights& weights,
+                                       const float* prepared)
+    : TransformedWeights(k, s, p, panels, weights,
+                         prepared ? nullptr : scratch(Slot::kPackedPanels, size(s, p, panels))) {
+    if (prepared) memory_ = prepared;
+}
+
+TransformedWeights::TransformedWeights(const KernelTable& k, const Conv2dShape& s, const Problem& p,
+                                       const Panels& panels, const Weights& weights, float* memory)
     : k_(k),
       panels_(panels),
       weights_(weights),
@@ -99,16 +123,17 @@ TransformedWeights::TransformedWeights(const KernelTable& k, const Conv2dShape& 
       group_in_(p.group_in),
       task_channels_(p.stride > 1 ? kStridedChannels : Weights::kChannels),
       panel_(Size{p.group_in} * panels.width),
-      element_(panels.size(p.group_in) + kConflictPadding),
-      group_(padded(Size{p.tiling.elements()} * element_)),
-      memory_(scratch(Slot::kPackedPanels, Size{s.groups} * group_)) {}
+      element_(element_floats(p, panels)),
+      group_(group_floats(p, panels)),
+      target_(memory),
+      memory_(memory) {}
 
 void TransformedWeights::transform(size_t task, float* memory) const {
     const size_t panel = task % panels_.count, group = task / panels_.count % groups_;
     const size_t first = task / (panels_.count * groups_) * task_channels_;
     const Range channels{first, std::min(first + task_channels_, group_in_)};
     weights_.transform(group, channels, {panel, panel + 1}, memory, true,
-                       {.begin = memory_ + group * group_ + panel * panel_ + first * panels_.width,
+                       {.begin = target_ + group * group_ + panel * panel_ + first * panels_.width,
                         .panel = panel_,
                         .element = element_});
     k_.stream_fence();

@@ -93,13 +93,20 @@ class Weights {
 };
 
 // U of all weights: [group][element][panel][channel][width]. Computed by tasks, each of which has
-// some input channels and one panel of a group.
+// some input channels and one panel of a group, unless it was before (`prepared`, of
+// TransformedWeights::size floats): then there are no tasks.
 class TransformedWeights {
   public:
     TransformedWeights(const KernelTable& k, const Conv2dShape& shape, const Problem& problem,
-                       const Panels& panels, const Weights& weights);
+                       const Panels& panels, const Weights& weights, const float* prepared);
+    // The same, to be computed into `memory`.
+    TransformedWeights(const KernelTable& k, const Conv2dShape& shape, const Problem& problem,
+                       const Panels& panels, const Weights& weights, float* memory);
+    static Size size(const Conv2dShape& shape, const Problem& problem, const Panels& panels);
 
-    size_t tasks() const { return groups_ * ceil_div(group_in_, task_channels_) * panels_.count; }
+    size_t tasks() const {
+        return target_ ? groups_ * ceil_div(group_in_, task_channels_) * panels_.count : 0;
+    }
     // `memory` holds task_memory() floats and is the thread's own.
     void transform(size_t task, float* memory) const;
     Size task_memory() const { return padded(weights_.memory_size(panels_.width)); }
@@ -115,7 +122,8 @@ class TransformedWeights {
     const Weights& weights_;
     size_t groups_, group_in_, task_channels_;
     size_t panel_, element_, group_;  // floats of each
-    float* memory_;
+    float* target_;                   // null where it is computed already
+    const float* memory_;
 };
 
 }  // namespace alexnet::cpu::winograd

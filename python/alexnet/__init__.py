@@ -46,6 +46,7 @@ from alexnet.ops import (
 from alexnet.runtime import (
     available_isas,
     build_info,
+    cpu_bfloat16,
     cpu_isa,
     cuda_obstacle,
     get_num_threads,
@@ -72,6 +73,7 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "cpu",
+    "cpu_bfloat16",
     "cpu_isa",
     "cuda_obstacle",
     "dense",

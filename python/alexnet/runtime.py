@@ -14,6 +14,7 @@ from alexnet.messages import shown
 __all__ = [
     "available_isas",
     "build_info",
+    "cpu_bfloat16",
     "cpu_isa",
     "cuda_obstacle",
     "get_num_threads",
@@ -37,6 +38,15 @@ def build_info() -> dict[str, Any]:
 def cpu_isa() -> str:
     """Instruction set of the CPU kernels in use: "avx512", "avx2" or "portable"."""
     return _cpu.cpu_isa()
+
+
+def cpu_bfloat16() -> str:
+    """Instructions that multiply bfloat16 operands on the CPU.
+
+    "amx" (tiles), "avx512_bf16" (vdpbf16ps), or "widening": float32 arithmetic of the instruction
+    set in use.
+    """
+    return _cpu.bf16_instructions()
 
 
 def available_isas() -> tuple[str, ...]:

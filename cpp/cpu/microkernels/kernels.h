@@ -64,6 +64,8 @@ struct GemmTiles {
     const GemmKernel* const* kernels;
 };
 
+struct Bf16Kernels;  // bf16_kernels.h
+
 // A step of the optimizers; the update formulas are in optimizer.cpp.
 struct SgdCoefficients {
     float rate, momentum, weight_decay;
@@ -153,6 +155,8 @@ struct KernelTable {
                       const float* bias, bool relu, float* y, size_t y_pixel, size_t channels);
     void (*depthwise_weight)(size_t pixels, const DepthwiseWindow& window, const float* dy,
                              size_t dy_pixel, size_t channels, float* sums, double* bias);
+
+    const Bf16Kernels* bf16;
 
     // relu.cpp
     void (*relu)(size_t n, const float* x, float* y);

@@ -22,6 +22,7 @@ void depthwise(size_t pixels, const DepthwiseWindow& window, const float* weight
                bool relu, float* y, size_t y_pixel, size_t channels);
 void depthwise_weight(size_t pixels, const DepthwiseWindow& window, const float* dy,
                       size_t dy_pixel, size_t channels, float* sums, double* bias);
+extern const Bf16Kernels bf16_kernels;
 void relu(size_t n, const float* x, float* y);
 void relu_backward(size_t n, const float* dy, const float* y, float* dx);
 void batch_norm_sums(size_t pixels, size_t channels, size_t stride, const float* dy, const float* x,
@@ -78,6 +79,7 @@ const KernelTable table = {
     .spread = spread,
     .depthwise = depthwise,
     .depthwise_weight = depthwise_weight,
+    .bf16 = &bf16_kernels,
     .relu = relu,
     .relu_backward = relu_backward,
     .batch_norm_sums = batch_norm_sums,

@@ -56,9 +56,17 @@ ConvAlgorithm choose_algorithm(const Conv2dShape& shape, ConvDirection direction
 // Why an algorithm can't serve a shape; null where it can.
 const char* unsupported(const Conv2dShape& shape, ConvDirection direction, ConvAlgorithm algorithm);
 
-// bias may be null.
+// Weights as a forward would pack or transform them at every call, for those that stay the same.
+// They are for shapes that differ in the batch alone, for one algorithm, and for the instruction
+// set that was in use. 0 floats: a convolution of this shape has nothing to gain from it.
+Size prepared_weight_size(const Conv2dShape& shape, ConvAlgorithm algorithm);
+void prepare_weight(const Conv2dShape& shape, const float* weight, ConvAlgorithm algorithm,
+                    float* prepared);
+
+// bias may be null, and so may `prepared`: the same weights, prepared for this very call. The bits
+// are the same with and without them.
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-            bool relu, ConvAlgorithm algorithm, float* y);
+            bool relu, ConvAlgorithm algorithm, float* y, const float* prepared = nullptr);
 
 // dx[n,ih,iw,c] = sum of dy · weight over the outputs that read x[n,ih,iw,c], and no others.
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,

@@ -11,6 +11,7 @@ from alexnet.commands.options import (
     add_json,
     add_kernels,
     add_parser,
+    add_precision,
     add_seed,
     add_variant,
     described_variant,
@@ -21,9 +22,10 @@ from alexnet.commands.options import (
     say_table,
     write_figures,
 )
-from alexnet.comparison.benchmark import PRECISIONS, TARGETS, Benchmark, LayerTiming, Timing
+from alexnet.comparison.benchmark import FORWARD, TARGETS, Benchmark, LayerTiming, Timing
 from alexnet.comparison.disturbance import Watch
 from alexnet.messages import counted, timestamp
+from alexnet.network.freezing import BFLOAT16, FLOAT32
 from alexnet.network.variant import Variant
 
 STEPS_PER_LINE = 10
@@ -54,31 +56,37 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--target",
         choices=(*TARGETS, "both"),
-        default="both",
         metavar="T",
-        help=f"what is timed: {', '.join(TARGETS)} or both (default: both)",
+        help=f"what is timed: {', '.join(TARGETS)} or both (default: both; forward in bfloat16)",
     )
     parser.add_argument(
         "--per-layer", action="store_true", help="also the time of each layer by itself"
     )
     add_kernels(parser, device="cpu")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default=PRECISIONS[0],
-        metavar="P",
-        help="of the products: float32, or tf32 on a CUDA device (default: float32)",
-    )
+    add_precision(parser)
     add_seed(parser, 0)
     add_json(parser)
 
 
+def _targets(options: argparse.Namespace) -> tuple[str, ...]:
+    default = FORWARD if options.precision == BFLOAT16 else "both"
+    target = options.target or default
+    targets = TARGETS if target == "both" else (target,)
+    if options.precision == BFLOAT16 and targets != (FORWARD,):
+        options.parser.error(
+            f"argument --target: {target!r}, expected {FORWARD!r} with --precision {BFLOAT16}"
+        )
+    return targets
+
+
 def _run(options: argparse.Namespace) -> bool:
-    variant = described_variant(options)
+    variant, targets = described_variant(options), _targets(options)
     machine = environment()
     where = f"{machine['isa']}, {counted(machine['threads'], 'thread')}"
     if options.device == "cuda":
         where = f"{machine['gpu']}, {options.precision}"
+    elif options.precision != FLOAT32:
+        where = f"{where}, {options.precision}"
     say(options, f"{variant.name}, batch {options.batch_size}, {where}")
     _print_shapes(options, variant)
     benchmark = Benchmark(
@@ -88,7 +96,6 @@ def _run(options: argparse.Namespace) -> bool:
         device=options.device,
         precision=options.precision,
     )
-    targets = TARGETS if options.target == "both" else (options.target,)
     watch = Watch()
     timings = [_timed(options, benchmark, target) for target in targets]
     disturbance = watch.stop(machine["threads"])

@@ -17,6 +17,7 @@ from alexnet.commands.options import (
     add_json,
     add_kernels,
     add_parser,
+    add_precision,
     add_variant,
     described_variant,
     integer,
@@ -27,11 +28,22 @@ from alexnet.commands.options import (
     write_figures,
 )
 from alexnet.comparison import peers, plot
-from alexnet.comparison.benchmark import TARGETS
-from alexnet.comparison.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
-from alexnet.comparison.contest import HEADER, SECONDS, Comparison, Contest
+from alexnet.comparison.benchmark import FORWARD, TARGETS
+from alexnet.comparison.cases import (
+    FLOAT32,
+    NETWORK_TARGETS,
+    PRECISIONS,
+    Arrays,
+    Case,
+    NetworkCase,
+    layer_cases,
+)
+from alexnet.comparison.contest import SECONDS, Comparison, Contest
+from alexnet.data import open_dataset, ordered_batches
 from alexnet.figures import save
+from alexnet.interchange import load_model
 from alexnet.messages import hint, printable
+from alexnet.network.checkpoint import TrainedModel
 from alexnet.network.variant import Variant
 
 ADVICE = (
@@ -68,9 +80,22 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--target",
         type=_targets,
-        default=",".join(TARGETS),
         metavar="T,...",
-        help=f"some of {', '.join(NETWORK_TARGETS)} (default: {', '.join(TARGETS)})",
+        help=f"some of {', '.join(NETWORK_TARGETS)} (default: {', '.join(TARGETS)}; with "
+        "another precision than float32, or --trained, forward alone)",
+    )
+    add_precision(
+        parser,
+        PRECISIONS,
+        "of the products: float32; bfloat16, for those that have it; default, what each framework "
+        "chooses by itself",
+    )
+    parser.add_argument(
+        "--trained",
+        nargs=2,
+        metavar=("CHECKPOINT", "DATA"),
+        help="take this network in the place of V, on the first test images of DATA, and count "
+        "for how many of them each finds the class that ours does in float32",
     )
     parser.add_argument(
         "--layers",
@@ -131,12 +156,18 @@ def _seconds(text: str) -> float:
 
 
 def _cases(options: argparse.Namespace, variant: Variant) -> list[Case]:
+    is_plain = options.precision == FLOAT32 and options.trained is None
     if options.layers is None:
         return [
-            NetworkCase(variant, target, batch_size)
-            for target in options.target
+            NetworkCase(variant, target, batch_size, options.precision)
+            for target in options.target or (TARGETS if is_plain else (FORWARD,))
             for batch_size in options.batch_size
         ]
+    if not is_plain:
+        options.parser.error(
+            "argument --layers: only networks are compared with --trained or in another precision "
+            f"than {FLOAT32}"
+        )
     patterns = options.layers.split(",")
     cases: list[Case] = [
         case
@@ -157,7 +188,8 @@ def _cases(options: argparse.Namespace, variant: Variant) -> list[Case]:
 
 
 def _run(options: argparse.Namespace) -> bool:
-    variant = described_variant(options)
+    trained = _Trained(*options.trained) if options.trained else None
+    variant = described_variant(options) if trained is None else trained.model.network.variant
     if options.no_lrn:
         variant = dataclasses.replace(variant, name=f"{variant.name}-without-lrn")
     cases, missing = _cases(options, variant), peers.missing(options.peers)
@@ -172,7 +204,13 @@ def _run(options: argparse.Namespace) -> bool:
         Contest(installed, threads, tell=_Teller(progress)) as contest,
     ):
         for case in cases:
-            comparison = contest.compare(case, options.rounds, options.seconds, progress.advance)
+            comparison = contest.compare(
+                case,
+                options.rounds,
+                options.seconds,
+                progress.advance,
+                trained=None if trained is None else trained.operands(case.batch_size),
+            )
             _print(options, comparison)
             comparisons.append(comparison)
         versions = contest.versions
@@ -180,8 +218,10 @@ def _run(options: argparse.Namespace) -> bool:
         options, f"{', '.join(versions.values())}; threads: {threads}, rounds: {options.rounds}"
     )
     figures = {
-        "variant": options.variant,
+        "variant": variant.name if trained else options.variant,
         "lrn": not options.no_lrn,
+        "precision": options.precision,
+        "trained": options.trained,
         "rounds": options.rounds,
         "versions": versions,
         "missing": list(missing),
@@ -191,6 +231,34 @@ def _run(options: argparse.Namespace) -> bool:
     if options.plot is not None:
         save(plot.bars(comparisons), Path(options.plot))
     return not any(comparison.failures for comparison in comparisons)
+
+
+class _Trained:
+    """A trained network and images for it, as --trained names them."""
+
+    def __init__(self, checkpoint: str, data: str) -> None:
+        self.model: TrainedModel = load_model(checkpoint)
+        if self.model.preprocessing is None:
+            raise ValueError(
+                f"{checkpoint} does not say how images are prepared for it: it is neither a "
+                "checkpoint of alexnet train nor weights that alexnet convert reads"
+            )
+        images = open_dataset(data).test
+        if images is None:
+            raise ValueError(f"{data} has no test images")
+        self._data, self._images = data, images
+
+    def operands(self, batch_size: int) -> Arrays:
+        """Parameters, state and the first images of the set, as a case has its operands."""
+        if len(self._images) < batch_size:
+            raise ValueError(
+                f"--batch-size: {batch_size}, but {self._data} has {len(self._images)} test images"
+            )
+        assert self.model.preprocessing is not None
+        batch = next(iter(ordered_batches(self._images, self.model.preprocessing, batch_size)))
+        tensors = self.model.network.tensors()
+        del tensors["generator"]
+        return {"x": batch.images, **tensors}
 
 
 class _Teller:
@@ -217,7 +285,8 @@ def _print(options: argparse.Namespace, comparison: Comparison) -> None:
     if comparison.disturbance.notable:
         say_sentence(options, ADVICE)
     rows = comparison.rows()
-    say_table(options, HEADER, rows, right=range(1, len(HEADER)))
+    header = comparison.header()
+    say_table(options, header, rows, right=range(1, len(header)))
     for contender, reason in comparison.failures.items():
         cause = reason.removeprefix(f"{contender.partition(' ')[0]}: ")
         say_sentence(options, f"not counted: {contender}: {cause}")

@@ -61,6 +61,7 @@ def _run_info(options: argparse.Namespace) -> bool:
         "alexnet": figures["version"],
         "instruction set": figures["isa"],
         "available": ", ".join(figures["available_isas"]),
+        "bfloat16": figures["bfloat16"],
         "threads": threads,
         "compiler": figures["compiler"],
         "sanitizers": "yes" if figures["sanitizers"] else "no",

@@ -15,6 +15,7 @@ from alexnet.commands.options import (
     add_json,
     add_kernels,
     add_parser,
+    add_precision,
     opened_data,
     picture_file,
     say,
@@ -56,11 +57,13 @@ def add_parsers(subparsers: Any) -> None:
         help="draw the confusion matrix there: .png, .svg or .pdf",
     )
     add_kernels(parser, device="cpu")
+    add_precision(parser)
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> bool:
-    model, dataset = load_model(options.checkpoint, device=options.device), opened_data(options)
+    model = load_model(options.checkpoint, device=options.device, precision=options.precision)
+    dataset = opened_data(options)
     _check_classes(options, model, dataset)
     images = dataset.test if options.split == "test" else dataset.train
     if images is None:
@@ -148,6 +151,7 @@ def _figures(
         "checkpoint": options.checkpoint,
         "split": options.split,
         "ten_crop": options.ten_crop,
+        "precision": options.precision,
         "images": result.images,
         "skipped": {str(path): reason for path, reason in images.skipped.items()},
         "loss": result.loss,

@@ -6,7 +6,7 @@ import argparse
 import math
 import platform
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_numb
 from alexnet.data import Dataset, open_dataset
 from alexnet.files import check_folder, check_writable, naming
 from alexnet.messages import described, hint, printable
+from alexnet.network.freezing import PRECISIONS
 from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, variant_named
 from alexnet.ops import implementation_on
@@ -138,6 +139,21 @@ def add_seed(parser: argparse.ArgumentParser, default: int) -> None:
         default=default,
         metavar="S",
         help=f"of all random numbers (default: {default})",
+    )
+
+
+def add_precision(
+    parser: argparse.ArgumentParser,
+    choices: Sequence[str] = PRECISIONS,
+    meaning: str = "of the products: float32; tf32 on a CUDA device; bfloat16 on the CPU, forward",
+) -> None:
+    """--precision P, one of `choices`, the first of which is the default."""
+    parser.add_argument(
+        "--precision",
+        choices=choices,
+        default=choices[0],
+        metavar="P",
+        help=f"{meaning} (default: {choices[0]})",
     )
 
 
@@ -342,6 +358,7 @@ def environment() -> dict[str, Any]:
         **runtime.build_info(),
         "isa": runtime.cpu_isa(),
         "available_isas": list(runtime.available_isas()),
+        "bfloat16": runtime.cpu_bfloat16(),
         "threads": runtime.get_num_threads(),
         "threads_from": runtime.num_threads_from(),
         "numpy": np.__version__,

@@ -10,6 +10,7 @@ from alexnet.commands.options import (
     add_json,
     add_kernels,
     add_parser,
+    add_precision,
     integer,
     say,
     source,
@@ -37,6 +38,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_ten_crop(parser)
     add_kernels(parser, device="cpu")
+    add_precision(parser)
     add_json(parser)
 
 
@@ -62,7 +64,7 @@ def add_ten_crop(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     """Classify what can be read; false where an image could not be."""
-    model = load_model(options.checkpoint, device=options.device)
+    model = load_model(options.checkpoint, device=options.device, precision=options.precision)
     if model.preprocessing is None:
         raise ValueError(
             f"{options.checkpoint} does not say how images are prepared for it: it is neither a "
@@ -83,5 +85,12 @@ def _run(options: argparse.Namespace) -> bool:
             say(options, f"  {probability:7.2%}  {name}")
         classes = [{"name": name, "probability": probability} for name, probability in top]
         entries.append({"path": path, "classes": classes})
-    write_figures(options, {"checkpoint": options.checkpoint, "images": entries})
+    write_figures(
+        options,
+        {
+            "checkpoint": options.checkpoint,
+            "precision": options.precision,
+            "images": entries,
+        },
+    )
     return not any("error" in entry for entry in entries)

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import math
 
-from alexnet.comparison.cases import TRAINING_STEP, Arrays, Case, NetworkCase
+from alexnet.comparison.cases import FLOAT32, TRAINING_STEP, Arrays, Case, NetworkCase
 from alexnet.verification.tolerance import WINOGRAD, relative_error
 
 TOLERANCE = 1e-4  # of a layer's results and a network's output or loss
+BFLOAT16_ROUNDING = 2.0**-8  # relative, of one number, at most; 0.4 of it in the mean square
 
 
 class DisagreementError(Exception):
@@ -34,8 +35,20 @@ def gradient_tolerance(case: NetworkCase) -> float:
     return math.sqrt(case.kinks * WINOGRAD)
 
 
+def reduced_tolerance(case: NetworkCase) -> float:
+    """Largest relative error of an output in bfloat16 or coarser float16, against float32.
+
+    A layer rounds its input, its weights and perhaps its output; the errors of random terms add as
+    independent ones do, so a network of n layers is off by about 0.4 * sqrt(3 * n) roundings. The
+    bound is six times that, for frameworks that also sum in bfloat16 what is no product.
+    """
+    return 4 * BFLOAT16_ROUNDING * math.sqrt(len(case.variant.layers))
+
+
 def tolerance(case: Case, result: str) -> float:
     """Largest relative error of the result of that name."""
+    if isinstance(case, NetworkCase) and case.precision != FLOAT32:
+        return reduced_tolerance(case)
     if not isinstance(case, NetworkCase) or result in ("y", "loss"):
         return TOLERANCE
     if case.target == TRAINING_STEP:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,12 +18,10 @@ from alexnet.arrays import array_kind
 from alexnet.contract.arguments import LARGEST_SIZE, check_int
 from alexnet.network.network import Network
 from alexnet.network.variant import Variant
-from alexnet.ops import implementation_on
 from alexnet.random import Generator
 
 FORWARD, FORWARD_BACKWARD = "forward", "forward-backward"
 TARGETS = (FORWARD, FORWARD_BACKWARD)
-PRECISIONS = ("float32", "tf32")
 IMAGE_STDDEV = 0.1
 
 StepObserver: TypeAlias = Callable[[int, float], None]
@@ -172,13 +169,8 @@ class Benchmark:
         precision: str = "float32",
     ) -> None:
         self.batch_size = check_int("bench", "batch_size", batch_size, 1, LARGEST_SIZE)
-        implementation = implementation_on(device)
-        if precision == "tf32":
-            if device == "cpu":
-                raise ValueError("bench: precision is 'tf32', which only device 'cuda' has")
-            implementation = import_module("alexnet.cuda.tf32")
-        self.network = Network(variant, seed=seed, implementation=implementation)
-        self._arrays = array_kind(implementation)
+        self.network = Network(variant, seed=seed, device=device, precision=precision)
+        self._arrays = array_kind(self.network.implementation)
         shape = (batch_size, *variant.input_shape)
         images = Generator(seed).normal(shape, IMAGE_STDDEV)
         self._images = self._arrays.from_host(images)

@@ -29,6 +29,11 @@ Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 # training, softmax cross-entropy, backward, and an update by Adam with its usual constants.
 TRAINING_STEP = "training-step"
 NETWORK_TARGETS = (FORWARD, FORWARD_BACKWARD, TRAINING_STEP)
+
+# In what the frameworks are asked to compute: float32, bfloat16 with sums in float32, or nothing
+# said at all, so that each does what it does by itself.
+FLOAT32, BFLOAT16, DEFAULT = "float32", "bfloat16", "default"
+PRECISIONS = (FLOAT32, BFLOAT16, DEFAULT)
 ADAM = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
 
 PRODUCT_DIRECTIONS = ("forward", "backward_input", "backward_weight")
@@ -117,22 +122,28 @@ class LayerCase:
 
 @dataclass(frozen=True)
 class NetworkCase:
-    """A whole network, to one of `NETWORK_TARGETS`.
+    """A whole network, to one of `NETWORK_TARGETS`, in one of `PRECISIONS`.
 
     Raises
     ------
     ValueError
         Training a network with dropout, whose masks every framework draws differently, or one
-        that does not end in classes by cross-entropy.
+        that does not end in classes by cross-entropy; anything but forward in another precision
+        than float32.
     """
 
     variant: Variant
     target: str
     batch_size: int
+    precision: str = FLOAT32
 
     def __post_init__(self) -> None:
         if self.target == FORWARD:
             return
+        if self.precision != FLOAT32:
+            raise ValueError(
+                f"{self.target}: only {FORWARD} can be compared in precision {self.precision}"
+            )
         if any(isinstance(layer, Dropout) for layer in self.variant.layers):
             raise ValueError(
                 f"{self.target}: {self.variant.name} has dropout, which every framework draws "
@@ -147,7 +158,8 @@ class NetworkCase:
     @property
     def name(self) -> str:
         """Name of the case, as above."""
-        return f"{self.variant.name}/network/{self.target}/b{self.batch_size}"
+        name = f"{self.variant.name}/network/{self.target}/b{self.batch_size}"
+        return name if self.precision == FLOAT32 else f"{name}/{self.precision}"
 
     @property
     def kinks(self) -> int:

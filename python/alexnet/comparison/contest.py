@@ -1,9 +1,9 @@
 """Ours beside other frameworks, each mode of each in a process of its own, rounds interleaved.
 
 Before anything is timed, every framework gets the same weights and inputs and its results are
-compared with ours; one that disagrees is not counted. Then, round after round, each runs for a
-moment in turn, so that whatever else the machine does meets them all alike; the machine's peaks are
-measured in the same rounds. Figures are medians over the rounds.
+compared with ours in float32; one that disagrees is not counted. Then, round after round, each runs
+for a moment in turn, so that whatever else the machine does meets them all alike; the machine's
+peaks are measured in the same rounds. Figures are medians over the rounds.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from statistics import median, quantiles
 from threading import Lock
 from typing import Any, TypeAlias
 
-from alexnet.comparison.agreement import DisagreementError, largest_error
-from alexnet.comparison.cases import Arrays, Case
+from alexnet.comparison.accuracy import EXACT, Accuracy, accuracy, exact_output
+from alexnet.comparison.agreement import DisagreementError
+from alexnet.comparison.cases import FLOAT32, Arrays, Case, NetworkCase
 from alexnet.comparison.disturbance import Disturbance, Watch
 from alexnet.comparison.peaks import Peaks
 from alexnet.comparison.peers import OURS
@@ -31,6 +32,7 @@ SECONDS = 0.1  # of a turn, at least one run
 
 StartWorker: TypeAlias = Callable[[str, int], Worker]
 Tell: TypeAlias = Callable[[str, str], None]
+Compare: TypeAlias = Callable[[Arrays], Accuracy]
 
 RATES = (
     ("gflops_per_second", "share_of_fma_peak"),
@@ -44,12 +46,13 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Timing:
-    """One contender's time on one case: seconds a round, and the error against ours."""
+    """One contender's time on one case: seconds a round; how close it is, and in what precision."""
 
     provider: str
     mode: str
     seconds: tuple[float, ...]
-    error: float
+    accuracy: Accuracy
+    precision: str = FLOAT32
 
     @property
     def contender(self) -> str:
@@ -100,17 +103,39 @@ class Comparison:
         """How many times as long as ours the best peer takes."""
         return self.best_peer.median / self.ours.median if self.best_peer else None
 
+    def label(self, timing: Timing) -> str:
+        """Name a contender, with its precision where they differ in it."""
+        return timing.contender + (f", {timing.precision}" if self._shows_precision else "")
+
+    @property
+    def _shows_precision(self) -> bool:
+        return isinstance(self.case, NetworkCase) and self.case.precision != FLOAT32
+
+    @property
+    def _shows_agreement(self) -> bool:
+        return any(timing.accuracy.agreement is not None for timing in self.timings)
+
+    def header(self) -> list[str]:
+        """Name the columns of `rows`."""
+        contender, *others = HEADER
+        precision = ["precision"] if self._shows_precision else []
+        return [contender, *precision, *others, *(["top-1"] if self._shows_agreement else [])]
+
     def rows(self) -> list[list[str]]:
         """Make a line of the table for each contender."""
         lines = []
         for timing in self.timings:
             figures = rates(self.case, timing.median, self.peaks)
-            cells = [timing.contender, f"{timing.median * 1e3:.2f}", f"{timing.spread:.0%}"]
+            cells = [timing.contender, *([timing.precision] if self._shows_precision else [])]
+            cells += [f"{timing.median * 1e3:.2f}", f"{timing.spread:.0%}"]
             cells.append(f"{timing.median / self.ours.median:.2f}")
             for rate, share in RATES:
                 known = rate in figures
                 cells += [f"{figures[rate]:.1f}", f"{figures[share]:.0%}"] if known else ["", ""]
-            lines.append([*cells, f"{timing.error:.0e}"])
+            cells.append(f"{timing.accuracy.error:.0e}")
+            if timing.accuracy.agreement is not None:
+                cells.append(f"{timing.accuracy.agreement:.1%}")
+            lines.append(cells)
         return lines
 
     def figures(self) -> dict[str, Any]:
@@ -119,7 +144,9 @@ class Comparison:
             timing.contender: {
                 "median_seconds": timing.median,
                 "relative_spread": timing.spread,
-                "relative_error": timing.error,
+                "precision": timing.precision,
+                "relative_error": timing.accuracy.error,
+                "top1_agreement": timing.accuracy.agreement,
                 "round_seconds": timing.seconds,
                 **rates(self.case, timing.median, self.peaks),
             }
@@ -147,7 +174,8 @@ class _Contender:
     provider: str
     mode: str
     worker: Worker | None
-    error: float = 0.0
+    accuracy: Accuracy = EXACT
+    precision: str = FLOAT32
     failure: str | None = None
     seconds: list[float] = field(default_factory=list)
 
@@ -155,12 +183,11 @@ class _Contender:
         assert self.worker is not None
         return self.worker.ask(request, *arguments)
 
-    def check(self, case: Case, operands: Arrays, expected: Arrays) -> None:
+    def check(self, case: Case, operands: Arrays, compare: Compare) -> None:
         """Prepare the case, and compare what comes of it."""
         try:
-            self.error = largest_error(
-                case, self.ask("prepare", case, self.mode, operands), expected
-            )
+            self.accuracy = compare(self.ask("prepare", case, self.mode, operands))
+            self.precision = self.ask("precision")
         except DisagreementError as error:
             self.failure = f"disagrees with ours: {error}"
         except WorkerError as error:
@@ -213,12 +240,14 @@ class Contest:
         on_step: Callable[[], None] = lambda: None,
         *,
         clock: Clock = time.perf_counter,
+        trained: Arrays | None = None,
     ) -> Comparison:
         """Prepare and check every contender, then time all that agree, in turn.
 
         Frameworks start when the first case is compared. `seconds` is about the time of a turn, at
         least one run. `on_step` is called once when all are ready and after each round. `clock` may
-        be `time.process_time` where one thread works.
+        be `time.process_time` where one thread works. `trained` are the operands of a trained
+        network and its images, in the place of the case's random ones.
 
         Raises
         ------
@@ -226,17 +255,23 @@ class Contest:
             Our own worker failed.
 
         """
-        operands = case.operands()
+        operands = case.operands() if trained is None else trained
         ours, *others = self._enter(OURS, case)
-        expected = ours.ask("prepare", case, ours.mode, operands)
+        expected = self._in_float32(ours, case, operands)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # nothing is timed yet
+            exact = pool.submit(exact_output, case, operands)
             frameworks = (name for name in self._workers if name != OURS)
             for entered in pool.map(lambda name: self._try_to_enter(name, case), frameworks):
                 others += entered
-            unchecked = [contender for contender in others if contender.failure is None]
-            list(pool.map(lambda each: self._check(each, case, operands, expected), unchecked))
+            contenders = [ours, *others]
+            unchecked = [contender for contender in contenders if contender.failure is None]
+
+            def compare(actual: Arrays) -> Accuracy:
+                is_trained = trained is not None
+                return accuracy(case, actual, expected, exact.result(), is_trained=is_trained)
+
+            list(pool.map(lambda each: self._check(each, case, operands, compare), unchecked))
         on_step()
-        contenders = [ours, *others]
         turn = partial(_Contender.time, seconds=seconds, clock=clock)
         peaks, disturbance = self._time(case, contenders, rounds, turn, on_step)
         for contender in contenders:
@@ -248,7 +283,11 @@ class Contest:
             case,
             tuple(
                 Timing(
-                    contender.provider, contender.mode, tuple(contender.seconds), contender.error
+                    contender.provider,
+                    contender.mode,
+                    tuple(contender.seconds),
+                    contender.accuracy,
+                    contender.precision,
                 )
                 for contender in contenders
                 if contender.failure is None
@@ -285,9 +324,17 @@ class Contest:
         with self._telling:
             self._tell(text, place)
 
-    def _check(self, contender: _Contender, case: Case, operands: Arrays, expected: Arrays) -> None:
+    @staticmethod
+    def _in_float32(ours: _Contender, case: Case, operands: Arrays) -> Arrays:
+        """Compute what the others' results are compared with."""
+        if isinstance(case, NetworkCase):
+            case = replace(case, precision=FLOAT32)
+        results: Arrays = ours.ask("prepare", case, ours.ask("modes", case)[0], operands)
+        return results
+
+    def _check(self, contender: _Contender, case: Case, operands: Arrays, compare: Compare) -> None:
         self._say(f"preparing {contender.provider} {contender.mode} for {case.name}")
-        contender.check(case, operands, expected)
+        contender.check(case, operands, compare)
 
     def _try_to_enter(self, name: str, case: Case) -> list[_Contender]:
         try:

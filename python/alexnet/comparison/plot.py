@@ -28,7 +28,7 @@ def bars(comparisons: Sequence[Comparison]) -> Figure:
     for axes, comparison in zip(charts, comparisons, strict=True):
         timings = sorted(comparison.timings, key=lambda timing: timing.median, reverse=True)
         drawn = axes.barh(
-            [timing.contender for timing in timings],
+            [comparison.label(timing) for timing in timings],
             [timing.median * 1e3 for timing in timings],
             xerr=[timing.median * timing.spread * 1e3 for timing in timings],
             color=[BLUE if timing.provider == OURS else GREY for timing in timings],

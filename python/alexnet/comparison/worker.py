@@ -61,6 +61,11 @@ class _Server:
         self._last = 0.0
         return self._job.outputs(self._job.run())
 
+    def precision(self) -> str:
+        """Tell what the job computes in."""
+        assert self._job is not None
+        return self._job.precision
+
     def release(self) -> None:
         """Give the job's memory back; frameworks' functions hold themselves in cycles."""
         self._job = None

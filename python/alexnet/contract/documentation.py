@@ -17,3 +17,16 @@ def documented_as(namesake: Callable[..., object]) -> Callable[[Callable[P, R]],
         return function
 
     return decorate
+
+
+def documented_with(
+    namesake: Callable[..., object], parameter: str
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a function the docstring of the reference operator, with `parameter` before `out`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        before, out, after = (namesake.__doc__ or "").partition("    out : ")
+        function.__doc__ = before + parameter + out + after
+        return function
+
+    return decorate

@@ -3,13 +3,16 @@
 Each function has the signature, the checks and the results of its namesake in
 ``alexnet.reference``, whose docstring it shares; what differs is said here once. Arrays must be
 float32 (labels: any integer dtype) in the machine's byte order; inputs that are not C-contiguous
-are copied once. Results are new arrays unless ``out`` is given, which must have the exact shape and
-dtype, be C-contiguous and writeable, and overlap no input unless the operator says so. Nothing is
-written before every argument has passed its checks. The interpreter lock is released while a kernel
-runs; calls from several Python threads are independent. The same input gives the same bits for
-every number of threads.
+are copied once. ``precision="bfloat16"`` of convolutions and dense layers takes and gives bfloat16
+as well, and `alexnet.cpu.bfloat16` has them for weights that are packed once. Results are new
+arrays unless ``out`` is given, which must have the exact shape and dtype, be C-contiguous and
+writeable, and overlap no input unless the operator says so. Nothing is written before every
+argument has passed its checks. The interpreter lock is released while a kernel runs; calls from
+several Python threads are independent. The same input gives the same bits for every number
+of threads.
 """
 
+from alexnet.cpu import bfloat16 as bfloat16
 from alexnet.cpu import fused as fused
 from alexnet.cpu.batch_norm import batch_norm, batch_norm_backward
 from alexnet.cpu.conv2d import (

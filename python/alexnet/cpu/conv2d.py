@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from alexnet import _cpu, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import CONV2D_ALGORITHMS, AnyArray, Size2d
-from alexnet.contract.documentation import documented_as
+from alexnet.contract.documentation import documented_as, documented_with
 from alexnet.contract.shapes import Padding
+from alexnet.cpu import bfloat16
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
 from alexnet.recording import call_kernel
 
@@ -18,7 +19,7 @@ def conv2d_algorithms() -> tuple[str, ...]:
     return CONV2D_ALGORITHMS
 
 
-@documented_as(reference.conv2d)
+@documented_with(reference.conv2d, bfloat16.PARAMETER)
 def conv2d(
     x: AnyArray,
     weight: AnyArray,
@@ -29,8 +30,21 @@ def conv2d(
     groups: int = 1,
     activation: str | None = None,
     algorithm: str = "auto",
+    precision: str = "float32",
     out: AnyArray | None = None,
-) -> FloatArray:
+) -> AnyArray:
+    if bfloat16.is_bfloat16("conv2d", precision):
+        return bfloat16.conv2d_packing(
+            x,
+            weight,
+            bias,
+            stride=stride,
+            padding=padding,
+            groups=groups,
+            activation=activation,
+            algorithm=algorithm,
+            out=out,
+        )
     x = as_input("conv2d", "x", x)
     weight = as_input("conv2d", "weight", weight)
     bias = None if bias is None else as_input("conv2d", "bias", bias)

@@ -5,20 +5,24 @@ from __future__ import annotations
 from alexnet import _cpu, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
-from alexnet.contract.documentation import documented_as
+from alexnet.contract.documentation import documented_as, documented_with
+from alexnet.cpu import bfloat16
 from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
 from alexnet.recording import call_kernel
 
 
-@documented_as(reference.dense)
+@documented_with(reference.dense, bfloat16.PARAMETER)
 def dense(
     x: AnyArray,
     weight: AnyArray,
     bias: AnyArray | None = None,
     *,
     activation: str | None = None,
+    precision: str = "float32",
     out: AnyArray | None = None,
-) -> FloatArray:
+) -> AnyArray:
+    if bfloat16.is_bfloat16("dense", precision):
+        return bfloat16.dense_packing(x, weight, bias, activation=activation, out=out)
     x = as_input("dense", "x", x)
     weight = as_input("dense", "weight", weight)
     bias = None if bias is None else as_input("dense", "bias", bias)

@@ -7,6 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import cupy
 
+from alexnet.contract.documentation import documented_with
 from alexnet.messages import shown
 
 P = ParamSpec("P")
@@ -28,13 +29,7 @@ def documented_with_precision(
     namesake: Callable[..., object],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a function the docstring of the reference operator, with `precision` before `out`."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        before, out, after = (namesake.__doc__ or "").partition("    out : ")
-        function.__doc__ = before + PARAMETER + out + after
-        return function
-
-    return decorate
+    return documented_with(namesake, PARAMETER)
 
 
 def is_tf32(operator: str, precision: str) -> bool:

@@ -29,6 +29,7 @@ from alexnet.interchange.torchvision import (
 )
 from alexnet.network import weights
 from alexnet.network.checkpoint import Checkpoint, TrainedModel, read_model
+from alexnet.network.freezing import FLOAT32
 from alexnet.network.network import Network
 from alexnet.network.variants import AlexNet
 
@@ -52,7 +53,9 @@ OURS = "alexnet"
 FORMATS = (OURS, torchvision.VARIANT, caffe.VARIANT)
 
 
-def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> TrainedModel:
+def load_model(
+    path: str | os.PathLike[str], *, device: str = "cpu", precision: str = FLOAT32
+) -> TrainedModel:
     """Read a trained network from anything that holds one, told by its content; nothing of it runs.
 
     Parameters
@@ -61,9 +64,8 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> TrainedM
         A file of `Network.save`, a checkpoint, a run's folder (its best checkpoint, or the last one
         where none was evaluated), or weights of torchvision's or Caffe's AlexNet, in the files that
         `convert` reads.
-
-    device
-        Where the network computes, as of `AlexNet`.
+    device, precision
+        Where the network computes, and in what, as of `AlexNet`.
 
     Raises
     ------
@@ -74,14 +76,15 @@ def load_model(path: str | os.PathLike[str], *, device: str = "cpu") -> TrainedM
         It cannot be opened.
     """
     model = _read(Path(path), format_of(Path(path)))
-    if device == "cpu":
+    if (device, precision) == ("cpu", FLOAT32):
         return model
-    return dataclasses.replace(model, network=_copied(model.network, device, None))
+    network = _copied(model.network, device=device, precision=precision)
+    return dataclasses.replace(model, network=network)
 
 
-def _copied(given: Network, device: str, implementation: ModuleType | None) -> AlexNet:
-    """Build the same network on another device or implementation."""
-    network = AlexNet(given.variant, seed=None, device=device, implementation=implementation)
+def _copied(given: Network, **how: Any) -> AlexNet:
+    """Build the same network with other arguments of `AlexNet`."""
+    network = AlexNet(given.variant, seed=None, **how)
     network.assign(given.tensors())
     return network
 
@@ -91,13 +94,15 @@ def load(
     *,
     device: str = "cpu",
     implementation: ModuleType | None = None,
+    precision: str = FLOAT32,
 ) -> AlexNet:
     """Read a network, with its parameters and state, from anything that holds one.
 
-    `path` and the errors are those of `load_model`, whatever wrote the file; `device` and
-    `implementation` are those of `AlexNet`.
+    `path` and the errors are those of `load_model`, whatever wrote the file; `device`,
+    `implementation` and `precision` are those of `AlexNet`.
     """
-    return _copied(load_model(path).network, device, implementation)
+    given = load_model(path).network
+    return _copied(given, device=device, implementation=implementation, precision=precision)
 
 
 @dataclass(frozen=True)

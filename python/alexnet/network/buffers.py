@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
 
 from alexnet.arrays import Array, ArrayKind
 from alexnet.contract.arguments import Shape
@@ -60,11 +64,20 @@ class Buffers:
     an `OutputPool`. Of the gradients only two are alive at a time, so they take turns in two
     buffers. Those of the layers `between` have a third, since they may be left out: the ones before
     and after them are then alive together.
+
+    Layers of `narrow` write their output in that dtype, which takes no more than the kind's own.
     """
 
-    def __init__(self, kind: ArrayKind, variant: Variant, between: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        kind: ArrayKind,
+        variant: Variant,
+        between: Collection[int] = (),
+        narrow: Mapping[int, np.dtype[Any]] = MappingProxyType({}),
+    ) -> None:
         self._kind = kind
         self._variant = variant
+        self._narrow = narrow
         self._owners = _owners(variant)
         self._turns = _turns(variant, between)
         # The layers whose output is in the memory that goes to the caller.
@@ -112,7 +125,9 @@ class Buffers:
             if owner is None or index in self.handed_out or self._is_view(index):
                 arrays.append(None)
             else:
-                arrays.append(shaped(self._outputs[owner], shape))
+                flat = self._outputs[owner]
+                dtype = self._narrow.get(index)
+                arrays.append(shaped(flat if dtype is None else flat.view(dtype), shape))
         return arrays
 
     def _is_view(self, index: int) -> bool:

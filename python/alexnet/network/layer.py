@@ -45,6 +45,9 @@ class Context:
     y: Array = None
     dy_buffer: Array = None  # the network's own memory for the gradient of y
     saved: tuple[Array, ...] = ()
+    # Of a frozen network: its weights as `packing` has packed them, which computes with them.
+    packing: ModuleType | None = None
+    packed: Any = None
 
     def forget(self) -> None:
         """Let go of the last forward's arrays."""
@@ -107,6 +110,10 @@ class Layer(ABC):
     def neurons(self, input_shape: Shape) -> int:
         """Units with weights of their own: outputs of an image, as papers count them."""
         return 0
+
+    def packed(self, packing: ModuleType, parameters: dict[str, Array]) -> Any:
+        """Weights as `packing` packs them for a frozen network; None: there is nothing to pack."""
+        return None
 
     @abstractmethod
     def forward(self, context: Context, x: Array, out: Array) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, fields
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -102,18 +103,18 @@ class Conv2d(_Product):
         """One for each tap of each output, taps on padding included."""
         return self._shape(input_shape).macs
 
+    def packed(self, packing: ModuleType, parameters: dict[str, Array]) -> Any:
+        """As `packing` packs them for a convolution."""
+        return packing.pack_conv2d(parameters["weight"], self.groups)
+
     def forward(self, context: Context, x: Array, out: Array) -> Array:
         """Convolution, bias and activation."""
-        return context.operators.conv2d(
-            x,
-            context.parameters["weight"],
-            context.parameters.get("bias"),
-            stride=self.stride,
-            padding=self.padding,
-            groups=self.groups,
-            activation=self.activation,
-            out=out,
-        )
+        bias = context.parameters.get("bias")
+        how = {"stride": self.stride, "padding": self.padding, "activation": self.activation}
+        if context.packing is not None:
+            return context.packing.conv2d(x, context.packed, bias, **how, out=out)
+        weight = context.parameters["weight"]
+        return context.operators.conv2d(x, weight, bias, **how, groups=self.groups, out=out)
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
         """Gradients of weight, bias and input."""
@@ -171,10 +172,17 @@ class Dense(_Product):
         """One for each weight and image."""
         return math.prod(input_shape) * self.features
 
+    def packed(self, packing: ModuleType, parameters: dict[str, Array]) -> Any:
+        """As `packing` packs them for a dense layer."""
+        return packing.pack_dense(parameters["weight"])
+
     def forward(self, context: Context, x: Array, out: Array) -> Array:
         """Product, bias and activation."""
-        weight, bias = context.parameters["weight"], context.parameters.get("bias")
-        return context.operators.dense(x, weight, bias, activation=self.activation, out=out)
+        bias = context.parameters.get("bias")
+        how = {"activation": self.activation, "out": out}
+        if context.packing is not None:
+            return context.packing.dense(x, context.packed, bias, **how)
+        return context.operators.dense(x, context.parameters["weight"], bias, **how)
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
         """Gradients of weight, bias and input."""

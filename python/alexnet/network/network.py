@@ -21,18 +21,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from alexnet import ops
 from alexnet.arrays import Array, array_kind
 from alexnet.contract.arguments import (
     AnyArray,
     Shape,
     check_assignable,
     check_callable,
+    check_choice,
     check_flag,
     check_instance,
 )
 from alexnet.messages import shown, summarised
 from alexnet.network import weights
+from alexnet.network.freezing import BFLOAT16, FLOAT32, Freezer, operators_on
 from alexnet.network.layer import Layer
 from alexnet.network.named_arrays import NamedArrays
 from alexnet.network.parameter_memory import ParameterMemory
@@ -50,6 +51,7 @@ _OWN_ATTRIBUTES = (
     "_generator",
     "_parameters",
     "_states",
+    "_freezer",
     "_guard",
     "_threads",
     "_has_gone_back",
@@ -74,6 +76,16 @@ class Network:
         array float64. Its `fused` module, if it has one, says what it computes in one pass, as
         `alexnet.cpu.fused` does; see `alexnet.network.plan`.
 
+    precision
+        Of the products of convolutions and dense layers: "float32"; "tf32" on device "cuda" (see
+        `alexnet.cuda`); or "bfloat16" on the CPU, for inference alone: weights and inputs are
+        rounded to bfloat16, sums are float32. Convolutions stay float32 where that is faster, which
+        is where `alexnet.cpu_bfloat16()` is not "amx". A network in bfloat16 freezes itself in its
+        first forward.
+
+    `freeze` tells that parameters and state will not change any more, which makes small batches
+    faster.
+
     Activations and their gradients live in buffers that are made in the first `forward` of the
     largest batch size, those for gradients in the first `backward`; after that a step allocates
     nothing of their size. Each thread that runs the network has such buffers, for as long as it
@@ -81,8 +93,9 @@ class Network:
     thread's gradients: the next forward begins anew.
 
     `copy.deepcopy` and `pickle` give a network of its own with the same parameters, state and
-    position of the generator, on the same implementation, before its first forward. `copy.copy`
-    gives one over the same parameters, state and generator, with passes of its own.
+    position of the generator, on the same implementation, before its first forward and not frozen.
+    `copy.copy` gives one over the same parameters, state and generator, with passes of its own;
+    the two are frozen together.
     """
 
     def __init__(
@@ -92,19 +105,26 @@ class Network:
         seed: int | None = 0,
         device: str = "cpu",
         implementation: ModuleType | None = None,
+        precision: str = FLOAT32,
     ) -> None:
         check_instance("network", "variant", variant, Variant)
-        if implementation is not None:
+        if implementation is None:
+            implementation = operators_on(device, precision)
+        else:
             check_instance("network", "implementation", implementation, ModuleType)
-        self._build(variant, implementation or ops.implementation_on(device), seed)
+            check_choice("network with an implementation", "precision", precision, (FLOAT32,))
+        self._build(variant, implementation, seed, precision)
 
-    def _build(self, variant: Variant, operators: ModuleType, seed: int | None) -> None:
+    def _build(
+        self, variant: Variant, operators: ModuleType, seed: int | None, precision: str
+    ) -> None:
         self.variant = variant
         self._operators = operators
         self._arrays = array_kind(operators)
         self._generator = Generator(0 if seed is None else seed)
         self._parameters = ParameterMemory(self._arrays, variant.parameter_shapes())
         self._states = [self._initial_state(index, seed) for index in range(len(self.layers))]
+        self._freezer = Freezer(variant, operators, precision, self._parameters, self._states)
         self._guard = Guard(variant.name)
         self._forget_passes()
 
@@ -128,7 +148,7 @@ class Network:
 
     @property
     def _workspace(self) -> Workspace:
-        """Of the thread that asks; it ends with the thread, or with a pass that failed."""
+        """Of the thread that asks; it ends with the thread, a pass that failed, or `freeze`."""
         workspace: Workspace | None = getattr(self._threads, "workspace", None)
         if workspace is None or not workspace.is_whole:
             workspace = self._threads.workspace = Workspace(
@@ -138,6 +158,7 @@ class Network:
                 self._generator,
                 self._parameters,
                 self._states,
+                self._freezer,
                 self._guard,
             )
         return workspace
@@ -158,6 +179,16 @@ class Network:
         return self._operators
 
     @property
+    def precision(self) -> str:
+        """What the products are computed in."""
+        return self._freezer.precision
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether parameters and state are kept from changing; see `freeze`."""
+        return self._freezer.is_frozen
+
+    @property
     def input_shape(self) -> Shape:
         """Shape of one image: (height, width, channels)."""
         return self.variant.input_shape
@@ -169,7 +200,10 @@ class Network:
 
     @property
     def parameters(self) -> Mapping[str, Array]:
-        """Trainable arrays by full name, such as "conv1.weight": write to them in place."""
+        """Trainable arrays by full name, such as "conv1.weight": write to them in place.
+
+        Those of a frozen network are read-only (on a device they have no such flag).
+        """
         return NamedArrays(self._parameters.arrays)
 
     @property
@@ -201,8 +235,12 @@ class Network:
         Raises
         ------
         RuntimeError
-            The gradients are those of another thread, or another has changed the network since.
+            The gradients are those of another thread, another has changed the network since, or it
+            is frozen.
+        NotImplementedError
+            The network is in bfloat16.
         """
+        self._freezer.check_may_train("optimizer")
         self._workspace.check_unchanged("optimizer")
         return self._parameters, self.gradient_memory
 
@@ -235,7 +273,8 @@ class Network:
         """Output of every layer in this thread's last forward, by its name; empty before it.
 
         In the network's own memory, overwritten by the next forward: read them only. Dropout works
-        in place, so the layer before it shows what dropout left.
+        in place, so the layer before it shows what dropout left. In bfloat16, where ml_dtypes is
+        installed, convolutions hand each other arrays of that type.
         """
         with self._guard.reading:
             return NamedArrays(self._workspace.activations)
@@ -279,12 +318,20 @@ class Network:
         ------
         ValueError, TypeError
             x has the wrong shape, dtype or kind.
+        RuntimeError
+            `training` of a network that is frozen.
+        NotImplementedError
+            `training` of a network in bfloat16.
 
         """
         check_flag("forward", "training", training)
         check_callable("forward", "observer", observer)
         # A view, so that no other array is the same object: a replay goes by that.
         x = self._arrays.check_input("forward", "x", x, self.input_shape)[...]
+        if training:
+            self._freezer.check_may_train("forward")
+        elif self.precision == BFLOAT16:
+            self.freeze()
         # Training moves running statistics and takes numbers from the generator.
         with self._guard.changing if training else self._guard.reading:
             return self._workspace.forward(x, bool(training), observer)
@@ -319,8 +366,12 @@ class Network:
             There was no forward, or another thread has changed the network since.
         ValueError, TypeError
             dy has the wrong shape, dtype or kind.
+        NotImplementedError
+            The network is in bfloat16.
 
         """
+        if self.precision == BFLOAT16:
+            self._freezer.check_may_train("backward")
         check_flag("backward", "input_gradient", input_gradient)
         check_callable("backward", "observer", observer)
         workspace = self._workspace
@@ -330,6 +381,32 @@ class Network:
             gradients = workspace.backward(dy, bool(input_gradient), observer)
             self._has_gone_back = True
             return gradients
+
+    # --- frozen -----------------------------------------------------------------------------------
+
+    def freeze(self) -> None:
+        """Say that parameters and state will not change: what is made of weights is then kept.
+
+        The bits of a forward are the same, and small batches take less time: convolutions on the
+        CPU pack or transform their weights at every call otherwise. What is kept takes up to some
+        times the memory of the convolutions' weights; in bfloat16 it is half of all weights.
+
+        Until `unfreeze`, the arrays of `parameters` and `state` are read-only, and training, an
+        optimizer's step, `assign` and `restore` are RuntimeErrors. A gradient may still be asked
+        for, after a forward in inference. Other views of these arrays, made before, can still be
+        written to, which the network then may or may not see: leave that.
+
+        The threads' activations and gradients of before are given up. A network that is frozen
+        stays as it is.
+        """
+        if not self._freezer.is_frozen:
+            with self._guard.changing:
+                self._freezer.freeze()
+
+    def unfreeze(self) -> None:
+        """Undo `freeze`: what was kept is given up, and parameters and state may be changed."""
+        with self._guard.changing:
+            self._freezer.unfreeze()
 
     # --- weights ----------------------------------------------------------------------------------
 
@@ -348,7 +425,10 @@ class Network:
             convert without loss; nothing was changed.
         TypeError
             What is given under a name is no array, or a masked one; nothing was changed.
+        RuntimeError
+            The network is frozen.
         """
+        self._freezer.check_may_change(self.variant.name)
         name, own = self.variant.name, {**self.parameters, **self.state}
         if not isinstance(tensors, Mapping):
             raise TypeError(
@@ -381,7 +461,7 @@ class Network:
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
         with self._guard.reading:
-            copied._build(self.variant, self._operators, None)
+            copied._build(self.variant, self._operators, None, self.precision)
             copied.assign(self.tensors())
         vars(copied).update(copy.deepcopy(self._additions(), memo))
         return copied
@@ -392,12 +472,14 @@ class Network:
         return {
             "variant": self.variant,
             "implementation": self._operators.__name__,
+            "precision": self.precision,
             "tensors": tensors,
             "additions": self._additions(),
         }
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        self._build(state["variant"], import_module(state["implementation"]), None)
+        operators = import_module(state["implementation"])
+        self._build(state["variant"], operators, None, state["precision"])
         self.assign(state["tensors"])
         vars(self).update(state["additions"])
 
@@ -432,6 +514,8 @@ class Network:
             The file is damaged, foreign, or of another network; nothing was changed.
         OSError
             It cannot be opened.
+        RuntimeError
+            The network is frozen.
         """
         variant, tensors = weights.read(path)
         if (variant.layers, variant.input_shape) != (self.layers, self.input_shape):

@@ -7,7 +7,7 @@ parameters are no more work in Python than one, and threads share the whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from alexnet.arrays import Array, ArrayKind
 from alexnet.contract.arguments import Shape
@@ -39,6 +39,10 @@ class ParameterMemory:
             name: memory[begins[name] : begins[name] + math.prod(shape)].reshape(shape)
             for name, shape in shapes.items()
         }
+
+    def of(self, layer: str, names: Iterable[str]) -> dict[str, Array]:
+        """Those of one layer, by their short names."""
+        return {name: self.arrays[f"{layer}.{name}"] for name in names}
 
 
 def _is_weight(name: str) -> bool:

@@ -158,14 +158,19 @@ class Plan:
 
     @cached_property
     def _first_trained(self) -> int:
-        trained = (number for number, step in enumerate(self.steps) if step.is_trained)
-        return next(trained, len(self.steps))
+        for number, step in enumerate(self.steps):
+            if step.is_trained:
+                return number
+        return len(self.steps)
 
     @cached_property
     def out_shape(self) -> Shape | None:
         """Shape of the array that is handed out; None: the network makes views only."""
-        shapes = (step.handed_out for step in self.steps if step.handed_out is not None)
-        return next(shapes, None)
+        # No generator, which an interrupt could meet as it is given up: Python would tell of it.
+        for step in self.steps:
+            if step.handed_out is not None:
+                return step.handed_out
+        return None
 
     def split(self) -> tuple[Plan, Sequence[Step]]:
         """Part it in what computes the output, and the steps at the end that only view it."""

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from alexnet.contract.arguments import check_flag
 from alexnet.messages import shown
+from alexnet.network.freezing import FLOAT32
 from alexnet.network.initializers import (
     Constant,
     FanInUniform,
@@ -317,6 +318,9 @@ class AlexNet(Network):
     implementation
         The module whose operators run it, instead of the device's. With `alexnet.reference` every
         array is float64.
+    precision
+        Of the products: "float32", "tf32" on device "cuda", or "bfloat16" for inference on the CPU;
+        see `Network`.
 
     """
 
@@ -329,10 +333,17 @@ class AlexNet(Network):
         num_classes: int | None = None,
         device: str = "cpu",
         implementation: ModuleType | None = None,
+        precision: str = FLOAT32,
     ) -> None:
         described = variant if isinstance(variant, Variant) else variant_named(variant)
         if not check_flag(described.name, "lrn", lrn):
             described = described.without_lrn()
         if num_classes is not None:
             described = described.with_classes(num_classes)
-        super().__init__(described, seed=seed, device=device, implementation=implementation)
+        super().__init__(
+            described,
+            seed=seed,
+            device=device,
+            implementation=implementation,
+            precision=precision,
+        )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import pairwise
 from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from alexnet.arrays import Array, ArrayKind
 from alexnet.contract.arguments import Shape
 from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
+from alexnet.network.freezing import Freezer
 from alexnet.network.layer import Context, Layer
+from alexnet.network.layers import Conv2d
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
 from alexnet.network.replay import Replay, can_replay
@@ -53,7 +59,8 @@ class Plans:
 class Workspace:
     """Activations, gradients, and the plans that compute them: everything that a pass writes.
 
-    Parameters, state and generator are the network's, which all of its threads share. `guard` is
+    Parameters, state and generator are the network's, which all of its threads share, and so is
+    what `freezer` keeps: it is of no more use once that has changed, either. `guard` is
     entered by the caller of `forward` and `backward`. When one of them ends by an exception, which
     may come at any moment (KeyboardInterrupt), the workspace is of no more use: `is_whole`.
     """
@@ -66,6 +73,7 @@ class Workspace:
         generator: Generator,
         parameters: ParameterMemory,
         states: Sequence[dict[str, Array]],
+        freezer: Freezer,
         guard: Guard,
     ) -> None:
         self._variant = variant
@@ -77,25 +85,43 @@ class Workspace:
             Context(operators, fused, generator, self._of_layer(index, parameters), state)
             for index, state in enumerate(states)
         ]
+        self._freezer, self._packed = freezer, freezer.packed
+        for layer, context in zip(self.layers, self._contexts, strict=True):
+            if layer.name in self._packed:
+                context.packing, context.packed = self._packed[layer.name]
         for index, layer in enumerate(self.layers[1:]):
             if layer.passes_relu and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
         self._fusions = find_fusions(self.layers, fused)
         self._can_replay = fused.CALLS_ARE_RECORDED and can_replay(self.layers)
-        self._buffers = Buffers(arrays, variant, left_out(self._fusions))
+        self._buffers = Buffers(arrays, variant, left_out(self._fusions), self._narrow())
         self._kept: dict[int, Plans] = {}  # by batch size
         self._plans: Plans | None = None  # for the batch size of the last forward
         self._passed: Plan | None = None  # what the last complete forward went through
         self._foreign_changes = 0  # of the guard, when that forward began
         self._pass: str | None = None  # which is under way
         self.has_gone_back = False
-        self.is_whole = True
+        self._is_whole = True
+
+    def _narrow(self) -> dict[int, np.dtype[Any]]:
+        """Find the convolutions whose output only the next one reads, which rounds it anyway."""
+        dtype = self._freezer.dtype_between
+        if dtype is None:
+            return {}
+        rounds = [
+            type(layer) is Conv2d and self._freezer.rounds(layer.name) for layer in self.layers
+        ]
+        return {index: dtype for index, pair in enumerate(pairwise(rounds)) if all(pair)}
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self._variant.shapes(1)[index]
-        names = layer.parameter_shapes(input_shape)
-        return {name: memory.arrays[f"{layer.name}.{name}"] for name in names}
+        return memory.of(layer.name, layer.parameter_shapes(input_shape))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be used."""
+        return self._is_whole and self._packed is self._freezer.packed
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -161,7 +187,7 @@ class Workspace:
             self._passed = plans.fused if observer is None else plans.plain
             return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
         except BaseException:
-            self.is_whole = False
+            self._is_whole = False
             raise
         finally:
             self._pass = None
@@ -236,7 +262,7 @@ class Workspace:
             self.has_gone_back = True
             return gradients
         except BaseException:
-            self.is_whole = False
+            self._is_whole = False
             raise
         finally:
             self._pass = None

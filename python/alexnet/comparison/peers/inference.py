@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from alexnet.comparison.benchmark import FORWARD
-from alexnet.comparison.cases import Case, NetworkCase
+from alexnet.comparison.cases import FLOAT32, Case, NetworkCase
 from alexnet.comparison.peers.interface import Job, Peer
 from alexnet.contract.arguments import AnyArray
 
@@ -29,11 +29,11 @@ def nchw(images: AnyArray) -> AnyArray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def job(run: Callable[[], Any]) -> Job:
+def job(run: Callable[[], Any], precision: str = FLOAT32) -> Job:
     """Make the job of a function that returns the output in NCHW, or (batch, features)."""
 
     def outputs(result: Any) -> dict[str, AnyArray]:
         y = np.asarray(result)
         return {"y": y.transpose(0, 2, 3, 1) if y.ndim == 4 else y}
 
-    return Job(run, outputs)
+    return Job(run, outputs, precision)

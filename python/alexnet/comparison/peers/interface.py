@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from alexnet.comparison.cases import Arrays, Case
+from alexnet.comparison.cases import FLOAT32, Arrays, Case
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,13 @@ class Job:
     `run` does the work once, to its end; the result stays in the framework. `outputs` turns such a
     result into arrays in the project's layouts: of a layer by the names of
     `LayerCase.result_shapes`, of a network "y" and the gradients of the parameters by their full
-    names, of a training step "loss" and what it added to each parameter.
+    names, of a training step "loss" and what it added to each parameter. `precision` names what
+    its products are computed in, as far as the framework tells.
     """
 
     run: Callable[[], Any]
     outputs: Callable[[Any], Arrays]
+    precision: str = FLOAT32
 
 
 class Peer(ABC):

@@ -1,4 +1,7 @@
-"""JAX: jit, in NHWC and in NCHW."""
+"""JAX: jit, in NHWC and in NCHW; in bfloat16 with parameters and images of that type.
+
+By default it computes in float32.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,16 @@ import numpy as np
 from jax import lax
 
 from alexnet.comparison.benchmark import FORWARD
-from alexnet.comparison.cases import ADAM, TRAINING_STEP, Arrays, Case, LayerCase, NetworkCase
+from alexnet.comparison.cases import (
+    ADAM,
+    BFLOAT16,
+    FLOAT32,
+    TRAINING_STEP,
+    Arrays,
+    Case,
+    LayerCase,
+    NetworkCase,
+)
 from alexnet.comparison.peers.interface import Job, Peer, updates
 from alexnet.comparison.peers.windows import conv2d_extents, pool2d_extents, pool2d_pads
 from alexnet.contract.arguments import AnyArray, Shape
@@ -215,8 +227,10 @@ def _layer_job(case: LayerCase, layout: str, tensors: dict[str, Tensor]) -> Job:
     return _job(lambda: backward(wanted, named, dy), layout)
 
 
-def _job(run: Callable[[], Tensors], layout: str) -> Job:
-    return Job(lambda: jax.block_until_ready(run()), lambda result: _arrays(result, layout))
+def _job(run: Callable[[], Tensors], layout: str, precision: str = FLOAT32) -> Job:
+    return Job(
+        lambda: jax.block_until_ready(run()), lambda result: _arrays(result, layout), precision
+    )
 
 
 def _network_job(
@@ -234,8 +248,11 @@ def _network_job(
         return x
 
     if case.target == FORWARD:
-        inference = jax.jit(lambda parameters, x: {"y": forward(parameters, x)})
-        return _job(lambda: inference(tensors, images), layout)
+        precision = BFLOAT16 if case.precision == BFLOAT16 else FLOAT32
+        tensors = {name: tensor.astype(precision) for name, tensor in tensors.items()}
+        images = images.astype(precision)
+        inference = jax.jit(lambda parameters, x: {"y": forward(parameters, x).astype(FLOAT32)})
+        return _job(lambda: inference(tensors, images), layout, precision)
     if case.target == TRAINING_STEP:
         return _training_job(forward, trained, images, tensors["labels"], operands)
 

@@ -1,4 +1,8 @@
-"""ncnn in float32, its Winograd and GEMM convolutions on; the network in its text format."""
+"""ncnn, its Winograd and GEMM convolutions on; the network in its text format.
+
+In bfloat16 it stores weights and activations so, and multiplies in it where the processor can. By
+default it may store what it likes in float16 or bfloat16; which layers do is not to be asked.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 import ncnn
 import numpy as np
 
-from alexnet.comparison.cases import Arrays, Case, NetworkCase
+from alexnet.comparison.cases import BFLOAT16, DEFAULT, Arrays, Case, NetworkCase
 from alexnet.comparison.peers.inference import InferenceEngine, job, nchw
 from alexnet.comparison.peers.interface import Job
 from alexnet.comparison.peers.windows import conv2d_extents, pool2d_extents
@@ -37,16 +41,25 @@ class Ncnn(InferenceEngine):
         assert isinstance(case, NetworkCase)
         net = ncnn.Net()
         net.opt.num_threads = self._threads
-        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-        net.opt.use_bf16_packed = net.opt.use_bf16_storage = False
         net.opt.use_winograd_convolution = net.opt.use_sgemm_convolution = True
+        precision = _set_precision(net.opt, case.precision)
         _load(net, [step for layer in case.layers(operands) for step in _steps(*layer)])
         images = [ncnn.Mat(image).clone() for image in nchw(operands["x"])]
 
         def run() -> AnyArray:
             return np.stack([_inferred(net, image) for image in images])
 
-        return job(run)
+        return job(run, precision)
+
+
+def _set_precision(options: Any, precision: str) -> str:
+    """Set what is asked for; return the name of what may then be stored and multiplied in."""
+    if precision != DEFAULT:
+        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+        options.use_bf16_packed = options.use_bf16_storage = precision == BFLOAT16
+        return precision
+    kinds = {"float16": options.use_fp16_storage, "bfloat16": options.use_bf16_storage}
+    return "/".join(["float32", *(kind for kind, is_used in kinds.items() if is_used)])
 
 
 def _inferred(net: Any, image: Any) -> AnyArray:

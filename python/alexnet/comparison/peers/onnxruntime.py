@@ -1,4 +1,8 @@
-"""ONNX Runtime: its CPU provider with all graph optimisations."""
+"""ONNX Runtime: its CPU provider with all graph optimisations, in float32.
+
+Its one switch to bfloat16, `mlas.enable_gemm_fastmath_arm64_bfloat16`, acts on ARM only, and its
+CPU provider has no convolution on bfloat16 tensors: so it runs in float32 whatever is asked for.
+"""
 
 from __future__ import annotations
 

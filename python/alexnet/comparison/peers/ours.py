@@ -15,17 +15,33 @@ import numpy as np
 from alexnet import cpu, ops, runtime
 from alexnet.arrays import aligned_empty
 from alexnet.comparison.benchmark import FORWARD
-from alexnet.comparison.cases import ADAM, TRAINING_STEP, Arrays, Case, LayerCase, NetworkCase
+from alexnet.comparison.cases import (
+    ADAM,
+    BFLOAT16,
+    FLOAT32,
+    TRAINING_STEP,
+    Arrays,
+    Case,
+    LayerCase,
+    NetworkCase,
+)
 from alexnet.comparison.peers.interface import Job, Peer, updates
 from alexnet.contract.arguments import AnyArray
+from alexnet.network.freezing import TILES
 from alexnet.network.layer import Layer
 from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, MaxPool2d
 from alexnet.network.variants import AlexNet
 from alexnet.training.optimizers import Adam
 
+FROZEN = " frozen"
+
 
 class Alexnet(Peer):
-    """Modes: the instruction set, and for convolutions the algorithm after a slash."""
+    """Modes: the instruction set, and for convolutions the algorithm after a slash.
+
+    "frozen" is a network that keeps what it makes of its weights, which one in bfloat16 always
+    does. By default, networks compute in float32.
+    """
 
     def __init__(self, threads: int) -> None:
         runtime.set_num_threads(threads)
@@ -36,6 +52,9 @@ class Alexnet(Peer):
 
     def modes(self, case: Case) -> tuple[str, ...]:
         isas = tuple(self._isas)
+        if isinstance(case, NetworkCase) and case.target == FORWARD:
+            frozen = tuple(isa + FROZEN for isa in isas)
+            return frozen if case.precision == BFLOAT16 else (*isas, *frozen)
         if not isinstance(case, LayerCase) or not isinstance(case.layer, Conv2d):
             return isas
         # The naive convolution is for study; a batch takes it seconds.
@@ -47,15 +66,17 @@ class Alexnet(Peer):
         return (*isas, *(f"{isas[0]}/{algorithm}" for algorithm in algorithms))
 
     def contenders(self, case: Case) -> tuple[str, ...]:
-        """Take the default, and direct convolution, which does all multiplications that count."""
-        modes = self.modes(case)
-        return tuple(mode for mode in modes if mode == modes[0] or mode.endswith("/direct"))
+        """Take the default, the same frozen, and direct convolution, with all multiplications."""
+        modes, isa = self.modes(case), next(iter(self._isas))
+        return tuple(
+            mode for mode in modes if mode in (modes[0], isa + FROZEN) or mode.endswith("/direct")
+        )
 
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
-        isa, _, algorithm = mode.partition("/")
+        isa, _, algorithm = mode.removesuffix(FROZEN).partition("/")
         runtime.set_cpu_isa(isa)
         if isinstance(case, NetworkCase):
-            return _network_job(case, operands)
+            return _network_job(case, operands, is_frozen=mode.endswith(FROZEN))
         operands = {name: _aligned(array) for name, array in operands.items()}
         out = {name: aligned_empty(shape) for name, shape in case.result_shapes.items()}
         run = _OPERATORS[type(case.layer)](case, operands, out, algorithm or "auto")
@@ -146,14 +167,19 @@ _OPERATORS: dict[type[Layer], Callable[[LayerCase, Arrays, Arrays, str], Callabl
 }
 
 
-def _network_job(case: NetworkCase, operands: Arrays) -> Job:
-    network = AlexNet(case.variant, seed=None)
+def _network_job(case: NetworkCase, operands: Arrays, *, is_frozen: bool) -> Job:
+    precision = said = BFLOAT16 if case.precision == BFLOAT16 else FLOAT32
+    if precision == BFLOAT16 and runtime.cpu_bfloat16() != TILES:
+        said = f"{BFLOAT16}/{FLOAT32}"  # dense layers, convolutions
+    network = AlexNet(case.variant, seed=None, precision=precision)
     for name, array in {**network.parameters, **network.state}.items():
         if name in operands:
             array[...] = operands[name]
     images = _aligned(operands["x"])
+    if is_frozen:
+        network.freeze()
     if case.target == FORWARD:
-        return Job(lambda: network.forward(images), lambda y: {"y": y})
+        return Job(lambda: network.forward(images), lambda y: {"y": y}, said)
     if case.target == TRAINING_STEP:
         return _training_job(network, images, operands)
 

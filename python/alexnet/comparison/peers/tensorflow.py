@@ -1,4 +1,8 @@
-"""TensorFlow: tf.function in NHWC, the layout of its kernels; also frozen for inference."""
+"""TensorFlow: tf.function in NHWC, the layout of its kernels; also frozen for inference.
+
+In bfloat16 its graph optimiser decides which operators take it (auto_mixed_precision_onednn). By
+default it computes in float32.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,16 @@ from tensorflow.python.framework.convert_to_constants import (
 )
 
 from alexnet.comparison.benchmark import FORWARD
-from alexnet.comparison.cases import ADAM, TRAINING_STEP, Arrays, Case, LayerCase, NetworkCase
+from alexnet.comparison.cases import (
+    ADAM,
+    BFLOAT16,
+    FLOAT32,
+    TRAINING_STEP,
+    Arrays,
+    Case,
+    LayerCase,
+    NetworkCase,
+)
 from alexnet.comparison.peers.interface import Job, Peer, updates
 from alexnet.comparison.peers.windows import conv2d_extents, pool2d_extents, pool2d_pads
 from alexnet.contract.arguments import Shape
@@ -40,6 +53,10 @@ class TensorFlow(Peer):
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
         if isinstance(case, LayerCase):
             return _layer_job(case, operands)
+        is_reduced = case.precision == BFLOAT16
+        tf.config.optimizer.set_experimental_options(
+            {"auto_mixed_precision_onednn_bfloat16": is_reduced}
+        )
         if case.target == FORWARD:
             return _forward_job(case, mode, operands)
         return _training_job(case, operands)
@@ -193,10 +210,11 @@ def _variables(operands: Arrays) -> dict[str, Tensor]:
 def _forward_job(case: NetworkCase, mode: str, operands: Arrays) -> Job:
     images, variables = tf.constant(operands["x"]), _variables(operands)
     forward = tf.function(_forward(case, variables, False))
+    precision = BFLOAT16 if case.precision == BFLOAT16 else FLOAT32
     if not mode.startswith("frozen"):
-        return Job(lambda: forward(images), lambda y: {"y": y.numpy()})
+        return Job(lambda: forward(images), lambda y: {"y": y.numpy()}, precision)
     constant = frozen(forward.get_concrete_function(images))
-    return Job(lambda: constant(images), lambda y: {"y": y[0].numpy()})
+    return Job(lambda: constant(images), lambda y: {"y": y[0].numpy()}, precision)
 
 
 def _training_job(case: NetworkCase, operands: Arrays) -> Job:

@@ -1,8 +1,14 @@
-"""PyTorch in its own layout (NCHW) and in channels_last: eager, compiled, frozen."""
+"""PyTorch in its own layout (NCHW) and in channels_last: eager, compiled, frozen.
+
+bfloat16 it has in two ways: autocast, which casts what goes into products, and `fp32_precision`,
+which leaves the arrays float32 and lets oneDNN round them within the products. By default it
+computes in float32.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -11,7 +17,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as PyTorch's own documents call it
 
 from alexnet.comparison.benchmark import FORWARD
-from alexnet.comparison.cases import ADAM, TRAINING_STEP, Arrays, Case, LayerCase, NetworkCase
+from alexnet.comparison.cases import (
+    ADAM,
+    BFLOAT16,
+    FLOAT32,
+    TRAINING_STEP,
+    Arrays,
+    Case,
+    LayerCase,
+    NetworkCase,
+)
 from alexnet.comparison.peers.interface import Job, Peer, updates
 from alexnet.comparison.peers.windows import conv2d_extents, pool2d_extents
 from alexnet.contract.arguments import AnyArray, Shape
@@ -27,6 +42,12 @@ MEMORY_FORMATS = {
     "channels_last": torch.channels_last,
 }
 EAGER, COMPILED, FROZEN = "eager", "compiled", "frozen"
+AUTOCAST, INTERNAL = "autocast", "fp32_precision"  # the two ways to bfloat16
+# Weights that are constants are cast or rounded once, so compiled without is no faster.
+BFLOAT16_WAYS = (
+    *(f"{AUTOCAST} {way}" for way in (EAGER, COMPILED, FROZEN)),
+    *(f"{INTERNAL} {way}" for way in (EAGER, FROZEN)),
+)
 
 
 class Torch(Peer):
@@ -44,10 +65,10 @@ class Torch(Peer):
         return f"PyTorch {torch.__version__}"
 
     def modes(self, case: Case) -> tuple[str, ...]:
-        if isinstance(case, NetworkCase):
-            ways: tuple[str, ...] = (
-                (EAGER, COMPILED, FROZEN) if case.target == FORWARD else (EAGER, COMPILED)
-            )
+        if isinstance(case, NetworkCase) and case.precision == BFLOAT16:
+            ways: tuple[str, ...] = BFLOAT16_WAYS
+        elif isinstance(case, NetworkCase):
+            ways = (EAGER, COMPILED, FROZEN) if case.target == FORWARD else (EAGER, COMPILED)
         elif isinstance(case.layer, Dense):
             return (f"{EAGER} nchw",)
         else:
@@ -55,13 +76,15 @@ class Torch(Peer):
         return tuple(f"{way} {layout}" for way in ways for layout in MEMORY_FORMATS)
 
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
-        way, _, layout = mode.partition(" ")
+        *reduced, way, layout = mode.split()
         compiled = _same if way == EAGER else _compiler(freezing=way == FROZEN)
+        for operators in (torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul):
+            operators.fp32_precision = "bf16" if INTERNAL in reduced else "none"
         tensors = {
             name: _tensor(name, array, layout).to(self._device) for name, array in operands.items()
         }
         if isinstance(case, NetworkCase):
-            return _network_job(case, tensors, operands, compiled)
+            return _network_job(case, tensors, operands, compiled, AUTOCAST in reduced)
         return _layer_job(case, tensors, compiled)
 
 
@@ -220,8 +243,9 @@ def _layer_job(case: LayerCase, tensors: dict[str, Tensor], compiled: Any) -> Jo
 class _Network(torch.nn.Module):  # type: ignore[misc]
     """The layers as a module, whose parameters are what freezing makes constant."""
 
-    def __init__(self, case: NetworkCase, tensors: Tensors) -> None:
+    def __init__(self, case: NetworkCase, tensors: Tensors, autocast: bool) -> None:
         super().__init__()
+        self._autocast = autocast
         self._steps = []
         trained = case.variant.parameter_shapes()
         for layer, shape, own in case.layers(tensors):
@@ -235,21 +259,30 @@ class _Network(torch.nn.Module):  # type: ignore[misc]
                     self.register_buffer(attributes[name], tensor)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        for function, attributes in self._steps:
-            own = {name: getattr(self, attribute) for name, attribute in attributes.items()}
-            x = function(x, own, training)
-        return x
+        with self._arithmetic():
+            for function, attributes in self._steps:
+                own = {name: getattr(self, attribute) for name, attribute in attributes.items()}
+                x = function(x, own, training)
+            return x
+
+    def _arithmetic(self) -> AbstractContextManager[Any]:
+        return torch.autocast("cpu", torch.bfloat16) if self._autocast else nullcontext()
 
 
 def _network_job(
-    case: NetworkCase, tensors: dict[str, Tensor], operands: Arrays, compiled: Any
+    case: NetworkCase,
+    tensors: dict[str, Tensor],
+    operands: Arrays,
+    compiled: Any,
+    autocast: bool,
 ) -> Job:
-    images, network = tensors["x"], _Network(case, tensors)
+    images, network = tensors["x"], _Network(case, tensors, autocast)
     names, parameters = [*case.variant.parameter_shapes()], [*network.parameters()]
     run = compiled(network)
     if case.target == FORWARD:
         forward = torch.inference_mode()(partial(run, images, False))
-        return Job(forward, lambda y: {"y": _array("y", y)})
+        precision = BFLOAT16 if case.precision == BFLOAT16 else FLOAT32
+        return Job(forward, lambda y: {"y": _array("y", y.float())}, precision)
 
     def gradients() -> tuple[Tensor, ...]:
         y = run(images, True)

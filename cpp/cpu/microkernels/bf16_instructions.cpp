@@ -1,0 +1,253 @@
+// Products of bfloat16 operands by the instructions made for them, which the rest of the AVX-512
+// micro-kernels must not use: a processor may have AVX-512 and not these. Both flush subnormal
+// numbers to 0, operands and sums, and round to nearest whatever the caller has set.
+
+#include "simd_bf16.h"
+
+#if defined(ALEXNET_BF16_INSTRUCTIONS)
+
+namespace alexnet::ALEXNET_ISA {
+
+// --- AVX512-BF16: vdpbf16ps adds two products to each of 16 sums -----------------------------------
+
+#define ALEXNET_DOT __attribute__((target("avx512bf16")))
+
+constexpr size_t kVectors = kBf16Columns / kLanes;
+constexpr size_t kSums = 16, kMostRows = 8;
+constexpr size_t kPrefetchElements = 4096;  // of B, ahead
+constexpr size_t kLineElements = kLineBytes / sizeof(uint16_t);
+
+// kRows rows of a tile. Few rows have several sums for each element, so that additions need not
+// wait for each other.
+template <size_t kRows>
+ALEXNET_DOT static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
+    constexpr size_t kChains = kSums / (kRows * kVectors);
+    Vec sum[kChains][kRows][kVectors];
+#pragma GCC unroll 8
+    for (size_t chain = 0; chain < kChains; ++chain) {
+#pragma GCC unroll 8
+        for (size_t i = 0; i < kRows; ++i) {
+            for (size_t j = 0; j < kVectors; ++j) sum[chain][i][j] = _mm512_setzero_ps();
+        }
+    }
+    const uint16_t* b = block.b;
+    for (size_t s = 0; s < block.steps; ++s) {
+        const uint16_t* from = a + block.offsets[s];
+        for (size_t k = 0; k < kBf16Depth; k += 2 * kChains) {
+#pragma GCC unroll 8
+            for (size_t chain = 0; chain < kChains; ++chain) {
+                __m512i weight[kVectors];
+                for (size_t j = 0; j < kVectors; ++j) {
+                    weight[j] = _mm512_loadu_si512(b + j * kBf16Half);
+                    __builtin_prefetch(b + j * kBf16Half + kPrefetchElements);
+                }
+#pragma GCC unroll 8
+                for (size_t i = 0; i < kRows; ++i) {
+                    uint32_t pair;
+                    __builtin_memcpy(&pair, from + i * block.a_row + k + 2 * chain, sizeof pair);
+                    const __m512i x = _mm512_set1_epi32(static_cast<int>(pair));
+                    for (size_t j = 0; j < kVectors; ++j) {
+                        sum[chain][i][j] =
+                            _mm512_dpbf16_ps(sum[chain][i][j], (__m512bh)x, (__m512bh)weight[j]);
+                    }
+                }
+                b += 2 * kLanes;
+            }
+        }
+        b += kBf16Half;
+    }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < kRows; ++i) {
+        for (size_t j = 0; j < kVectors; ++j) {
+#pragma GCC unroll 8
+            for (size_t chain = 1; chain < kChains; ++chain) {
+                sum[0][i][j] = _mm512_add_ps(sum[0][i][j], sum[chain][i][j]);
+            }
+            store_sums(block, c + i * block.c_row, j * kLanes, sum[0][i][j]);
+        }
+    }
+}
+
+void multiply_dot(const Bf16Block& block) {
+    for (size_t t = 0; t < block.tile_count; ++t) {
+        const Bf16Tile& tile = block.tiles[t];
+        for (size_t i = 0; i < block.rows;) {
+            const uint16_t* a = tile.a + i * block.a_row;
+            const size_t c = tile.c + i * block.c_row, rest = block.rows - i;
+            if (rest >= 8) {
+                multiply_rows<8>(block, a, c);
+                i += 8;
+            } else if (rest >= 4) {
+                multiply_rows<4>(block, a, c);
+                i += 4;
+            } else if (rest >= 2) {
+                multiply_rows<2>(block, a, c);
+                i += 2;
+            } else {
+                multiply_rows<1>(block, a, c);
+                i += 1;
+            }
+        }
+    }
+}
+
+// --- AMX: tiles of 16 rows of 64 bytes; an instruction adds 16 × 16 × 32 products ------------------
+
+#define ALEXNET_TILE __attribute__((target("amx-tile,amx-bf16")))
+
+constexpr size_t kFewRows = 4;  // up to here the tiles would be mostly empty
+
+struct TileConfiguration {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+};
+
+// Registers: sums 0 1 / 2 3, two tiles of A 4 5, two halves of a panel of B 6 7.
+static TileConfiguration configuration(size_t rows) {
+    TileConfiguration tiles;
+    for (size_t i = 0; i < 8; ++i) {
+        tiles.row_bytes[i] = kLineBytes;
+        tiles.rows[i] = static_cast<uint8_t>(i < 6 ? rows : kBf16Rows);
+    }
+    return tiles;
+}
+
+constexpr size_t kSecondSums = kBf16Rows * kBf16Columns;  // from one tile's to the other's
+constexpr size_t kTwoSums = 2 * kSecondSums;
+
+// Sums of one or two tiles over a part of the depth, on their way out of the registers: to the sums
+// over the parts before, and with the last part to the result.
+class Leaving {
+  public:
+    explicit Leaving(const Bf16Block& block) : block_(block) {}
+
+    // Where the next sums go: not where those are that leave.
+    float* next_sums() { return sums_ == buffers_[0] ? buffers_[1] : buffers_[0]; }
+
+    void begin(const Bf16Tile* tiles, size_t count, const float* sums, bool first, bool last) {
+        store_all();  // what is left of those before
+        tiles_ = tiles;
+        sums_ = sums;
+        first_ = first;
+        last_ = last;
+        row_ = 0;
+        rows_ = count * block_.rows;
+    }
+    void store_rows(size_t rows) {
+        const size_t end = rows < rows_ - row_ ? row_ + rows : rows_;
+        for (; row_ < end; ++row_) {
+            const bool second = row_ >= block_.rows;
+            const size_t i = second ? row_ - block_.rows : row_;
+            const size_t from = (second ? kSecondSums : 0) + i * kBf16Columns;
+            for (size_t j = 0; j < kBf16Columns; j += kLanes) {
+                Vec sum = load(sums_ + from + j);
+                if (!first_) sum = add(load(before_ + from + j), sum);
+                if (last_) {
+                    store_sums(block_, tiles_[second].c + i * block_.c_row, j, sum);
+                } else {
+                    store(before_ + from + j, sum);
+                }
+            }
+        }
+    }
+    void store_all() { store_rows(rows_); }
+
+  private:
+    const Bf16Block& block_;
+    const Bf16Tile* tiles_ = nullptr;
+    const float* sums_ = nullptr;
+    bool first_ = true, last_ = true;
+    size_t row_ = 0, rows_ = 0;
+    alignas(kLineBytes) float buffers_[2][kTwoSums], before_[kTwoSums];
+};
+
+// The intrinsics do not tell the compiler what memory they read: this does, of all of it.
+#define ALEXNET_MEMORY_IS_READ(pointer) __asm__ volatile("" ::"r"(pointer) : "memory")
+
+constexpr size_t kSumRowBytes = kBf16Columns * sizeof(float);
+// Sums that are stored after more steps than this hold up the tiles that follow by 250 ns on
+// Sapphire Rapids. So parts of the depth begin with sums of zero, and their sums are added.
+constexpr size_t kStepsAtOnce = 32;
+
+template <bool kTwo>
+ALEXNET_TILE static void store_registers(float* sums) {
+    _tile_stored(0, sums, kSumRowBytes);
+    _tile_stored(1, sums + kLanes, kSumRowBytes);
+    if (kTwo) {
+        _tile_stored(2, sums + kSecondSums, kSumRowBytes);
+        _tile_stored(3, sums + kSecondSums + kLanes, kSumRowBytes);
+    }
+    ALEXNET_MEMORY_IS_READ(sums);
+}
+
+// One tile of A, or two, by the panel. B passes by the L1 cache, which has A. Where B is read once
+// only it comes from memory, and is asked for earlier than the processor does. Between the steps
+// earlier sums leave.
+template <bool kTwo, bool kOnce>
+ALEXNET_TILE static void multiply_tiles(const Bf16Block& block, const Bf16Tile* tile,
+                                        Leaving& leaving) {
+    const size_t a_row = block.a_row * sizeof(uint16_t);
+    const size_t parts = (block.steps + kStepsAtOnce - 1) / kStepsAtOnce;
+    const uint16_t* b = block.b;
+    size_t s = 0;
+    for (size_t part = 0; part < parts; ++part) {
+        const size_t end = block.steps * (part + 1) / parts;
+        const size_t rows_a_step = (2 * block.rows + end - s - 1) / (end - s);
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+        for (; s < end; ++s) {
+            if (kOnce) {
+#pragma GCC unroll 32
+                for (size_t i = 0; i < 2 * kBf16Half; i += kLineElements) {
+                    __builtin_prefetch(b + kPrefetchElements + i, 0, 2);
+                }
+            }
+            _tile_stream_loadd(6, b, kLineBytes);
+            _tile_loadd(4, tile[0].a + block.offsets[s], a_row);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_stream_loadd(7, b + kBf16Half, kLineBytes);
+            _tile_dpbf16ps(1, 4, 7);
+            if (kTwo) {
+                _tile_loadd(5, tile[1].a + block.offsets[s], a_row);
+                _tile_dpbf16ps(2, 5, 6);
+                _tile_dpbf16ps(3, 5, 7);
+            }
+            b += 2 * kBf16Half;
+            leaving.store_rows(rows_a_step);
+        }
+        float* sums = leaving.next_sums();
+        store_registers<kTwo>(sums);
+        leaving.begin(tile, kTwo ? 2 : 1, sums, part == 0, part + 1 == parts);
+    }
+}
+
+ALEXNET_TILE void multiply_tile(const Bf16Block& block) {
+    if (block.rows <= kFewRows) return multiply_dot(block);
+    alignas(kLineBytes) TileConfiguration tiles = configuration(block.rows);
+    ALEXNET_MEMORY_IS_READ(&tiles);
+    _tile_loadconfig(&tiles);
+    Leaving leaving(block);
+    const Bf16Tile* tile = block.tiles;
+    if (block.tile_count == 1) {
+        multiply_tiles<false, true>(block, tile, leaving);
+    } else if (block.tile_count == 2) {
+        multiply_tiles<true, true>(block, tile, leaving);
+    } else {
+        size_t t = 0;
+        for (; t + 2 <= block.tile_count; t += 2) {
+            multiply_tiles<true, false>(block, tile + t, leaving);
+        }
+        if (t < block.tile_count) {
+            multiply_tiles<false, false>(block, tile + t, leaving);
+        }
+    }
+    leaving.store_all();
+    _tile_release();
+}
+
+}  // namespace alexnet::ALEXNET_ISA
+
+#endif  // ALEXNET_BF16_INSTRUCTIONS
