@@ -33,9 +33,8 @@ struct Packing {
                           (s.out_width - 1) * s.stride_width + s.kernel_width)),
           across_groups(depthwise::suits(k, groups_of(s), s.window())),
           groups(across_groups ? 1 : s.groups),
-          panels(across_groups
-                     ? depthwise::blocks(k, groups_of(s), s.kernel_height, frame.columns)
-                     : Panels(k, s.group_out())) {}
+          panels(across_groups ? depthwise::blocks(k, groups_of(s), s.kernel_height, frame.columns)
+                               : Panels(k, s.group_out())) {}
 
     static depthwise::Groups groups_of(const Conv2dShape& s) {
         return {.count = s.groups, .in = s.group_in(), .out = s.group_out()};

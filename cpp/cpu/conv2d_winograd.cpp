@@ -283,7 +283,10 @@ Conv2dShape flipped(const Conv2dShape& s) {
 // would come from memory at every call, which takes longer.
 Size prepared_weight_size(const Conv2dShape& s) {
     const Problem p(s);
-    if (choose(s.batch, p.tiling, p.group_in, s.group_out()) == Schedule::kByPanels) return Size{0};
+    constexpr size_t kAny = 1;  // number of threads: it does not decide whether by panels
+    if (choose(s.batch, p.tiling, p.group_in, s.group_out(), kAny) == Schedule::kByPanels) {
+        return Size{0};
+    }
     return TransformedWeights::size(s, p, Panels(kernels(), s.group_out()));
 }
 
