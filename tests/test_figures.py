@@ -70,7 +70,7 @@ def keys(value: Any, place: str = "") -> Iterator[str]:
 
 
 def without_names(place: str) -> str:
-    return re.sub(rf"\b({'|'.join(NAMES)})\.(.+?)(?=$|\.[a-z_]+$)", r"\1.*", place)
+    return re.sub(rf"\b({'|'.join(NAMES)})\.(.+?)(?=$|\.[a-z0-9_]+$)", r"\1.*", place)
 
 
 def documented(command: str) -> set[str]:
