@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from alexnet import reference
 from alexnet.comparison.cases import LayerCase, layer_cases
-from alexnet.contract.arguments import Shape, check_int, check_pair
+from alexnet.contract.arguments import Shape, check_pair
 from alexnet.contract.shapes import conv2d_shape, pool2d_shape
 from alexnet.network.layer import Layer
 from alexnet.network.layers import LRN, Conv2d, Dense, MaxPool2d
@@ -286,7 +286,7 @@ def _equal(owner: str, pair: Any) -> int:
     height, width = check_pair(owner, "stride or window", pair)
     if height != width:
         raise ValueError(f"{owner}: {height} by {width}, expected equal numbers in the ladders")
-    return check_int(owner, "stride or window", height, 1)
+    return height
 
 
 def _filled(structure: type[ctypes.Structure], shape: Any, **others: int) -> ctypes.Structure:
@@ -318,7 +318,8 @@ def _first_maxima(x: AnyArray, s: Any) -> AnyArray:
             rows = slice(row, row + (s.out_height - 1) * s.stride + 1, s.stride)
             columns = slice(column, column + (s.out_width - 1) * s.stride + 1, s.stride)
             taps.append(x[:, rows, columns, :])
-    return np.argmax(np.stack(taps), axis=0).astype(np.uint8)
+    first: AnyArray = np.argmax(np.stack(taps), axis=0).astype(np.uint8)
+    return first
 
 
 def layer_problem(ladder: Ladder, variant: Variant, layer: str | None, batch_size: int) -> Problem:

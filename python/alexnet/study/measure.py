@@ -1,7 +1,7 @@
 """Runs a ladder: every rung checked against float64, then timed in turns with the others.
 
-A rung whose result is wrong has no time. The naive ones would take minutes on a whole batch: a rung
-that needs longer than `PATIENCE` for one run is timed on fewer images and its time multiplied, which
+A rung whose result is wrong has no time. The naive ones would take minutes on a whole batch: one
+that needs longer than `PATIENCE` for a run is timed on fewer images and its time multiplied, which
 `Result.images` tells.
 """
 
@@ -142,7 +142,7 @@ def run_ladder(
 def _run(
     rung: Rung, isa: str, problem: Problem, operands: list[AnyArray]
 ) -> tuple[AnyArray, float]:
-    """Result and seconds of the second of two calls: the first one finds its memory."""
+    """Give result and seconds of the second of two calls: the first one finds its memory."""
     result = np.full(problem.result_shape, np.nan, np.float32)
     seconds = 0.0
     for _ in range(2):
