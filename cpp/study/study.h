@@ -14,11 +14,11 @@
 //                                float* dx)
 //   max_pool2d_forward      RUNG(const MaxPool2d& s, const float* x, float* y)
 //   max_pool2d_gradient     RUNG(const MaxPool2d& s, const float* dy, const float* x,
-//                                const uint8_t* taps, float* dx)
+//                                const float* taps, float* dx)
 //
 // Arrays are float32 and contiguous, activations NHWC, weights HWIO or (in, out). `sums` are LRN's
-// sums s of the forward pass; `taps` says for every window which of its elements, in row-major
-// order, is the first maximum. Both are there for the rungs that keep them from the forward pass.
+// sums s of the forward pass; `taps` says for every window the number, counted row
+// by row from 0, of its first maximum. Both are there for the rungs that keep them from the forward pass.
 //
 // Each file is compiled once per instruction set, with the vectors of microkernels/simd.h. As
 // there, nothing but intrinsics, <cstddef>, <cstdint> and this header may be included.

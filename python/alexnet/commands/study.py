@@ -49,9 +49,8 @@ def add_parsers(subparsers: Any) -> None:
     parser.add_argument(
         "--variant",
         choices=tuple(VARIANTS),
-        default="tf-tutorial",
         metavar="V",
-        help="network of the layer (default: tf-tutorial)",
+        help="network of the layer (default: tf-tutorial; tf-full for dense layers)",
     )
     parser.add_argument("--layer", metavar="L", help="layer of the network")
     add_batch_size(parser, DEFAULT_BATCH)
@@ -87,7 +86,7 @@ def _numbered(rungs: list[Rung], number: int) -> Rung:
 
 
 def _measure(options: argparse.Namespace, ladder: Ladder, rungs: list[Rung]) -> bool:
-    variant = variant_named(options.variant)
+    variant = variant_named(options.variant or ladder.variant)
     problem = layer_problem(ladder, variant, options.layer, options.batch_size)
     threads = runtime.get_num_threads()
     peaks = measure_peaks(threads, array_bytes=PEAK_BYTES)

@@ -45,8 +45,8 @@ class Ladder:
     bound
         What the last rung's time is compared with: ARITHMETIC, the peak of fused multiply-adds,
         or MEMORY, the peak of copying.
-    layer
-        What runs where nobody asks for another: of tf-tutorial.
+    variant, layer
+        What runs where nobody asks for another.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Ladder:
     operands: tuple[str, ...]
     result: str
     bound: str
+    variant: str
     layer: str
 
     @property
@@ -63,57 +64,43 @@ class Ladder:
         return self.name.replace("-", "_")
 
 
-def _ladders() -> dict[str, Ladder]:
-    ladders = (
-        Ladder("conv2d-forward", Conv2d, "forward", ("x", "weight"), "y", ARITHMETIC, "conv3"),
-        Ladder(
-            "conv2d-input-gradient",
-            Conv2d,
-            "backward_input",
-            ("dy", "weight"),
-            "dx",
-            ARITHMETIC,
-            "conv3",
-        ),
-        Ladder(
-            "conv2d-weight-gradient",
-            Conv2d,
-            "backward_weight",
-            ("dy", "x"),
-            "dweight",
-            ARITHMETIC,
-            "conv3",
-        ),
-        Ladder("lrn-forward", LRN, "forward", ("x",), "y", MEMORY, "lrn1"),
-        Ladder("lrn-gradient", LRN, "backward", ("dy", "x", "sums"), "dx", MEMORY, "lrn1"),
-        Ladder("max-pool2d-forward", MaxPool2d, "forward", ("x",), "y", MEMORY, "pool1"),
-        Ladder(
-            "max-pool2d-gradient", MaxPool2d, "backward", ("dy", "x", "taps"), "dx", MEMORY, "pool1"
-        ),
-        Ladder("dense-forward", Dense, "forward", ("x", "weight"), "y", ARITHMETIC, "fc6"),
-        Ladder(
-            "dense-input-gradient",
-            Dense,
-            "backward_input",
-            ("dy", "weight"),
-            "dx",
-            ARITHMETIC,
-            "fc6",
-        ),
-        Ladder(
-            "dense-weight-gradient",
-            Dense,
-            "backward_weight",
-            ("dy", "x"),
-            "dweight",
-            ARITHMETIC,
-            "fc6",
-        ),
-    )
-    return {ladder.name: ladder for ladder in ladders}
+def _ladders(
+    operator: str, kind: type[Layer], bound: str, place: tuple[str, str], *directions: Any
+) -> list[Ladder]:
+    return [
+        Ladder(f"{operator}-{name}", kind, direction, operands, result, bound, *place)
+        for name, direction, operands, result in directions
+    ]
 
 
-LADDERS = _ladders()
+_PRODUCTS = (
+    ("forward", "forward", ("x", "weight"), "y"),
+    ("input-gradient", "backward_input", ("dy", "weight"), "dx"),
+    ("weight-gradient", "backward_weight", ("dy", "x"), "dweight"),
+)
+LADDERS = {
+    ladder.name: ladder
+    for ladder in [
+        *_ladders("conv2d", Conv2d, ARITHMETIC, ("tf-tutorial", "conv3"), *_PRODUCTS),
+        *_ladders(
+            "lrn",
+            LRN,
+            MEMORY,
+            ("tf-tutorial", "lrn1"),
+            ("forward", "forward", ("x",), "y"),
+            ("gradient", "backward", ("dy", "x", "sums"), "dx"),
+        ),
+        *_ladders(
+            "max-pool2d",
+            MaxPool2d,
+            MEMORY,
+            ("tf-tutorial", "pool1"),
+            ("forward", "forward", ("x",), "y"),
+            ("gradient", "backward", ("dy", "x", "taps"), "dx"),
+        ),
+        *_ladders("dense", Dense, ARITHMETIC, ("tf-full", "fc7"), *_PRODUCTS),
+    ]
+}
 
 
 class _Conv2d(ctypes.Structure):
@@ -311,14 +298,14 @@ def _window_sums(values: AnyArray, radius: int) -> AnyArray:
 
 
 def _first_maxima(x: AnyArray, s: Any) -> AnyArray:
-    """For every window the number, in row-major order, of its first maximum, as uint8."""
+    """For every window the number, in row-major order, of its first maximum."""
     taps = []
     for row in range(s.window):
         for column in range(s.window):
             rows = slice(row, row + (s.out_height - 1) * s.stride + 1, s.stride)
             columns = slice(column, column + (s.out_width - 1) * s.stride + 1, s.stride)
             taps.append(x[:, rows, columns, :])
-    first: AnyArray = np.argmax(np.stack(taps), axis=0).astype(np.uint8)
+    first: AnyArray = np.argmax(np.stack(taps), axis=0).astype(np.float32)
     return first
 
 
