@@ -121,6 +121,6 @@ def _row(table: Table, result: Result) -> list[str]:
         cell(table.share(result), ".0%"),
         cell(table.factor(result), ".2f"),
         cell(rung.factor, ".2f"),
-        f"{result.error:.1e}",
+        cell(result.error, ".1e"),
         f"{result.bound:.0e}",
     ]

@@ -26,18 +26,22 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Result:
-    """What one rung did. `seconds` is the median of a whole batch; None where it is wrong."""
+    """What one rung did.
+
+    `error` is None where the rung does not serve the shape. `seconds` is the median of a whole
+    batch, timed on `images` of it; None where the rung is wrong or does not serve the shape.
+    """
 
     rung: Rung
-    error: float
+    error: float | None
     bound: float
     seconds: float | None
     images: int
 
     @property
     def is_right(self) -> bool:
-        """Whether the error is within its bound; NaN is not."""
-        return self.error <= self.bound
+        """Whether the error is within its bound, which NaN is not, or there was nothing to do."""
+        return self.error is None or self.error <= self.bound
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,13 @@ def run_ladder(
     operands = checked.operands()
     expected = checked.expected(operands)
     bound = checked.tolerance()
-    errors, batches = {}, {}
+    errors: dict[int, float | None] = {}
+    batches = {}
     for rung in rungs:
         advance(rung.idea)
         result, seconds = _run(rung, isa, checked, operands)
-        errors[rung.number] = relative_error(result, expected)
+        is_served = not (rung.serves and np.isnan(result).all())
+        errors[rung.number] = relative_error(result, expected) if is_served else None
         per_image = seconds / checked.case.batch_size
         whole = problem.case.batch_size
         batches[rung.number] = min(whole, max(1, int(PATIENCE / max(per_image, 1e-9))))
@@ -122,7 +128,8 @@ def run_ladder(
     for _ in range(rounds):
         for rung in rungs:
             advance(rung.idea)
-            if errors[rung.number] <= bound:
+            error = errors[rung.number]
+            if error is not None and error <= bound:
                 size = batches[rung.number]
                 _, seconds = _run(rung, isa, problems[size], arrays[size])
                 times[rung.number].append(seconds * problem.case.batch_size / size)

@@ -2,7 +2,8 @@
 
 A rung's first comment has a title, and after an empty line four paragraphs that begin with
 ``Change:``, ``Why:``, ``Predicted:`` and ``Gained:``. A prediction begins with a factor over the
-rung before, as in "Predicted: 3.5 times: ...".
+rung before, as in "Predicted: 3.5 times: ...". A rung that can't serve every shape says in a fifth
+one, ``Serves:``, which it does, and returns without writing for all others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from alexnet.study.ladders import LADDERS, Ladder
 
 ANY_ISA = "any"
 FIELDS = ("Change", "Why", "Predicted", "Gained")
+SERVES = "Serves"
 FACTOR = re.compile(r"(\d+(?:\.\d+)?) times\b")
 NOT_BUILT = (
     "the study ladders are not in this build of alexnet: install it without "
@@ -38,6 +40,7 @@ class Rung:
     why: str
     predicted: str
     gained: str
+    serves: str
 
     @property
     def idea(self) -> str:
@@ -95,12 +98,12 @@ def described(ladder: Ladder, number: int, source: Path, functions: dict[str, in
         It has no title, or one of the four paragraphs is missing.
     """
     title, *paragraphs = _paragraphs(source)
-    fields = dict.fromkeys(FIELDS, "")
+    fields = dict.fromkeys((*FIELDS, SERVES), "")
     for paragraph in paragraphs:
         name, _, text = paragraph.partition(":")
         if name in fields:
             fields[name] = text.strip()
-    missing = [name for name, text in fields.items() if not text]
+    missing = [name for name in FIELDS if not fields[name]]
     if not title or missing:
         raise ValueError(f"{source}: its first comment has no {', '.join(missing) or 'title'}")
     return Rung(ladder, number, source, functions, title, *fields.values())
@@ -114,7 +117,7 @@ def _paragraphs(source: Path) -> list[str]:
     """Paragraphs of the first comment; the four fields begin one each."""
     paragraphs = [""]
     for line in _comment(source):
-        begins = not line or line.partition(":")[0] in FIELDS
+        begins = not line or line.partition(":")[0] in (*FIELDS, SERVES)
         if begins and paragraphs[-1]:
             paragraphs.append("")
         paragraphs[-1] = f"{paragraphs[-1]} {line}".strip()
