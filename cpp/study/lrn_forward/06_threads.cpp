@@ -1,5 +1,6 @@
 // On all threads.
 //
+// Serves: beta 0.75, radius 2, 4 or 5.
 // Change: each thread has a range of the pixels, and a ring of its own. Pixels do not depend on each
 //   other, so the result is the same bits for every number of threads.
 // Why: it could have been the first rung. Here it shows what is left of two cores' worth once a core
@@ -53,6 +54,7 @@ static void forward(const Lrn& s, size_t first, size_t end, const float* x, floa
 }
 
 RUNG(const Lrn& s, const float* x, float* y) {
+    if (s.beta != 0.75f || (s.radius != 2 && s.radius != 4 && s.radius != 5)) return;
     const auto body = s.radius == 2 ? forward<2> : s.radius == 4 ? forward<4> : forward<5>;
     const size_t ring = (rows_behind(s.channels) + 1) * row_stride(s.channels);
     const auto team = static_cast<size_t>(threads());

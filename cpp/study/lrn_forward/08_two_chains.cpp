@@ -1,5 +1,6 @@
 // Two chains side by side: one vector's window beside the power of the one before.
 //
+// Serves: beta 0.75, radius 2, 4 or 5.
 // Change: the loop sums the window of a vector and, in the same turn, takes the power of the vector
 //   before it.
 // Why: a window and its power are one chain, 5 additions, then an estimate, products and a square
@@ -66,6 +67,7 @@ static void forward(const Lrn& s, size_t first, size_t end, const float* x, floa
 }
 
 RUNG(const Lrn& s, const float* x, float* y) {
+    if (s.beta != 0.75f || (s.radius != 2 && s.radius != 4 && s.radius != 5)) return;
     const auto body = s.radius == 2 ? forward<2> : s.radius == 4 ? forward<4> : forward<5>;
     const size_t ring = (rows_behind(s.channels) + 1) * row_stride(s.channels);
     const auto team = static_cast<size_t>(threads());
