@@ -1,7 +1,7 @@
 // What the rungs of Winograd's algorithm share: the tile of rung 3, and the transforms.
 
-#ifndef ALEXNET_STUDY_CONV2D_FORWARD_WINOGRAD_H_
-#define ALEXNET_STUDY_CONV2D_FORWARD_WINOGRAD_H_
+#ifndef ALEXNET_STUDY_WINOGRAD_H_
+#define ALEXNET_STUDY_WINOGRAD_H_
 
 #include "study.h"
 #include "winograd_matrices.h"
@@ -78,4 +78,4 @@ static void multiply(size_t rows, size_t depth, const float* a, size_t a_row, co
     for (; i < rows; ++i) tile<1>(depth, a + i * a_row, a_row, b, c + i * c_row, c_row, kColumns);
 }
 
-#endif  // ALEXNET_STUDY_CONV2D_FORWARD_WINOGRAD_H_
+#endif  // ALEXNET_STUDY_WINOGRAD_H_
