@@ -62,8 +62,13 @@ PYBIND11_MODULE(_study, m) {
     });
     m.def("call", &call, py::arg("address"), py::arg("shape"), py::arg("arrays"));
     m.def("set_isa", &cpu::set_isa);
-    m.def("set_num_threads", [](int threads) {
+    m.def("set_num_threads", [](int threads) {  // as many of them as can be started
+        int team_size = 1;
         cpu::set_num_threads(threads);
-        alexnet_study_set_threads(threads);
+        cpu::parallel(threads, [&](int thread, int team) {
+            if (thread == 0) team_size = team;
+        });
+        alexnet_study_set_threads(team_size);
+        return team_size;
     });
 }

@@ -31,6 +31,10 @@ float* scratch(size_t floats) {
 
 }  // namespace alexnet::study
 
-extern "C" __attribute__((visibility("default"))) void alexnet_study_set_threads(int threads) {
+// Without OpenMP there is one thread, whatever is asked for.
+extern "C" __attribute__((visibility("default"))) void alexnet_study_set_threads(
+    [[maybe_unused]] int threads) {
+#ifdef _OPENMP
     alexnet::study::thread_count = threads;
+#endif
 }

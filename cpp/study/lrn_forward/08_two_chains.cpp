@@ -12,7 +12,7 @@
 #include "study.h"
 
 constexpr size_t kInFlight = 256;  // floats
-constexpr size_t kMargin = kLanes;
+constexpr size_t kMargin = kLanes < 8 ? 8 : kLanes;  // whole vectors, for a radius of up to 5
 
 static size_t row_stride(size_t channels) {
     return (channels + kLanes - 1) / kLanes * kLanes + 2 * kMargin;

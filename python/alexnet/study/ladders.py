@@ -162,6 +162,11 @@ class Problem:
         return bytes(self._structure)
 
     @property
+    def sizes(self) -> dict[str, float]:
+        """The same by the names of its fields: plain JSON values."""
+        return {name: getattr(self._structure, name) for name, _ in self._structure._fields_}
+
+    @property
     def flops(self) -> int:
         """FLOP of the products by the definition, two for each MAC, whatever a rung spares."""
         return self.case.flops
@@ -186,7 +191,7 @@ class Problem:
         """Arrays that its rungs get before the result: random, and what forward has kept."""
         arrays = dict(self.case.operands())
         if "sums" in self.ladder.operands:
-            layer = _checked(self.case.layer, LRN)
+            layer: Any = self.case.layer
             squares = _window_sums(np.square(arrays["x"], dtype=np.float64), layer.depth_radius)
             arrays["sums"] = (layer.bias + layer.alpha * squares).astype(np.float32)
         if "taps" in self.ladder.operands:
@@ -234,17 +239,24 @@ class Problem:
         operator = layer.operator or "dense"
         if direction != "forward":
             operator += f"_{direction}"
-        arrays = dict(self.case.operands())
-        settings = {**arrays, **layer.settings()}
-        return bounds(operator, settings)[self.ladder.result]
+        shapes = {"x": self.case.input_shape, "dy": self.case.output_shape}
+        shapes.update(self.case.parameter_shapes)
+        arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+        return bounds(operator, {**arrays, **layer.settings()})[self.ladder.result]
 
     def _described(self) -> ctypes.Structure:
         layer, shape = self.case.layer, self.case.input_shape
         if isinstance(layer, Conv2d):
             weight = self.case.parameter_shapes["weight"]
-            s = conv2d_shape(
-                layer.name, shape, weight, layer.stride, layer.padding, check_one_group(layer)
-            )
+            if layer.groups != 1:
+                raise ValueError(
+                    f"{layer.name}: has {layer.groups} groups, expected 1 in the ladders"
+                )
+            s = conv2d_shape(layer.name, shape, weight, layer.stride, layer.padding, groups=1)
+            if s.pad_top >= s.kernel_height or s.pad_left >= s.kernel_width:
+                raise ValueError(
+                    f"{layer.name}: expected less padding than the kernel in the ladders"
+                )
             return _filled(_Conv2d, s, stride=_equal(layer.name, layer.stride))
         if isinstance(layer, MaxPool2d):
             p = pool2d_shape(
@@ -262,13 +274,6 @@ class Problem:
         return _Dense(shape[0], *weight)
 
 
-def check_one_group(layer: Conv2d) -> int:
-    """Give the number of groups, which has to be 1."""
-    if layer.groups != 1:
-        raise ValueError(f"{layer.name}: has {layer.groups} groups, expected 1 in the ladders")
-    return 1
-
-
 def _equal(owner: str, pair: Any) -> int:
     height, width = check_pair(owner, "stride or window", pair)
     if height != width:
@@ -279,11 +284,6 @@ def _equal(owner: str, pair: Any) -> int:
 def _filled(structure: type[ctypes.Structure], shape: Any, **others: int) -> ctypes.Structure:
     names = [field[0] for field in structure._fields_]
     return structure(*(others[name] if name in others else getattr(shape, name) for name in names))
-
-
-def _checked(layer: Layer, kind: type[Any]) -> Any:
-    assert isinstance(layer, kind)
-    return layer
 
 
 def _window_sums(values: AnyArray, radius: int) -> AnyArray:
@@ -335,3 +335,25 @@ def layer_problem(ladder: Ladder, variant: Variant, layer: str | None, batch_siz
 def own_problem(ladder: Ladder, layer: Layer, image_shape: Shape, batch_size: int) -> Problem:
     """Give the problem of a layer that belongs to no network."""
     return Problem(ladder, LayerCase("own", layer, image_shape, ladder.direction, batch_size))
+
+
+def changed_problem(problem: Problem, image_shape: Shape | None, **changes: Any) -> Problem:
+    """Give a problem with another input, or with other fields of its layer.
+
+    Raises
+    ------
+    ValueError
+        The layer has no such field, or its kernel does not fit into the input.
+    """
+    case, ladder = problem.case, problem.ladder
+    known = {field.name for field in dataclasses.fields(case.layer)}
+    for name in changes:
+        if name not in known:
+            raise ValueError(f"{ladder.name}: its layers have no {name}")
+    if image_shape is not None and len(image_shape) != len(case.image_shape):
+        raise ValueError(
+            f"{ladder.name}: input {','.join(map(str, image_shape))}, "
+            f"expected {len(case.image_shape)} numbers"
+        )
+    layer = dataclasses.replace(case.layer, **changes)
+    return own_problem(ladder, layer, image_shape or case.image_shape, case.batch_size)

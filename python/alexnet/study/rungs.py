@@ -9,7 +9,7 @@ one, ``Serves:``, which it does, and returns without writing for all others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +29,10 @@ NOT_BUILT = (
 
 @dataclass(frozen=True)
 class Rung:
-    """One file of a ladder. `functions` are the addresses of its function by instruction set."""
+    """One file of a ladder. `functions` are the addresses of its function by instruction set.
+
+    A rung of the reader's own has a library of its own, whose `set_num_threads` has to be told.
+    """
 
     ladder: Ladder
     number: int
@@ -41,11 +44,19 @@ class Rung:
     predicted: str
     gained: str
     serves: str
+    set_num_threads: Callable[[int], object] = lambda _: None
 
     @property
     def idea(self) -> str:
-        """Name of the file, as words."""
-        return self.source.stem.partition("_")[2].replace("_", " ")
+        """Name of the file, without its number, as words."""
+        return re.sub(r"^\d+_", "", self.source.stem).replace("_", " ")
+
+    @property
+    def name(self) -> str:
+        """The file as it stands in the repository's cpp/study; of the reader's own, its name."""
+        if self.source.is_relative_to(sources()):
+            return self.source.relative_to(sources()).as_posix()
+        return self.source.name
 
     @property
     def factor(self) -> float | None:
@@ -78,7 +89,7 @@ def rungs_of(ladder: Ladder) -> list[Rung]:
         if folder == ladder.folder:
             functions.setdefault(number, {})[isa] = address
     return [
-        described(ladder, number, _source(ladder, number), functions[number])
+        rung_in(ladder, number, _source(ladder, number), functions[number])
         for number in sorted(functions)
     ]
 
@@ -89,7 +100,7 @@ def built_ladders() -> list[Ladder]:
     return [ladder for ladder in LADDERS.values() if ladder.folder in folders]
 
 
-def described(ladder: Ladder, number: int, source: Path, functions: dict[str, int]) -> Rung:
+def rung_in(ladder: Ladder, number: int, source: Path, functions: dict[str, int]) -> Rung:
     """Read what the header of a rung's file says.
 
     Raises
@@ -105,7 +116,8 @@ def described(ladder: Ladder, number: int, source: Path, functions: dict[str, in
             fields[name] = text.strip()
     missing = [name for name in FIELDS if not fields[name]]
     if not title or missing:
-        raise ValueError(f"{source}: its first comment has no {', '.join(missing) or 'title'}")
+        expected = ", ".join(f"{name}:" for name in missing) or "title"
+        raise ValueError(f"{source}: its first comment has no {expected}")
     return Rung(ladder, number, source, functions, title, *fields.values())
 
 
