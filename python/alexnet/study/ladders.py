@@ -164,7 +164,8 @@ class Problem:
     @property
     def sizes(self) -> dict[str, float]:
         """The same by the names of its fields: plain JSON values."""
-        return {name: getattr(self._structure, name) for name, _ in self._structure._fields_}
+        names = [field[0] for field in self._structure._fields_]
+        return {name: getattr(self._structure, name) for name in names}
 
     @property
     def flops(self) -> int:
@@ -254,9 +255,7 @@ class Problem:
                 )
             s = conv2d_shape(layer.name, shape, weight, layer.stride, layer.padding, groups=1)
             if s.pad_top >= s.kernel_height or s.pad_left >= s.kernel_width:
-                raise ValueError(
-                    f"{layer.name}: expected less padding than the kernel in the ladders"
-                )
+                raise ValueError(f"{layer.name}: expected less padding than the kernel has")
             return _filled(_Conv2d, s, stride=_equal(layer.name, layer.stride))
         if isinstance(layer, MaxPool2d):
             p = pool2d_shape(

@@ -1,8 +1,8 @@
 """Runs a ladder: every rung checked against float64, then timed in turns with the others.
 
 A rung whose result is wrong has no time. The naive ones would take minutes on a whole batch: one
-that needs longer than a pace's patience for a run is timed on fewer images and its time multiplied,
-which `Result.images` tells.
+that needs longer than a pace's patience for a run, and time in proportion to the images, is timed
+on fewer of them and its time multiplied, which `Result.images` tells.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from alexnet.study.rungs import Rung, module
 from alexnet.verification.tolerance import relative_error
 
 CHECKED_IMAGES = 2  # the reference takes its time
+# Of the time of as many single images, below which a rung has work that all images share, such as
+# reading the weights: its time can't be multiplied.
+PROPORTIONAL = 0.75
 
 
 @dataclass(frozen=True)
@@ -197,11 +200,16 @@ def run_ladder(
     for rung in rungs:
         advance(rung.idea)
         rung.set_num_threads(started)
+        start = perf_counter()
         result = run(rung, isa, checked, operands)
+        seconds = perf_counter() - start
         is_served = not (rung.serves and np.isnan(result).all())
         errors[rung.number] = relative_error(result, expected) if is_served else None
-        seconds = _timed(rung, isa, single, one_image)
-        images[rung.number] = min(whole, max(1, int(pace.patience / max(seconds, 1e-9))))
+        images[rung.number] = whole
+        if seconds / few * whole > pace.patience:
+            alone = _timed(rung, isa, single, one_image, pace)
+            if seconds >= PROPORTIONAL * few * alone:
+                images[rung.number] = min(whole, max(1, int(pace.patience / alone)))
     times: dict[int, list[float]] = {rung.number: [] for rung in rungs}
     problems = {size: problem.with_batch_size(size) for size in set(images.values())}
     arrays = {size: smaller.operands() for size, smaller in problems.items()}
@@ -211,7 +219,7 @@ def run_ladder(
             error = errors[rung.number]
             if error is not None and error <= bound:
                 size = images[rung.number]
-                seconds = _timed(rung, isa, problems[size], arrays[size])
+                seconds = _timed(rung, isa, problems[size], arrays[size], pace)
                 times[rung.number].append(seconds * whole / size)
     return Table(
         problem,
@@ -236,12 +244,14 @@ def run(rung: Rung, isa: str, problem: Problem, operands: list[AnyArray]) -> Any
     return result
 
 
-def _timed(rung: Rung, isa: str, problem: Problem, operands: list[AnyArray]) -> float:
-    """Seconds of the second of two calls: the first one finds its memory."""
+def _timed(rung: Rung, isa: str, problem: Problem, operands: list[AnyArray], pace: Pace) -> float:
+    """Seconds of the second of two calls: the first one finds its memory, unless that is little."""
     result = np.full(problem.result_shape, np.nan, np.float32)
     seconds = 0.0
     for _ in range(2):
         start = perf_counter()
         module().call(rung.function(isa), problem.shape, [*operands, result])
         seconds = perf_counter() - start
+        if seconds > pace.patience:
+            break
     return seconds

@@ -33,35 +33,46 @@ def bars(tables: Sequence[Table]) -> Figure:
 
 def _draw(axes: Axes, table: Table) -> None:
     results = table.results
-    last = max(result.rung.number for result in results)
-    rates = [table.rate(result) for result in results]
-    names = [name_on_axis(f"{result.rung.number} {result.rung.idea}") for result in results]
-    lowest = min((rate for rate in rates if rate is not None), default=table.peak)
-    start = lowest / 3
+    places, rates = range(len(results)), [table.rate(result) for result in results]
+    known = [rate for rate in rates if rate is not None]
+    start = min(known, default=table.peak) / 3
     drawn = axes.barh(
-        range(len(results)),
+        places,
         [0.0 if rate is None else rate - start for rate in rates],
         left=start,
-        color=[BLUE if result.rung.number == last else GREY for result in results],
+        color=[BLUE if result.rung.is_product else GREY for result in results],
     )
-    axes.set_yticks(range(len(results)), names)
+    axes.set_yticks(
+        places, [name_on_axis(f"{result.rung.number} {result.rung.idea}") for result in results]
+    )
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlim(start, 4 * max([table.peak, *(rate for rate in rates if rate is not None)]))
-    labels = []
-    for result, rate in zip(results, rates, strict=True):
-        factor = table.factor(result)
-        text = "no time" if rate is None else f"{rate:.3g}"
-        labels.append(f" {text}" + (f", {factor:.2g}×" if factor is not None else ""))
-    axes.bar_label(drawn, labels)
-    what = "multiply-adds" if table.is_arithmetic else "copying"
-    axes.axvline(table.peak, color=INK, label=f"peak of {what}: {table.peak:.3g}")
-    memory = table.memory_rate
-    if memory is not None and memory < table.peak:
-        axes.axvline(memory, color=VERMILION, linestyle="--", label=f"from memory: {memory:.3g}")
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlim(start, 4 * max([table.peak, *known]))
     axes.grid(visible=False, axis="y")
+    axes.axvline(table.peak, color=INK)
+    lines = (
+        f"line: peak of {'multiply-adds' if table.is_arithmetic else 'copying'} {table.peak:.3g}"
+    )
+    if table.memory_rate is not None and table.memory_rate < table.peak:
+        axes.axvline(table.memory_rate, color=VERMILION, linestyle="--")
+        lines += f"; dashed: every array once from memory, {table.memory_rate:.3g}"
+    labels = [
+        _label(rate, table.factor(result)) for result, rate in zip(results, rates, strict=True)
+    ]
+    axes.bar_label(drawn, labels, padding=3, bbox={"color": "white", "pad": 1})
     threads = "1 thread" if table.peaks.threads == 1 else f"{table.peaks.threads} threads"
-    axes.set_title(f"{table.problem.ladder.name}, {table.peaks.isa}, {threads}", loc="left")
+    case = table.problem.case
+    title = (
+        f"{table.problem.ladder.name}, {case.network} {case.layer.name}, batch {case.batch_size}"
+    )
+    axes.set_title(f"{title}, {table.peaks.isa}, {threads}\n{lines}", loc="left")
     counted = ", by the definition's operations" if table.is_arithmetic else ""
     axes.set_xlabel(f"{table.unit}{counted}; more is better")
+
+
+def _label(rate: float | None, factor: float | None) -> str:
+    """Rate, and how many times the rung before's."""
+    if rate is None:
+        return "no time"
+    return f"{rate:.3g}" + (f", {factor:.2g}×" if factor is not None else "")

@@ -59,6 +59,11 @@ class Rung:
         return self.source.name
 
     @property
+    def is_product(self) -> bool:
+        """Whether it calls the product's kernel, which chooses the instruction set by itself."""
+        return ANY_ISA in self.functions
+
+    @property
     def factor(self) -> float | None:
         """Predicted factor over the rung before; None where there is none."""
         found = FACTOR.match(self.predicted)
@@ -118,7 +123,18 @@ def rung_in(ladder: Ladder, number: int, source: Path, functions: dict[str, int]
     if not title or missing:
         expected = ", ".join(f"{name}:" for name in missing) or "title"
         raise ValueError(f"{source}: its first comment has no {expected}")
-    return Rung(ladder, number, source, functions, title, *fields.values())
+    return Rung(
+        ladder,
+        number,
+        source,
+        functions,
+        title,
+        change=fields["Change"],
+        why=fields["Why"],
+        predicted=fields["Predicted"],
+        gained=fields["Gained"],
+        serves=fields[SERVES],
+    )
 
 
 def _source(ladder: Ladder, number: int) -> Path:
