@@ -26,6 +26,7 @@ from alexnet.commands import (
     describe,
     evaluate,
     predict,
+    study,
     train,
     verify,
 )
@@ -35,7 +36,7 @@ from alexnet.commands.parser import BAD_USE, Parser
 from alexnet.files import naming
 from alexnet.messages import described, printable
 
-COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert)
+COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert, study)
 CHECK_FAILED = 1
 LAST_STREAM = 2  # descriptor of standard error
 SIGNALLED = 128  # and the signal's number, as a shell has it

@@ -1,0 +1,328 @@
+"""`alexnet study`: the ladders from the naive loop to the product's kernel, measured and shown."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from alexnet import runtime
+from alexnet.commands import study_text
+from alexnet.commands.console import Progress
+from alexnet.commands.options import (
+    add_json,
+    add_parser,
+    add_threads,
+    environment,
+    integer,
+    picture_file,
+    say,
+    say_table,
+    write_figures,
+)
+from alexnet.comparison.peaks import measure_peaks
+from alexnet.figures import save
+from alexnet.network.variants import VARIANTS, variant_named
+from alexnet.study import exercise, picture, results
+from alexnet.study.ladders import LADDERS, Ladder, Problem, changed_problem, layer_problem
+from alexnet.study.measure import QUICK, USUAL, Pace, Table, run_ladder
+from alexnet.study.rungs import Rung, built_ladders, rungs_of, sources
+
+PEAK_BYTES = 2**26
+DEFAULT_BATCH = 8
+NEW = "new"
+# Options that change the layer: its field, and what they mean.
+SIZES = {
+    "features": ("features", "output channels or features"),
+    "kernel": ("kernel_size", "rows and columns of a convolution's kernel"),
+    "window": ("window", "rows and columns of a pooling's window"),
+    "stride": ("stride", "of a convolution or a pooling"),
+    "radius": ("depth_radius", "of LRN's window of channels"),
+}
+PADDINGS = ("same", "valid")
+
+
+def add_parsers(subparsers: Any) -> None:
+    """Add `study`."""
+    parser = add_parser(
+        subparsers,
+        "study",
+        _run,
+        description="from the naive loop to the fastest kernel, one idea a file, timed",
+        example="alexnet study lrn-forward --layer lrn1",
+    )
+    parser.add_argument(
+        "what",
+        metavar="LADDER",
+        nargs="?",
+        choices=(*LADDERS, NEW),
+        help=f"one of {', '.join(LADDERS)}; without it they are listed. "
+        f"{NEW} NAME --ladder LADDER writes NAME.cpp, a rung to fill in",
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--ladder", choices=tuple(LADDERS), metavar="LADDER", help=f"of the rung that {NEW} writes"
+    )
+    parser.add_argument("--rung", type=integer(0, 99), metavar="K", help="this rung alone")
+    parser.add_argument("--show", type=integer(0, 99), metavar="K", help="print a rung's file")
+    parser.add_argument(
+        "--explain", action="store_true", help="what each rung changes, and why, below the table"
+    )
+    parser.add_argument(
+        "--with",
+        dest="own",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="compile, check and rank a rung of your own, too; may be given again",
+    )
+    parser.add_argument("--all", action="store_true", help="every ladder, one after the other")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter runs: every ladder in 3 minutes"
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="put figures that --json has written side by side, of LADDER or of all",
+    )
+    _add_shape(parser)
+    add_threads(parser)
+    parser.add_argument(
+        "--isa",
+        type=_isa,
+        metavar="I",
+        help=f"instruction set of the CPU, one of {', '.join(runtime.available_isas())} "
+        f"(default: {runtime.cpu_isa()})",
+    )
+    add_json(parser)
+    parser.add_argument(
+        "--plot",
+        type=picture_file,
+        metavar="FILE",
+        help="draw bars and the roofline there: .png, .svg or .pdf",
+    )
+
+
+def _add_shape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--variant",
+        choices=tuple(VARIANTS),
+        metavar="V",
+        help="network of the layer (default: tf-tutorial; tf-full for dense layers)",
+    )
+    parser.add_argument(
+        "--layer", metavar="L", help="layer of the network (default: conv3, lrn1, pool1, fc7)"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=integer(1),
+        default=DEFAULT_BATCH,
+        metavar="N",
+        help=f"images (default: {DEFAULT_BATCH})",
+    )
+    parser.add_argument(
+        "--input",
+        type=_sizes,
+        metavar="H,W,C",
+        help="another input than the layer's: rows, columns and channels, or features",
+    )
+    for option, (_, meaning) in SIZES.items():
+        least = 0 if option == "radius" else 1
+        parser.add_argument(f"--{option}", type=integer(least), metavar="N", help=meaning)
+    parser.add_argument(
+        "--padding", choices=PADDINGS, metavar="P", help="of a convolution: same or valid"
+    )
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    return tuple(integer(1)(part) for part in text.split(","))
+
+
+def _isa(text: str) -> str:
+    available = runtime.available_isas()
+    if text not in available:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected one of {', '.join(available)}")
+    runtime.set_cpu_isa(text)
+    return text
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+
+def _run(options: argparse.Namespace) -> bool:
+    try:
+        return _chosen(options)(options)
+    except NotImplementedError as error:  # the ladders are not in this build
+        raise ValueError(str(error)) from error
+
+
+def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], bool]:
+    """Find the one thing to do, and refuse what does not belong to it."""
+    ladder = options.what in LADDERS
+    wanted = {
+        _write: options.what == NEW,
+        _compare: options.compare is not None,
+        _show: options.show is not None,
+        _measure: options.all or ladder,
+    }
+    action = next((action for action, is_wanted in wanted.items() if is_wanted), _list)
+    needs_ladder = {
+        "--rung": options.rung is not None,
+        "--show": options.show is not None,
+        "--with": bool(options.own),
+        "--layer": options.layer is not None,
+        "--input": options.input is not None,
+        **{f"--{name}": getattr(options, name) is not None for name in (*SIZES, "padding")},
+    }
+    for option, given in needs_ladder.items():
+        if given and (not ladder or options.all):
+            raise ValueError(f"study: {option} belongs to one LADDER")
+    if options.all and options.what is not None:
+        raise ValueError(f"study: --all is every ladder, not {options.what} alone")
+    parts = {options.what == NEW, options.name is not None, options.ladder is not None}
+    if len(parts) > 1:
+        raise ValueError(f"study: expected {NEW} NAME --ladder LADDER, all of them or none")
+    if action is not _measure and (options.quick or options.plot):
+        raise ValueError("study: --quick and --plot belong to a run of one LADDER, or of --all")
+    return action
+
+
+def _list(options: argparse.Namespace) -> bool:
+    rows = [
+        [ladder.name, str(len(rungs)), f"{rungs[0].idea} … {rungs[-2].idea}, {rungs[-1].idea}"]
+        for ladder, rungs in ((ladder, rungs_of(ladder)) for ladder in built_ladders())
+    ]
+    say_table(options, ["ladder", "rungs", ""], rows, right={1})
+    say(options, f"files: {sources()}")
+    write_figures(options, {"ladders": {row[0]: int(row[1]) for row in rows}})
+    return True
+
+
+def _write(options: argparse.Namespace) -> bool:
+    path = Path(options.name)
+    path = path if path.suffix == ".cpp" else path.with_name(f"{path.name}.cpp")
+    exercise.write(path, LADDERS[options.ladder])
+    say(options, f"{path}: rung 0 of {options.ladder}, to be changed. To check and rank it:")
+    say(options, f"alexnet study {options.ladder} --with {path}")
+    return True
+
+
+def _compare(options: argparse.Namespace) -> bool:
+    kept = [results.read(path) for path in options.compare]
+    places = dict.fromkeys(place for each in kept for place in each.ladders)
+    for number, each in enumerate(kept, 1):
+        say(options, f"{number}: {each.machine}")
+    for place in places:
+        if options.what is not None and place[0] != options.what:
+            continue
+        say(options)
+        say(options, f"{place[0]}, {place[1]}")
+        titles = [title for n in range(1, len(kept) + 1) for title in (f"{n}: ms", "peak")]
+        rows = results.side_by_side(kept, place)
+        say_table(options, ["", "rung", *titles], rows, right={0, *range(2, 2 + len(titles))})
+    return True
+
+
+def _show(options: argparse.Namespace) -> bool:
+    rung = _numbered(rungs_of(LADDERS[options.what]), options.show)
+    study_text.show(options, rung.source.read_text(encoding="utf-8"))
+    return True
+
+
+def _numbered(rungs: list[Rung], number: int) -> Rung:
+    for rung in rungs:
+        if rung.number == number:
+            return rung
+    numbers = ", ".join(str(rung.number) for rung in rungs)
+    raise ValueError(f"rung {number}, expected one of {numbers}")
+
+
+# --- running --------------------------------------------------------------------------------------
+
+
+def _measure(options: argparse.Namespace) -> bool:
+    ladders = built_ladders() if options.all else [LADDERS[options.what]]
+    problems = [_problem(options, ladder) for ladder in ladders]
+    rungs = [rungs_of(ladder) for ladder in ladders]
+    with tempfile.TemporaryDirectory(prefix="alexnet-study-") as folder:
+        own = _own_rungs(options, problems[0], rungs[0], Path(folder)) if options.own else []
+        if options.rung is not None:
+            rungs = [[_numbered(rungs[0], options.rung)]]
+        rungs[0] = [*rungs[0], *own]
+        tables = _tables(options, problems, rungs, QUICK if options.quick else USUAL)
+    write_figures(options, results.figures(environment(), tables))
+    if options.plot is not None:
+        save(picture.bars(tables), Path(options.plot))
+    return all(table.is_right for table in tables)
+
+
+def _problem(options: argparse.Namespace, ladder: Ladder) -> Problem:
+    variant = variant_named(options.variant or ladder.variant)
+    problem = layer_problem(ladder, variant, options.layer, options.batch_size)
+    changes = {
+        field: getattr(options, option)
+        for option, (field, _) in SIZES.items()
+        if getattr(options, option) is not None
+    }
+    if options.padding is not None:
+        changes["padding"] = options.padding
+    if changes or options.input is not None:
+        return changed_problem(problem, options.input, **changes)
+    return problem
+
+
+def _own_rungs(
+    options: argparse.Namespace, problem: Problem, rungs: list[Rung], folder: Path
+) -> list[Rung]:
+    own = []
+    for number, path in enumerate(options.own, rungs[-1].number + 1):
+        try:
+            rung = exercise.prepared(
+                path,
+                problem,
+                number,
+                isa=runtime.cpu_isa(),
+                threads=runtime.get_num_threads(),
+                folder=folder,
+            )
+        except exercise.NotCompiledError as error:
+            for line in error.lines:
+                say(options, line)
+            raise
+        say(
+            options,
+            f"rung {number}, {path}: compiled; its first run, in a process of its own, neither "
+            "crashed nor wrote outside of its result",
+        )
+        own.append(rung)
+    return own
+
+
+def _tables(
+    options: argparse.Namespace,
+    problems: Sequence[Problem],
+    rungs: Sequence[list[Rung]],
+    pace: Pace,
+) -> list[Table]:
+    threads = runtime.get_num_threads()
+    tables = []
+    steps = sum(map(len, rungs)) * (1 + pace.rounds)
+    with Progress("study", steps) as progress:
+        for problem, some in zip(problems, rungs, strict=True):
+            table = run_ladder(
+                problem,
+                some,
+                measure_peaks(threads, array_bytes=PEAK_BYTES),
+                threads=threads,
+                isa=runtime.cpu_isa(),
+                pace=pace,
+                advance=progress.advance,
+            )
+            study_text.show_table(options, table, explain=options.explain)
+            tables.append(table)
+    return tables

@@ -1,0 +1,169 @@
+"""A rung of the reader's own: a file to fill in, its compilation, and a careful first run.
+
+A rung is C++ that may do anything. So it runs in a process of its own first, on the same problem:
+one that crashes, never ends or writes outside of its result is refused before it is called here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import multiprocessing
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from alexnet.files import check_absent, replacing
+from alexnet.messages import described
+from alexnet.study.ladders import Ladder, Problem
+from alexnet.study.rungs import Rung, module, rung_in, rungs_of, sources
+
+COMPILER = "g++"  # unless CXX says otherwise
+PATIENCE = 120.0  # seconds of the first run, and of the compilation
+GUARD = 4096  # floats before and after the result of the first run
+SENTINEL = np.float32(-12345.678)  # what they hold
+OUTSIDE, NO_RUNG = 3, 4  # exit statuses of its process
+
+TEMPLATE = """\
+// {title}
+//
+// Change: what is different from the rung before, or from rung 0.
+// Why: what the processor does better with it.
+// Predicted: 2 times: the arithmetic that says so. Write it before you measure.
+// Gained: what it was, and why the prediction was wrong.
+
+#include "study.h"
+
+{body}"""
+
+
+def write(path: Path, ladder: Ladder) -> None:
+    """Write a file to fill in: rung 0 of the ladder, which is right, under another title.
+
+    Raises
+    ------
+    OSError
+        There is a file of that name, or it can't be written.
+    """
+    check_absent(path)
+    naive = rungs_of(ladder)[0].source.read_text(encoding="utf-8")
+    body = naive.partition('#include "study.h"\n\n')[2]
+    title = f"{path.stem.replace('_', ' ')}: a rung of {ladder.name}, which begins as rung 0."
+    with replacing(path) as file:
+        file.write(TEMPLATE.format(title=title, body=body).encode())
+
+
+def prepared(
+    path: Path, problem: Problem, number: int, *, isa: str, threads: int, folder: Path
+) -> Rung:
+    """Compile a file into `folder`, run it once in a process of its own, and load it.
+
+    Raises
+    ------
+    NotCompiledError
+        It does not compile; the compiler's messages come with it.
+    ValueError
+        There is no compiler, the header is not that of a rung, or the first run came to no end.
+    OSError
+        It can't be read.
+    """
+    rung = rung_in(problem.ladder, number, path, {})
+    library = folder / f"{number:02d}_{path.stem}.so"
+    _compile(path, isa, library)
+    _try(path, library, isa, problem, threads)
+    return _loaded(rung, library, isa)
+
+
+class NotCompiledError(ValueError):
+    """A file that the compiler refuses; `lines` are what it said."""
+
+    def __init__(self, path: Path, messages: str) -> None:
+        self.lines = messages.splitlines()
+        reasons = (line for line in self.lines if re.search(r"error: |undefined reference", line))
+        first = next(reasons, "(the compiler gives no reason)")
+        super().__init__(f"{path} does not compile: {first}")
+
+
+def _compile(path: Path, isa: str, library: Path) -> None:
+    options = json.loads((sources() / "flags.json").read_text(encoding="utf-8"))[isa]
+    command = [
+        *shlex.split(os.environ.get("CXX") or COMPILER),
+        *options,
+        *("-DALEXNET_RUNG=own", f"-I{sources()}", "-shared", "-fPIC", "-Wl,--no-undefined"),
+        *(str(path.resolve()), str(sources() / "study.cpp"), "-o", str(library)),
+    ]
+    try:
+        done = subprocess.run(  # noqa: S603 - the compiler that the user has chosen
+            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
+        )
+    except OSError as error:
+        raise ValueError(
+            f"no compiler: {described(error)}; install g++, or say in CXX which one to use"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"{path}: compiling it took more than {PATIENCE:.0f} s") from error
+    if done.returncode != 0:
+        raise NotCompiledError(path, done.stderr)
+
+
+def _try(path: Path, library: Path, isa: str, problem: Problem, threads: int) -> None:
+    process = multiprocessing.get_context("spawn").Process(
+        target=_first_run, args=(library, isa, problem, threads)
+    )
+    process.start()
+    process.join(PATIENCE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise ValueError(f"{path}: its first run took more than {PATIENCE:.0f} s")
+    status = process.exitcode or 0
+    if status == OUTSIDE:
+        raise ValueError(f"{path}: it writes outside of its result")
+    if status == NO_RUNG:
+        raise ValueError(f'{path}: it has no RUNG(...), or does not include "study.h"')
+    if status < 0:
+        raise ValueError(f"{path}: its first run was ended by {signal.Signals(-status).name}")
+    if status > 0:
+        raise ValueError(f"{path}: its first run ended with status {status}")
+
+
+def _first_run(library: Path, isa: str, problem: Problem, threads: int) -> None:
+    """Call a library's rung for one image and for all, between guards; runs in its own process."""
+    try:
+        call, set_num_threads = _functions(library, isa)
+    except AttributeError:
+        sys.exit(NO_RUNG)
+    set_num_threads(threads)
+    for size in sorted({1, problem.case.batch_size}):
+        sized = problem.with_batch_size(size)
+        operands = sized.operands()
+        before = [operand.copy() for operand in operands]
+        count = math.prod(sized.result_shape)
+        memory = np.full(count + 2 * GUARD, SENTINEL, np.float32)
+        module().call(call, sized.shape, [*operands, memory[GUARD : GUARD + count]])
+        guards = np.concatenate([memory[:GUARD], memory[GUARD + count :]])
+        kept = all(map(np.array_equal, operands, before))
+        if not kept or not (guards == SENTINEL).all():
+            os._exit(OUTSIDE)  # nothing that is left of this process can be relied on
+
+
+def _functions(library: Path, isa: str) -> tuple[int, Callable[[int], object]]:
+    """Address of a library's rung, and what tells it its number of threads."""
+    functions = ctypes.CDLL(str(library))
+    address = ctypes.cast(functions[f"alexnet_study_own_{isa}"], ctypes.c_void_p).value
+    assert address is not None
+    return address, functions.alexnet_study_set_threads
+
+
+def _loaded(rung: Rung, library: Path, isa: str) -> Rung:
+    address, set_num_threads = _functions(library, isa)
+    return replace(rung, functions={isa: address}, set_num_threads=set_num_threads)
