@@ -13,8 +13,8 @@ from alexnet.commands import study_text
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_json,
+    add_kernels,
     add_parser,
-    add_threads,
     environment,
     integer,
     picture_file,
@@ -91,14 +91,7 @@ def add_parsers(subparsers: Any) -> None:
         help="put figures that --json has written side by side, of LADDER or of all",
     )
     _add_shape(parser)
-    add_threads(parser)
-    parser.add_argument(
-        "--isa",
-        type=_isa,
-        metavar="I",
-        help=f"instruction set of the CPU, one of {', '.join(runtime.available_isas())} "
-        f"(default: {runtime.cpu_isa()})",
-    )
+    add_kernels(parser, device=None)
     add_json(parser)
     parser.add_argument(
         "--plot",
@@ -141,14 +134,6 @@ def _add_shape(parser: argparse.ArgumentParser) -> None:
 
 def _sizes(text: str) -> tuple[int, ...]:
     return tuple(integer(1)(part) for part in text.split(","))
-
-
-def _isa(text: str) -> str:
-    available = runtime.available_isas()
-    if text not in available:
-        raise argparse.ArgumentTypeError(f"{text!r}, expected one of {', '.join(available)}")
-    runtime.set_cpu_isa(text)
-    return text
 
 
 # --- what is asked for ----------------------------------------------------------------------------
