@@ -26,12 +26,13 @@ from alexnet.commands.options import (
     say_table,
     write_figures,
 )
+from alexnet.commands.table import sentence
 from alexnet.comparison import peers, plot
 from alexnet.comparison.benchmark import TARGETS
 from alexnet.comparison.cases import NETWORK_TARGETS, Case, NetworkCase, layer_cases
 from alexnet.comparison.contest import HEADER, SECONDS, Comparison, Contest
 from alexnet.figures import save
-from alexnet.messages import hint, printable
+from alexnet.messages import hint
 from alexnet.network.variant import Variant
 
 
@@ -200,7 +201,8 @@ class _Teller:
             self._progress.show(place or text, at_once=not place)
         elif text != self._told:
             with suppress(OSError):  # nobody reads that any more
-                print(printable(f"alexnet compare: {text}"), file=sys.stderr, flush=True)
+                line = f"alexnet compare: {text}"
+                print(sentence(line, sys.stderr), file=sys.stderr, flush=True)
         self._told = text
 
 
