@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -211,3 +212,17 @@ def test_an_optimizer_is_not_given_arrays() -> None:
         alexnet.SGD(NETWORK).step(NETWORK.gradients)
     with pytest.raises(TypeError, match=r"expected a Network, whose parameters it changes$"):
         alexnet.Adam(NETWORK.parameters)
+
+
+@pytest.mark.parametrize(
+    ("call", "meant"),
+    [
+        (lambda: AlexNet("TorchVision"), "torchvision"),
+        (lambda: alexnet.set_cpu_isa("Portable"), "portable"),
+        (lambda: alexnet.conv2d(X, WEIGHT, padding="SAME"), "same"),
+        (lambda: alexnet.conv2d(X, WEIGHT, algorithm="winogrd"), "winograd"),
+    ],
+)
+def test_names_that_are_nearly_right(call: Callable[[], object], meant: str) -> None:
+    with pytest.raises(ValueError, match=rf"expected .*; did you mean {meant}\?$"):
+        call()

@@ -224,7 +224,7 @@ def test_one_class_only_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture
     root = files.write_folder(tmp_path, 1, None)
     shutil.rmtree(root / "train" / "dog")
     said = warnings_of(lambda: open_image_folder(root), caplog)
-    assert said == [f"{root / 'train'} has one class only, cat: it is always right"]
+    assert said == [f"{root / 'train'} has one class only, cat: every answer is right"]
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
 def test_folders_that_hold_a_run_or_none(tmp_path: Path) -> None:
     folder = started(tmp_path / "run")
     before = small_runs.folder_contents(folder)
-    with pytest.raises(ValueError, match="run holds a run already: continue it, or choose another"):
+    with pytest.raises(ValueError, match="run holds a run already: resume it, or choose another"):
         Run.start(folder, SHORT, small_runs.dataset())
     assert small_runs.folder_contents(folder) == before
     with pytest.raises(ValueError, match=r"holds no run: there is no config.json"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.cells import cell_len
 
-from alexnet.commands.table import print_table
+from alexnet.commands.table import print_table, sentence
 
 HEADER = ("class", "first", "second", "third")
 ROWS = [("cat", "1", "22", "333"), ("dog", "4", "5", "6")]
@@ -58,3 +59,17 @@ def test_columns_without_content_are_left_out() -> None:
     ]
     assert table(HEADER, [], 80) == []
     assert table(("", ""), [("name", "value")], 80) == ["name  value"]
+
+
+def test_a_sentence_is_broken_between_words_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "alexnet: error: " + "some words " * 9 + "\x1b"
+    file = io.StringIO()
+    assert sentence(text, file) == text.replace("\x1b", r"\x1b")
+    monkeypatch.setenv("COLUMNS", "47")
+    monkeypatch.setattr(file, "isatty", lambda: True)
+    lines = sentence(text, file).splitlines()
+    assert all(len(line) <= 47 for line in lines)
+    assert " ".join(line.strip() for line in lines) == text.replace("\x1b", r"\x1b")
+    assert all(line.startswith("  ") for line in lines[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from alexnet.messages import duration
 from alexnet.network.checkpoint import BEST, LAST
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import variant_for
+from alexnet.training.trainer import Trainer
 from support import cifar_files as files
 from support import photo_files, small_runs
 from support.processes import started
@@ -310,7 +312,7 @@ def test_a_log_gets_a_line_now_and_then(
     assert main(command) == 0
     output = capsys.readouterr().out
     assert output.count("Iter [") == 15
-    assert output.count("\ntesting, 100%\n") == 3
+    assert re.findall(r"\nEpoch \[(\d)/3\], testing, 100%\n", output) == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize("terminal", ["xterm", "dumb"])
@@ -331,9 +333,53 @@ def test_ctrl_c_on_a_narrow_terminal(terminal: str, data: str, tmp_path: Path) -
     moving = [line for line in lines if "left" in line]
     assert bool(moving) == (terminal == "xterm")
     assert all(re.fullmatch(r"Epoch \[.* \d+/600000 .* left(\^C)?", line) for line in moving)
+    assert bool({"Reading cifar", "Preparing the images and the network"} & {*lines}) == bool(
+        moving
+    )
     running = [line for line in lines[:stopped] if line.startswith(("Epoch [", "Saving"))]
     assert running
     assert all(len(line) <= 60 for line in running)
+
+
+def test_the_bar_is_there_before_the_first_step(data: str, tmp_path: Path) -> None:
+    command = [*SCRIPT, "train", data, "--batch-size", "30", "--steps", "3", "--output", "run"]
+    status, lines = on_terminal(command, 60, cwd=tmp_path, environment=ENVIRONMENT)
+    assert status == 0
+    (bar,) = {line for line in lines if line.endswith(" 0/3")}
+    assert bar.startswith("Epoch [1/2] ")
+    work = ["Reading cifar", "Preparing the images and the network", bar]
+    assert [line for line in dict.fromkeys(lines) if line in work] == work
+
+
+def test_sentences_fit_a_narrow_terminal_and_commands_stay_whole(data: str, tmp_path: Path) -> None:
+    folder = "a folder of a long name " + "x" * 40
+    command = [*SCRIPT, "train", data, "--steps", "2", "--output", folder]
+    status, lines = on_terminal(command, 60, cwd=tmp_path, environment=ENVIRONMENT)
+    assert status == 0
+    assert f"  alexnet evaluate '{folder}' cifar" in lines
+    assert all(len(line) <= 60 for line in lines if not line.startswith("  alexnet "))
+    status, lines = on_terminal(command, 60, cwd=tmp_path, environment=ENVIRONMENT)
+    assert status == 2
+    assert "choose another folder" in " ".join(map(str.strip, lines))
+    assert all(len(line) <= 60 for line in lines)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(100.0, "0.1"), (0.6, "16.7"), (0.05, "200")])
+def test_few_images_a_second_are_not_none(
+    seconds: float,
+    told: str,
+    data: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = Trainer.step
+    monkeypatch.setattr(
+        Trainer,
+        "step",
+        lambda self, **options: dataclasses.replace(step(self, **options), seconds=seconds),
+    )
+    assert main(["train", data, "--batch-size", "10", "--steps", "2"]) == 0
+    assert f", {told} images/s, " in capsys.readouterr().out
 
 
 def test_the_bar_makes_way_for_every_line(data: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,8 +33,9 @@ from alexnet.commands import (
 from alexnet.commands.console import OUTPUT, Stopped, silence
 from alexnet.commands.options import check_kernels
 from alexnet.commands.parser import BAD_USE, Parser
+from alexnet.commands.table import sentence
 from alexnet.files import naming
-from alexnet.messages import described, printable
+from alexnet.messages import described
 
 COMMANDS = (describe, verify, bench, compare, train, evaluate, predict, convert, study)
 CHECK_FAILED = 1
@@ -90,7 +91,7 @@ def _open_streams() -> None:
 
 def _fail(message: str, status: int) -> int:
     try:
-        print(printable(f"alexnet: {message}"), file=sys.stderr, flush=True)
+        print(sentence(f"alexnet: {message}", sys.stderr), file=sys.stderr, flush=True)
     except OSError:  # nobody is there to read it
         silence(sys.stderr)
     return status
@@ -100,7 +101,8 @@ class _Lines(logging.Handler):
     """Prints each warning of the library as a line of the command."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(printable(f"alexnet: warning: {record.getMessage()}"), file=sys.stderr, flush=True)
+        line = f"alexnet: warning: {record.getMessage()}"
+        print(sentence(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 @contextmanager

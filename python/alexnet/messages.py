@@ -85,9 +85,9 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     return spellings[close[0]] if close else None
 
 
-def hint(name: str, known: Collection[str]) -> str:
+def hint(name: object, known: Collection[str]) -> str:
     """End of a message on a `name` that is not `known`: "; did you mean x?", or nothing."""
-    near = nearest(name, known)
+    near = nearest(name, known) if isinstance(name, str) else None
     return "" if near is None else f"; did you mean {near}?"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from alexnet import _cpu
 from alexnet.contract.arguments import LARGEST_THREADS, check_int
-from alexnet.messages import shown
+from alexnet.messages import hint, shown
 
 __all__ = [
     "available_isas",
@@ -65,9 +65,9 @@ def set_cpu_isa(name: str) -> None:
         `name` is not one of `available_isas()`.
     """
     if not isinstance(name, str) or name not in available_isas():
-        raise ValueError(
-            f"set_cpu_isa: name is {shown(name)}, expected one of {', '.join(available_isas())}"
-        )
+        isas = available_isas()
+        expected = f"{', '.join(isas)}{hint(name, isas)}"
+        raise ValueError(f"set_cpu_isa: name is {shown(name)}, expected one of {expected}")
     _cpu.set_cpu_isa(name)
 
 

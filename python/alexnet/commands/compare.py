@@ -27,6 +27,7 @@ from alexnet.commands.options import (
     say_table,
     write_figures,
 )
+from alexnet.commands.table import sentence
 from alexnet.comparison import peers, plot
 from alexnet.comparison.benchmark import FORWARD, TARGETS
 from alexnet.comparison.cases import (
@@ -42,7 +43,7 @@ from alexnet.comparison.contest import SECONDS, Comparison, Contest
 from alexnet.data import open_dataset, ordered_batches
 from alexnet.figures import save
 from alexnet.interchange import load_model
-from alexnet.messages import hint, printable
+from alexnet.messages import hint
 from alexnet.network.checkpoint import TrainedModel
 from alexnet.network.variant import Variant
 
@@ -273,7 +274,8 @@ class _Teller:
             self._progress.show(place or text, at_once=not place)
         elif text != self._told:
             with suppress(OSError):  # nobody reads that any more
-                print(printable(f"alexnet compare: {text}"), file=sys.stderr, flush=True)
+                line = f"alexnet compare: {text}"
+                print(sentence(line, sys.stderr), file=sys.stderr, flush=True)
         self._told = text
 
 

@@ -131,7 +131,8 @@ class Progress:
     title
         What is done.
     total, done
-        How many steps that has, and how many of them were taken before.
+        How many steps that has, and how many of them were taken before; a `total` of 0 is for work
+        that isn't counted, of which the title alone is shown.
     lines
         Whether there are lines where no bar can be drawn: False for a command with its own.
 
@@ -193,6 +194,8 @@ class Progress:
 
     def _line(self, details: Sequence[str], width: int, bar: str) -> str:
         """One line: title, details and a bar as they fit in `width` columns, steps, time left."""
+        if self._total == 0:
+            return self._title[:width] if width > 0 else self._title
         parts, end = [self._title], f"{self._done}/{self._total}{self._left()}"
         for detail in details:
             if len(" ".join([*parts, detail, end])) > width:
@@ -200,7 +203,7 @@ class Progress:
             parts.append(detail)
         room = min(width - len(" ".join([*parts, end])) - 1, WIDEST_BAR)
         if room >= NARROWEST_BAR:
-            full = room * min(self._done, self._total) // max(self._total, 1)
+            full = room * min(self._done, self._total) // self._total
             parts.append(bar[0] * full + bar[1] * (room - full))
         text = " ".join([*parts, end])
         return text if width <= 0 or len(text) <= width else end[:width]

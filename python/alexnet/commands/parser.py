@@ -1,4 +1,4 @@
-"""The parser of the command: errors in a line that tells what was meant and whose help to read."""
+"""The parser of the command: errors that tell what was meant and whose help to read."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from alexnet.messages import hint, printable
+from alexnet.commands.table import sentence
+from alexnet.messages import hint
 
 BAD_USE = 2  # exit status
 
@@ -17,7 +18,7 @@ def _flag(word: str) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, the same under every version of Python.
+    """A parser whose errors are one sentence, the same under every version of Python.
 
     Those of a command name the command and its help, also where something is left over in the end,
     which argparse leaves to the parser of all commands.
@@ -75,6 +76,6 @@ class Parser(argparse.ArgumentParser):
             )
 
     def error(self, message: str) -> NoReturn:
-        """End with one line and the status of bad use."""
+        """End with one sentence and the status of bad use."""
         line = f"{self.prog}: error: {message} (see {self.prog} --help)"
-        self.exit(BAD_USE, printable(line) + "\n")
+        self.exit(BAD_USE, sentence(line, sys.stderr) + "\n")

@@ -16,10 +16,11 @@ from alexnet.commands.options import (
     source,
     write_figures,
 )
+from alexnet.commands.table import sentence
 from alexnet.data import UnreadableImageError, read_image
 from alexnet.inference.prediction import predict, top_classes
 from alexnet.interchange import load_model
-from alexnet.messages import described, printable
+from alexnet.messages import described
 
 
 def add_parsers(subparsers: Any) -> None:
@@ -75,7 +76,8 @@ def _run(options: argparse.Namespace) -> bool:
         try:
             image = read_image(path, model.preprocessing.shortest_side)
         except (UnreadableImageError, OSError, MemoryError) as error:
-            print(printable(f"alexnet: error: {described(error)}"), file=sys.stderr)
+            line = f"alexnet: error: {described(error)}"
+            print(sentence(line, sys.stderr), file=sys.stderr)
             entries.append({"path": path, "error": described(error)})
             continue
         probabilities = predict(model, [image], ten_crop=options.ten_crop)[0]

@@ -118,6 +118,15 @@ def hanging(text: str, width: int | None = None) -> list[str]:
     return [first, *(" " * GAP + line for line in others)]
 
 
+def sentence(text: str, file: TextIO) -> str:
+    """Give a sentence as `file` is to show it: in lines that fit a terminal, elsewhere in one.
+
+    A terminal would break it within words; programs, and people who search a log, want it whole.
+    """
+    text = printable(text)
+    return "\n".join(hanging(text)) if file.isatty() else text
+
+
 def fold(text: str, width: int) -> list[str]:
     """Break a text between words, or within one that is longer than a line."""
     if cell_len(text) <= width:

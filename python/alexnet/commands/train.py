@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from alexnet.commands.console import Stopped, postponed_signals
+from alexnet.commands.console import Progress, Stopped, postponed_signals
 from alexnet.commands.options import (
     LARGEST_SEED,
     add_data,
@@ -22,12 +23,14 @@ from alexnet.commands.options import (
     output_folder,
     say,
     source,
+    text_file,
     write_figures,
 )
+from alexnet.commands.table import sentence
 from alexnet.commands.training_report import TrainingReport
 from alexnet.data import AUGMENTATIONS, Dataset, PhotoSet
 from alexnet.files import check_writable
-from alexnet.messages import described
+from alexnet.messages import described, printable
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import SMALL_IMAGE, Configuration, variant_for
 from alexnet.training.run import Run
@@ -45,7 +48,7 @@ def add_parsers(subparsers: Any) -> None:
         subparsers,
         "train",
         _run,
-        description="train on a CIFAR-10 directory (python version) or a folder of photos",
+        description="train on CIFAR-10 (python version) or on a folder of photos",
         example="alexnet train cifar-10-batches-py --steps 2000",
     )
     add_data(parser)
@@ -134,13 +137,17 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     _check_json(options)
-    dataset = opened_data(options)
+    with _shown(f"Reading {options.data}"):
+        dataset = opened_data(options)
     variant, why = options.variant, None
     if variant is None and options.resume is None:
         variant, why = _suited_variant(dataset)
         with suppress(OSError):  # training goes on where nobody reads
-            say(options, why)
-    with closing(_opened(options, dataset, variant)) as run, postponed_signals(NOTICE) as stopped:
+            for line in sentence(why, text_file(options)).split("\n"):
+                say(options, line)
+    with _shown("Preparing the images and the network"):
+        opened = _opened(options, dataset, variant)
+    with closing(opened) as run, postponed_signals(NOTICE) as stopped:
         if why is not None:
             run.log(why)
         report = TrainingReport(options, run)
@@ -148,6 +155,7 @@ def _run(options: argparse.Namespace) -> bool:
             report.tell("Warning: no test images, so no accuracy but that of the training images")
         try:
             with report.progress:
+                report.begin()
                 run.train(
                     after_step=report.after_step,
                     on_test_batch=report.on_test_batch,
@@ -165,6 +173,15 @@ def _run(options: argparse.Namespace) -> bool:
         if options.json is not None:
             write_figures(options, _figures(run))
     return True
+
+
+@contextmanager
+def _shown(work: str) -> Iterator[None]:
+    """Show on a terminal what is done in the meantime, which may take seconds: photos are read."""
+    with Progress(printable(work), 0, lines=False) as progress:
+        with suppress(OSError):  # a terminal that is gone
+            progress.show(at_once=True)
+        yield
 
 
 def _check_json(options: argparse.Namespace) -> None:

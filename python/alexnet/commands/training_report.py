@@ -7,13 +7,14 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from alexnet import runtime
 from alexnet.commands.console import LINE_EVERY, Progress, shell_line, silence
 from alexnet.commands.options import say, text_file
+from alexnet.commands.table import sentence
 from alexnet.data import PhotoSet
 from alexnet.inference.evaluation import BATCH_SIZE
 from alexnet.messages import counted, described, duration
@@ -31,9 +32,9 @@ class TrainingReport:
         self._test_batches = 0
         self._start = self._last_line = time.monotonic()
         self._muted = False
-        self.progress = Progress("training", run.total_steps, done=run.trainer.steps, lines=False)
-        self._lines = not (self.progress.drawn and text_file(options).isatty())
         step, last = run.trainer.steps, run.total_steps
+        self.progress = Progress(self._place(step + 1), last, done=step, lines=False)
+        self._lines = not (self.progress.drawn and text_file(options).isatty())
         if step < last:
             where = f"step {step} of {last}"
             self.tell(f"Training {run.configuration.variant} in {run.folder}, {where}")
@@ -55,15 +56,22 @@ class TrainingReport:
             f"{counted(self._run.trainer.batches.per_epoch, 'step')} an epoch"
         )
 
-    def tell(self, line: str) -> None:
-        """Print a line and log it."""
-        self._print(line)
-        self._run.log(line)
+    def tell(self, text: str) -> None:
+        """Print a sentence and log it, as a line."""
+        self._print(sentence(text, text_file(self._options)))
+        self._run.log(text)
 
-    def _print(self, line: str) -> None:
-        """Print a line in the place of the bar, which may be on the same terminal behind a pipe."""
+    def _tell_commands(self, commands: Iterable[str]) -> None:
+        """Print commands and log them, each in a line: one that is broken can't be copied."""
+        for command in commands:
+            self._print(f"  {command}")
+            self._run.log(f"  {command}")
+
+    def _print(self, text: str) -> None:
+        """Print in the place of the bar, which may be on the same terminal behind a pipe."""
         self._show(self.progress.clear)
-        self._show(partial(say, self._options, line))
+        for line in text.split("\n"):
+            self._show(partial(say, self._options, line))
 
     def _show(self, write: Callable[[], None]) -> None:
         """Write to the terminal or the pipe; training goes on where that is gone or full."""
@@ -80,6 +88,11 @@ class TrainingReport:
 
     # --- while it trains --------------------------------------------------------------------------
 
+    def begin(self) -> None:
+        """Show the bar before the first step, which takes long in large networks."""
+        if self._run.trainer.steps < self._run.total_steps:
+            self._show(partial(self.progress.show, at_once=True))
+
     def after_step(self, report: StepReport) -> None:
         """Show a step, and tell of the evaluation that followed it."""
         result, per_epoch = report.result, self._run.trainer.batches.per_epoch
@@ -87,9 +100,9 @@ class TrainingReport:
         self._seconds += result.seconds
         self._waited += result.waited
         epoch, iteration = self._run.epoch_of(result.step), (result.step - 1) % per_epoch + 1
-        place = f"Epoch [{epoch}/{math.ceil(self._run.total_steps / per_epoch)}]"
+        place = self._place(result.step)
         measures = f"Loss: {result.loss:.4f}", f"Accuracy: {result.accuracy:.4f}"
-        details = *measures, f"{self._rate():.0f} images/s"
+        details = *measures, f"{self._shown_rate()} images/s"
         self._show(partial(self.progress.advance, place, details))
         if self._lines and self._is_line(result.step, ends=iteration == per_epoch):
             self._print_progress(f"{place}, Iter [{iteration}/{per_epoch}] {' '.join(measures)}")
@@ -120,13 +133,20 @@ class TrainingReport:
         self._test_batches += 1
         batches = math.ceil(len(self._run.dataset.test) / BATCH_SIZE)
         testing = f"testing, {self._test_batches / batches:.0%}"
-        self._show(partial(self.progress.show, details=[testing]))
+        place = self._place(self._run.trainer.steps)
+        self._show(partial(self.progress.show, place, [testing]))
         if self._lines and self._is_late():
-            self._print_progress(testing)
+            self._print_progress(f"{place}, {testing}")
 
-    def _rate(self) -> float:
-        """Images in a second of the steps so far."""
-        return self._steps * self._run.configuration.batch_size / self._seconds
+    def _place(self, step: int) -> str:
+        """Where in the run a step is."""
+        epochs = math.ceil(self._run.total_steps / self._run.trainer.batches.per_epoch)
+        return f"Epoch [{self._run.epoch_of(step)}/{epochs}]"
+
+    def _shown_rate(self) -> str:
+        """Images in a second of the steps so far, which may be fewer than one."""
+        rate = self._steps * self._run.configuration.batch_size / self._seconds
+        return f"{rate:.0f}" if rate >= 100 else f"{rate:.1f}"
 
     # --- when it ends -----------------------------------------------------------------------------
 
@@ -135,7 +155,7 @@ class TrainingReport:
         self._tell_time()
         step, last = self._run.trainer.steps, self._run.total_steps
         self.tell(f"Stopped by {number.name} at step {step} of {last}; to go on:")
-        self.tell(f"  {self._going_on({})}")
+        self._tell_commands([self._going_on({})])
 
     def finish(self) -> None:
         """Tell what came of a run that is at its end, and what to do with it."""
@@ -151,17 +171,16 @@ class TrainingReport:
         self.tell(f"Folder: {run.folder}")
         if self._steps == 0:
             self.tell("To train it further, here to twice its length:")
-            self.tell(f"  {self._going_on(self._twice())}")
+            self._tell_commands([self._going_on(self._twice())])
         self.tell("To use it:")
-        for command in self._uses():
-            self.tell(f"  {command}")
+        self._tell_commands(self._uses())
 
     def _tell_time(self) -> None:
         seconds = time.monotonic() - self._start
         waited = self._waited / self._seconds
         self.tell(
             f"Trained {counted(self._steps, 'step')} in {duration(seconds)}, "
-            f"{self._rate():.1f} images/s, waiting for data {waited:.1%} of it"
+            f"{self._shown_rate()} images/s, waiting for data {waited:.1%} of it"
         )
 
     def _tell_skipped(self) -> None:

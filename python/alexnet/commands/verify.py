@@ -121,7 +121,8 @@ def _print_checks(
     for row, cases in rows.items():
         subject, operator, result, algorithm = row
         worst = max(cases.values(), key=lambda same: max(map(_severity, same)))
-        line = " ".join(filter(None, (subject, operator, worst[0].case.strip())))
+        names = dict.fromkeys((subject, operator, worst[0].case.strip()))  # the whole is its own
+        line = " ".join(filter(None, names))
         if line != heading:
             lines.append(line)
             heading = line

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.contract import hints
-from alexnet.messages import shown, shown_number, type_name
+from alexnet.messages import hint, shown, shown_number, type_name
 
 Shape: TypeAlias = tuple[int, ...]
 Size2d: TypeAlias = int | Sequence[int]
@@ -155,7 +155,8 @@ def check_algorithm(operator: str, algorithm: object) -> None:
     """`algorithm` is "auto" or one of `CONV2D_ALGORITHMS`."""
     names = ("auto", *CONV2D_ALGORITHMS)
     if not isinstance(algorithm, str) or algorithm not in names:
-        raise ValueError(f"{operator}: algorithm is {shown(algorithm)}, expected one of {names}")
+        expected = f"one of {names}{hint(algorithm, names)}"
+        raise ValueError(f"{operator}: algorithm is {shown(algorithm)}, expected {expected}")
 
 
 def check_shape(operator: str, argument: str, array: HasShape, expected: Shape) -> None:

@@ -26,7 +26,7 @@ from alexnet.contract.arguments import (
     check_pair,
     check_shape,
 )
-from alexnet.messages import shown
+from alexnet.messages import hint, shown
 
 __all__ = [
     "ChannelsShape",
@@ -203,8 +203,8 @@ def resolve_padding(
         pad = check_int(operator, "padding", padding, 0, LARGEST_SIZE)
         return (pad, pad), (pad, pad)
     raise ValueError(
-        f"{operator}: padding is {shown(padding)}, "
-        "expected 'same', 'valid', an integer or ((top, bottom), (left, right))"
+        f"{operator}: padding is {shown(padding)}, expected 'same', 'valid', an integer or "
+        f"((top, bottom), (left, right)){hint(padding, ('same', 'valid'))}"
     )
 
 

@@ -225,7 +225,7 @@ def open_image_folder(
         raise ValueError(f"{training[0]} has no folders, expected one for each class")
     _check_depth(training[0], classes)
     if len(classes) == 1:
-        logger.warning("%s has one class only, %s: it is always right", training[0], *classes)
+        logger.warning("%s has one class only, %s: every answer is right", training[0], *classes)
     train = _photos(training[0], classes)
     test, unused = None, training[1:]
     for folder in _folders_named(root, TEST_FOLDERS):

@@ -11,7 +11,7 @@ from functools import partial
 from types import ModuleType
 
 from alexnet.contract.arguments import check_flag
-from alexnet.messages import shown
+from alexnet.messages import hint, shown
 from alexnet.network.freezing import FLOAT32
 from alexnet.network.initializers import (
     Constant,
@@ -293,7 +293,8 @@ def variants() -> tuple[str, ...]:
 def variant_named(name: str) -> Variant:
     """Look a variant up; ValueError names those that there are."""
     if not isinstance(name, str) or name not in VARIANTS:
-        raise ValueError(f"variant is {shown(name)}, expected one of {', '.join(VARIANTS)}")
+        expected = f"{', '.join(VARIANTS)}{hint(name, VARIANTS)}"
+        raise ValueError(f"variant is {shown(name)}, expected one of {expected}")
     return VARIANTS[name]
 
 

@@ -444,7 +444,7 @@ def _measures_norms(step: int) -> bool:
 def _check_holds_no_run(folder: Path) -> None:
     """ValueError where there is a run, or what is left of one without config.json."""
     if (folder / CONFIG).exists():
-        raise ValueError(f"{folder} holds a run already: continue it, or choose another folder")
+        raise ValueError(f"{folder} holds a run already: resume it, or choose another folder")
     for name in FILES:
         if os.path.lexists(folder / name):
             raise ValueError(
