@@ -11,7 +11,7 @@ from rich.syntax import Syntax
 from alexnet.commands.options import say, say_table, text_file
 from alexnet.network.layers import Conv2d, Dense
 from alexnet.study.measure import Result, Table
-from alexnet.study.rungs import Rung
+from alexnet.study.rungs import Rung, sources
 
 WIDTH = 80
 
@@ -37,8 +37,7 @@ def show_table(options: argparse.Namespace, table: Table, *, explain: bool) -> N
     for note in _notes(table):
         for line in textwrap.wrap(note, WIDTH, subsequent_indent="  "):
             say(options, line)
-    for folder in dict.fromkeys(result.rung.source.parent for result in table.results):
-        say(options, f"files: {folder}")
+    say(options, f"files: {sources() / table.problem.ladder.folder}")
     if explain:
         for result in table.results:
             for line in _explained(result.rung):
