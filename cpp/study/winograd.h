@@ -69,8 +69,8 @@ static void tile(size_t depth, const float* a, size_t a_row, const float* b, flo
 }
 
 // C = A . B for all rows of A, `depth` floats each with a_row between them, and a panel of B.
-static void multiply(size_t rows, size_t depth, const float* a, size_t a_row, const float* b,
-                     float* c, size_t c_row) {
+[[maybe_unused]] static void multiply(size_t rows, size_t depth, const float* a, size_t a_row,
+                                      const float* b, float* c, size_t c_row) {
     size_t i = 0;
     for (; i + kRows <= rows; i += kRows) {
         tile<kRows>(depth, a + i * a_row, a_row, b, c + i * c_row, c_row, kColumns);

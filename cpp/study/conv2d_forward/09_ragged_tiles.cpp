@@ -47,9 +47,9 @@ static void to_values(const Conv2d& s, float* const* m, size_t at, float* image,
 
 RUNG(const Conv2d& s, const float* x, const float* weight, float* y) {
     const size_t rows = s.out_height / 4, row = s.out_width / 4;  // tiles; the first are longer
-    const size_t tall = s.out_height % 4, long_ = s.out_width % 4;
+    const size_t taller = s.out_height % 4, broader = s.out_width % 4;
     if (s.kernel_height != 3 || s.kernel_width != 3 || s.stride != 1) return;
-    if (tall > rows || long_ > row) return;
+    if (taller > rows || broader > row) return;
     const size_t in = s.in_channels, out = s.out_channels,
                  wide = (out + kColumns - 1) / kColumns * kColumns;
     const size_t depth = (in + kLanes - 1) / kLanes * kLanes, weights = in * wide + 16;
@@ -86,18 +86,18 @@ RUNG(const Conv2d& s, const float* x, const float* weight, float* y) {
                 const auto each_tile = [&](auto body) {
                     for (size_t i = 0; i < tiles; ++i) {
                         const size_t r = i / row, q = i % row;
-                        body(i, r * 4 + (r < tall ? r : tall), q * 4 + (q < long_ ? q : long_),
-                             r < tall, q < long_);
+                        body(i, r * 4 + (r < taller ? r : taller),
+                             q * 4 + (q < broader ? q : broader), r < taller, q < broader);
                     }
                 };
-                each_tile([&](size_t i, size_t h, size_t w, bool is_tall, bool is_long) {
-                    const auto body = is_tall ? (is_long ? to_points<5, 5> : to_points<5, 4>)
-                                              : (is_long ? to_points<4, 5> : to_points<4, 4>);
+                each_tile([&](size_t i, size_t h, size_t w, bool is_tall, bool is_broad) {
+                    const auto body = is_tall ? (is_broad ? to_points<5, 5> : to_points<5, 4>)
+                                              : (is_broad ? to_points<4, 5> : to_points<4, 4>);
                     for (size_t c = 0; c < in; c += kLanes) body(s, from, h, w, c, v, i * depth);
                 });
                 for (size_t e = 0; e < elements; ++e) {
-                    const size_t high = e / kSide == 6 ? tall : rows;
-                    const size_t broad = e % kSide == 6 ? long_ : row;
+                    const size_t high = e / kSide == 6 ? taller : rows;
+                    const size_t broad = e % kSide == 6 ? broader : row;
                     for (size_t p = 0; p < wide; p += kColumns) {
                         for (size_t r = 0; r < high; ++r) {
                             multiply(broad, in, v[e] + r * row * depth, depth,
@@ -105,9 +105,9 @@ RUNG(const Conv2d& s, const float* x, const float* weight, float* y) {
                         }
                     }
                 }
-                each_tile([&](size_t i, size_t h, size_t w, bool is_tall, bool is_long) {
-                    const auto body = is_tall ? (is_long ? to_values<5, 5> : to_values<5, 4>)
-                                              : (is_long ? to_values<4, 5> : to_values<4, 4>);
+                each_tile([&](size_t i, size_t h, size_t w, bool is_tall, bool is_broad) {
+                    const auto body = is_tall ? (is_broad ? to_values<5, 5> : to_values<5, 4>)
+                                              : (is_broad ? to_values<4, 5> : to_values<4, 4>);
                     for (size_t o = 0; o < out; o += kLanes) body(s, m, i * wide, to, h, w, o);
                 });
             }

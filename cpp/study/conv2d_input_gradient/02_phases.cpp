@@ -10,7 +10,7 @@
 #include "study.h"
 
 // Weights as the gradient reads them: [kh][kw][out][in].
-static const float* turned(const Conv2d& s, const float* weight, float* to) {
+static const float* transposed(const Conv2d& s, const float* weight, float* to) {
     for (size_t tap = 0; tap < s.kernel_height * s.kernel_width; ++tap) {
         for (size_t c = 0; c < s.in_channels; ++c) {
             for (size_t o = 0; o < s.out_channels; ++o) {
@@ -22,7 +22,7 @@ static const float* turned(const Conv2d& s, const float* weight, float* to) {
 }
 
 RUNG(const Conv2d& s, const float* dy, const float* weight, float* dx) {
-    const float* turned_weight = turned(
+    const float* transposed_weight = transposed(
         s, weight, scratch(s.kernel_height * s.kernel_width * s.in_channels * s.out_channels));
     for (size_t n = 0; n < s.batch; ++n) {
         for (size_t h = 0; h < s.in_height; ++h) {
@@ -38,8 +38,8 @@ RUNG(const Conv2d& s, const float* dy, const float* weight, float* dx) {
                         if (right < kw || ow >= s.out_width) continue;
                         const float* from =
                             dy + ((n * s.out_height + oh) * s.out_width + ow) * s.out_channels;
-                        const float* row = turned_weight + (kh * s.kernel_width + kw) *
-                                                               s.out_channels * s.in_channels;
+                        const float* row = transposed_weight + (kh * s.kernel_width + kw) *
+                                                                   s.out_channels * s.in_channels;
                         for (size_t o = 0; o < s.out_channels; ++o, row += s.in_channels) {
                             for (size_t c = 0; c < s.in_channels; ++c) dx[c] += from[o] * row[c];
                         }

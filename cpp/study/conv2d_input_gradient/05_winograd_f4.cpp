@@ -1,4 +1,4 @@
-// F(4 x 4, 3 x 3): the gradient is a convolution of dy with turned weights.
+// F(4 x 4, 3 x 3): the gradient is a convolution of dy with flipped weights.
 //
 // Serves: windows of 3 x 3 at stride 1.
 // Change: rung 8 of conv2d-forward, with dy for x, the weights flipped in both axes and their channels
@@ -37,14 +37,14 @@ RUNG(const Conv2d& f, const float* dy, const float* weight, float* dx) {
     const auto team = static_cast<size_t>(threads());
     const size_t floats = kN * kN * (weights + team * (inputs + outputs));
     float* u = scratch(floats + taps);
-    float *memory = u + kN * kN * weights, *turned = u + floats;
+    float *memory = u + kN * kN * weights, *flipped = u + floats;
 #pragma omp parallel num_threads(threads())
     {
 #pragma omp for
         for (size_t o = 0; o < f.out_channels; ++o) {  // from [kh][kw][in][out], both ways round
             for (size_t k = 0; k < 9; ++k) {
                 for (size_t c = 0; c < f.in_channels; ++c) {
-                    turned[((8 - k) * f.out_channels + o) * f.in_channels + c] =
+                    flipped[((8 - k) * f.out_channels + o) * f.in_channels + c] =
                         weight[(k * f.in_channels + c) * f.out_channels + o];
                 }
             }
@@ -55,7 +55,7 @@ RUNG(const Conv2d& f, const float* dy, const float* weight, float* dx) {
                 Vec taps[9], points[kN * kN];
                 for (size_t k = 0; k < 9; ++k) {
                     taps[k] =
-                        o < out ? load_upto(turned + (k * in + c) * out + o, out - o) : zero();
+                        o < out ? load_upto(flipped + (k * in + c) * out + o, out - o) : zero();
                 }
                 transform<Evaluation<kN, 3>>(taps, points);
                 float* to = u + (o / kColumns * in + c) * kColumns + o % kColumns;

@@ -1,7 +1,7 @@
-// F(4 x 4, 3 x 3) turned round: sums over the tiles in the domain of the points.
+// F(4 x 4, 3 x 3) the other way round: sums over the tiles in the domain of the points.
 //
 // Serves: windows of 3 x 3 at stride 1.
-// Change: V of x as in conv2d-forward, and M' = A dy A^T, the other way round: from 4 x 4 gradients to
+// Change: V of x as in conv2d-forward, and dM = A dy A^T, the other way round: from 4 x 4 gradients to
 //   6 x 6 points. Their products are summed over all tiles of all images, 36 matrix products of
 //   (in, tiles) by (tiles, out); G^T . G brings the sums back to 3 x 3 taps, once.
 // Why: y = A^T [(G g G^T) V] A is linear in g: its gradient with respect to g is the transposed way.
@@ -13,7 +13,7 @@
 
 constexpr size_t kM = 4, kN = kM + 2, kElements = kN * kN;
 
-// U[c][o] of one element: rows c .. c + rows of the sum over the tiles of V[c] * M'[o].
+// U[c][o] of one element: rows c .. c + rows of the sum over the tiles of V[c] * dM[o].
 template <size_t rows>
 static void sum_tiles(size_t tiles, const float* v, size_t v_row, const float* m, size_t m_row,
                       float* u) {

@@ -1,6 +1,6 @@
 // The product's kernel: alexnet::cpu::conv2d_backward_weight, as algorithm "auto" would choose.
 //
-// Change: ragged tiles of dy; sums over blocks of tiles whose V and M' stay in L2; the gradient of the
+// Change: ragged tiles of dy; sums over blocks of tiles whose V and dM stay in L2; the gradient of the
 //   bias comes with it (cpp/cpu/conv2d_winograd_weight.cpp, winograd_weight_gradient.cpp).
 // Why: what the ladder led to is what the package runs.
 // Predicted: 1.7 times: 361 products for 576, and less traffic.

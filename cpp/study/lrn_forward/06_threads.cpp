@@ -11,7 +11,7 @@
 
 #include "study.h"
 
-constexpr size_t kInFlight = 256;  // floats
+constexpr size_t kInFlight = 256;                    // floats
 constexpr size_t kMargin = kLanes < 8 ? 8 : kLanes;  // whole vectors, for a radius of up to 5
 
 static size_t row_stride(size_t channels) {

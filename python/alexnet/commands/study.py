@@ -184,7 +184,8 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], bool]
             raise ValueError(f"study: {option} belongs to one LADDER")
     if options.all and options.what is not None:
         raise ValueError(f"study: --all is every ladder, not {options.what} alone")
-    if (options.what == NEW) != (options.name is not None and options.ladder is not None):
+    parts = {options.what == NEW, options.name is not None, options.ladder is not None}
+    if len(parts) > 1:
         raise ValueError(f"study: expected {NEW} NAME --ladder LADDER, all of them or none")
     if action is not _measure and (options.quick or options.plot):
         raise ValueError("study: --quick and --plot belong to a run of one LADDER, or of --all")

@@ -21,7 +21,7 @@ def show(options: argparse.Namespace, text: str) -> None:
     console = Console(file=text_file(options), soft_wrap=True)
     if console.is_terminal:
         syntax = Syntax(text, "cpp", theme="ansi_dark", background_color="default")
-        console.print(syntax.highlight(text.rstrip("\n")))
+        console.print(syntax.highlight(text), end="")
         return
     for line in text.splitlines():
         say(options, line)
@@ -74,8 +74,8 @@ def _title(table: Table) -> list[str]:
         lines.append("GFLOP/s count the definition's operations, also where Winograd spares some")
     return [
         *lines,
-        f"peaks of this run: multiply-adds {peaks.fma_gflops:.0f} GFLOP/s, copying "
-        f"{peaks.copy_gbs:.1f} GB/s, reading {peaks.read_gbs:.1f} GB/s",
+        f"peaks of this run: FMA {peaks.fma_gflops:.0f} GFLOP/s, copy {peaks.copy_gbs:.1f} GB/s, "
+        f"read {peaks.read_gbs:.1f} GB/s",
     ]
 
 

@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -87,7 +88,8 @@ class NotCompiledError(ValueError):
 
     def __init__(self, path: Path, messages: str) -> None:
         self.lines = messages.splitlines()
-        first = next((line for line in self.lines if "error" in line), "(it gives no reason)")
+        reasons = (line for line in self.lines if re.search(r"error: |undefined reference", line))
+        first = next(reasons, "(the compiler gives no reason)")
         super().__init__(f"{path} does not compile: {first}")
 
 
