@@ -3,7 +3,8 @@
 A weak symbol, such as an instance of an inline function or template, may be defined in several
 objects, and the linker keeps one copy. If it is the one compiled with AVX-512, a machine without
 it dies of an illegal instruction in code that was meant for every machine. So the micro-kernels
-define nothing weak, and nothing global outside the namespace of their instruction set.
+define nothing weak, and nothing global outside the namespace of their instruction set. The same
+goes for the rungs of the study ladders, whose functions have the instruction set in their names.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OBJECT_FOLDER = re.compile(r"microkernels_(\w+)\.dir")
+OBJECT_FOLDER = re.compile(r"(microkernels|study)_(\w+)\.dir")
 ALL_ISAS = {"portable", "avx2", "avx512"}
+
+# What rungs take from cpp/study/study.cpp, which is compiled for every processor.
+SHARED = ("alexnet::study::threads()", "alexnet::study::scratch(")
 
 # Registers and instructions that an instruction set may not use, as objdump prints them. AVX code
 # on 128 bits has mnemonics with a v; 512 bits, and registers from 16 on, belong to AVX-512.
@@ -47,16 +51,32 @@ def run(*command: str | Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+def objects(build: Path) -> dict[str, list[Path]]:
     """Object files of the micro-kernels by instruction set, compiled as for the package."""
-    build = tmp_path_factory.mktemp("microkernels")
-    run("cmake", "-S", ROOT, "-B", build, "-G", "Ninja", "-DALEXNET_PYTHON=OFF")
-    run("cmake", "--build", build, "--target", "microkernels")
-    found: dict[str, list[Path]] = {}
+    return found(build, "microkernels")
+
+
+@pytest.fixture(scope="session")
+def rungs(build: Path) -> dict[str, list[Path]]:
+    """Those of the study ladders' rungs."""
+    return found(build, "study")
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("microkernels")
+    run("cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DALEXNET_PYTHON=OFF")
+    run("cmake", "--build", folder, "--target", "microkernels")
+    return folder
+
+
+def found(build: Path, library: str) -> dict[str, list[Path]]:
+    objects: dict[str, list[Path]] = {}
     for path in sorted(build.rglob("*.o")):
-        if match := OBJECT_FOLDER.search(str(path)):
-            found.setdefault(match[1], []).append(path)
-    return found
+        match = OBJECT_FOLDER.search(str(path))
+        if match and match[1] == library:
+            objects.setdefault(match[2], []).append(path)
+    return objects
 
 
 def symbols(listing: str) -> list[tuple[str, str]]:
@@ -68,13 +88,14 @@ def symbols(listing: str) -> list[tuple[str, str]]:
 def violations(isa: str, listing: str) -> list[str]:
     """Symbols of one instruction set's object that could meet another's."""
     own = f"alexnet::{isa}::"
+    rung = re.compile(rf"alexnet_study_\w+_\d\d_{isa}")
     found = []
     for kind, name in symbols(listing):
         if kind in "VWu":
             found.append(f"weak: {name}")
-        elif kind.isupper() and kind != "U" and not name.startswith(own):
+        elif kind.isupper() and kind != "U" and not (name.startswith(own) or rung.fullmatch(name)):
             found.append(f"global outside {own} {name}")
-        elif kind in "Uvw" and "::" in name and not name.startswith(own):
+        elif kind in "Uvw" and "::" in name and not name.startswith((own, *SHARED)):
             found.append(f"taken from elsewhere: {name}")
     return found
 
@@ -107,11 +128,23 @@ def test_instruction_sets_share_no_symbols(objects: dict[str, list[Path]]) -> No
         assert f"alexnet::{isa}::table" in names
 
 
-def test_instruction_sets_use_their_own_registers_only(objects: dict[str, list[Path]]) -> None:
+def test_rungs_of_the_study_share_no_symbols(rungs: dict[str, list[Path]]) -> None:
+    sources = {f"{path.stem}.cpp" for path in ROOT.glob("cpp/study/*/[0-9][0-9]_*.cpp")}
+    sources = {name for name in sources if not name.endswith("_product.cpp")}
+    assert rungs.keys() in ({"portable"}, ALL_ISAS)
+    for isa, paths in rungs.items():
+        assert {path.stem for path in paths} == sources, isa
+        for path in paths:
+            assert violations(isa, run("nm", "-C", path)) == [], f"{isa}: {path.name}"
+
+
+def test_instruction_sets_use_their_own_registers_only(
+    objects: dict[str, list[Path]], rungs: dict[str, list[Path]]
+) -> None:
     if objects.keys() != ALL_ISAS:
         pytest.skip("this processor has one instruction set only")
     for isa, foreign in FOREIGN.items():
-        for path in objects[isa]:
+        for path in [*objects[isa], *rungs[isa]]:
             found = foreign.search(run("objdump", "-d", "--no-show-raw-insn", path))
             assert found is None, f"{isa}: {path.name} has {found and found[0]!r}"
     # What is looked for does occur where it belongs.

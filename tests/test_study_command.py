@@ -88,9 +88,7 @@ def test_a_table_says_all_that_is_needed_to_read_it(
     isa = alexnet.cpu_isa()
     assert output.startswith(f"lrn-forward, own lrn1, {isa}, 1 thread\n")
     assert "radius 3, on 2 x 4 x 4 x 16: 0.0041 MB, every array once\n" in output
-    assert re.search(
-        r"^peaks of this run: FMA \d+ GFLOP/s, copy ", output, re.MULTILINE
-    )
+    assert re.search(r"^peaks of this run: FMA \d+ GFLOP/s, copy ", output, re.MULTILINE)
     assert re.search(r"^0  pow  .* -  +\d\.\de-0\d$", output, re.MULTILINE)
     assert "rung 5 does not serve this shape, but beta 0.75, radius 2, 4 or 5." in output
     table = output.partition("\nfiles:")[0]
@@ -308,7 +306,11 @@ def test_own_rungs_are_checked_and_ranked(own: Path, capsys: pytest.CaptureFixtu
         (r"float sum", "floet sum", r"own\.cpp does not compile: .*floet"),
         (r"float squares = 0;", "float squares = other(0);", r"own\.cpp does not compile: .*other"),
         (r"RUNG\(", "static void function(", r"own\.cpp: it has no RUNG"),
-        (r"float squares = 0;", "__builtin_trap(); float squares = 0;", r"first run was ended by SIG(ILL|TRAP)"),
+        (
+            r"float squares = 0;",
+            "__builtin_trap(); float squares = 0;",
+            r"first run was ended by SIG(ILL|TRAP)",
+        ),
         (r"float squares = 0;", "y[-1] = 0; float squares = 0;", "writes outside of its result"),
         (
             r"float squares = 0;",
