@@ -27,6 +27,7 @@ RUNNING = (
     "evaluate",
     "predict",
     "convert",
+    "study",
 )  # each in a module of its own
 COMMANDS = ("info", "variants", "summary", "verify", *RUNNING)
 PROGRAM = (sys.executable, "-m", "alexnet")

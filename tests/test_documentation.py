@@ -21,6 +21,7 @@ RESULTS = ROOT / "docs" / "results" / "xeon-sapphire-rapids.json"
 PLACEHOLDERS = {
     "V": "tf-tutorial",
     "[V]": "tf-tutorial",
+    "[LADDER]": "lrn-forward",
     "N": "2",
     "FILE": "file.png",
     "IMAGE…": "a.jpg",

@@ -12,6 +12,7 @@ DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "kernels").glob("*.md")),
+    *sorted((ROOT / "docs" / "study").glob("**/*.md")),
 ]
 
 
