@@ -5,7 +5,8 @@
 // Why: neighbouring iterations now work on neighbouring floats, and do not depend on each other. The
 //   compiler may not do this by itself: it would change the order of the sums.
 // Predicted: 12 times: a vector of 16 products is a load of weights, one of y, a product, a sum and a
-//   store of y: 1 store a cycle bounds it to 32 FLOP in about 2 cycles, where there were 2 in 4.
+//   store of y, about 2 cycles if all lay in L1. But all weights, 2.6 MB in conv3, pass for every pixel,
+//   from L2 and beyond, at about 12 bytes a cycle: 32 FLOP in 5 cycles, where there were 2 in 4.
 // Gained: see the table.
 
 #include "study.h"

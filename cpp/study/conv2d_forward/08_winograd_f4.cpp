@@ -5,8 +5,8 @@
 // Why: 4 times fewer products, and V and M are 36 floats for 16 outputs, where they were 64. The price
 //   is precision: the points 0, 1, -1, 1/2, -2 have powers up to 16, which enlarge rounding errors
 //   from 3e-7 to about 2e-6.
-// Predicted: 1.7 times: 4 x 4 tiles for 13 x 13 outputs are 576 products, 1.36 times fewer than before
-//   (a fifth falls outside of the image), and the traffic of V and M halves.
+// Predicted: 1.4 times: 4 x 4 tiles for 13 x 13 outputs are 576 products, 1.36 times fewer than before
+//   (a third falls outside of the image), and V and M shrink as much.
 // Gained: see the table.
 
 #include "winograd.h"

@@ -4,7 +4,7 @@
 // Why: the others are checked and measured against something that can be read in a minute.
 // Predicted: nothing to compare with. A column of weights is out_features floats apart, 16 KB in
 //   fc7: each product takes a cache line of its own, 16 times the bytes that it needs, and a page of
-//   its own every fourth.
+//   its own.
 // Gained: nothing to compare with.
 
 #include "study.h"
