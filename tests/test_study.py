@@ -19,6 +19,7 @@ from alexnet.study.measure import run
 from alexnet.study.rungs import Rung, module, rung_in, rungs_of, sources
 from support.arrays import Guarded, relative_error
 from support.implementations import ISAS
+from support.memory import at_page_end
 
 LONGEST_FILE = 120  # lines
 LONGEST_IDEA = 24  # characters
@@ -100,7 +101,7 @@ def test_rungs_are_right_or_say_what_they_serve(ladder: Ladder, isa: str) -> Non
     rungs = rungs_of(ladder)
     served = set()
     for problem in problems(ladder):
-        operands = problem.operands()
+        operands = [at_page_end(operand) for operand in problem.operands()]
         nans = [np.full_like(operand, np.nan) for operand in operands]
         expected, bound = problem.expected(operands), problem.tolerance()
         for rung in rungs:
