@@ -292,7 +292,7 @@ def test_own_rungs_are_checked_and_ranked(own: Path, capsys: pytest.CaptureFixtu
     arguments = [*LRN_FORWARD, "--rung", "9", "--with", own]
     assert status_of(arguments) == 0
     output = capsys.readouterr().out
-    assert f"rung 10, {own}: compiled; its first run, in a process of its own, neither" in output
+    assert f"rung 10, {own}: compiled\n  ran in a process of its own first: no crash" in output
     assert re.search(r"^10  my lrn +\d+\.\d\d  .*  2\.00  \d\.\de-0[78]$", output, re.MULTILINE)
     assert status_of([*arguments, "--with", wrong, "--with", nan]) == 1
     output = capsys.readouterr().out
@@ -331,6 +331,16 @@ def test_own_rungs_that_come_to_no_end_are_one_line(
     with pytest.raises(ValueError, match=message) as error:
         exercise.prepared(path, problem, 10, isa=alexnet.cpu_isa(), threads=1, folder=tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_an_endless_rung_is_ended(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exercise, "RUNNING", 2.0)
+    path = variant(own, "own", r"float squares = 0;", 'for (;;) asm(""); float squares = 0;')
+    problem = own_problem(LADDERS["lrn-forward"], LRN("lrn", 2, 1.0, 1.0, 0.75), (1, 2, 16), 2)
+    with pytest.raises(ValueError, match=r"own\.cpp: its first run took more than 2 s"):
+        exercise.prepared(path, problem, 10, isa=alexnet.cpu_isa(), threads=1, folder=tmp_path)
 
 
 def test_the_compilers_own_words_and_no_compiler(

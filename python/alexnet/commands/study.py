@@ -279,10 +279,10 @@ def _own_rungs(
             for line in error.lines:
                 say(options, line)
             raise
+        say(options, f"rung {number}, {path}: compiled")
         say(
             options,
-            f"rung {number}, {path}: compiled; its first run, in a process of its own, neither "
-            "crashed nor wrote outside of its result",
+            "  ran in a process of its own first: no crash, nothing written beside its result",
         )
         own.append(rung)
     return own

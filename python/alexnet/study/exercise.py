@@ -28,7 +28,7 @@ from alexnet.study.ladders import Ladder, Problem
 from alexnet.study.rungs import Rung, module, rung_in, rungs_of, sources
 
 COMPILER = "g++"  # unless CXX says otherwise
-PATIENCE = 120.0  # seconds of the first run, and of the compilation
+COMPILING, RUNNING = 120.0, 120.0  # seconds that the compiler, and the first run, may take
 GUARD = 4096  # floats before and after the result of the first run
 SENTINEL = np.float32(-12345.678)  # what they hold
 OUTSIDE, NO_RUNG = 3, 4  # exit statuses of its process
@@ -103,14 +103,19 @@ def _compile(path: Path, isa: str, library: Path) -> None:
     ]
     try:
         done = subprocess.run(  # noqa: S603 - the compiler that the user has chosen
-            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMPILING,
+            check=False,
         )
     except OSError as error:
         raise ValueError(
             f"no compiler: {described(error)}; install g++, or say in CXX which one to use"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise ValueError(f"{path}: compiling it took more than {PATIENCE:.0f} s") from error
+        raise ValueError(f"{path}: compiling it took more than {COMPILING:.0f} s") from error
     if done.returncode != 0:
         raise NotCompiledError(path, done.stderr)
 
@@ -120,11 +125,14 @@ def _try(path: Path, library: Path, isa: str, problem: Problem, threads: int) ->
         target=_first_run, args=(library, isa, problem, threads)
     )
     process.start()
-    process.join(PATIENCE)
-    if process.is_alive():
+    try:
+        process.join(RUNNING)
+        in_time = not process.is_alive()
+    finally:  # of a Ctrl-C as well, which an endless loop does not hear
         process.kill()
         process.join()
-        raise ValueError(f"{path}: its first run took more than {PATIENCE:.0f} s")
+    if not in_time:
+        raise ValueError(f"{path}: its first run took more than {RUNNING:.0f} s")
     status = process.exitcode or 0
     if status == OUTSIDE:
         raise ValueError(f"{path}: it writes outside of its result")
