@@ -20,6 +20,7 @@ from alexnet.commands.options import (
     integer,
     number,
     opened_data,
+    output_file,
     output_folder,
     say,
     source,
@@ -29,7 +30,6 @@ from alexnet.commands.options import (
 from alexnet.commands.table import sentence
 from alexnet.commands.training_report import TrainingReport
 from alexnet.data import AUGMENTATIONS, Dataset, PhotoSet
-from alexnet.files import check_writable
 from alexnet.messages import described, printable
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import SMALL_IMAGE, Configuration, variant_for
@@ -185,11 +185,14 @@ def _shown(work: str) -> Iterator[None]:
 
 
 def _check_json(options: argparse.Namespace) -> None:
-    """OSError where --json could not be written at the end; the run's own folder will be made."""
+    """Refuse a --json that could not be written at the end; the run's own folder will be made."""
     if options.json not in (None, "-"):
         folder = Path(options.json).parent
         if folder.exists() or options.output is None or folder != Path(options.output):
-            check_writable(options.json)
+            try:
+                output_file(options.json)
+            except argparse.ArgumentTypeError as error:
+                options.parser.error(f"argument --json: {error}")
 
 
 def _opened(options: argparse.Namespace, dataset: Dataset, variant: str | None) -> Run:
