@@ -22,12 +22,10 @@ from alexnet.commands.options import (
     opened_data,
     output_file,
     output_folder,
-    say,
+    say_line,
     source,
-    text_file,
     write_figures,
 )
-from alexnet.commands.table import sentence
 from alexnet.commands.training_report import TrainingReport
 from alexnet.data import AUGMENTATIONS, Dataset, PhotoSet
 from alexnet.messages import described, printable
@@ -143,8 +141,7 @@ def _run(options: argparse.Namespace) -> bool:
     if variant is None and options.resume is None:
         variant, why = _suited_variant(dataset)
         with suppress(OSError):  # training goes on where nobody reads
-            for line in sentence(why, text_file(options)).split("\n"):
-                say(options, line)
+            say_line(options, why)
     with _shown("Preparing the images and the network"):
         opened = _opened(options, dataset, variant)
     with closing(opened) as run, postponed_signals(NOTICE) as stopped:
