@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from alexnet.comparison.benchmark import (
 from alexnet.comparison.disturbance import Disturbance
 from alexnet.network.variants import variant_named
 from support.small_networks import small_variant
+from support.terminals import on_terminal
 
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}"
 
@@ -96,6 +99,16 @@ def test_layers_and_their_work() -> None:
 
 
 # --- the command ----------------------------------------------------------------------------------
+
+
+def test_bench_fits_a_terminal(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "alexnet", "bench", "cifar10-bn"]
+    command = [*program, "--batch-size", "1", "--steps", "2", "--burn-in", "0", "--per-layer"]
+    for columns in (60, 80):
+        status, lines = on_terminal(command, columns, cwd=tmp_path, environment=os.environ)
+        assert status == 0
+        assert all(len(line) <= columns for line in lines)
+        assert " ".join(map(str.strip, lines)).count(" sec / batch") == 2
 
 
 def test_bench_prints_the_lines_of_the_classic_script(

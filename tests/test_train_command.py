@@ -92,6 +92,19 @@ def test_a_terminal_sees_a_live_line(
     assert "images/s" in error
 
 
+def test_figures_that_cannot_be_written_are_refused_before_any_image_is_read(
+    data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in ("there/figures.json", ".", ""):
+        assert status_of(["train", "nowhere", "--json", path]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("alexnet train: error: argument --json: ")
+        assert error.endswith(" (see alexnet train --help)\n")
+    assert not Path("runs").exists()
+    length = ["--steps", "1", "--batch-size", "20", "--output", "run"]
+    assert main(["train", data, *length, "--json", "run/figures.json"]) == 0
+
+
 def test_resume_goes_on_with_the_settings_of_the_run(
     data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -189,6 +189,7 @@ def test_verify_prints_a_table_and_succeeds(
     command = ["verify", "cifar10-bn", "--batch-size", "1", "--isa", isa, "--json", str(file)]
     assert main(command) == 0
     output = capsys.readouterr().out
+    assert "\nnetwork [" in output
     assert "OVER" not in output
     figures = json.loads(file.read_text())
     assert figures["passed"]

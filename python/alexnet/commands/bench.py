@@ -18,6 +18,7 @@ from alexnet.commands.options import (
     environment,
     integer,
     say,
+    say_line,
     say_sentence,
     say_table,
     write_figures,
@@ -140,7 +141,7 @@ def _timed(options: argparse.Namespace, benchmark: Benchmark, target: str) -> Ti
             progress.advance()
 
         timing = benchmark.time(target, options.steps, options.burn_in, show)
-    say(
+    say_line(
         options,
         f"{timestamp()}: {target.capitalize()} across {options.steps} steps, "
         f"{timing.mean:.3f} +/- {timing.deviation:.3f} sec / batch",

@@ -16,7 +16,7 @@ import numpy as np
 
 from alexnet import figures, runtime
 from alexnet.commands.console import OUTPUT, silence, write_json
-from alexnet.commands.table import Row, hanging, print_table
+from alexnet.commands.table import Row, hanging, print_table, sentence
 from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_number
 from alexnet.data import Dataset, open_dataset
 from alexnet.files import check_folder, check_writable, naming
@@ -310,6 +310,12 @@ def say(options: argparse.Namespace, line: str = "") -> None:
     """Print a line of text for people, at once; what no terminal shows comes as escapes."""
     with _for_people(options) as file:
         print(printable(line), file=file, flush=True)
+
+
+def say_line(options: argparse.Namespace, text: str) -> None:
+    """Print a sentence in lines that fit a terminal, and in one line elsewhere."""
+    for line in sentence(text, text_file(options)).split("\n"):
+        say(options, line)
 
 
 def say_sentence(options: argparse.Namespace, text: str) -> None:

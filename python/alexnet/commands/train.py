@@ -20,16 +20,14 @@ from alexnet.commands.options import (
     integer,
     number,
     opened_data,
+    output_file,
     output_folder,
-    say,
+    say_line,
     source,
-    text_file,
     write_figures,
 )
-from alexnet.commands.table import sentence
 from alexnet.commands.training_report import TrainingReport
 from alexnet.data import AUGMENTATIONS, Dataset, PhotoSet
-from alexnet.files import check_writable
 from alexnet.messages import described, printable
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import SMALL_IMAGE, Configuration, variant_for
@@ -143,8 +141,7 @@ def _run(options: argparse.Namespace) -> bool:
     if variant is None and options.resume is None:
         variant, why = _suited_variant(dataset)
         with suppress(OSError):  # training goes on where nobody reads
-            for line in sentence(why, text_file(options)).split("\n"):
-                say(options, line)
+            say_line(options, why)
     with _shown("Preparing the images and the network"):
         opened = _opened(options, dataset, variant)
     with closing(opened) as run, postponed_signals(NOTICE) as stopped:
@@ -185,11 +182,14 @@ def _shown(work: str) -> Iterator[None]:
 
 
 def _check_json(options: argparse.Namespace) -> None:
-    """OSError where --json could not be written at the end; the run's own folder will be made."""
+    """Refuse a --json that could not be written at the end; the run's own folder will be made."""
     if options.json not in (None, "-"):
         folder = Path(options.json).parent
         if folder.exists() or options.output is None or folder != Path(options.output):
-            check_writable(options.json)
+            try:
+                output_file(options.json)
+            except argparse.ArgumentTypeError as error:
+                options.parser.error(f"argument --json: {error}")
 
 
 def _opened(options: argparse.Namespace, dataset: Dataset, variant: str | None) -> Run:

@@ -65,15 +65,17 @@ def check_layers(network: Network, variant: Variant) -> None:
     own, expected = network.layers, variant.layers
     for layer, wanted in zip(own, expected, strict=False):
         if _without_features(layer) != _without_features(wanted):
-            raise ValueError(
-                f"{network.variant.name} does not fit {variant.name}'s layout: "
-                f"{_difference(layer, wanted)}"
-            )
+            raise _unfit(network, variant, _difference(layer, wanted))
     if len(own) != len(expected):
-        raise ValueError(
-            f"{network.variant.name} does not fit {variant.name}'s layout: it has "
-            f"{counted(len(own), 'layer')}, expected {len(expected)}"
-        )
+        layers = f"it has {counted(len(own), 'layer')}, expected {len(expected)}"
+        raise _unfit(network, variant, layers)
+
+
+def _unfit(network: Network, variant: Variant, difference: str) -> ValueError:
+    return ValueError(
+        f"{network.variant.name} does not fit {variant.name}'s layout: {difference}; "
+        "alexnet convert --to alexnet writes any network to a file of ours"
+    )
 
 
 def _difference(layer: Layer, wanted: Layer) -> str:

@@ -85,7 +85,7 @@ class Summary:
         return f"{self.variant}: neurons, MACs and FLOPs (2 per MAC) of one image, forward"
 
     def __str__(self) -> str:
-        lines = self.table()
+        lines = [line[:-1] for line in self.table()]  # FLOPs, twice the MACs: fits 80 columns
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         texts = [self._title]
         for number, line in enumerate(lines):
