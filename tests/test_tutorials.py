@@ -19,6 +19,7 @@ from support.processes import status_of
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 SHORTER = {
+    "(8, 13, 13, 192), np": "(1, 13, 13, 192), np",
     "cifar-10-python.tar.gz": "cifar-10-batches-py",
     "--steps 600 --batch-size 80": "--steps 4 --batch-size 8",
     "--warm-up 60": "--warm-up 1",

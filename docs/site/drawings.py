@@ -1,7 +1,8 @@
 """The drawings of the ladders' pages, as SVG that stands in the page and takes its colours.
 
-Each function gives one `<svg>`; the numbers in it are computed from what it draws. `style.css` has the colours:
-`one`, `two` and `three` set apart what belongs together, `faint` is beside the point.
+Each function gives one `<svg>`; the numbers in it are computed from what it
+draws. `style.css` has the colours: `one`, `two` and `three` set apart what belongs together,
+`faint` is beside the point.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ class Drawing:
             f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" class="{kind}"/>'
         )
 
-    def text(self, x: float, y: float, words: object, kind: str = "", anchor: str = "middle") -> None:
+    def text(
+        self, x: float, y: float, words: object, kind: str = "", anchor: str = "middle"
+    ) -> None:
         """Write on the base line y."""
         self.shapes.append(
             f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" class="{kind}">'
@@ -37,7 +40,9 @@ class Drawing:
             f'<line x1="{x:g}" y1="{y:g}" x2="{to_x:g}" y2="{to_y:g}" class="{kind}"/>'
         )
 
-    def cells(self, x: float, y: float, values: list[tuple[object, str]], width: float = CELL) -> None:
+    def cells(
+        self, x: float, y: float, values: list[tuple[object, str]], width: float = CELL
+    ) -> None:
         """Draw cells side by side, each with its text and kind."""
         for number, (value, kind) in enumerate(values):
             self.box(x + number * width, y, width, CELL, kind)
@@ -52,27 +57,37 @@ class Drawing:
         )
 
 
-def register_tile(rows: int = 6, vectors: int = 4, lanes: int = 16, depth: int = 7) -> str:
-    """Draw the sums in registers, what one step reads, and how a packed panel lies in memory."""
-    d = Drawing(700, 460, "A register tile, and a packed panel in memory")
+def register_tile(
+    left_side: str, rows_of: str, sums_over: str, top_side: str, *, rows: int = 6, vectors: int = 4
+) -> str:
+    """Draw the sums in registers, what one step reads, and how a packed panel lies in memory.
+
+    `left_side` is the matrix whose values are broadcast, `top_side` the one read in vectors of 16.
+    """
+    depth = 7
+    d = Drawing(700, 490, "A register tile, and a packed panel in memory")
     left, top, column = 262, 54, 70
     now = 3  # the step that is drawn
-    d.text(left + vectors * column / 2, 16, f"weights: {vectors} vectors of {lanes} output channels")
+    d.text(left + vectors * column / 2, 16, f"{top_side}: {vectors} vectors of 16")
     for k in range(depth):
         for v in range(vectors):
             d.box(left + v * column, top - 30 + k * 18, column, 18, "one" if k == now else "faint")
-    d.text(left + vectors * column + 10, top - 30 + (now + 0.75) * 18, "step k: a row", anchor="start")
+    d.text(
+        left + vectors * column + 10, top - 30 + (now + 0.75) * 18, "step k: a row", anchor="start"
+    )
     y = top + depth * 18 - 12
     for i in range(rows):
         for k in range(depth):
-            d.box(left - 26 - (depth - k) * 18, y + i * CELL, 18, CELL, "two" if k == now else "faint")
+            d.box(
+                left - 26 - (depth - k) * 18, y + i * CELL, 18, CELL, "two" if k == now else "faint"
+            )
         for v in range(vectors):
             d.box(left + v * column, y + i * CELL, column, CELL, "three")
             d.text(left + (v + 0.5) * column, y + i * CELL + 18, f"sum[{i}][{v}]", "small")
-    d.text(left - 26 - depth * 9, y - 10, "x: window by window")
-    d.text(100, y + 20, f"{rows} pixels", anchor="end")
-    d.text(100, y + 40, "k runs over taps", "small", anchor="end")
-    d.text(100, y + 55, "and channels", "small", anchor="end")
+    d.text(left - 26 - depth * 9, y - 10, left_side)
+    d.text(100, y + 20, f"{rows} {rows_of}", anchor="end")
+    d.text(100, y + 40, "k runs over", "small", anchor="end")
+    d.text(100, y + 55, sums_over, "small", anchor="end")
     beside = left + vectors * column + 10
     for number, words in enumerate(
         (
@@ -86,17 +101,24 @@ def register_tile(rows: int = 6, vectors: int = 4, lanes: int = 16, depth: int =
     d.text(
         350,
         y,
-        f"step k: {vectors} loads of weights, {rows} values of x, {rows * vectors} fused multiply-adds",
+        f"step k: {vectors} vectors, {rows} single values, {rows * vectors} fused multiply-adds",
         "strong",
     )
     y += 36
-    d.text(10, y, "as the weights lie: a row of the tile, then all other output channels", anchor="start")
+    d.text(
+        10, y, "as the matrix lies: a row of the tile, then all its other columns", anchor="start"
+    )
     for k in range(4):
         d.box(10 + k * 170, y + 10, 170, 20, "faint")
         d.box(10 + k * 170, y + 10, 40, 20, "one")
         d.text(30 + k * 170, y + 25, f"k={k}", "small")
     y += 58
-    d.text(10, y, "packed: the rows of one tile's columns one after the other, read from end to end", anchor="start")
+    d.text(
+        10,
+        y,
+        "packed: the rows of one tile's columns one after the other, read from end to end",
+        anchor="start",
+    )
     for k in range(17):
         d.box(10 + k * 40, y + 10, 40, 20, "one")
         d.text(30 + k * 40, y + 25, f"k={k}", "small")
@@ -112,12 +134,17 @@ def lrn_row(radius: int = 2, lanes: int = 4) -> str:
     width, left = 36, 62
     d.text(left + lanes * width / 2, 16, "margin")
     d.text(left + (lanes + channels / 2) * width, 16, "squares of a pixel's channels")
-    d.text(left + (1.5 * lanes + channels) * width + lanes * width / 2 - width * lanes / 2 + 0, 16, "margin")
+    d.text(left + (1.5 * lanes + channels) * width, 16, "margin")
     d.cells(left, 26, list(zip(names, kinds, strict=True)), width)
     for number, offset in enumerate(range(-radius, radius + 1)):
         y = 66 + number * 22
         d.box(left + (lanes + offset) * width, y, lanes * width, 16, "two")
-        d.text(left + (lanes + offset + lanes / 2) * width, y + 12, f"load at c {offset:+d}" if offset else "load at c", "small")
+        d.text(
+            left + (lanes + offset + lanes / 2) * width,
+            y + 12,
+            f"load at c {offset:+d}" if offset else "load at c",
+            "small",
+        )
     y = 66 + (2 * radius + 1) * 22 + 28
     d.text(left, y, "the same loads, lane under lane:", anchor="start")
     for number, offset in enumerate(range(-radius, radius + 1)):
@@ -125,7 +152,7 @@ def lrn_row(radius: int = 2, lanes: int = 4) -> str:
         row = [(name, "faint" if name == "0" else "two") for name in names[first : first + lanes]]
         d.cells(left + 60, y + 10 + number * CELL, row, 50)
     below = y + 10 + (2 * radius + 1) * CELL + 6
-    d.cells(left + 60, below, [(f"Σ of c={c}", "three") for c in range(lanes)], 62.5 * 0.8)
+    d.cells(left + 60, below, [(f"sum {c}", "three") for c in range(lanes)], 50)
     d.text(left + 50, below + 18, "added:", anchor="end")
     for number, words in enumerate(
         (
@@ -141,27 +168,31 @@ def lrn_row(radius: int = 2, lanes: int = 4) -> str:
     return d.svg()
 
 
-def tilings(outputs: int = 13, taps: int = 3) -> list[tuple[str, list[int]]]:
+def tilings(outputs: int) -> list[tuple[str, list[int]]]:
     """Ways to cut an axis: a name, and the outputs of each tile, unused ones included."""
+    count = -(-outputs // 5)
+    ragged = [outputs // count + (tile < outputs % count) for tile in range(count)]
     return [
         ("F(2,3)", [2] * -(-outputs // 2)),
         ("F(4,3)", [4] * -(-outputs // 4)),
-        ("ragged", [5, 4, 4]),
+        ("ragged", ragged),
     ]
 
 
 def winograd_tiles(outputs: int = 13, taps: int = 3) -> str:
-    """Draw one axis of 13 outputs cut in three ways, with the products that each takes."""
-    d = Drawing(700, 440, "13 outputs cut into Winograd's tiles in three ways")
+    """Draw one axis of outputs cut in three ways, with the products that each takes."""
+    d = Drawing(700, 440, f"{outputs} outputs cut into Winograd's tiles")
     left, width = 112, 29
     direct = outputs * taps
     d.text(left - 10, 44, "inputs", anchor="end")
     inputs = outputs + taps - 1
     border = [("0", "faint")]
     d.cells(left, 26, [*border, *((h, "") for h in range(inputs - 2)), *border], width)
-    d.text(left, 76, f"direct: {outputs} outputs of {taps} taps are {direct} products", anchor="start")
+    d.text(
+        left, 76, f"direct: {outputs} outputs of {taps} taps are {direct} products", anchor="start"
+    )
     y = 100
-    for name, tiles in tilings(outputs, taps):
+    for name, tiles in tilings(outputs):
         points = sum(tile + taps - 1 for tile in tiles)
         unused = sum(tiles) - outputs
         cut = " + ".join(map(str, tiles))
@@ -174,9 +205,15 @@ def winograd_tiles(outputs: int = 13, taps: int = 3) -> str:
             d.box(left + (begin + 1) * width, y + 30, tile * width, CELL, kind)
             for i in range(begin, begin + tile):
                 used = i < outputs
-                d.text(left + (i + 1.5) * width, y + 48, i if used else "×", "" if used else "small")
+                d.text(
+                    left + (i + 1.5) * width, y + 48, i if used else "×", "" if used else "small"
+                )
             begin += tile
-        rest = f", of which {unused} {'outputs are' if unused > 1 else 'output is'} thrown away" if unused else ""
+        rest = (
+            f", of which {unused} {'outputs are' if unused > 1 else 'output is'} thrown away"
+            if unused
+            else ""
+        )
         d.text(left, y + 76, f"{cut}: {points} products an axis{rest};", anchor="start")
         d.text(
             left,
@@ -214,7 +251,7 @@ def pooling_windows(window: int = 3, stride: int = 2, outputs: int = 4) -> str:
     d.text(
         left + columns * width / 2,
         below + 56,
-        f"an output alone: {alone} maxima; with shared columns: {stride} new columns of {window - 1}, "
+        f"an output alone: {alone} maxima; with shared columns: {stride} new ones of {window - 1}, "
         f"and {window - 1}: {together}",
         "strong",
     )
@@ -223,7 +260,9 @@ def pooling_windows(window: int = 3, stride: int = 2, outputs: int = 4) -> str:
 
 def phases(kernel: int = 3, stride: int = 2, outputs: int = 5) -> str:
     """Draw which outputs each input pixel takes its gradient from, at stride 2."""
-    d = Drawing(700, 270, "At stride 2 input pixels are of two phases, each a convolution of its own")
+    d = Drawing(
+        700, 270, "At stride 2 input pixels are of two phases, each a convolution of its own"
+    )
     inputs = (outputs - 1) * stride + kernel
     width, left = 46, 110
     shift = (inputs - outputs * stride) * width / 2 + width * (stride - 1) / 2
@@ -233,7 +272,13 @@ def phases(kernel: int = 3, stride: int = 2, outputs: int = 5) -> str:
         x = left + shift + j * stride * width
         d.cells(x, 20, [(j, "three")], width)
         for r in range(kernel):
-            d.line(x + width / 2, 20 + CELL, left + (j * stride + r + 0.5) * width, 160, ("one", "two")[r % stride])
+            d.line(
+                x + width / 2,
+                20 + CELL,
+                left + (j * stride + r + 0.5) * width,
+                160,
+                ("one", "two")[r % stride],
+            )
     d.cells(left, 160, [(i, ("one", "two")[i % stride]) for i in range(inputs)], width)
     for phase in range(stride):
         taps = list(range(phase, kernel, stride))
@@ -251,7 +296,9 @@ def phases(kernel: int = 3, stride: int = 2, outputs: int = 5) -> str:
 
 def owners(threads: int = 2, images: int = 6) -> str:
     """Draw sums in private copies beside ranges with one owner each."""
-    d = Drawing(700, 330, "Private sums that are added at the end, beside ranges with an owner each")
+    d = Drawing(
+        700, 330, "Private sums that are added at the end, beside ranges with an owner each"
+    )
     kinds = ("one", "two")
     for half, title in enumerate(("private sums", "an owner a range")):
         left = 20 + half * 350
@@ -276,8 +323,18 @@ def owners(threads: int = 2, images: int = 6) -> str:
             d.box(left, 176, 300, CELL, "three")
             d.text(left + 150, 194, "dweight: the copies, added", "small")
     notes = (
-        ("each thread reads its images alone,", "and writes a whole dweight of its own;", "another number of threads adds in", "another order: other last bits"),
-        ("each thread reads every image,", "and writes its range of dweight once;", "every sum runs over the images in one", "order: the same bits for any number"),
+        (
+            "each thread reads its images alone,",
+            "and writes a whole dweight of its own;",
+            "another number of threads adds in",
+            "another order: other last bits",
+        ),
+        (
+            "each thread reads every image,",
+            "and writes its range of dweight once;",
+            "every sum runs over the images in one",
+            "order: the same bits for any number",
+        ),
     )
     for half, lines in enumerate(notes):
         for number, words in enumerate(lines):
@@ -294,6 +351,15 @@ def thread_ranges(threads: int = 4, rows: int = 13) -> str:
         begin, end = rows * t // threads, rows * (t + 1) // threads
         d.cells(left + begin * width, 34, [(row, kinds[t % 2]) for row in range(begin, end)], width)
         d.text(left + (begin + end) / 2 * width, 24, f"thread {t}: {end - begin}")
-    d.text(left + rows * width / 2, 88, f"rows {rows} · t / {threads} to {rows} · (t + 1) / {threads}", "strong")
-    d.text(left + rows * width / 2, 110, "no thread writes where another does: no lock, and the same bits for any number of threads")
+    d.text(
+        left + rows * width / 2,
+        88,
+        f"rows {rows} · t / {threads} to {rows} · (t + 1) / {threads}",
+        "strong",
+    )
+    d.text(
+        left + rows * width / 2,
+        110,
+        "no thread writes where another does: no lock, and the same bits for any number of threads",
+    )
     return d.svg()

@@ -1,7 +1,7 @@
 """The pages of the site that stand in no file: ladders, the operators' reference, the bounds.
 
-`generated` gives them as Markdown. They are made from what the project says elsewhere: the headers of the rungs
-(`alexnet.study.rungs`), kept tables (docs/study/results), docstrings.
+`generated` gives them as Markdown. They are made from what the project says elsewhere: the
+headers of the rungs (`alexnet.study.rungs`), kept tables (docs/study/results), docstrings.
 """
 
 from __future__ import annotations
@@ -29,31 +29,37 @@ OUTSIDE_OF_CODE = re.compile(r"(`[^`]*`)")
 
 @dataclass(frozen=True)
 class Introduction:
-    """What a ladder's page says before its rungs: the formula, drawings, pages on the product's kernel."""
+    """What a ladder's page says before its rungs; `kernels` are pages on the product's."""
 
     formula: str
     pictures: tuple[tuple[str, str], ...]  # an SVG, and what stands below it
     kernels: tuple[str, ...]
 
 
-TILE = (
-    drawings.register_tile(),
-    "The register tile, which every product runs on, and the packed panel that it reads.",
-)
+def tile(*sides: str) -> tuple[str, str]:
+    """Give the drawing of a register tile with what its sides are."""
+    words = "The register tile, which every product runs on, and the packed panel that it reads."
+    return drawings.register_tile(*sides), words
+
+
 THREADS = (drawings.thread_ranges(), "Threads: ranges of rows, here 13 rows and 4 threads.")
 PHASES = (
     drawings.phases(),
-    "The gradient of a convolution with stride 2: scattered along the lines from above, or gathered from below.",
+    "The gradient of a convolution with stride 2: scattered from above, or gathered from below.",
 )
-TILES = (drawings.winograd_tiles(), "Winograd's tiles along an axis of 13 outputs, as conv3 to conv5 have.")
+TILES = (
+    drawings.winograd_tiles(),
+    "Winograd's tiles along an axis of 13 outputs, as conv3 to conv5 have.",
+)
 OWNERS = (drawings.owners(), "Two ways to share the sum over images among threads.")
 ROW = (drawings.lrn_row(), "LRN's windows: unaligned loads from a row of squares with margins.")
 WINDOWS = (drawings.pooling_windows(), "Windows of 3 × 3 with stride 2: neighbours share a column.")
 
 INTRODUCTIONS = {
     "conv2d-forward": Introduction(
-        "y[n, i, j, k] = Σ x[n, i·stride + r − top, j·stride + s − left, c] · weight[r, s, c, k]   over (r, s, c)",
-        (TILE, TILES),
+        "y[n, i, j, k] = Σ x[n, i·stride + r − top, j·stride + s − left, c] · weight[r, s, c, k]\n"
+        "                over (r, s, c)",
+        (tile("x: window by window", "pixels", "taps, channels", "weights: out channels"), TILES),
         ("gemm", "winograd"),
     ),
     "conv2d-input-gradient": Introduction(
@@ -63,17 +69,20 @@ INTRODUCTIONS = {
         ("gemm", "winograd"),
     ),
     "conv2d-weight-gradient": Introduction(
-        "dweight[r, s, c, k] = Σ x[n, i·stride + r − top, j·stride + s − left, c] · dy[n, i, j, k]   over (n, i, j)",
-        (OWNERS, TILE),
+        "dweight[r, s, c, k] = Σ x[n, i·stride + r − top, j·stride + s − left, c] "
+        "· dy[n, i, j, k]\n                      over (n, i, j)",
+        (OWNERS, tile("x, turned", "in channels", "pixels", "dy: out channels")),
         ("gemm", "winograd"),
     ),
     "lrn-forward": Introduction(
-        "y[p, c] = x[p, c] · s[p, c]^−beta      s[p, c] = bias + alpha · Σ x[p, c']²   over |c' − c| ≤ radius",
+        "y[p, c] = x[p, c] · s[p, c]^−beta\n"
+        "s[p, c] = bias + alpha · Σ x[p, c']²   over |c' − c| ≤ radius",
         (ROW, THREADS),
         ("lrn",),
     ),
     "lrn-gradient": Introduction(
-        "dx[p, c] = dy · s^−beta − 2·alpha·beta · x[p, c] · Σ dy·x·s^(−beta − 1)[p, c']   over |c' − c| ≤ radius",
+        "dx[p, c] = dy[p, c] · s[p, c]^−beta − 2·alpha·beta · x[p, c] · t[p, c]\n"
+        "t[p, c] = Σ dy[p, c'] · x[p, c'] · s[p, c']^(−beta − 1)   over |c' − c| ≤ radius",
         (ROW, THREADS),
         ("lrn",),
     ),
@@ -83,16 +92,24 @@ INTRODUCTIONS = {
         ("pooling",),
     ),
     "max-pool2d-gradient": Introduction(
-        "dx[n, h, w, c] = Σ dy[n, i, j, c]   over the windows (i, j) whose first maximum is at (h, w)",
+        "dx[n, h, w, c] = Σ dy[n, i, j, c]   over windows (i, j) with their first maximum at (h, w)",
         (WINDOWS, THREADS),
         ("pooling",),
     ),
-    "dense-forward": Introduction("y[n, o] = Σ x[n, i] · weight[i, o]   over i", (TILE,), ("dense", "gemm")),
+    "dense-forward": Introduction(
+        "y[n, o] = Σ x[n, i] · weight[i, o]   over i",
+        (tile("x", "images", "features in", "weights: features out"),),
+        ("dense", "gemm"),
+    ),
     "dense-input-gradient": Introduction(
-        "dx[n, i] = Σ dy[n, o] · weight[i, o]   over o", (TILE,), ("dense", "gemm")
+        "dx[n, i] = Σ dy[n, o] · weight[i, o]   over o",
+        (tile("dy", "images", "features out", "weights, turned: features in"),),
+        ("dense", "gemm"),
     ),
     "dense-weight-gradient": Introduction(
-        "dweight[i, o] = Σ x[n, i] · dy[n, o]   over n", (TILE, OWNERS), ("dense", "gemm")
+        "dweight[i, o] = Σ x[n, i] · dy[n, o]   over n",
+        (tile("x, turned", "features in", "images", "dy: features out"), OWNERS),
+        ("dense", "gemm"),
     ),
 }
 
@@ -104,7 +121,11 @@ def generated() -> dict[str, str]:
         f"study/{ladder.name}.md": "\n".join(ladder_page(ladder, rungs_of(ladder), kept))
         for ladder in LADDERS.values()
     }
-    return {**ladders, "reference/operators.md": operators_page(), "reference/bounds.md": bounds_page()}
+    return {
+        **ladders,
+        "reference/operators.md": operators_page(),
+        "reference/bounds.md": bounds_page(),
+    }
 
 
 # --- ladders --------------------------------------------------------------------------------------
@@ -126,10 +147,12 @@ def ladder_page(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> 
     links = " and ".join(f"[{name}](../kernels/{name}.md)" for name in introduction.kernels)
     yield (
         f"[How to read a ladder](README.md#how-to-read-a-ladder), and "
-        f"[its figures](README.md#the-roofline). What the product makes of the same ideas: {links}.\n"
+        f"[its figures](README.md#the-roofline). "
+        f"What the product makes of the same ideas: {links}.\n"
     )
     for picture, words in introduction.pictures:
-        yield f'<figure class="drawing">{picture}<figcaption>{escape(words)}</figcaption></figure>\n'
+        caption = f"<figcaption>{escape(words)}</figcaption>"
+        yield f'<figure class="drawing">{picture}{caption}</figure>\n'
     yield "## Figures\n"
     yield from figures(ladder, rungs, kept)
     for rung in rungs:
@@ -137,7 +160,7 @@ def ladder_page(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> 
 
 
 def figures(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iterator[str]:
-    """Lines of the tables: one of the predictions and each machine's factors for every kept case."""
+    """Lines of a table for every kept case: the predictions beside each machine's figures."""
     cases = sorted({place for each in kept for place in each.ladders if place[0] == ladder.name})
     if not cases:
         yield (
@@ -150,11 +173,16 @@ def figures(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iter
         )
     for place in cases:
         machines = [each for each in kept if place in each.ladders]
-        yield f"`{place[1]}`, in milliseconds, as a share of the peak, and times as fast as the rung before:\n"
+        yield (
+            f"`{place[1]}`, in milliseconds, as a share of the peak, and times as fast as the rung "
+            "before:\n"
+        )
         for number, machine in enumerate(machines, 1):
             yield f"{number}. {text(machine.machine)}"
         yield ""
-        columns = [f"{n}: {what}" for n in range(1, len(machines) + 1) for what in ("ms", "peak", "factor")]
+        columns = [
+            f"{n}: {what}" for n in range(1, len(machines) + 1) for what in ("ms", "peak", "factor")
+        ]
         by_number = {rung.number: rung for rung in rungs}
         rows = []
         for number, idea, *_ in results.side_by_side(machines, place):
@@ -172,7 +200,9 @@ def measured(rungs: dict[int, results.KeptRung], number: int, idea: str) -> list
     rung = rungs.get(number)
     if rung is None or rung.idea != idea or rung.seconds is None or rung.share is None:
         return ["–", "–", "–"]
-    before = [rungs[n].seconds for n in sorted(rungs) if n < number and rungs[n].seconds is not None]
+    before = [
+        rungs[n].seconds for n in sorted(rungs) if n < number and rungs[n].seconds is not None
+    ]
     factor = before[-1] / rung.seconds if before and before[-1] else None
     return [f"{rung.seconds * 1e3:.2f}", f"{rung.share:.0%}", times(factor)]
 
@@ -227,16 +257,17 @@ def operators_page() -> str:
     """Every public operator, from the docstring of its reference."""
     lines = [
         "# Operators\n",
-        "`alexnet.NAME` runs on the CPU or on a GPU, by the kind of array it is given; `alexnet.cpu`, "
-        "`alexnet.cuda` and `alexnet.reference` have the same functions.\n",
+        "`alexnet.NAME` runs on the CPU or on a GPU, by the kind of array it is given; "
+        "`alexnet.cpu`, `alexnet.cuda` and `alexnet.reference` have the same functions.\n",
     ]
     for name in alexnet.reference.__all__:
-        lines.append(f"::: alexnet.reference.{name}\n    options:\n      heading: alexnet.{name}\n")
+        module = getattr(alexnet.reference, name).__module__  # has the operator's name, too
+        lines.append(f"::: {module}.{name}\n    options:\n      heading: alexnet.{name}\n")
     return "\n".join(lines)
 
 
 def bounds_page() -> str:
-    """How the bounds of verification are derived: the docstring of `alexnet.verification.tolerance`."""
+    """How the bounds are derived: the docstring of `alexnet.verification.tolerance`."""
     lines = ["# Bounds of verification\n"]
     paragraphs = inspect.cleandoc(tolerance.__doc__ or "").split("\n")
     for line, after in zip(paragraphs, [*paragraphs[1:], ""], strict=True):
@@ -244,5 +275,7 @@ def bounds_page() -> str:
         lines.append(f"\n## {line}\n" if is_title else text(line.strip()))
     lines.append("\n## In Python\n")
     for name in ("relative_error", "product_bound", "bounds"):
-        lines.append(f"::: alexnet.verification.tolerance.{name}\n    options:\n      heading_level: 3\n")
+        lines.append(
+            f"::: alexnet.verification.tolerance.{name}\n    options:\n      heading_level: 3\n"
+        )
     return "\n".join(lines)

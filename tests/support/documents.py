@@ -30,7 +30,7 @@ class Block:
 def fenced_blocks(path: Path) -> list[Block]:
     """All fenced blocks, in order; ```cpp title="a.cpp" is the content of a file."""
     found = re.findall(
-        r'^```(\w+)(?: title="(.+)")?\n(.*?)^```$', path.read_text(), re.MULTILINE | re.DOTALL
+        r'^```(\w+)(?: title="([^"\n]+)")?\n(.*?)^```$', path.read_text(), re.MULTILINE | re.DOTALL
     )
     return [Block(*parts) for parts in found]
 
