@@ -92,7 +92,7 @@ INTRODUCTIONS = {
         ("pooling",),
     ),
     "max-pool2d-gradient": Introduction(
-        "dx[n, h, w, c] = Σ dy[n, i, j, c]   over windows (i, j) with their first maximum at (h, w)",
+        "dx[n, h, w, c] = Σ dy[n, i, j, c]   over windows with their first maximum at (h, w)",
         (WINDOWS, THREADS),
         ("pooling",),
     ),
