@@ -7,6 +7,7 @@ draws. `style.css` has the colours: `one`, `two` and `three` set apart what belo
 
 from __future__ import annotations
 
+import math
 from html import escape
 
 CELL = 26  # side of a cell
@@ -362,4 +363,41 @@ def thread_ranges(threads: int = 4, rows: int = 13) -> str:
         110,
         "no thread writes where another does: no lock, and the same bits for any number of threads",
     )
+    return d.svg()
+
+
+def roofline(peak: float = 340, memory: float = 60) -> str:
+    """Draw the roof of a processor, in GFLOP/s and GB/s, and where some layers stand below it."""
+    d = Drawing(
+        700, 310, "A roofline: arithmetic binds on the right of the ridge, memory on the left"
+    )
+    left, bottom, octave = 90, 250, 55
+
+    def place(intensity: float, rate: float) -> tuple[float, float]:
+        return left + octave * (math.log2(intensity) + 1), bottom - 30 * math.log2(rate / 10)
+
+    for power in range(-1, 10):
+        x, _ = place(2.0**power, peak)
+        d.line(x, bottom, x, bottom + 5)
+        d.text(x, bottom + 20, f"{2.0**power:g}", "small")
+    for rate in (10, 20, 40, 80, 160, 320, 640):
+        _, y = place(1, rate)
+        d.line(left - 5, y, left, y)
+        d.text(left - 10, y + 4, rate, "small", anchor="end")
+    d.line(left, bottom, 690, bottom)
+    d.line(left, bottom, left, 40)
+    d.text(390, bottom + 42, "FLOP for each byte that has to be moved: doubles from mark to mark")
+    d.text(left - 60, 22, "GFLOP/s", anchor="start")
+    ridge = peak / memory
+    start, corner, end = place(0.5, 0.5 * memory), place(ridge, peak), place(400, peak)
+    d.line(*start, *corner, "two roof")
+    d.line(*corner, *end, "one roof")
+    d.text(start[0] + 8, start[1] - 76, f"memory: {memory:g} GB/s", anchor="start")
+    d.text(end[0], corner[1] - 12, f"arithmetic: {peak:g} GFLOP/s", anchor="end")
+    d.text(corner[0], corner[1] - 12, f"ridge: {ridge:.1f}")
+    layers = (("fc7, 8 images", 4), ("fc7, 128 images", 64), ("conv3, 8 images", 220))
+    for number, (name, intensity) in enumerate(layers):
+        x, y = place(intensity, min(peak, intensity * memory))
+        d.line(x, bottom, x, y, "three")
+        d.text(x - 6, bottom - 20 - 24 * number, f"{name}: {intensity}", "small", anchor="end")
     return d.svg()

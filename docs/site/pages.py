@@ -128,6 +128,17 @@ def generated() -> dict[str, str]:
     }
 
 
+def with_pictures(path: str, markdown: str) -> str:
+    """Add the drawing of the roofline to the page, of those in docs/, that explains it."""
+    if path != "study/README.md":
+        return markdown
+    before, heading, after = markdown.partition("\n## The roofline\n")
+    if not heading:
+        raise ValueError(f"{path} has no heading for the drawing of the roofline")
+    words = "The roof of two threads of a Xeon, and the most that three layers can reach below it."
+    return f"{before}{heading}\n{figure(drawings.roofline(), words)}{after}"
+
+
 # --- ladders --------------------------------------------------------------------------------------
 
 
@@ -151,12 +162,17 @@ def ladder_page(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> 
         f"What the product makes of the same ideas: {links}.\n"
     )
     for picture, words in introduction.pictures:
-        caption = f"<figcaption>{escape(words)}</figcaption>"
-        yield f'<figure class="drawing">{picture}{caption}</figure>\n'
+        yield figure(picture, words)
     yield "## Figures\n"
     yield from figures(ladder, rungs, kept)
     for rung in rungs:
         yield from rung_section(rung)
+
+
+def figure(picture: str, words: str) -> str:
+    """Give the lines of a drawing with what stands below it."""
+    caption = f"<figcaption>{escape(words)}</figcaption>"
+    return f'<figure class="drawing">{picture}{caption}</figure>\n'
 
 
 def figures(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iterator[str]:
@@ -239,7 +255,9 @@ def link(rung: Rung) -> str:
 
 def times(factor: float | None) -> str:
     """Write a factor, or a dash where there is none."""
-    return "–" if factor is None else f"{factor:.3g}×"
+    if factor is None:
+        return "–"
+    return f"{factor:.0f}×" if factor >= 10 else f"{factor:.2g}×"
 
 
 def text(words: str) -> str:
