@@ -90,7 +90,7 @@ def test_nothing_in_a_header_is_markup(pages: ModuleType) -> None:
 
 def test_drawings_are_well_formed_and_inside_their_frame(pages: ModuleType) -> None:
     pictures = {picture for each in pages.INTRODUCTIONS.values() for picture, _ in each.pictures}
-    pictures.add(pages.drawings.roofline())
+    pictures.add(pages.drawings.roofline(pages.intensities()))
     assert pages.INTRODUCTIONS.keys() == LADDERS.keys()
     assert len(pictures) >= 6
     for picture in pictures:
@@ -132,7 +132,9 @@ def test_the_derivation_of_the_bounds_is_whole(pages: ModuleType) -> None:
 def test_the_roofline_is_drawn_where_it_is_explained(pages: ModuleType) -> None:
     written = (ROOT / "docs" / "study" / "README.md").read_text()
     shown = pages.with_pictures("study/README.md", written)
-    assert pages.drawings.roofline() in shown.partition("## The roofline")[2]
+    assert pages.drawings.roofline(pages.intensities()) in shown.partition("## The roofline")[2]
     assert pages.with_pictures("README.md", written) == written
+    for name, intensity in pages.intensities().items():
+        assert f"{name}: {intensity:.0f}<" in shown
     with pytest.raises(ValueError, match="no heading"):
         pages.with_pictures("study/README.md", "# Something else")

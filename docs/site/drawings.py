@@ -366,8 +366,8 @@ def thread_ranges(threads: int = 4, rows: int = 13) -> str:
     return d.svg()
 
 
-def roofline(peak: float = 340, memory: float = 60) -> str:
-    """Draw the roof of a processor, in GFLOP/s and GB/s, and where some layers stand below it."""
+def roofline(layers: dict[str, float], peak: float = 340, memory: float = 60) -> str:
+    """Draw the roof of a processor, in GFLOP/s and GB/s, and layers by their FLOP a byte."""
     d = Drawing(
         700, 310, "A roofline: arithmetic binds on the right of the ridge, memory on the left"
     )
@@ -395,9 +395,8 @@ def roofline(peak: float = 340, memory: float = 60) -> str:
     d.text(start[0] + 8, start[1] - 76, f"memory: {memory:g} GB/s", anchor="start")
     d.text(end[0], corner[1] - 12, f"arithmetic: {peak:g} GFLOP/s", anchor="end")
     d.text(corner[0], corner[1] - 12, f"ridge: {ridge:.1f}")
-    layers = (("fc7, 8 images", 4), ("fc7, 128 images", 64), ("conv3, 8 images", 220))
-    for number, (name, intensity) in enumerate(layers):
+    for number, (name, intensity) in enumerate(layers.items()):
         x, y = place(intensity, min(peak, intensity * memory))
         d.line(x, bottom, x, y, "three")
-        d.text(x - 6, bottom - 20 - 24 * number, f"{name}: {intensity}", "small", anchor="end")
+        d.text(x - 6, bottom - 14 - 24 * number, f"{name}: {intensity:.0f}", "small", anchor="end")
     return d.svg()

@@ -16,8 +16,9 @@ from pathlib import Path
 import drawings
 
 import alexnet
+from alexnet.network.variants import variant_named
 from alexnet.study import results
-from alexnet.study.ladders import LADDERS, Ladder
+from alexnet.study.ladders import LADDERS, Ladder, layer_problem
 from alexnet.study.rungs import Rung, rung_in
 from alexnet.verification import tolerance
 
@@ -136,7 +137,17 @@ def with_pictures(path: str, markdown: str) -> str:
     if not heading:
         raise ValueError(f"{path} has no heading for the drawing of the roofline")
     words = "The roof of two threads of a Xeon, and the most that three layers can reach below it."
-    return f"{before}{heading}\n{figure(drawings.roofline(), words)}{after}"
+    return f"{before}{heading}\n{figure(drawings.roofline(intensities()), words)}{after}"
+
+
+def intensities() -> dict[str, float]:
+    """FLOP for each byte of some layers, as `alexnet study` counts both."""
+    found = {}
+    for name, images in (("dense-forward", 8), ("dense-forward", 128), ("conv2d-forward", 8)):
+        ladder = LADDERS[name]
+        problem = layer_problem(ladder, variant_named(ladder.variant), ladder.layer, images)
+        found[f"{ladder.layer}, {images} images"] = problem.flops / problem.bytes
+    return found
 
 
 # --- ladders --------------------------------------------------------------------------------------
