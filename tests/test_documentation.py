@@ -38,7 +38,12 @@ each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 @pytest.mark.parametrize(
     "path",
     # Those with CuPy's arrays run with the tests of CUDA.
-    [path for path in DOCUMENTS if python_blocks(path) and path.name != "gpu.md"],
+    # Tutorials run with their commands, in test_tutorials.py.
+    [
+        path
+        for path in DOCUMENTS
+        if python_blocks(path) and path.name != "gpu.md" and path.parent.name != "tutorials"
+    ],
     ids=name_of,
 )
 def test_python_in_the_documents_runs(
@@ -54,7 +59,8 @@ def test_python_in_the_documents_runs(
 
 def test_python_is_found() -> None:
     assert {path.name for path in DOCUMENTS if python_blocks(path)} == {
-        *("README.md", "python.md", "training.md", "gpu.md")
+        *("README.md", "python.md", "training.md", "gpu.md"),
+        *("first-kernel.md", "first-network.md", "cifar-10.md", "photos.md", "comparison.md"),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,25 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "kernels").glob("*.md")),
     *sorted((ROOT / "docs" / "study").glob("**/*.md")),
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
 ]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, the file whose content it is, "" if none, and its lines."""
+
+    language: str
+    file: str
+    text: str
+
+
+def fenced_blocks(path: Path) -> list[Block]:
+    """All fenced blocks, in order; ```cpp title="a.cpp" is the content of a file."""
+    found = re.findall(
+        r'^```(\w+)(?: title="([^"\n]+)")?\n(.*?)^```$', path.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return [Block(*parts) for parts in found]
 
 
 def python_blocks(path: Path) -> list[str]:
@@ -41,8 +60,13 @@ def shell_lines(path: Path) -> list[str]:
 def commands(path: Path) -> list[list[str]]:
     """Arguments of every documented `alexnet …`, in blocks and between backticks."""
     inline = re.findall(r"`([^`\n]+)`", path.read_text())
+    return commands_in([*shell_lines(path), *inline])
+
+
+def commands_in(lines: list[str]) -> list[list[str]]:
+    """Arguments of every `alexnet …` in lines of a shell."""
     found = []
-    for line in [*shell_lines(path), *inline]:
+    for line in lines:
         for part in re.split(r"&&|\|", line):
             words = shlex.split(part, comments=True) if "alexnet " in part else []
             while words and re.fullmatch(r"[A-Z_]+=\S+", words[0]):

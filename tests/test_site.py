@@ -1,0 +1,140 @@
+"""What the site generates: pages of ladders with every rung, drawings, the reference."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+
+import alexnet
+from alexnet.study import results
+from alexnet.study.ladders import LADDERS
+from support.documents import DOCUMENTS, ROOT
+
+CONFIGURATION = (ROOT / "mkdocs.yml").read_text()
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "site")
+    import pages
+
+    return pages
+
+
+def test_every_page_is_in_the_navigation(pages: ModuleType) -> None:
+    named = set(re.findall(r": ([\w/-]+\.md)$", CONFIGURATION, re.MULTILINE))
+    docs = ROOT / "docs"
+    written = {str(path.relative_to(docs)) for path in docs.glob("**/*.md")}
+    assert named == written | pages.generated().keys()
+    shown = {path for path in DOCUMENTS if path.is_relative_to(docs)}
+    assert {docs / name for name in written if not name.startswith("notes/")} == shown
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_ladder_page_has_every_rung_and_its_file(pages: ModuleType, name: str) -> None:
+    page = pages.generated()[f"study/{name}.md"]
+    files = sorted((ROOT / "cpp" / "study" / LADDERS[name].folder).glob("[0-9][0-9]_*"))
+    assert len(files) >= 4
+    for number, file in enumerate(files):
+        assert f"{{ #rung-{number} }}" in page
+        assert f"](#rung-{number})" in page
+        assert f'"{file.relative_to(ROOT)}"' in page
+        first = file.read_text().splitlines()[0]
+        assert page.count(f"    {first}\n") == 1
+    assert page.count("**Predicted:**") == page.count("**Gained:**") == len(files)
+
+
+def test_kept_tables_stand_beside_the_predictions(pages: ModuleType, tmp_path: Path) -> None:
+    ladder = LADDERS["lrn-forward"]
+    rungs = pages.rungs_of(ladder)
+    seconds = [0.008, None, 0.004, *[0.001] * (len(rungs) - 3)]
+    kept = tmp_path / "kept.json"
+    figures = {
+        "version": results.VERSION,
+        "environment": {"processor": "Xeon_1", "isa": "avx2", "threads": 2},
+        "ladders": [
+            {
+                "ladder": ladder.name,
+                "case": "tf-tutorial lrn1",
+                "rungs": [
+                    {
+                        "number": rung.number,
+                        "idea": "another" if rung.number == 3 else rung.idea,
+                        "seconds": time,
+                        "share": time and 0.5,
+                    }
+                    for rung, time in zip(rungs, seconds, strict=True)
+                ],
+            }
+        ],
+    }
+    kept.write_text(json.dumps(figures))
+    lines = list(pages.figures(ladder, rungs, [results.read(kept)]))
+    assert r"1. Xeon\_1, avx2, 2 threads" in lines
+    rows = [line for line in lines if re.match(r"\| \d", line)]
+    assert rows[0] == "| 0 | [pow](#rung-0) | – | 8.00 | 50% | – |"
+    assert rows[1] == "| 1 | [sliding sum](#rung-1) | 1.2× | – | – | – |"
+    assert rows[2].endswith("| 4.00 | 50% | 2× |"), "over the last rung that has a time"
+    assert rows[3].startswith("| 3 | another | – | 1.00"), "no longer the rung of that number"
+
+
+def test_nothing_in_a_header_is_markup(pages: ModuleType) -> None:
+    assert pages.text("2 * r * x_c < `a * b`") == r"2 \* r \* x\_c &lt; `a * b`"
+
+
+def test_drawings_are_well_formed_and_inside_their_frame(pages: ModuleType) -> None:
+    pictures = {picture for each in pages.INTRODUCTIONS.values() for picture, _ in each.pictures}
+    pictures.add(pages.drawings.roofline(pages.intensities()))
+    assert pages.INTRODUCTIONS.keys() == LADDERS.keys()
+    assert len(pictures) >= 6
+    for picture in pictures:
+        svg = ElementTree.fromstring(picture)
+        assert "\n" not in picture
+        _, _, width, height = map(float, svg.attrib["viewBox"].split())
+        for box in svg.iter("{http://www.w3.org/2000/svg}rect"):
+            x, y, wide, high = (float(box.attrib[name]) for name in ("x", "y", "width", "height"))
+            assert 0 <= x <= x + wide <= width
+            assert 0 <= y <= y + high <= height
+        for words in svg.iter("{http://www.w3.org/2000/svg}text"):
+            assert 0 < float(words.attrib["y"]) <= height - 3, words.text
+
+
+def test_winograds_tiles_cover_the_outputs(pages: ModuleType) -> None:
+    tilings = dict(pages.drawings.tilings(13))
+    assert [sum(tiles) for tiles in tilings.values()] == [14, 16, 13]
+    assert tilings["ragged"] == [5, 4, 4]
+    picture = pages.drawings.winograd_tiles()
+    for points in (28, 24, 19):
+        assert f"{points}² = {points**2}" in picture
+
+
+def test_every_operator_is_in_the_reference(pages: ModuleType) -> None:
+    page = pages.operators_page()
+    for name in alexnet.reference.__all__:
+        assert f"heading: alexnet.{name}\n" in page
+    for module, name in re.findall(r"^::: (\S+)\.(\w+)$", page, re.MULTILINE):
+        assert module == getattr(alexnet.reference, name).__module__
+
+
+def test_the_derivation_of_the_bounds_is_whole(pages: ModuleType) -> None:
+    page = pages.bounds_page()
+    titles = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert [title.split()[0] for title in titles] == ["Exact", "Sums", "The", "Element-wise", "In"]
+    assert r"u\*\*2 \* n\*\*2 \* t\*\*2 / 6" in page
+
+
+def test_the_roofline_is_drawn_where_it_is_explained(pages: ModuleType) -> None:
+    written = (ROOT / "docs" / "study" / "README.md").read_text()
+    shown = pages.with_pictures("study/README.md", written)
+    assert pages.drawings.roofline(pages.intensities()) in shown.partition("## The roofline")[2]
+    assert pages.with_pictures("README.md", written) == written
+    for name, intensity in pages.intensities().items():
+        assert f"{name}: {intensity:.0f}<" in shown
+    with pytest.raises(ValueError, match="no heading"):
+        pages.with_pictures("study/README.md", "# Something else")
