@@ -156,7 +156,7 @@ def test_show_prints_the_file(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["lrn"], "argument LADDER: invalid choice: 'lrn'"),
+        (["lrn"], "argument LADDER: 'lrn', expected one of"),
         (["lrn-forward", "--rung", "77"], "rung 77, expected one of 0, 1, "),
         (["lrn-forward", "--show", "77"], "rung 77, expected one of 0, 1, "),
         (["lrn-forward", "--layer", "conv1"], "layer 'conv1' of tf-tutorial has no lrn-forward"),
