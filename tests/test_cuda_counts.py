@@ -132,6 +132,12 @@ def test_lanes_that_do_nothing(patterns: ModuleType, counts: ModuleType) -> None
     assert (access["units"], access["least"]) == (3 * 8, 3 * 2)
 
 
+def test_lanes_begin_together_in_every_call(patterns: ModuleType, counts: ModuleType) -> None:
+    access = only_access(counted(patterns, counts, "uneven", 1))
+    assert (access["requests"], access["lanes"]) == (3 * 2, 3 * (2 * LANES - 1))
+    assert access["units"] == 3 * 2, "no bank conflicts, since turns of different calls never mix"
+
+
 def test_samples_of_a_grid(patterns: ModuleType, counts: ModuleType) -> None:
     everything = counted(patterns, counts, "read_global 4", sample=100)
     some = counted(patterns, counts, "read_global 4", sample=2)

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <unordered_map>
 
 // The first and one past the last byte of the module, as the linker places them.
@@ -25,6 +24,7 @@ struct Range {
 };
 
 struct Event {
+    size_t turn;  // the same in all lanes that a device would serve together
     size_t instruction;
     uintptr_t address;
     size_t bytes;
@@ -122,21 +122,39 @@ void add(const Request& request, const std::vector<unsigned>& lanes) {
 }
 
 void flush_warp(size_t begin, size_t end) {
-    // The instruction, and the how manieth time of a lane: its request.
-    std::map<std::tuple<size_t, bool, size_t>, std::pair<Request, std::vector<unsigned>>> requests;
+    std::unordered_map<size_t, std::pair<Request, std::vector<unsigned>>> requests;
     for (size_t t = begin; t < end; ++t) {
-        std::map<std::pair<size_t, bool>, size_t> times;
         for (const Event& event : logs[t]) {
-            const bool in_shared = shared.has(event.address);
-            const size_t time = times[{event.instruction, in_shared}]++;
-            auto& [request, lanes] = requests[{event.instruction, in_shared, time}];
+            auto& [request, lanes] = requests[event.turn];
             request.push_back(event);
             lanes.push_back(static_cast<unsigned>(t - begin));
         }
         logs[t].clear();
     }
-    for (const auto& [key, value] : requests) add(value.first, value.second);
+    for (const auto& [turn, value] : requests) add(value.first, value.second);
 }
+
+size_t mixed(size_t a, size_t b) {  // as splitmix64
+    size_t h = (a + 0x9e3779b97f4a7c15) ^ (b * 0xff51afd7ed558ccd);
+    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9;
+    h = (h ^ h >> 27) * 0x94d049bb133111eb;
+    return h ^ h >> 31;
+}
+
+// A call that a thread is in: how it came there, and how often it ran each instruction since.
+struct Call {
+    size_t way;
+    std::vector<std::pair<size_t, size_t>> times;
+
+    size_t turn(size_t instruction) {
+        for (auto& [other, count] : times) {
+            if (other == instruction) return mixed(mixed(way, instruction), ++count);
+        }
+        times.emplace_back(instruction, 0);
+        return mixed(mixed(way, instruction), 0);
+    }
+};
+std::vector<std::vector<Call>> calls;  // of each thread
 
 }  // namespace
 
@@ -165,6 +183,7 @@ void begin_launch(const Launch& launch) {
 void begin_block(size_t threads, const void* memory, size_t shared_bytes) {
     if (!on) return;
     logs.assign(threads, {});
+    calls.assign(threads, {{0, {}}});
     shared = Range(memory, shared_bytes);
     read.clear();
     written.clear();
@@ -176,6 +195,7 @@ void end_block() {
     if (!on) return;
     launches.back().read_sectors += read.size();
     launches.back().written_sectors += written.size();
+    logs.clear();
     size_t most = 0;
     for (const Flight& flight : flights) most += flight.most;
     launches.back().bytes_in_flight = std::max(launches.back().bytes_in_flight, most);
@@ -194,7 +214,10 @@ void note(const void* memory, size_t bytes, bool writes, bool copies, const void
     const auto address = reinterpret_cast<uintptr_t>(memory);
     if (thread_stack.has(address) || module.has(address)) return;
     if (host_stack.has(address) || excluded.has(address)) return;
-    logs[thread].push_back({place(instruction), address, bytes, writes, copies});
+    const size_t where = place(instruction);
+    // A copy's two accesses are of one instruction; which is which, is told apart by what it does.
+    const size_t turn = calls[thread].back().turn(4 * where + 2 * writes + shared.has(address));
+    logs[thread].push_back({turn, where, address, bytes, writes, copies});
 }
 
 void flush() {
@@ -202,6 +225,16 @@ void flush() {
     for (size_t begin = 0; begin < logs.size(); begin += kWarp) {
         flush_warp(begin, std::min(begin + kWarp, logs.size()));
     }
+}
+
+void enter(const void* caller) {
+    if (!on || logs.empty()) return;
+    auto& stack = calls[thread];
+    stack.push_back({stack.back().turn(4 * place(caller)), {}});
+}
+
+void leave() {
+    if (on && !logs.empty() && calls[thread].size() > 1) calls[thread].pop_back();
 }
 
 void note_barrier() {
@@ -255,8 +288,8 @@ ALEXNET_HIDDEN void __tsan_write_range(const void* address, size_t bytes) {
     emulation::counting::note(address, bytes, true, false, __builtin_return_address(0));
 }
 ALEXNET_HIDDEN void __tsan_init() {}
-ALEXNET_HIDDEN void __tsan_func_entry(void*) {}
-ALEXNET_HIDDEN void __tsan_func_exit(void*) {}
+ALEXNET_HIDDEN void __tsan_func_entry(void* caller) { emulation::counting::enter(caller); }
+ALEXNET_HIDDEN void __tsan_func_exit(void*) { emulation::counting::leave(); }
 ALEXNET_HIDDEN void __tsan_vptr_update(void**, void*) {}
 ALEXNET_HIDDEN void __tsan_vptr_read(void**) {}
 #undef ALEXNET_HIDDEN

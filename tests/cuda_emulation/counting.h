@@ -2,9 +2,8 @@
 //
 // The kernels are compiled with the hooks of the thread sanitizer (ALEXNET_COUNT in CMakeLists.txt)
 // but linked with ours, which note every access: its address, its size and the instruction. Lanes
-// of a warp belong to one request where they run the same instruction for the same time since the
-// warp last waited; where lanes differ in how often they run it, that may pair other turns of a loop
-// than a device would.
+// of a warp belong to one request where they came to the same instruction by the same calls, and for
+// the same time in the innermost of them: as on a device whose lanes go on together after a branch.
 //
 //   sector      32 bytes of global memory, aligned: what a request costs is the sectors it touches
 //   wavefront   one turn of shared memory: 32 banks of 4 bytes. Requests of 8 bytes a lane are
@@ -72,6 +71,8 @@ void select_thread(unsigned number, const void* stack, size_t stack_bytes);
 void exclude(const void* memory, size_t bytes);
 
 void note(const void* address, size_t bytes, bool writes, bool copies, const void* instruction);
+void enter(const void* caller);  // a function of the kernel
+void leave();
 void flush();  // all threads wait: what they did since they last did belongs together
 void note_barrier();
 void note_warp_product();

@@ -61,6 +61,22 @@ __global__ void half_of_the_lanes(int stride, const float* x, float*) {
     }
 }
 
+__device__ void sum_from(const float* shared, int turns) {
+    for (int turn = 0; turn < turns; ++turn) {
+        const float v = shared[turn];
+        (void)v;
+    }
+}
+
+// Lane 0 reads less than the others in a function that is called three times: in each of them all
+// lanes begin together again.
+__global__ void uneven(int stride, const float*, float*) {
+    const float* shared = dynamic_shared<float>();
+    for (int call = 0; call < 3; ++call) {
+        sum_from(shared + call + stride * int(threadIdx.x), threadIdx.x == 0 ? 1 : 2);
+    }
+}
+
 using Kernel = void (*)(int, const float*, float*);
 
 }  // namespace
@@ -76,6 +92,7 @@ void run_pattern(const std::string& name, int stride, unsigned blocks, const flo
                           : name == "read_shared 8"   ? read_shared<2>
                           : name == "read_shared 16"  ? read_shared<4>
                           : name == "pipeline"        ? pipeline
+                          : name == "uneven"          ? uneven
                                                       : half_of_the_lanes;
     alexnet::cuda::launch(name.c_str(), kernel, dim3(blocks), dim3(kLanes), kShared, nullptr,
                           stride, x, y);
