@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import subprocess
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -15,10 +18,40 @@ pytestmark = pytest.mark.cuda
 
 LANES = 32
 
+# Wavefronts of shared memory that reads and asynchronous copies of products take, and need.
+PRODUCTS = """
+import importlib, json, sys
+import numpy as np
+from cuda_emulation import load
+from test_cuda_counts import module
 
-def module(name: str) -> ModuleType:
-    """One of the two modules that the library of patterns holds."""
-    path = next(load.build(load.COUNTING, "-DALEXNET_COUNT=ON").parent.glob("_cuda_patterns*.so"))
+path = load.build(load.COUNTING, "-DALEXNET_COUNT=ON")
+load.load(path)
+counts = module("_cuda_counts", "_cuda")
+import cupy
+
+operators = importlib.import_module(sys.argv[1])
+x = cupy.asarray(np.ones((2, 9, 9, 32), np.float32))
+weight = cupy.asarray(np.ones((3, 3, 32, 64), np.float32))
+counts.start(1)
+y = operators.conv2d(x, weight)
+operators.conv2d_backward_input(y, weight, x.shape)
+operators.conv2d_backward_weight(y, x, (3, 3))
+accesses = [
+    a
+    for launch in counts.stop()
+    if launch["waits"]
+    for a in launch["accesses"]
+    if a["space"] == "shared" and a["writes"] == a["copies"]
+]
+print(json.dumps([len(accesses), *(sum(a[what] for a in accesses) for what in ("units", "least"))]))
+"""
+
+
+def module(name: str, library: str = "_cuda_patterns") -> ModuleType:
+    """One of the two modules that a library of the counting build holds."""
+    folder = load.build(load.COUNTING, "-DALEXNET_COUNT=ON").parent
+    path = next(folder.glob(f"{library}.*.so"))
     specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None
@@ -153,3 +186,14 @@ def test_nothing_is_counted_unless_asked(patterns: ModuleType, counts: ModuleTyp
     x = np.zeros(LANES, np.float32)
     patterns.run("read_global 4", 1, 4, x, x.copy())
     assert counts.stop() == []
+
+
+@pytest.mark.parametrize("operators", ["alexnet.cuda", "alexnet.cuda.tf32"])
+def test_main_loops_of_products_have_no_bank_conflicts(operators: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PRODUCTS, operators], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    accesses, wavefronts, least = json.loads(run.stdout)
+    assert accesses > 6, "reads and copies of three products"
+    assert wavefronts == least
