@@ -11,13 +11,18 @@
 //   4 · 8 = 32 neighbouring words. [row][depth]: a lane takes 4 depths of a row at once; rows are
 //   kTileDepth + 4 = 20 words apart, so that 8 neighbouring rows begin in banks 0, 20, 8, 28, 16,
 //   4, 24, 12.
-// tf32: mma.m16n8k8 with lane = 4 · q + c. The hardware wants of A rows q and q + 8, depths c and
-//   c + 4; of B column q, the same depths; and gives of C rows q and q + 8, columns 2c and 2c + 1.
-//   Neither the order of depths nor that of rows matters as long as both operands agree, so depths
-//   c and c + 4 are taken from 2c and 2c + 1 of the tile: neighbours, one read of 8 bytes from
-//   [row][depth] (rows 24 words apart: 4 rows × 4 lanes × 2 words, all banks once). From
-//   [depth][row], 16 bytes at row 4q serve four 8-row fragments at once, fragment t having rows
-//   4q + t (depths 4 mod 32 words apart: those of 2c and 2c + 2 differ by 8 banks, q by 4).
+// tf32: mma.m16n8k8 with lane = 4 · q + c, which multiplies a left operand of 16 rows by a right one
+//   of 8 columns. The hardware wants of the left one rows q and q + 8, depths c and c + 4, in four
+//   neighbouring registers; of the right one column q, the same depths, in two; and gives of their
+//   product rows q and q + 8, columns 2c and 2c + 1. What one read brings is neighbours in registers
+//   as well, and anything else costs a move for each element. So the left operand is the one that
+//   lies as [depth][row], where there is one: B, and the product is then C transposed. Neither the
+//   order of depths nor that of rows matters as long as both operands agree:
+//   - depths c and c + 4 are 2c and 2c + 1 of the tile, neighbours, one read of 8 bytes from
+//     [row][depth] (rows 24 words apart: 4 rows × 4 lanes × 2 words, all banks once);
+//   - rows q and q + 8 of the left operand are 2q and 2q + 1, one read of 8 bytes from [depth][row]
+//     (depths 4 mod 32 words apart: those of 2c and 2c + 2 differ by 8 banks, q by 2); the right
+//     operand is read from there by 4 bytes (q by 1 bank).
 //   Operands are rounded to the nearest tf32 (10 bits of mantissa) on their way to the registers.
 
 #ifndef ALEXNET_CUDA_GEMM_FRAGMENTS_CUH_
@@ -105,73 +110,95 @@ struct Float32Fragment {
 
 template <bool a_depth_contiguous, bool b_depth_contiguous>
 struct Tf32Fragment {
-    static constexpr int kRows = 4, kColumns = 16;         // of C, a thread
-    static constexpr int kRowTiles = 2, kColumnTiles = 8;  // of 16 rows; of 8 columns
+    static_assert(a_depth_contiguous || !b_depth_contiguous);
+    static constexpr bool kTransposed = !b_depth_contiguous;  // B is the left operand
+    static constexpr int kLeftTiles = (kTransposed ? kWarpColumns : kWarpRows) / 16;
+    static constexpr int kRightTiles = (kTransposed ? kWarpRows : kWarpColumns) / 8;
+    static constexpr int kRows = 2 * (kTransposed ? kRightTiles : kLeftTiles);  // of C, a thread
+    static constexpr int kColumns = 2 * (kTransposed ? kLeftTiles : kRightTiles);
 
-    float sum[kRowTiles][kColumnTiles][4] = {};
+    float sum[kLeftTiles][kRightTiles][4] = {};
 
-    // Row i of a thread is half i % 2 of row tile i / 2.
     static __device__ int row(int lane, int i) {
-        return a_depth_contiguous ? i * 8 + lane / 4 : lane / 4 * 4 + i;
+        return kTransposed ? right_place(lane, i) : left_place(lane, i);
     }
-    // Columns are numbered so that four of them, from a multiple of four on, are neighbours in C
-    // where b's rows are: j = 8 · block + 4 · e + t is element e of column tile 4 · block + t.
     static __device__ int column(int lane, int j) {
-        return b_depth_contiguous ? j / 2 * 8 + lane % 4 * 2 + j % 2
-                                  : j / 8 * 32 + lane % 4 * 8 + j % 8;
+        return kTransposed ? left_place(lane, j) : right_place(lane, j);
     }
     __device__ float& at(int i, int j) {
-        const int tile = b_depth_contiguous ? j / 2 : j / 8 * 4 + j % 4;
-        const int e = b_depth_contiguous ? j % 2 : j / 4 % 2;
-        return sum[i / 2][tile][i % 2 * 2 + e];
+        const int left = kTransposed ? j : i, right = kTransposed ? i : j;
+        return sum[left / 2][right / 2][left % 2 * 2 + right % 2];
     }
 
     template <int a_stride, int b_stride>
     __device__ void add_product(const float* a, const float* b, int lane) {
 #pragma unroll
         for (int k = 0; k < kTileDepth; k += 8) {
-            uint32_t left[kRowTiles][4], right[kColumnTiles][2];
-            read_rows<a_depth_contiguous, a_stride>(
-                a, k, lane, kRowTiles * 2,
-                [&](int i, int e, float v) { left[i / 2][i % 2 + 2 * e] = to_tf32(v); });
-            read_rows<b_depth_contiguous, b_stride>(
-                b, k, lane, kColumnTiles, [&](int j, int e, float v) { right[j][e] = to_tf32(v); });
+            uint32_t left[kLeftTiles][4], right[kRightTiles][2];
+            if constexpr (kTransposed) {
+                read_left<b_depth_contiguous, b_stride>(b, k, lane, left);
+                read_right<a_depth_contiguous, a_stride>(a, k, lane, right);
+            } else {
+                read_left<a_depth_contiguous, a_stride>(a, k, lane, left);
+                read_right<b_depth_contiguous, b_stride>(b, k, lane, right);
+            }
 #pragma unroll
-            for (int i = 0; i < kRowTiles; ++i) {
+            for (int i = 0; i < kLeftTiles; ++i) {
 #pragma unroll
-                for (int j = 0; j < kColumnTiles; ++j) mma_tf32(sum[i][j], left[i], right[j]);
+                for (int j = 0; j < kRightTiles; ++j) mma_tf32(sum[i][j], left[i], right[j]);
             }
         }
     }
 
   private:
-    // Elements (row of fragment t, depth 2c + e) for t in [0, count): passed on as use(t, e,
-    // value).
-    template <bool depth_contiguous, int stride, class Use>
-    static __device__ void read_rows(const float* tile, int k, int lane, int count, Use use) {
+    // Element i of a thread along the left operand's rows: half i % 2 of tile i / 2.
+    static __device__ int left_place(int lane, int i) {
+        return kTransposed ? i / 2 * 16 + lane / 4 * 2 + i % 2 : i * 8 + lane / 4;
+    }
+    static __device__ int right_place(int lane, int j) { return j / 2 * 8 + lane % 4 * 2 + j % 2; }
+
+    template <bool depth_contiguous, int stride>
+    static __device__ void read_left(const float* tile, int k, int lane,
+                                     uint32_t (&left)[kLeftTiles][4]) {
         const int q = lane / 4, depth = k + lane % 4 * 2;
-        if constexpr (depth_contiguous) {
 #pragma unroll
-            for (int t = 0; t < count; ++t) {
-                const float* source = tile + (t * 8 + q) * stride + depth;
-                const float2 v = *reinterpret_cast<const float2*>(source);
-                use(t, 0, v.x);
-                use(t, 1, v.y);
-            }
-        } else {
+        for (int t = 0; t < kLeftTiles; ++t) {
 #pragma unroll
-            for (int t = 0; t < count; t += 4) {
-#pragma unroll
-                for (int e = 0; e < 2; ++e) {
-                    const float* source = tile + (depth + e) * stride + t * 8 + q * 4;
-                    const float4 v = *reinterpret_cast<const float4*>(source);
-                    use(t, e, v.x);
-                    use(t + 1, e, v.y);
-                    use(t + 2, e, v.z);
-                    use(t + 3, e, v.w);
+            for (int i = 0; i < 2; ++i) {
+                if constexpr (depth_contiguous) {  // i is the half of the tile
+                    const float2 v = read2(tile + (t * 16 + i * 8 + q) * stride + depth);
+                    left[t][i] = to_tf32(v.x);
+                    left[t][i + 2] = to_tf32(v.y);
+                } else {  // i is the depth
+                    const float2 v = read2(tile + (depth + i) * stride + t * 16 + q * 2);
+                    left[t][2 * i] = to_tf32(v.x);
+                    left[t][2 * i + 1] = to_tf32(v.y);
                 }
             }
         }
+    }
+
+    template <bool depth_contiguous, int stride>
+    static __device__ void read_right(const float* tile, int k, int lane,
+                                      uint32_t (&right)[kRightTiles][2]) {
+        const int q = lane / 4, depth = k + lane % 4 * 2;
+#pragma unroll
+        for (int t = 0; t < kRightTiles; ++t) {
+            if constexpr (depth_contiguous) {
+                const float2 v = read2(tile + (t * 8 + q) * stride + depth);
+                right[t][0] = to_tf32(v.x);
+                right[t][1] = to_tf32(v.y);
+            } else {
+#pragma unroll
+                for (int e = 0; e < 2; ++e) {
+                    right[t][e] = to_tf32(tile[(depth + e) * stride + t * 8 + q]);
+                }
+            }
+        }
+    }
+
+    static __device__ float2 read2(const float* source) {
+        return *reinterpret_cast<const float2*>(source);
     }
 };
 

@@ -96,7 +96,7 @@ class TileCopy {
     static __device__ int offset(int row) { return kDepthContiguous ? row * kStride : row; }
 
     __device__ TileCopy(const Operand& operand, uint32_t first_row, uint32_t row_count, int thread)
-        : operand_(operand), line_(thread / kChunks), place_(thread % kChunks * width) {
+        : operand_(operand), line_(line_of(thread / kChunks)), place_(thread % kChunks * width) {
 #pragma unroll
         for (int i = 0; i < kRowsOwned; ++i) {
             const int row = kDepthContiguous ? line_ + i * kLinesAtOnce : place_;
@@ -125,6 +125,16 @@ class TileCopy {
     }
 
   private:
+    // Shared memory takes the 64 bytes of two rows at once. Neighbouring rows, 24 or 20 words apart,
+    // would want the same banks, rows 48 or 80 apart, 16 mod 32, do not: every second row changes
+    // places with the one 2 or 4 further on.
+    static __device__ int line_of(int line) {
+        constexpr int kApart = precision == Precision::kTf32 ? 2 : 4;
+        static_assert(!kDepthContiguous ||
+                      (kLinesAtOnce % (2 * kApart) == 0 && kApart * kStride % 32 == 16));
+        if (!kDepthContiguous) return line;
+        return (line & ~(1 | kApart)) | (line & 1) * kApart | (line & kApart) / kApart;
+    }
     static __device__ constexpr uint32_t width_along_rows() { return kDepthContiguous ? 1 : width; }
 
     __device__ void copy(float* target, const typename Operand::Row& row,

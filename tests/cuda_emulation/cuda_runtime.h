@@ -75,9 +75,11 @@ inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int byte
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
-    const emulation::Launch launch = {config->gridDim, config->blockDim, config->dynamicSmemBytes};
+    const emulation::Launch launch = {config->gridDim, config->blockDim, config->dynamicSmemBytes,
+                                      reinterpret_cast<const void*>(kernel)};
     if (!emulation::is_possible(launch)) return cudaErrorInvalidValue;
-    const bool done = emulation::run(launch, [&] { kernel(arguments...); });
+    const auto thread = [&] { kernel(arguments...); };
+    const bool done = emulation::run(launch, std::ref(thread));
     return done ? cudaSuccess : cudaErrorLaunchFailure;
 }
 

@@ -36,6 +36,7 @@ inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[
     struct Operands {
         uint32_t a[4], b[2];
     } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    emulation::note_product();
     const unsigned char* lanes = emulation::deposit(0xffffffff, &mine, sizeof mine, {file, line});
     const auto element = [&](int lane, size_t word) {  // the 13 lowest bits are ignored
         uint32_t bits;

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "counting.h"
+
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
 #endif
@@ -99,6 +101,8 @@ class Block {
     // Run one block of the grid; the fault that ended it, or nothing.
     std::string run() {
         std::memset(shared_.get(), kPoison, shared_bytes_ + kMargin);
+        counting::begin_block(fibers_.size(), shared_.get(), shared_bytes_);
+        counting::exclude(received_.data(), received_.size());
         std::vector<Fiber*> ready;
         for (Fiber& fiber : fibers_) {
             start(fiber);
@@ -110,8 +114,10 @@ class Block {
                 resume(*fiber);
                 if (!fault_.empty()) return fault_;
             }
+            counting::flush();
             ready = released();
         }
+        counting::end_block();
         for (size_t i = 0; i < kMargin; ++i) {
             if (shared_.get()[shared_bytes_ + i] != kPoison) fault_ = "write past shared memory";
         }
@@ -154,6 +160,7 @@ class Block {
     void resume(Fiber& fiber) {
         current_ = &fiber;
         threadIdx = fiber.index;
+        counting::select_thread(fiber.number, fiber.stack.get(), kStackBytes);
 #ifdef __SANITIZE_ADDRESS__
         void* fake_stack;
         __sanitizer_start_switch_fiber(&fake_stack, fiber.stack.get(), kStackBytes);
@@ -174,6 +181,7 @@ class Block {
             if (fiber.state == State::kInWarp && lanes_are_here(fiber)) result.push_back(&fiber);
         }
         if (result.empty() && at_barrier == fibers_.size()) {
+            counting::note_barrier();
             for (Fiber& fiber : fibers_) {
                 if (!same(fiber.place, fibers_[0].place)) {
                     fault_ = "threads of a block wait at different barriers: " + text(fiber.place) +
@@ -272,6 +280,10 @@ bool run(const Launch& launch, const std::function<void()>& body) {
     fault.clear();
     std::vector<size_t> order(size_t{launch.grid.x} * launch.grid.y * launch.grid.z);
     std::iota(order.begin(), order.end(), size_t{0});
+    counting::begin_launch(launch);
+    const size_t blocks = counting::blocks_to_run(order.size());
+    for (size_t i = 0; i < blocks; ++i) order[i] = order[(2 * i + 1) * order.size() / (2 * blocks)];
+    order.resize(blocks);
     std::shuffle(order.begin(), order.end(), generator);
     for (const size_t number : order) {
         const size_t line = number / launch.grid.x;
@@ -284,6 +296,8 @@ bool run(const Launch& launch, const std::function<void()>& body) {
     running = nullptr;
     return fault.empty();
 }
+
+void note_product() { counting::note_warp_product(); }
 
 void wait_for_block(Place place) {
     running->current().place = place;
@@ -307,6 +321,10 @@ void start_copy(void* target, const void* source, size_t bytes) {
         running->fail("asynchronous copy of " + std::to_string(bytes) + " bytes is not aligned");
     }
     std::memset(target, kPoison, bytes);
+    const void* instruction = __builtin_return_address(0);
+    if (source) counting::note(source, bytes, false, true, instruction);
+    counting::note(target, bytes, true, true, instruction);
+    counting::note_copy_started(bytes);
     running->current().copies.back().push_back({target, source, bytes});
 }
 
@@ -314,8 +332,10 @@ void commit_copies() { running->current().copies.emplace_back(); }
 
 void wait_for_copies(int groups) {
     auto& copies = running->current().copies;
+    size_t arrived = 0;
     for (; copies.size() > static_cast<size_t>(groups) + 1; copies.pop_front()) {
         for (const Copy& copy : copies.front()) {
+            arrived += copy.bytes;
             if (copy.source) {
                 std::memcpy(copy.target, copy.source, copy.bytes);
             } else {
@@ -323,6 +343,7 @@ void wait_for_copies(int groups) {
             }
         }
     }
+    counting::note_wait(arrived);
 }
 
 }  // namespace emulation

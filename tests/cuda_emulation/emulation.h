@@ -39,6 +39,7 @@ constexpr int kMostShared = 227 * 1024;  // bytes a block, as on H100
 struct Launch {
     dim3 grid, block;
     size_t shared_bytes;
+    const void* kernel;
 };
 
 int lane();  // of the running thread in its warp
@@ -79,6 +80,8 @@ To bits_as(From value) {
     std::memcpy(&result, &value, sizeof(To));
     return result;
 }
+
+void note_product();  // that the running thread takes part in an mma, for counting.h
 
 // An asynchronous copy of the running thread; null copies zeros.
 void start_copy(void* target, const void* source, size_t bytes);

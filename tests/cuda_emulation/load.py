@@ -11,6 +11,7 @@ from types import ModuleType
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent.parent / "build" / "cuda_emulation"
+COUNTING = BUILD.with_name("cuda_counts")  # with -DALEXNET_COUNT=ON
 
 loaded = False  # whether `load` was called
 

@@ -1,0 +1,84 @@
+// What a kernel does to memory, counted while it is emulated: what disassembly can't say.
+//
+// The kernels are compiled with the hooks of the thread sanitizer (ALEXNET_COUNT in CMakeLists.txt)
+// but linked with ours, which note every access: its address, its size and the instruction. Lanes
+// of a warp belong to one request where they came to the same instruction by the same calls, and for
+// the same time in the innermost of them: as on a device whose lanes go on together after a branch.
+//
+//   sector      32 bytes of global memory, aligned: what a request costs is the sectors it touches
+//   wavefront   one turn of shared memory: 32 banks of 4 bytes. Requests of 8 bytes a lane are
+//               served 16 lanes at a time, of 16 bytes 8 at a time; each of them takes as many
+//               wavefronts as the busiest bank has different words. More than one is a conflict.
+//
+// Only kernels that the build compiled with the hooks are counted, and only between `start` and
+// `stop`: the tests' own build has neither hooks nor cost.
+
+#ifndef ALEXNET_CUDA_EMULATION_COUNTING_H_
+#define ALEXNET_CUDA_EMULATION_COUNTING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <tuple>
+#include <unordered_set>
+#include <vector>
+
+#include "emulation.h"
+
+namespace emulation::counting {
+
+enum class Space { kGlobal, kShared };
+
+// What one instruction did, over all warps and blocks that were run.
+struct Access {
+    size_t requests = 0, lanes = 0, bytes = 0;
+    size_t units = 0;  // sectors or wavefronts
+    size_t least = 0;  // units, were the same bytes neighbours and free of conflicts
+};
+
+// The instruction's place in the module, space, whether it writes, whether it is an asynchronous
+// copy, and bytes a lane.
+using Site = std::tuple<size_t, Space, bool, bool, size_t>;
+
+struct Counts {
+    Launch launch;
+    size_t kernel;  // its place in the module
+    size_t blocks = 0;
+    std::map<Site, Access> accesses;
+    size_t read_sectors = 0, written_sectors = 0;  // different ones, counted anew in every block
+    size_t barriers = 0;                           // of blocks
+    size_t warp_products = 0;                      // mma, counted once a warp
+    size_t waits = 0;                              // for asynchronous copies, of all threads
+    size_t bytes_in_flight = 0;  // of a block's asynchronous copies: each thread's most, together
+};
+
+// --- from outside ----------------------------------------------------------------------------------
+
+// Run only `sample` blocks of each launch from now on, spread evenly over the grid; none: 0.
+void start(size_t sample);
+std::vector<Counts> stop();
+
+// --- from the emulation ----------------------------------------------------------------------------
+
+bool is_on();
+size_t blocks_to_run(size_t blocks);
+void begin_launch(const Launch& launch);
+void begin_block(size_t threads, const void* shared, size_t shared_bytes);
+void end_block();
+
+// Where the running thread has what is no memory of the device.
+void select_thread(unsigned number, const void* stack, size_t stack_bytes);
+void exclude(const void* memory, size_t bytes);
+
+void note(const void* address, size_t bytes, bool writes, bool copies, const void* instruction);
+void enter(const void* caller);  // a function of the kernel
+void leave();
+void flush();  // all threads wait: what they did since they last did belongs together
+void note_barrier();
+void note_warp_product();
+void note_copy_started(size_t bytes);
+void note_wait(size_t bytes_arrived);
+
+}  // namespace emulation::counting
+
+#endif  // ALEXNET_CUDA_EMULATION_COUNTING_H_
