@@ -4,7 +4,7 @@
 // Why: the other way would be to deal out images, sum privately and add up at the end: more memory,
 //   a pass more, and other bits for every number of threads. With owners the sums have one order.
 // Predicted: 2 times on two cores: 9 taps * 6 panels = 54 tasks, nothing is shared but reading.
-// Gained: see the table.
+// Gained: 1.9 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 

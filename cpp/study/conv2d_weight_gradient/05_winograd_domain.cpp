@@ -7,7 +7,7 @@
 // Why: y = A^T [(G g G^T) V] A is linear in g: its gradient with respect to g is the transposed way.
 //   A tile takes 36 products where the definition has 144.
 // Predicted: 2 times: 576 products for 1521, less the transforms of x and dy.
-// Gained: see the table.
+// Gained: 1 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "winograd.h"
 

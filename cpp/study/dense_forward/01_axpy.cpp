@@ -5,7 +5,7 @@
 //   compiler makes by itself. y stays in L1, 16 KB.
 // Predicted: 15 times: a sixteenth of the cache lines, though each vector of products also loads and
 //   stores its part of y.
-// Gained: see the table.
+// Gained: 42 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 

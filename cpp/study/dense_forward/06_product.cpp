@@ -5,7 +5,7 @@
 // Why: what the ladder led to is what the package runs.
 // Predicted: 1.1 times for a few images, which read the weights in place as the last rung does; more
 //   for large batches.
-// Gained: see the table.
+// Gained: 1.6 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "product.h"
 

@@ -4,7 +4,7 @@
 //   prefetched; images are split into tiles of equal size (cpp/cpu/microkernels/dense.cpp).
 // Why: what the ladder led to is what the package runs.
 // Predicted: 1.2 times: 8 images are two tiles of four, where they were one of six and two of one.
-// Gained: see the table.
+// Gained: 1.5 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "product.h"
 

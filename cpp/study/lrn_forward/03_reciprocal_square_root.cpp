@@ -8,7 +8,7 @@
 //   power is about ten instructions for 16 channels.
 // Predicted: 25 times: 15 of 15.5 ns go; what is left is some 30 instructions for 16 channels, about
 //   0.6 ns each.
-// Gained: 35 times: the estimate of what is left was too high.
+// Gained: 9.2 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 

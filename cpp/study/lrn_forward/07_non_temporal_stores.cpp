@@ -7,7 +7,7 @@
 //   instead of 8, for values that the next read overwrites anyway.
 // Predicted: 1.3 times where y is larger than the caches, if memory is the bound: 12/8 at most. Where
 //   y would have stayed in the caches for the next layer, it is a loss that this table can't show.
-// Gained: see the table.
+// Gained: 1 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 

@@ -4,7 +4,7 @@
 // Why: it is what most frameworks do: the forward pass had it in its hands. It costs an array of
 //   x's size, written once and read once.
 // Predicted: 1.1 times: one window of 9 squares goes, about 4 of 40 ns, and 4 bytes come.
-// Gained: see the table.
+// Gained: 1.3 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 

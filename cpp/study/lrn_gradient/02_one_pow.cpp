@@ -4,7 +4,7 @@
 //   first, as s^(-beta - 1) by itself would underflow much earlier than the product does.
 // Why: a division takes 4 ns at worst, pow about 15.
 // Predicted: 1.5 times: 11 of 36 ns go.
-// Gained: see the table.
+// Gained: 1.2 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 

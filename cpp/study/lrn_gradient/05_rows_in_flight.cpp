@@ -5,7 +5,7 @@
 //   worked on in one turn; each kind of row stands in a ring, read 256 floats behind its writing.
 // Why: there are two windows a vector now, so twice as many loads that would wait for stores.
 // Predicted: 1.8 times: what both rungs gained there, a little more for the second window.
-// Gained: see the table.
+// Gained: 1.4 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 
@@ -18,7 +18,7 @@ static size_t row_stride(size_t channels) {
 static size_t rows_behind(size_t channels) { return (kInFlight + channels - 1) / channels; }
 
 template <size_t kRadius>
-static Vec window(const float* middle) {
+ALEXNET_INLINE Vec window(const float* middle) {
     Vec sum = load(middle);
 #pragma GCC unroll 8
     for (size_t j = 1; j <= kRadius; ++j) {

@@ -5,7 +5,7 @@
 //   vectors are half a line, and keep to plain stores.
 // Why: 12 bytes an element instead of 16.
 // Predicted: 1.3 times where memory is the bound.
-// Gained: see the table.
+// Gained: 0.95 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 
@@ -18,7 +18,7 @@ static size_t row_stride(size_t channels) {
 static size_t rows_behind(size_t channels) { return (kInFlight + channels - 1) / channels; }
 
 template <size_t kRadius>
-static Vec window(const float* middle) {
+ALEXNET_INLINE Vec window(const float* middle) {
     Vec sum = load(middle);
 #pragma GCC unroll 8
     for (size_t j = 1; j <= kRadius; ++j) {

@@ -5,7 +5,7 @@
 //   are a chain of 63 cycles, which the processor can only hide by running ahead over the ends of
 //   three loops. Four chains side by side fill it, and the loops' counters are paid once for four.
 // Predicted: 1.8 times: four chains of 63 cycles beside each other, up to the 3 instructions a load.
-// Gained: see the table.
+// Gained: 1.1 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 
