@@ -675,7 +675,7 @@ def test_figures_of_training_may_lie_in_its_folder_that_is_not_there_yet(
 ) -> None:
     command = ["train", data, "--batch-size", "20", "--steps", "1", "--output", "new/run"]
     for destination in ("nodir/f.json", "cifar", "new/f.json", "f" * 300):
-        assert main([*command, "--json", destination]) == 2
+        assert status_of([*command, "--json", destination]) == 2
         assert capsys.readouterr().err.count("\n") == 1
         assert names_in(".") == ["cifar"]
     assert main([*command, "--json", "new/run/f.json"]) == 0
@@ -838,7 +838,7 @@ def test_a_terminal_that_is_gone_does_not_end_training(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(console.Progress, "advance", gone)
-    monkeypatch.setattr("alexnet.commands.train.say", gone)
+    monkeypatch.setattr("alexnet.commands.train.say_line", gone)
     monkeypatch.setattr("alexnet.commands.training_report.say", gone)
     assert main(["train", data, "--batch-size", "20", "--steps", "2", "--output", "run"]) == 0
     assert Path("run/log.txt").read_text().count("nothing is printed any more: Input/output") == 1
