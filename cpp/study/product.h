@@ -6,6 +6,7 @@
 #include "alexnet/conv2d.h"
 #include "alexnet/dense.h"
 #include "alexnet/lrn.h"
+#include "alexnet/lrn_max_pool2d.h"
 #include "alexnet/max_pool2d.h"
 #include "shapes.h"
 

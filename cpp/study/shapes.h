@@ -31,6 +31,13 @@ struct MaxPool2d {
     size_t batch, in_height, in_width, channels, out_height, out_width, window, stride;
 };
 
+// Both, one after the other: y = max_pool2d(lrn(x)). The gradient goes on through a ReLU, of which x
+// is the output: dx is 0 where x is not positive.
+struct LrnMaxPool2d {
+    Lrn lrn;
+    MaxPool2d pool;
+};
+
 // How many threads a rung should use: `#pragma omp parallel num_threads(threads())`.
 int threads();
 

@@ -15,6 +15,9 @@
 //   max_pool2d_forward      RUNG(const MaxPool2d& s, const float* x, float* y)
 //   max_pool2d_gradient     RUNG(const MaxPool2d& s, const float* dy, const float* x,
 //                                const float* taps, float* dx)
+//   lrn_max_pool2d_forward  RUNG(const LrnMaxPool2d& s, const float* x, float* y)
+//   lrn_max_pool2d_gradient RUNG(const LrnMaxPool2d& s, const float* dy, const float* x,
+//                                const float* taps, float* dx)
 //
 // Arrays are float32 and contiguous, activations NHWC, weights HWIO or (in, out). `sums` are LRN's
 // sums s of the forward pass; `taps` says for every window the number, counted row

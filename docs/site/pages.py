@@ -97,6 +97,18 @@ INTRODUCTIONS = {
         (WINDOWS, THREADS),
         ("pooling",),
     ),
+    "lrn-max-pool2d-forward": Introduction(
+        "y[n, i, j, c] = max z[n, i·stride + r, j·stride + s, c]   over (r, s)\n"
+        "z[p, c] = x[p, c] · (bias + alpha · Σ x[p, c']²)^−beta   over |c' − c| ≤ radius",
+        (ROW, WINDOWS),
+        ("lrn", "pooling"),
+    ),
+    "lrn-max-pool2d-gradient": Introduction(
+        "dz[n, h, w, c] = Σ dy[n, i, j, c]   over windows with their first maximum at (h, w)\n"
+        "dx = the gradient of LRN for dz, where x > 0, and 0 elsewhere: x is a ReLU's output",
+        (ROW, WINDOWS),
+        ("lrn", "pooling"),
+    ),
     "dense-forward": Introduction(
         "y[n, o] = Σ x[n, i] · weight[i, o]   over i",
         (tile("x", "images", "features in", "weights: features out"),),

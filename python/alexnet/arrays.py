@@ -38,6 +38,13 @@ def aligned_empty(shape: Shape, dtype: npt.DTypeLike = np.float32) -> npt.NDArra
     return _aligned(np.empty, shape, np.dtype(dtype))
 
 
+def aligned_copy(array: AnyArray) -> npt.NDArray[Any]:
+    """Copy a NumPy array to where a network would have it: to the begin of a cache line."""
+    copy = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
 def _aligned(
     make: Callable[..., npt.NDArray[Any]], shape: Shape, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:

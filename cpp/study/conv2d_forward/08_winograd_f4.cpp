@@ -7,7 +7,7 @@
 //   from 3e-7 to about 2e-6.
 // Predicted: 1.4 times: 4 x 4 tiles for 13 x 13 outputs are 576 products, 1.36 times fewer than before
 //   (a third falls outside of the image), and V and M shrink as much.
-// Gained: 0.68 times (two threads of a Xeon, Sapphire Rapids): a loss. By
+// Gained: 0.7 times (two threads of a Xeon, Sapphire Rapids): a loss. By
 //   count it is U: 10.6 MB, where F(2,3) has 4.7, read again for each image of 16 tiles. The product
 //   puts the tiles of several images through one U.
 

@@ -5,7 +5,7 @@
 //   every weight's gradient: 134 MB of traffic an image in fc7.
 // Predicted: 1 times: vectors gain what the traffic takes: 134 MB at 12 GB/s are 11 ms an image, and
 //   the rung before took about 17 million products at 1 ns.
-// Gained: 2.2 times (two threads of a Xeon, Sapphire Rapids).
+// Gained: 2 times (two threads of a Xeon, Sapphire Rapids).
 
 #include "study.h"
 

@@ -55,10 +55,11 @@ def _title(table: Table) -> list[str]:
         shape = f"{kernel} to {layer.features}, stride {sizes['stride']}, on {image}"
     elif isinstance(layer, Dense):
         shape = f"{image} to {layer.features}"
-    elif "radius" in sizes:
-        shape = f"radius {sizes['radius']}, on {image}"
     else:
-        shape = f"{sizes['window']} x {sizes['window']}, stride {sizes['stride']}, on {image}"
+        parts = [f"radius {sizes['radius']}"] if "radius" in sizes else []
+        if "window" in sizes:
+            parts.append(f"{sizes['window']} x {sizes['window']}, stride {sizes['stride']}")
+        shape = f"{', '.join(parts)}, on {image}"
     threads = "1 thread" if peaks.threads == 1 else f"{peaks.threads} threads"
     network = f"{problem.case.network} {layer.name}"
     lines = [

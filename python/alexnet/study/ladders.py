@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from alexnet import reference
+from alexnet import cpu, reference
 from alexnet.comparison.cases import LayerCase, layer_cases
 from alexnet.contract.arguments import Shape, check_pair
 from alexnet.contract.shapes import conv2d_shape, pool2d_shape
+from alexnet.cpu import fused
 from alexnet.network.layer import Layer
 from alexnet.network.layers import LRN, Conv2d, Dense, MaxPool2d
 from alexnet.network.variant import Variant
+from alexnet.study.fused import LRNMaxPool2d, pair_cases
 from alexnet.verification.tolerance import WINOGRAD, bounds
 
 AnyArray = npt.NDArray[Any]
@@ -98,6 +100,14 @@ LADDERS = {
             ("forward", "forward", ("x",), "y"),
             ("gradient", "backward", ("dy", "x", "taps"), "dx"),
         ),
+        *_ladders(
+            "lrn-max-pool2d",
+            LRNMaxPool2d,
+            MEMORY,
+            ("tf-tutorial", "lrn1"),
+            ("forward", "forward", ("x",), "y"),
+            ("gradient", "backward", ("dy", "x", "taps"), "dx"),
+        ),
         *_ladders("dense", Dense, ARITHMETIC, ("tf-full", "fc7"), *_PRODUCTS),
     ]
 }
@@ -135,6 +145,10 @@ class _MaxPool2d(ctypes.Structure):
     )
 
 
+class _LrnMaxPool2d(ctypes.Structure):
+    _fields_ = (("lrn", _Lrn), ("pool", _MaxPool2d))
+
+
 class Problem:
     """A ladder's operator at one size, with random operands, the same at every call.
 
@@ -164,8 +178,7 @@ class Problem:
     @property
     def sizes(self) -> dict[str, float]:
         """The same by the names of its fields: plain JSON values."""
-        names = [field[0] for field in self._structure._fields_]
-        return {name: getattr(self._structure, name) for name in names}
+        return _values(self._structure)
 
     @property
     def flops(self) -> int:
@@ -196,7 +209,10 @@ class Problem:
             squares = _window_sums(np.square(arrays["x"], dtype=np.float64), layer.depth_radius)
             arrays["sums"] = (layer.bias + layer.alpha * squares).astype(np.float32)
         if "taps" in self.ladder.operands:
-            arrays["taps"] = _first_maxima(arrays["x"], self._structure)
+            x, s = arrays["x"], self._structure
+            if isinstance(self.case.layer, LRNMaxPool2d):
+                x, s = reference.lrn(x.astype(np.float64), **self.case.layer.lrn.settings()), s.pool
+            arrays["taps"] = _first_maxima(x, s)
         return [arrays[name] for name in self.ladder.operands]
 
     def expected(self, operands: list[AnyArray]) -> AnyArray:
@@ -219,6 +235,8 @@ class Problem:
             return reference.conv2d_backward_weight(
                 arrays["dy"], arrays["x"], layer.kernel_size, **how
             )[0]
+        if isinstance(layer, LRNMaxPool2d):
+            return layer.expected(arrays)
         if isinstance(layer, Dense):
             if direction == "forward":
                 return reference.dense(arrays["x"], arrays["weight"])
@@ -229,6 +247,37 @@ class Problem:
         result: AnyArray = operator(*arrays.values(), **layer.settings())
         return result
 
+    def operator(self, operands: list[AnyArray], result: AnyArray) -> None:
+        """Compute the result by the operator of `alexnet` that the last rung stands for."""
+        layer, direction = self.case.layer, self.case.direction
+        name = layer.operator
+        how: dict[str, Any] = {**layer.settings(), "out": result}
+        extra: tuple[Any, ...] = ()
+        if isinstance(layer, LRNMaxPool2d):
+            if direction == "forward":
+                fused.lrn_max_pool2d(*operands, **how)
+            else:
+                fused.lrn_max_pool2d_backward(*operands, **how, through_relu=True)
+            return
+        if isinstance(layer, Conv2d):
+            name, how = "conv2d", {"stride": layer.stride, "padding": layer.padding, "out": result}
+            if direction == "backward_input":
+                extra = (self.case.input_shape,)
+            elif direction == "backward_weight":
+                extra = (layer.kernel_size,)
+        elif isinstance(layer, Dense):
+            name = "dense"
+        if direction == "backward_weight":
+            how["out"] = (result, None)
+        if direction != "forward":
+            name += f"_{direction}"
+        arrays = [
+            array
+            for array, kind in zip(operands, self.ladder.operands, strict=True)
+            if kind not in ("sums", "taps")
+        ]
+        getattr(cpu, name)(*arrays, *extra, **how)
+
     def tolerance(self) -> float:
         """Largest relative error in the L2 norm; that of Winograd's algorithm for convolutions.
 
@@ -237,6 +286,9 @@ class Problem:
         if self.ladder.kind is Conv2d:
             return WINOGRAD
         layer, direction = self.case.layer, self.case.direction
+        if isinstance(layer, LRNMaxPool2d):
+            halves = [self._alone(layer.lrn), self._alone(layer.pool)]
+            return sum(half.tolerance() for half in halves)
         operator = layer.operator or "dense"
         if direction != "forward":
             operator += f"_{direction}"
@@ -244,6 +296,16 @@ class Problem:
         shapes.update(self.case.parameter_shapes)
         arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
         return bounds(operator, {**arrays, **layer.settings()})[self.ladder.result]
+
+    def _alone(self, half: LRN | MaxPool2d) -> Problem:
+        """Give the problem of one half of a fused pair."""
+        kind, direction = type(half), self.case.direction
+        ladder = next(
+            other
+            for other in LADDERS.values()
+            if other.kind is kind and other.direction == direction
+        )
+        return Problem(ladder, dataclasses.replace(self.case, layer=half))
 
     def _described(self) -> ctypes.Structure:
         layer, shape = self.case.layer, self.case.input_shape
@@ -258,19 +320,35 @@ class Problem:
                 raise ValueError(f"{layer.name}: expected less padding than the kernel has")
             return _filled(_Conv2d, s, stride=_equal(layer.name, layer.stride))
         if isinstance(layer, MaxPool2d):
-            p = pool2d_shape(
-                layer.name, shape, layer.window, layer.stride, layer.padding, layer.ceil_mode
-            )
-            window, stride = _equal(layer.name, layer.window), _equal(layer.name, layer.stride)
-            last = ((p.out_height - 1) * stride + window, (p.out_width - 1) * stride + window)
-            if (p.pad_top, p.pad_left) != (0, 0) or last > shape[1:3]:
-                raise ValueError(f"{layer.name}: expected windows inside of the image")
-            return _filled(_MaxPool2d, p, window=window, stride=stride)
+            return _pooling(layer, shape)
+        if isinstance(layer, LRNMaxPool2d):
+            return _LrnMaxPool2d(_normalisation(layer, shape), _pooling(layer.pool, shape))
         if isinstance(layer, LRN):
-            pixels, channels = math.prod(shape[:-1]), shape[-1]
-            return _Lrn(pixels, channels, layer.depth_radius, layer.bias, layer.alpha, layer.beta)
+            return _normalisation(layer, shape)
         weight = self.case.parameter_shapes["weight"]
         return _Dense(shape[0], *weight)
+
+
+def _normalisation(layer: LRN, shape: Shape) -> _Lrn:
+    pixels, channels = math.prod(shape[:-1]), shape[-1]
+    return _Lrn(pixels, channels, layer.depth_radius, layer.bias, layer.alpha, layer.beta)
+
+
+def _pooling(layer: MaxPool2d, shape: Shape) -> ctypes.Structure:
+    s = pool2d_shape(layer.name, shape, layer.window, layer.stride, layer.padding, layer.ceil_mode)
+    window, stride = _equal(layer.name, layer.window), _equal(layer.name, layer.stride)
+    last = ((s.out_height - 1) * stride + window, (s.out_width - 1) * stride + window)
+    if (s.pad_top, s.pad_left) != (0, 0) or last > shape[1:3]:
+        raise ValueError(f"{layer.name}: expected windows inside of the image")
+    return _filled(_MaxPool2d, s, window=window, stride=stride)
+
+
+def _values(structure: ctypes.Structure) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, *_ in structure._fields_:
+        value = getattr(structure, name)
+        values.update(_values(value) if isinstance(value, ctypes.Structure) else {name: value})
+    return values
 
 
 def _equal(owner: str, pair: Any) -> int:
@@ -318,8 +396,8 @@ def layer_problem(ladder: Ladder, variant: Variant, layer: str | None, batch_siz
     """
     cases = {
         case.layer.name: case
-        for case in layer_cases(variant, batch_size)
-        if isinstance(case.layer, ladder.kind) and case.direction == ladder.direction
+        for case in [*layer_cases(variant, batch_size), *pair_cases(variant, batch_size)]
+        if type(case.layer) is ladder.kind and case.direction == ladder.direction
     }
     if layer is None:
         layer = ladder.layer if ladder.layer in cases else next(iter(cases), None)

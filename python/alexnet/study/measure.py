@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet.arrays import aligned_copy, aligned_empty
 from alexnet.comparison.peaks import Peaks
 from alexnet.network.layers import Dense
 from alexnet.study.ladders import ARITHMETIC, AnyArray, Problem
@@ -194,7 +195,8 @@ def run_ladder(
     # Dense layers are matrices, whose rows are images: a few of them would not show every tile.
     few = whole if isinstance(problem.case.layer, Dense) else min(whole, CHECKED_IMAGES)
     checked, single = problem.with_batch_size(few), problem.with_batch_size(1)
-    operands, one_image = checked.operands(), single.operands()
+    operands = checked.operands()
+    one_image = [aligned_copy(operand) for operand in single.operands()]
     expected, bound = checked.expected(operands), checked.tolerance()
     errors: dict[int, float | None] = {}
     images = {}
@@ -213,7 +215,12 @@ def run_ladder(
                 images[rung.number] = min(whole, max(1, int(pace.patience / alone)))
     times: dict[int, list[float]] = {rung.number: [] for rung in rungs}
     problems = {size: problem.with_batch_size(size) for size in set(images.values())}
-    arrays = {size: smaller.operands() for size, smaller in problems.items()}
+    # As a network has them: a vector of 64 bytes that begins elsewhere takes two cache lines, and
+    # no store can go past the caches.
+    arrays = {
+        size: [aligned_copy(operand) for operand in smaller.operands()]
+        for size, smaller in problems.items()
+    }
     for _ in range(pace.rounds):
         for rung in rungs:
             advance(rung.idea)
@@ -252,7 +259,7 @@ def is_untouched(result: AnyArray) -> bool:
 
 def _timed(rung: Rung, isa: str, problem: Problem, operands: list[AnyArray], pace: Pace) -> float:
     """Seconds of the second of two calls: the first one finds its memory, unless that is little."""
-    result = np.full(problem.result_shape, np.nan, np.float32)
+    result = aligned_empty(problem.result_shape)
     seconds = 0.0
     for _ in range(2):
         start = perf_counter()

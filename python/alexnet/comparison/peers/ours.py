@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from alexnet import cpu, ops, runtime
-from alexnet.arrays import aligned_empty
+from alexnet.arrays import aligned_copy, aligned_empty
 from alexnet.comparison.benchmark import FORWARD
 from alexnet.comparison.cases import (
     ADAM,
@@ -26,7 +26,6 @@ from alexnet.comparison.cases import (
     NetworkCase,
 )
 from alexnet.comparison.peers.interface import Job, Peer, updates
-from alexnet.contract.arguments import AnyArray
 from alexnet.network.freezing import TILES
 from alexnet.network.layer import Layer
 from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, MaxPool2d
@@ -77,17 +76,10 @@ class Alexnet(Peer):
         runtime.set_cpu_isa(isa)
         if isinstance(case, NetworkCase):
             return _network_job(case, operands, is_frozen=mode.endswith(FROZEN))
-        operands = {name: _aligned(array) for name, array in operands.items()}
+        operands = {name: aligned_copy(array) for name, array in operands.items()}
         out = {name: aligned_empty(shape) for name, shape in case.result_shapes.items()}
         run = _OPERATORS[type(case.layer)](case, operands, out, algorithm or "auto")
         return Job(run, lambda _: out)
-
-
-def _aligned(array: AnyArray) -> AnyArray:
-    """Copy `array` to where a network would have it."""
-    copy = aligned_empty(array.shape, array.dtype)
-    copy[...] = array
-    return copy
 
 
 def _serves(algorithm: str, case: LayerCase) -> bool:
@@ -175,7 +167,7 @@ def _network_job(case: NetworkCase, operands: Arrays, *, is_frozen: bool) -> Job
     for name, array in {**network.parameters, **network.state}.items():
         if name in operands:
             array[...] = operands[name]
-    images = _aligned(operands["x"])
+    images = aligned_copy(operands["x"])
     if is_frozen:
         network.freeze()
     if case.target == FORWARD:
