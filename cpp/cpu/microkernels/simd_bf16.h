@@ -133,16 +133,28 @@ void multiply_dot(const Bf16Block& block);
 void multiply_tile(const Bf16Block& block);
 #endif
 
-// Sums of one vector of columns, from `column` of the panel on, to a row of the result.
-ALEXNET_INLINE void store_sums(const Bf16Block& block, size_t row, size_t column, Vec sums) {
-    if (column >= block.columns) return;
-    const size_t n = block.columns - column;
+// What the rows of a tile are multiplied from in a step: row i begins at a + i * row.
+struct Bf16Operand {
+    const uint16_t* a;
+    size_t row;
+};
+ALEXNET_INLINE Bf16Operand operand(const Bf16Block& block, const Bf16Tile& tile, size_t step) {
+    const size_t offset = block.offsets[step];
+    if (step < block.in_place) return {tile.a + offset, block.a_row};
+    return {tile.rest + offset, block.rest_row};
+}
+
+// Sums of one vector of columns of a tile's row, from `column` of the panel on, to the result.
+ALEXNET_INLINE void store_sums(const Bf16Block& block, const Bf16Tile& tile, size_t row,
+                               size_t column, Vec sums) {
+    if (column >= block.columns || tile.c_rows[row] == kBf16NoRow) return;
+    const size_t to = tile.c + tile.c_rows[row] + column, n = block.columns - column;
     if (block.bias) sums = add(sums, load_upto(block.bias + column, n));
     if (block.relu) sums = relu(sums);
     if (block.c) {
-        store_upto(block.c + row + column, sums, n);
+        store_upto(block.c + to, sums, n);
     } else {
-        store_bf16_upto(block.c_bits + row + column, sums, n);
+        store_bf16_upto(block.c_bits + to, sums, n);
     }
 }
 
