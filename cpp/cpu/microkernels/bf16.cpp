@@ -128,6 +128,7 @@ const Bf16Kernels bf16_kernels = {
 #endif
     .round = round,
     .copy_runs = copy_runs,
+    .max_pool2d_row = max_pool2d_bf16_row,
 };
 
 }  // namespace alexnet::ALEXNET_ISA

@@ -54,6 +54,8 @@ struct Bf16Kernels {
     // `runs` runs of n elements each, steps apart.
     void (*copy_runs)(size_t runs, size_t n, const uint16_t* x, size_t x_step, uint16_t* y,
                       size_t y_step);
+    // max_pool2d_bf16.cpp
+    void (*max_pool2d_row)(const PoolRow& row, const uint16_t* x, uint16_t* y);
 };
 
 }  // namespace alexnet
