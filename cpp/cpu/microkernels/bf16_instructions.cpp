@@ -96,7 +96,8 @@ void multiply_dot(const Bf16Block& block) {
 
 #define ALEXNET_TILE __attribute__((target("amx-tile,amx-bf16")))
 
-constexpr size_t kFewRows = 4;  // up to here the tiles would be mostly empty
+constexpr size_t kFartherElements = 16384;  // as kPrefetchElements, of whole tiles
+constexpr size_t kFewRows = 4;              // up to here the tiles would be mostly empty
 
 struct TileConfiguration {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -117,21 +118,19 @@ static TileConfiguration configuration(size_t rows) {
 constexpr size_t kSecondSums = kBf16Rows * kBf16Columns;  // from one tile's to the other's
 constexpr size_t kTwoSums = 2 * kSecondSums;
 
-// Sums of one or two tiles over a part of the depth, on their way out of the registers: to the sums
-// over the parts before, and with the last part to the result.
+// Sums of one or two tiles on their way to the result.
 class Leaving {
   public:
-    explicit Leaving(const Bf16Block& block) : block_(block) {}
+    explicit Leaving(const Bf16Block& block)
+        : block_(block), is_line_(block.c_bits && block.columns == kBf16Columns) {}
 
     // Where the next sums go: not where those are that leave.
     float* next_sums() { return sums_ == buffers_[0] ? buffers_[1] : buffers_[0]; }
 
-    void begin(const Bf16Tile* tiles, size_t count, const float* sums, bool first, bool last) {
+    void begin(const Bf16Tile* tiles, size_t count, const float* sums) {
         store_all();  // what is left of those before
         tiles_ = tiles;
         sums_ = sums;
-        first_ = first;
-        last_ = last;
         row_ = 0;
         rows_ = count * block_.rows;
     }
@@ -140,36 +139,46 @@ class Leaving {
         for (; row_ < end; ++row_) {
             const bool second = row_ >= block_.rows;
             const size_t i = second ? row_ - block_.rows : row_;
-            const size_t from = (second ? kSecondSums : 0) + i * kBf16Columns;
-            for (size_t j = 0; j < kBf16Columns; j += kLanes) {
-                Vec sum = load(sums_ + from + j);
-                if (!first_) sum = add(load(before_ + from + j), sum);
-                if (last_) {
-                    store_sums(block_, tiles_[second], i, j, sum);
-                } else {
-                    store(before_ + from + j, sum);
-                }
+            const float* from = sums_ + (second ? kSecondSums : 0) + i * kBf16Columns;
+            if (is_line_) {
+                store_line(tiles_[second], i, load(from), load(from + kLanes));
+            } else {
+                store_sums(block_, tiles_[second], i, 0, load(from));
+                store_sums(block_, tiles_[second], i, kLanes, load(from + kLanes));
             }
         }
     }
     void store_all() { store_rows(rows_); }
 
   private:
+    // As store_sums, of a whole panel in bfloat16, which is a cache line.
+    void store_line(const Bf16Tile& tile, size_t row, Vec first, Vec second) const {
+        if (tile.c_rows[row] == kBf16NoRow) return;
+        if (block_.bias) {
+            first = add(first, load(block_.bias));
+            second = add(second, load(block_.bias + kLanes));
+        }
+        if (block_.relu) {
+            first = relu(first);
+            second = relu(second);
+        }
+        const __m512i half = _mm512_castsi256_si512(to_bf16(first));
+        _mm512_storeu_si512(block_.c_bits + tile.c + tile.c_rows[row],
+                            _mm512_inserti64x4(half, to_bf16(second), 1));
+    }
+
     const Bf16Block& block_;
+    bool is_line_;
     const Bf16Tile* tiles_ = nullptr;
     const float* sums_ = nullptr;
-    bool first_ = true, last_ = true;
     size_t row_ = 0, rows_ = 0;
-    alignas(kLineBytes) float buffers_[2][kTwoSums], before_[kTwoSums];
+    alignas(kLineBytes) float buffers_[2][kTwoSums];
 };
 
 // The intrinsics do not tell the compiler what memory they read: this does, of all of it.
 #define ALEXNET_MEMORY_IS_READ(pointer) __asm__ volatile("" ::"r"(pointer) : "memory")
 
 constexpr size_t kSumRowBytes = kBf16Columns * sizeof(float);
-// Sums that are stored after more steps than this hold up the tiles that follow by 250 ns on
-// Sapphire Rapids. So parts of the depth begin with sums of zero, and their sums are added.
-constexpr size_t kStepsAtOnce = 32;
 
 template <bool kTwo>
 ALEXNET_TILE static void store_registers(float* sums) {
@@ -201,37 +210,32 @@ struct Prefetch {
 template <bool kTwo>
 ALEXNET_TILE static void multiply_tiles(const Bf16Block& block, const Bf16Tile* tile,
                                         Prefetch& prefetch, Leaving& leaving) {
-    const size_t parts = (block.steps + kStepsAtOnce - 1) / kStepsAtOnce;
+    const size_t rows_a_step = (2 * block.rows + block.steps - 1) / block.steps;
     const uint16_t* b = block.b;
-    size_t s = 0;
-    for (size_t part = 0; part < parts; ++part) {
-        const size_t end = block.steps * (part + 1) / parts;
-        const size_t rows_a_step = (2 * block.rows + end - s - 1) / (end - s);
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        for (; s < end; ++s) {
-            prefetch.step();
-            const Bf16Operand first = operand(block, tile[0], s);
-            _tile_stream_loadd(6, b, kLineBytes);
-            _tile_loadd(4, first.a, first.row * sizeof(uint16_t));
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_stream_loadd(7, b + kBf16Half, kLineBytes);
-            _tile_dpbf16ps(1, 4, 7);
-            if (kTwo) {
-                const Bf16Operand second = operand(block, tile[1], s);
-                _tile_loadd(5, second.a, second.row * sizeof(uint16_t));
-                _tile_dpbf16ps(2, 5, 6);
-                _tile_dpbf16ps(3, 5, 7);
-            }
-            b += 2 * kBf16Half;
-            leaving.store_rows(rows_a_step);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t s = 0; s < block.steps; ++s) {
+        prefetch.step();
+        const Bf16Operand first = operand(block, tile[0], s);
+        _tile_stream_loadd(6, b, kLineBytes);
+        _tile_loadd(4, first.a, first.row * sizeof(uint16_t));
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_stream_loadd(7, b + kBf16Half, kLineBytes);
+        _tile_dpbf16ps(1, 4, 7);
+        if (kTwo) {
+            const Bf16Operand second = operand(block, tile[1], s);
+            _tile_loadd(5, second.a, second.row * sizeof(uint16_t));
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
         }
-        float* sums = leaving.next_sums();
-        store_registers<kTwo>(sums);
-        leaving.begin(tile, kTwo ? 2 : 1, sums, part == 0, part + 1 == parts);
+        b += 2 * kBf16Half;
+        leaving.store_rows(rows_a_step);
     }
+    float* sums = leaving.next_sums();
+    store_registers<kTwo>(sums);
+    leaving.begin(tile, kTwo ? 2 : 1, sums);
 }
 
 ALEXNET_TILE void multiply_tile(const Bf16Block& block) {
@@ -247,7 +251,7 @@ ALEXNET_TILE void multiply_tile(const Bf16Block& block) {
                       .lines_a_step = (kStepLines + pairs - 1) / pairs};
     // A panel that is read once comes from memory.
     if (pairs == 1) {
-        prefetch = {.next = block.b + kPrefetchElements,
+        prefetch = {.next = block.b + kFartherElements,
                     .lines = block.steps * kStepLines,
                     .lines_a_step = kStepLines};
     }
