@@ -2,20 +2,27 @@
 
     python benchmarks/foreign_shapes.py --threads 1
     python benchmarks/foreign_shapes.py "resnet*" --peers none --rounds 9
+    python benchmarks/foreign_shapes.py --threads 2 --part 1/4 --json part1.json
 
 One table, a line a shape and direction, and at its end those where the default is slower than
 `direct` beyond noise. Each contender runs in a process of its own, rounds interleaved, results
 compared before timing. Times are medians over the rounds; with one thread they are CPU time, which
-whatever else runs does not lengthen by taking the processor away.
+whatever else runs does not lengthen by taking the processor away. The last lines give the geometric
+mean of PyTorch's time to ours and the worst case; `--part 2/4` takes every
+fourth case, from the second on, so that a quiet machine is wanted for a quarter of the time, and
+`--join` gives the last lines for the `--json` files of the parts together. Each part has all
+directions where their number is no multiple of three.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from fnmatch import fnmatchcase
-from statistics import quantiles
+from pathlib import Path
+from statistics import geometric_mean, quantiles
 
 from shapes import foreign_cases
 
@@ -57,6 +64,32 @@ def row(comparison: Comparison) -> list[str]:
     return [*cells, "slower than direct" if is_slower(auto, direct(comparison)) else ""]
 
 
+def ratios_of(comparisons: list[Comparison]) -> dict[str, float]:
+    """PyTorch's time to ours, in its best layout, by the name of the case."""
+    return {
+        comparison.case.name: comparison.ratio
+        for comparison in comparisons
+        if comparison.ratio is not None
+    }
+
+
+def summary(ratios: dict[str, float]) -> str:
+    """The geometric mean and the worst of the ratios."""
+    worst = min(ratios, key=lambda name: ratios[name])
+    return (
+        f"PyTorch / auto of {len(ratios)} cases: geometric mean "
+        f"{geometric_mean(ratios.values()):.2f}, worst {ratios[worst]:.2f} ({worst})"
+    )
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """Parse "2/3": the second of three parts."""
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part, such as 2/3")
+    return int(number), int(parts)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -65,8 +98,25 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=runtime.get_num_threads(), metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="R")
     parser.add_argument("--seconds", type=float, default=0.02, help="of a turn")
+    parser.add_argument(
+        "--part",
+        type=part_of,
+        default=(1, 1),
+        metavar="K/N",
+        help="every Nth case, from the Kth on",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="takes the ratios of the cases")
+    parser.add_argument(
+        "--join", type=Path, nargs="+", metavar="FILE", help="sum up these files, and run nothing"
+    )
     parser.add_argument("--peers", choices=("torch", "none"), default="torch")
     options = parser.parse_args()
+    if options.join:
+        joined: dict[str, float] = {}
+        for path in options.join:
+            joined |= json.loads(path.read_text())
+        print(summary(joined))
+        return 0
     if min(options.threads, options.rounds) < 1:
         parser.error("--threads and --rounds are at least 1")
     cases = [
@@ -74,6 +124,8 @@ def main() -> int:
         for case in foreign_cases()
         if any(fnmatchcase(case.name, pattern) for pattern in options.cases)
     ]
+    number, parts = options.part
+    cases = cases[number - 1 :: parts]
     if not cases:
         parser.error(f"no case is named {' or '.join(options.cases)}")
     names = [] if options.peers == "none" else ["torch"]
@@ -102,6 +154,11 @@ def main() -> int:
     ]
     for line in failures:
         print(line)
+    ratios = ratios_of(comparisons)
+    if ratios:
+        print(summary(ratios))
+    if options.json:
+        options.json.write_text(json.dumps(ratios, indent=1))
     print(
         f"{len(cases)} cases, threads: {options.threads}; slower than direct beyond noise: "
         f"{', '.join(comparison.case.name for comparison in slower) or 'none'}"

@@ -158,6 +158,13 @@ CASES = [
     Case((1, 3, 3, 32), (3, 3), 5, stride=3, padding=((40, 1), (60, 90))),
     Case((1, 2, 2, 32), (3, 3), 4, stride=67, padding=200),  # nearly all of it padding
     Case((1, 1, 40, 3), (1, 33), 2),
+    Case((3, 21, 43, 3), (7, 11), 40, stride=(2, 3), padding=((2, 4), (5, 3))),  # a rest of a row
+    Case((2, 6, 6, 20), (6, 6), 33, padding="valid"),
+    Case((1, 2, 2, 5), (3, 9), 4, stride=50, padding=160),  # nearly all padding, with a rest
+    Case((20, 13, 13, 32), (3, 3), 40),  # images in one run, with borders shared
+    Case((17, 9, 8, 64), (3, 5), 40, padding=((2, 0), (1, 3)), groups=2),
+    Case((16, 7, 7, 12), (3, 3), 40, padding=((0, 2), (2, 0))),
+    Case((18, 9, 5, 32), (3, 1), 8, stride=(3, 1), padding=((1, 1), (2, 0))),
     Case((1, 1, 2100, 32), (1, 3), 2),  # more tiles in a row than are multiplied at once
     Case((40, 4, 4, 5), (3, 3), 34),
     Case((1, 5, 5, 200), (3, 3), 3),
@@ -209,6 +216,45 @@ def test_convolution_of_an_empty_batch() -> None:
         assert y.shape == (0, 5, 5, 4)
 
 
+# --- pooling --------------------------------------------------------------------------------------
+
+
+@each_way
+@pytest.mark.parametrize("channels", [1, 7, 32, 64, 75])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"window": 2, "padding": "same"},
+        {"window": (3, 5), "stride": (3, 1), "padding": 1},
+        {"window": 3, "ceil_mode": True},
+    ],
+    ids=str,
+)
+def test_pooling_is_that_of_float32(channels: int, how: dict[str, Any]) -> None:
+    x = random_array(1, 3, 12, 9, channels)
+    x[0, :2, 3] = np.nan
+    x[1, 4, :, 0] = -np.inf
+    x[2, 2, 2, 0], x[2, 5, :] = np.inf, -0.0
+    x = x.astype(BF16)
+    expected = cpu.max_pool2d(x.astype(np.float32), **how).astype(BF16)
+    out = at_page_end(np.zeros_like(expected))
+    assert bfloat16.max_pool2d(at_page_end(x), **how, out=out) is out
+    assert same_bits(out, expected)
+    assert same_bits(bfloat16.max_pool2d(at_page_start(x), **how), expected)
+    assert bfloat16.max_pool2d(x[:0], **how).shape == (0, *expected.shape[1:])
+
+
+def test_pooling_of_other_arrays_is_an_error() -> None:
+    with pytest.raises(TypeError, match="max_pool2d: x is .*, expected an array of bfloat16"):
+        bfloat16.max_pool2d(IMAGES)
+    images = IMAGES.astype(BF16)
+    with pytest.raises(TypeError, match="max_pool2d: out has dtype float32"):
+        bfloat16.max_pool2d(images, out=np.empty((1, 2, 2, 4), np.float32))
+    with pytest.raises(ValueError, match="max_pool2d: window is 9"):
+        bfloat16.max_pool2d(images, window=9)
+
+
 # --- what holds for both --------------------------------------------------------------------------
 
 
@@ -228,6 +274,8 @@ THREADED = [
     Case((1, 13, 13, 64), (3, 3), 200),
     Case((9, 13, 13, 64), (3, 3), 200, groups=2),
     Case((5, 30, 30, 3), (5, 5), 70),
+    Case((1, 60, 60, 3), (11, 11), 70, stride=4),
+    Case((19, 13, 13, 32), (3, 3), 200),
     Case((300, 2, 2, 32), (2, 2), 70, padding="valid"),
 ]
 

@@ -51,6 +51,8 @@ void dense_bf16(const DenseShape& s, const Bf16Input& x, const uint16_t* packed,
     });
     std::vector<size_t> offsets(panels.steps);
     for (size_t step = 0; step < panels.steps; ++step) offsets[step] = step * kBf16Depth;
+    size_t c_rows[kBf16Rows];
+    for (size_t i = 0; i < kBf16Rows; ++i) c_rows[i] = i * s.out_features;
     const size_t grain = ceil_div(kWorthATask, panel_size * s.batch);
     parallel_for(panels.count, grain, [&](size_t begin, size_t end) {
         Bf16Tile tiles[kMostTiles];
@@ -60,17 +62,20 @@ void dense_bf16(const DenseShape& s, const Bf16Input& x, const uint16_t* packed,
                 const Bf16Tiling tiling(std::min(s.batch - first, kMostTiles * kBf16Rows));
                 for (size_t t = 0; t < tiling.count; ++t) {
                     const size_t image = first + tiling[t];
-                    tiles[t] = {.a = rows + image * row, .c = image * s.out_features};
+                    tiles[t] = {.a = rows + image * row,
+                                .rest = nullptr,
+                                .c = image * s.out_features,
+                                .c_rows = c_rows};
                 }
                 multiply({.rows = tiling.rows,
                           .a_row = row,
                           .offsets = offsets.data(),
                           .steps = panels.steps,
+                          .in_place = panels.steps,
                           .b = packed + p * panel_size,
                           .columns = columns.size(),
                           .c = y.floats ? y.floats + columns.begin : nullptr,
                           .c_bits = y.bits ? y.bits + columns.begin : nullptr,
-                          .c_row = s.out_features,
                           .bias = bias ? bias + columns.begin : nullptr,
                           .relu = relu,
                           .tiles = tiles,

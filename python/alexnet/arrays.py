@@ -60,7 +60,7 @@ def _aligned(
     return memory[first : first + count].reshape(shape)
 
 
-def _lasting_zeros(shape: Shape, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def lasting_zeros(shape: Shape, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Array of zeros that begins with a cache line, in large pages where it is large.
 
     NumPy asks for large pages from 4 MiB on, and its allocator may hand out again what has small
@@ -94,13 +94,13 @@ class ArrayKind:
     def empty(self, shape: Shape) -> Array:
         """Array whose contents are not yet of interest."""
         if self.module is np:
-            return _lasting_zeros(shape, self.dtype)
+            return lasting_zeros(shape, self.dtype)
         return self.module.empty(shape, self.dtype)
 
     def zeros(self, shape: Shape) -> Array:
         """Array of zeros; the system hands its pages out only when they are written to."""
         if self.module is np:
-            return _lasting_zeros(shape, self.dtype)
+            return lasting_zeros(shape, self.dtype)
         return self.module.zeros(shape, self.dtype)
 
     def filled(self, values: AnyArray) -> Array:

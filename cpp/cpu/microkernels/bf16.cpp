@@ -39,10 +39,10 @@ constexpr size_t kSums = 8, kMostRows = 4;
 // From a vector of weights to the next: in the same half of the panel, or in the other.
 constexpr size_t kVectorStep = kLanes < kBf16HalfColumns ? 2 * kLanes : kBf16Half;
 
-// kRows rows of a tile by all columns of the panel. Few rows have several sums for each element, so
+// kRows rows of a tile, from first_row on, by all columns of the panel. Few rows have several sums for each element, so
 // that additions need not wait for each other.
 template <size_t kRows>
-static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
+static void multiply_rows(const Bf16Block& block, const Bf16Tile& tile, size_t first_row) {
     constexpr size_t kChains = kSums / (kRows * kVectors);
     for (size_t column = 0; column < block.columns; column += kVectors * kLanes) {
         Vec sum[kChains][kRows][kVectors];
@@ -56,7 +56,8 @@ static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
         const uint16_t* b =
             block.b + column / kBf16HalfColumns * kBf16Half + column % kBf16HalfColumns * 2;
         for (size_t s = 0; s < block.steps; ++s) {
-            const uint16_t* from = a + block.offsets[s];
+            const Bf16Operand a = operand(block, tile, s);
+            const uint16_t* from = a.a + first_row * a.row;
             for (size_t k = 0; k < kBf16Depth; k += 2 * kChains) {
 #pragma GCC unroll 8
                 for (size_t chain = 0; chain < kChains; ++chain) {
@@ -67,7 +68,7 @@ static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
                     }
 #pragma GCC unroll 8
                     for (size_t i = 0; i < kRows; ++i) {
-                        const uint32_t pair = load_pair(from + i * block.a_row + k + 2 * chain);
+                        const uint32_t pair = load_pair(from + i * a.row + k + 2 * chain);
                         const Vec x = broadcast(widen_first(pair));
                         const Vec y = broadcast(widen_second(pair));
                         for (size_t j = 0; j < kVectors; ++j) {
@@ -87,7 +88,7 @@ static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
                 for (size_t chain = 1; chain < kChains; ++chain) {
                     sum[0][i][j] = add(sum[0][i][j], sum[chain][i][j]);
                 }
-                store_sums(block, c + i * block.c_row, column + j * kLanes, sum[0][i][j]);
+                store_sums(block, tile, first_row + i, column + j * kLanes, sum[0][i][j]);
             }
         }
     }
@@ -97,19 +98,18 @@ void multiply_widening(const Bf16Block& block) {
     for (size_t t = 0; t < block.tile_count; ++t) {
         const Bf16Tile& tile = block.tiles[t];
         for (size_t i = 0; i < block.rows;) {
-            const uint16_t* a = tile.a + i * block.a_row;
-            const size_t c = tile.c + i * block.c_row, rest = block.rows - i;
+            const size_t rest = block.rows - i;
             if (rest >= kMostRows) {
-                multiply_rows<kMostRows>(block, a, c);
+                multiply_rows<kMostRows>(block, tile, i);
                 i += kMostRows;
             } else if (rest >= 4) {
-                multiply_rows<4>(block, a, c);
+                multiply_rows<4>(block, tile, i);
                 i += 4;
             } else if (rest >= 2) {
-                multiply_rows<2>(block, a, c);
+                multiply_rows<2>(block, tile, i);
                 i += 2;
             } else {
-                multiply_rows<1>(block, a, c);
+                multiply_rows<1>(block, tile, i);
                 i += 1;
             }
         }
@@ -128,6 +128,7 @@ const Bf16Kernels bf16_kernels = {
 #endif
     .round = round,
     .copy_runs = copy_runs,
+    .max_pool2d_row = max_pool2d_bf16_row,
 };
 
 }  // namespace alexnet::ALEXNET_ISA

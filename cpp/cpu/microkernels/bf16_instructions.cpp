@@ -17,10 +17,11 @@ constexpr size_t kSums = 16, kMostRows = 8;
 constexpr size_t kPrefetchElements = 4096;  // of B, ahead
 constexpr size_t kLineElements = kLineBytes / sizeof(uint16_t);
 
-// kRows rows of a tile. Few rows have several sums for each element, so that additions need not
+// kRows rows of a tile, from first_row on. Few rows have several sums for each element, so that additions need not
 // wait for each other.
 template <size_t kRows>
-ALEXNET_DOT static void multiply_rows(const Bf16Block& block, const uint16_t* a, size_t c) {
+ALEXNET_DOT static void multiply_rows(const Bf16Block& block, const Bf16Tile& tile,
+                                      size_t first_row) {
     constexpr size_t kChains = kSums / (kRows * kVectors);
     Vec sum[kChains][kRows][kVectors];
 #pragma GCC unroll 8
@@ -32,7 +33,8 @@ ALEXNET_DOT static void multiply_rows(const Bf16Block& block, const uint16_t* a,
     }
     const uint16_t* b = block.b;
     for (size_t s = 0; s < block.steps; ++s) {
-        const uint16_t* from = a + block.offsets[s];
+        const Bf16Operand a = operand(block, tile, s);
+        const uint16_t* from = a.a + first_row * a.row;
         for (size_t k = 0; k < kBf16Depth; k += 2 * kChains) {
 #pragma GCC unroll 8
             for (size_t chain = 0; chain < kChains; ++chain) {
@@ -44,7 +46,7 @@ ALEXNET_DOT static void multiply_rows(const Bf16Block& block, const uint16_t* a,
 #pragma GCC unroll 8
                 for (size_t i = 0; i < kRows; ++i) {
                     uint32_t pair;
-                    __builtin_memcpy(&pair, from + i * block.a_row + k + 2 * chain, sizeof pair);
+                    __builtin_memcpy(&pair, from + i * a.row + k + 2 * chain, sizeof pair);
                     const __m512i x = _mm512_set1_epi32(static_cast<int>(pair));
                     for (size_t j = 0; j < kVectors; ++j) {
                         sum[chain][i][j] =
@@ -63,7 +65,7 @@ ALEXNET_DOT static void multiply_rows(const Bf16Block& block, const uint16_t* a,
             for (size_t chain = 1; chain < kChains; ++chain) {
                 sum[0][i][j] = _mm512_add_ps(sum[0][i][j], sum[chain][i][j]);
             }
-            store_sums(block, c + i * block.c_row, j * kLanes, sum[0][i][j]);
+            store_sums(block, tile, first_row + i, j * kLanes, sum[0][i][j]);
         }
     }
 }
@@ -72,19 +74,18 @@ void multiply_dot(const Bf16Block& block) {
     for (size_t t = 0; t < block.tile_count; ++t) {
         const Bf16Tile& tile = block.tiles[t];
         for (size_t i = 0; i < block.rows;) {
-            const uint16_t* a = tile.a + i * block.a_row;
-            const size_t c = tile.c + i * block.c_row, rest = block.rows - i;
+            const size_t rest = block.rows - i;
             if (rest >= 8) {
-                multiply_rows<8>(block, a, c);
+                multiply_rows<8>(block, tile, i);
                 i += 8;
             } else if (rest >= 4) {
-                multiply_rows<4>(block, a, c);
+                multiply_rows<4>(block, tile, i);
                 i += 4;
             } else if (rest >= 2) {
-                multiply_rows<2>(block, a, c);
+                multiply_rows<2>(block, tile, i);
                 i += 2;
             } else {
-                multiply_rows<1>(block, a, c);
+                multiply_rows<1>(block, tile, i);
                 i += 1;
             }
         }
@@ -95,7 +96,8 @@ void multiply_dot(const Bf16Block& block) {
 
 #define ALEXNET_TILE __attribute__((target("amx-tile,amx-bf16")))
 
-constexpr size_t kFewRows = 4;  // up to here the tiles would be mostly empty
+constexpr size_t kFartherElements = 16384;  // as kPrefetchElements, of whole tiles
+constexpr size_t kFewRows = 4;              // up to here the tiles would be mostly empty
 
 struct TileConfiguration {
     uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -116,21 +118,19 @@ static TileConfiguration configuration(size_t rows) {
 constexpr size_t kSecondSums = kBf16Rows * kBf16Columns;  // from one tile's to the other's
 constexpr size_t kTwoSums = 2 * kSecondSums;
 
-// Sums of one or two tiles over a part of the depth, on their way out of the registers: to the sums
-// over the parts before, and with the last part to the result.
+// Sums of one or two tiles on their way to the result.
 class Leaving {
   public:
-    explicit Leaving(const Bf16Block& block) : block_(block) {}
+    explicit Leaving(const Bf16Block& block)
+        : block_(block), is_line_(block.c_bits && block.columns == kBf16Columns) {}
 
     // Where the next sums go: not where those are that leave.
     float* next_sums() { return sums_ == buffers_[0] ? buffers_[1] : buffers_[0]; }
 
-    void begin(const Bf16Tile* tiles, size_t count, const float* sums, bool first, bool last) {
+    void begin(const Bf16Tile* tiles, size_t count, const float* sums) {
         store_all();  // what is left of those before
         tiles_ = tiles;
         sums_ = sums;
-        first_ = first;
-        last_ = last;
         row_ = 0;
         rows_ = count * block_.rows;
     }
@@ -139,36 +139,46 @@ class Leaving {
         for (; row_ < end; ++row_) {
             const bool second = row_ >= block_.rows;
             const size_t i = second ? row_ - block_.rows : row_;
-            const size_t from = (second ? kSecondSums : 0) + i * kBf16Columns;
-            for (size_t j = 0; j < kBf16Columns; j += kLanes) {
-                Vec sum = load(sums_ + from + j);
-                if (!first_) sum = add(load(before_ + from + j), sum);
-                if (last_) {
-                    store_sums(block_, tiles_[second].c + i * block_.c_row, j, sum);
-                } else {
-                    store(before_ + from + j, sum);
-                }
+            const float* from = sums_ + (second ? kSecondSums : 0) + i * kBf16Columns;
+            if (is_line_) {
+                store_line(tiles_[second], i, load(from), load(from + kLanes));
+            } else {
+                store_sums(block_, tiles_[second], i, 0, load(from));
+                store_sums(block_, tiles_[second], i, kLanes, load(from + kLanes));
             }
         }
     }
     void store_all() { store_rows(rows_); }
 
   private:
+    // As store_sums, of a whole panel in bfloat16, which is a cache line.
+    void store_line(const Bf16Tile& tile, size_t row, Vec first, Vec second) const {
+        if (tile.c_rows[row] == kBf16NoRow) return;
+        if (block_.bias) {
+            first = add(first, load(block_.bias));
+            second = add(second, load(block_.bias + kLanes));
+        }
+        if (block_.relu) {
+            first = relu(first);
+            second = relu(second);
+        }
+        const __m512i half = _mm512_castsi256_si512(to_bf16(first));
+        _mm512_storeu_si512(block_.c_bits + tile.c + tile.c_rows[row],
+                            _mm512_inserti64x4(half, to_bf16(second), 1));
+    }
+
     const Bf16Block& block_;
+    bool is_line_;
     const Bf16Tile* tiles_ = nullptr;
     const float* sums_ = nullptr;
-    bool first_ = true, last_ = true;
     size_t row_ = 0, rows_ = 0;
-    alignas(kLineBytes) float buffers_[2][kTwoSums], before_[kTwoSums];
+    alignas(kLineBytes) float buffers_[2][kTwoSums];
 };
 
 // The intrinsics do not tell the compiler what memory they read: this does, of all of it.
 #define ALEXNET_MEMORY_IS_READ(pointer) __asm__ volatile("" ::"r"(pointer) : "memory")
 
 constexpr size_t kSumRowBytes = kBf16Columns * sizeof(float);
-// Sums that are stored after more steps than this hold up the tiles that follow by 250 ns on
-// Sapphire Rapids. So parts of the depth begin with sums of zero, and their sums are added.
-constexpr size_t kStepsAtOnce = 32;
 
 template <bool kTwo>
 ALEXNET_TILE static void store_registers(float* sums) {
@@ -181,47 +191,51 @@ ALEXNET_TILE static void store_registers(float* sums) {
     ALEXNET_MEMORY_IS_READ(sums);
 }
 
-// One tile of A, or two, by the panel. B passes by the L1 cache, which has A. Where B is read once
-// only it comes from memory, and is asked for earlier than the processor does. Between the steps
-// earlier sums leave.
-template <bool kTwo, bool kOnce>
-ALEXNET_TILE static void multiply_tiles(const Bf16Block& block, const Bf16Tile* tile,
-                                        Leaving& leaving) {
-    const size_t a_row = block.a_row * sizeof(uint16_t);
-    const size_t parts = (block.steps + kStepsAtOnce - 1) / kStepsAtOnce;
-    const uint16_t* b = block.b;
-    size_t s = 0;
-    for (size_t part = 0; part < parts; ++part) {
-        const size_t end = block.steps * (part + 1) / parts;
-        const size_t rows_a_step = (2 * block.rows + end - s - 1) / (end - s);
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-        for (; s < end; ++s) {
-            if (kOnce) {
-#pragma GCC unroll 32
-                for (size_t i = 0; i < 2 * kBf16Half; i += kLineElements) {
-                    __builtin_prefetch(b + kPrefetchElements + i, 0, 2);
-                }
-            }
-            _tile_stream_loadd(6, b, kLineBytes);
-            _tile_loadd(4, tile[0].a + block.offsets[s], a_row);
-            _tile_dpbf16ps(0, 4, 6);
-            _tile_stream_loadd(7, b + kBf16Half, kLineBytes);
-            _tile_dpbf16ps(1, 4, 7);
-            if (kTwo) {
-                _tile_loadd(5, tile[1].a + block.offsets[s], a_row);
-                _tile_dpbf16ps(2, 5, 6);
-                _tile_dpbf16ps(3, 5, 7);
-            }
-            b += 2 * kBf16Half;
-            leaving.store_rows(rows_a_step);
+// Lines that are asked for before they are read, some at each step.
+struct Prefetch {
+    const uint16_t* next;
+    size_t lines, lines_a_step;
+
+    void step() {
+        const size_t count = lines < lines_a_step ? lines : lines_a_step;
+        for (size_t i = 0; i < count; ++i, next += kLineElements) {
+            __builtin_prefetch(next, 0, 2);
         }
-        float* sums = leaving.next_sums();
-        store_registers<kTwo>(sums);
-        leaving.begin(tile, kTwo ? 2 : 1, sums, part == 0, part + 1 == parts);
+        lines -= count;
     }
+};
+
+// One tile of A, or two, by the panel. B passes by the L1 cache, which has A. Between the steps
+// earlier sums leave.
+template <bool kTwo>
+ALEXNET_TILE static void multiply_tiles(const Bf16Block& block, const Bf16Tile* tile,
+                                        Prefetch& prefetch, Leaving& leaving) {
+    const size_t rows_a_step = (2 * block.rows + block.steps - 1) / block.steps;
+    const uint16_t* b = block.b;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (size_t s = 0; s < block.steps; ++s) {
+        prefetch.step();
+        const Bf16Operand first = operand(block, tile[0], s);
+        _tile_stream_loadd(6, b, kLineBytes);
+        _tile_loadd(4, first.a, first.row * sizeof(uint16_t));
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_stream_loadd(7, b + kBf16Half, kLineBytes);
+        _tile_dpbf16ps(1, 4, 7);
+        if (kTwo) {
+            const Bf16Operand second = operand(block, tile[1], s);
+            _tile_loadd(5, second.a, second.row * sizeof(uint16_t));
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        b += 2 * kBf16Half;
+        leaving.store_rows(rows_a_step);
+    }
+    float* sums = leaving.next_sums();
+    store_registers<kTwo>(sums);
+    leaving.begin(tile, kTwo ? 2 : 1, sums);
 }
 
 ALEXNET_TILE void multiply_tile(const Bf16Block& block) {
@@ -230,20 +244,22 @@ ALEXNET_TILE void multiply_tile(const Bf16Block& block) {
     ALEXNET_MEMORY_IS_READ(&tiles);
     _tile_loadconfig(&tiles);
     Leaving leaving(block);
-    const Bf16Tile* tile = block.tiles;
-    if (block.tile_count == 1) {
-        multiply_tiles<false, true>(block, tile, leaving);
-    } else if (block.tile_count == 2) {
-        multiply_tiles<true, true>(block, tile, leaving);
-    } else {
-        size_t t = 0;
-        for (; t + 2 <= block.tile_count; t += 2) {
-            multiply_tiles<true, false>(block, tile + t, leaving);
-        }
-        if (t < block.tile_count) {
-            multiply_tiles<false, false>(block, tile + t, leaving);
-        }
+    const size_t pairs = (block.tile_count + 1) / 2;
+    constexpr size_t kStepLines = 2 * kBf16Half / kLineElements;
+    Prefetch prefetch{.next = block.next,
+                      .lines = block.next ? block.steps * kStepLines : 0,
+                      .lines_a_step = (kStepLines + pairs - 1) / pairs};
+    // A panel that is read once comes from memory.
+    if (pairs == 1) {
+        prefetch = {.next = block.b + kFartherElements,
+                    .lines = block.steps * kStepLines,
+                    .lines_a_step = kStepLines};
     }
+    size_t t = 0;
+    for (; t + 2 <= block.tile_count; t += 2) {
+        multiply_tiles<true>(block, block.tiles + t, prefetch, leaving);
+    }
+    if (t < block.tile_count) multiply_tiles<false>(block, block.tiles + t, prefetch, leaving);
     leaving.store_all();
     _tile_release();
 }

@@ -17,22 +17,26 @@ constexpr size_t kBf16Columns = 32, kBf16HalfColumns = kBf16Columns / 2;
 constexpr size_t kBf16Half = kBf16Depth * kBf16HalfColumns;  // elements
 constexpr size_t kBf16Rows = 16;
 
-// Some rows of A, `rows` of them, and where their sums go.
+// Some rows of A, `rows` of them, and where their sums go. The depth is a number of steps in place,
+// whose operands are read where they are, and a rest, which was copied.
 struct Bf16Tile {
-    const uint16_t* a;  // the first row; element k of step s of row i: a[i*a_row + offsets[s] + k]
-    size_t c;           // where the first row of sums begins; the next are c_row on each
+    const uint16_t* a;     // in place: element k of step s of row i: a[i*a_row + offsets[s] + k]
+    const uint16_t* rest;  // the other steps: rest[i*rest_row + offsets[s] + k]
+    size_t c;              // where sums go: row i to c + c_rows[i],
+    const size_t* c_rows;  // or nowhere, where that is kBf16NoRow
 };
+constexpr size_t kBf16NoRow = SIZE_MAX;
 
 // Tiles that are multiplied with the same panel.
 struct Bf16Block {
-    size_t rows = 0, a_row = 0;  // of each tile; rows <= kBf16Rows
+    size_t rows = 0, a_row = 0, rest_row = 0;  // of each tile; rows <= kBf16Rows
     const size_t* offsets = nullptr;
-    size_t steps = 0;
-    const uint16_t* b = nullptr;  // steps * 2 * kBf16Half elements
-    size_t columns = 0;           // of the panel, that exist
-    float* c = nullptr;           // null: the result is bfloat16, in c_bits
+    size_t steps = 0, in_place = 0;  // the steps in place come first
+    const uint16_t* b = nullptr;     // steps * 2 * kBf16Half elements
+    const uint16_t* next = nullptr;  // the panel after it, which is brought nearer, or null
+    size_t columns = 0;              // of the panel, that exist
+    float* c = nullptr;              // null: the result is bfloat16, in c_bits
     uint16_t* c_bits = nullptr;
-    size_t c_row = 0;
     const float* bias = nullptr;  // of the panel's columns, or null
     bool relu = false;
     const Bf16Tile* tiles = nullptr;
@@ -50,6 +54,8 @@ struct Bf16Kernels {
     // `runs` runs of n elements each, steps apart.
     void (*copy_runs)(size_t runs, size_t n, const uint16_t* x, size_t x_step, uint16_t* y,
                       size_t y_step);
+    // max_pool2d_bf16.cpp
+    void (*max_pool2d_row)(const PoolRow& row, const uint16_t* x, uint16_t* y);
 };
 
 }  // namespace alexnet

@@ -17,23 +17,12 @@
 // Numerics: values are copied, never computed. A gradient sums dy in the order of the windows.
 
 #include "kernels.h"
+#include "pool_columns.h"
 #include "simd.h"
 
 namespace alexnet::ALEXNET_ISA {
 
 constexpr size_t kBlock = 4;
-
-// The columns of the image that window `column` covers.
-struct Columns {
-    size_t first, count;
-};
-
-ALEXNET_INLINE Columns columns_of(const PoolRow& row, size_t column) {
-    const size_t start = column * row.stride_width;  // counted from the edge of the padding
-    const size_t first = start > row.pad_left ? start - row.pad_left : 0;
-    const size_t end = start + row.window_width - row.pad_left;
-    return {first, (end < row.in_width ? end : row.in_width) - first};
-}
 
 // A block is kVectors vectors of channels at one pixel or, with kTail, the first n of one vector.
 template <size_t vectors, bool tail>

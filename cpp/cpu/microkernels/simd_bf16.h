@@ -2,6 +2,7 @@
 // shift, and two neighbours are the halves of a 32-bit word (little-endian: the first is the lower).
 //
 //   widen_first(p), widen_second(p) = of kLanes pairs, the first or the second elements
+//   store_upper_halves(p, v, w)      the inverse, where the lower halves are zeros
 //   store_bf16(p, v) store_bf16_upto(p, v, n): rounded to nearest, ties to even; a NaN stays one
 //
 // Rounding is integer arithmetic also where there is vcvtneps2bf16, which would take subnormal
@@ -54,6 +55,10 @@ ALEXNET_INLINE Vec widen_second(const uint16_t* p) {
     const __m512i mask = _mm512_set1_epi32(static_cast<int>(kUpperHalf));
     return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), mask));
 }
+ALEXNET_INLINE void store_upper_halves(uint16_t* p, Vec first, Vec second) {
+    _mm512_storeu_si512(p, _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(first), 16),
+                                           _mm512_castps_si512(second)));
+}
 ALEXNET_INLINE __m256i to_bf16(Vec v) {
     const __m512i bits = _mm512_castps_si512(v), upper = _mm512_srli_epi32(bits, 16);
     const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
@@ -81,6 +86,11 @@ ALEXNET_INLINE Vec widen_second(const uint16_t* p) {
     const __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(kUpperHalf)));
     return _mm256_and_ps(_mm256_loadu_ps(reinterpret_cast<const float*>(p)), mask);
 }
+ALEXNET_INLINE void store_upper_halves(uint16_t* p, Vec first, Vec second) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm256_or_si256(_mm256_srli_epi32(_mm256_castps_si256(first), 16),
+                                        _mm256_castps_si256(second)));
+}
 ALEXNET_INLINE void store_bf16(uint16_t* p, Vec v) {
     const __m256i bits = _mm256_castps_si256(v), upper = _mm256_srli_epi32(bits, 16);
     const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
@@ -105,6 +115,15 @@ ALEXNET_INLINE Vec widen_second(const uint16_t* p) {
     for (size_t i = 0; i < kLanes; ++i) v[i] = widen_second(load_pair(p + 2 * i));
     return v;
 }
+ALEXNET_INLINE void store_upper_halves(uint16_t* p, Vec first, Vec second) {
+    for (size_t i = 0; i < kLanes; ++i) {
+        uint32_t bits[2];
+        const float pair[2] = {first[i], second[i]};
+        __builtin_memcpy(bits, pair, sizeof bits);
+        p[2 * i] = static_cast<uint16_t>(bits[0] >> 16);
+        p[2 * i + 1] = static_cast<uint16_t>(bits[1] >> 16);
+    }
+}
 ALEXNET_INLINE void store_bf16(uint16_t* p, Vec v) {
     for (size_t i = 0; i < kLanes; ++i) {
         const float x = v[i];
@@ -128,21 +147,34 @@ ALEXNET_INLINE void store_bf16_upto(uint16_t* p, Vec v, size_t n) {
 #endif
 
 void multiply_widening(const Bf16Block& block);
+void max_pool2d_bf16_row(const PoolRow& row, const uint16_t* x, uint16_t* y);
 #if defined(ALEXNET_BF16_INSTRUCTIONS)
 void multiply_dot(const Bf16Block& block);
 void multiply_tile(const Bf16Block& block);
 #endif
 
-// Sums of one vector of columns, from `column` of the panel on, to a row of the result.
-ALEXNET_INLINE void store_sums(const Bf16Block& block, size_t row, size_t column, Vec sums) {
-    if (column >= block.columns) return;
-    const size_t n = block.columns - column;
+// What the rows of a tile are multiplied from in a step: row i begins at a + i * row.
+struct Bf16Operand {
+    const uint16_t* a;
+    size_t row;
+};
+ALEXNET_INLINE Bf16Operand operand(const Bf16Block& block, const Bf16Tile& tile, size_t step) {
+    const size_t offset = block.offsets[step];
+    if (step < block.in_place) return {tile.a + offset, block.a_row};
+    return {tile.rest + offset, block.rest_row};
+}
+
+// Sums of one vector of columns of a tile's row, from `column` of the panel on, to the result.
+ALEXNET_INLINE void store_sums(const Bf16Block& block, const Bf16Tile& tile, size_t row,
+                               size_t column, Vec sums) {
+    if (column >= block.columns || tile.c_rows[row] == kBf16NoRow) return;
+    const size_t to = tile.c + tile.c_rows[row] + column, n = block.columns - column;
     if (block.bias) sums = add(sums, load_upto(block.bias + column, n));
     if (block.relu) sums = relu(sums);
     if (block.c) {
-        store_upto(block.c + row + column, sums, n);
+        store_upto(block.c + to, sums, n);
     } else {
-        store_bf16_upto(block.c_bits + row + column, sums, n);
+        store_bf16_upto(block.c_bits + to, sums, n);
     }
 }
 

@@ -9,6 +9,7 @@
 
 #include "alexnet/conv2d.h"
 #include "alexnet/dense.h"
+#include "alexnet/max_pool2d.h"
 #include "alexnet/size.h"
 
 namespace alexnet::cpu {
@@ -37,6 +38,9 @@ void dense_bf16(const DenseShape& shape, const Bf16Input& x, const uint16_t* pac
                 const float* bias, bool relu, const Bf16Output& y);
 void conv2d_bf16(const Conv2dShape& shape, const Bf16Input& x, const uint16_t* packed,
                  const float* bias, bool relu, const Bf16Output& y);
+
+// As `max_pool2d`, of the bits of bfloat16: to round before or after is the same.
+void max_pool2d_bf16(const Pool2dShape& shape, const uint16_t* x, uint16_t* y);
 
 }  // namespace alexnet::cpu
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet import _cpu
-from alexnet.arrays import aligned_empty
+from alexnet.arrays import aligned_empty, lasting_zeros
 from alexnet.contract import calls
 from alexnet.contract.arguments import (
     NUMPY,
@@ -101,7 +101,7 @@ def pack_conv2d(weight: AnyArray, groups: int = 1) -> PackedWeights:
     shape = conv2d_shape(
         operator, (0, height, width, channels * groups), weight.shape, 1, "valid", groups
     )
-    packed = aligned_empty((_cpu.packed_conv2d_bf16_size(shape),), np.uint16)
+    packed = lasting_zeros((_cpu.packed_conv2d_bf16_size(shape),), np.dtype(np.uint16))
     call_kernel(_cpu.pack_conv2d_bf16, shape, _bits(weight), packed)
     return _sealed(weight, groups, packed)
 
@@ -123,7 +123,7 @@ def pack_dense(weight: AnyArray) -> PackedWeights:
     weight = _as_operand(operator, "weight", weight)
     check_ndim(operator, "weight", weight.shape, ("in_features", "out_features"))
     shape = DenseShape(0, *weight.shape)
-    packed = aligned_empty((_cpu.packed_dense_bf16_size(shape),), np.uint16)
+    packed = lasting_zeros((_cpu.packed_dense_bf16_size(shape),), np.dtype(np.uint16))
     call_kernel(_cpu.pack_dense_bf16, shape, _bits(weight), packed)
     return _sealed(weight, 1, packed)
 
@@ -203,6 +203,44 @@ def dense(
     y = _make_output(operator, out, shape.output_shape, x, {"x": x, "bias": bias})
     relu = activation == "relu"
     call_kernel(_cpu.dense_bf16, shape, _bits(x), weight.array, bias, relu, _bits(y))
+    return y
+
+
+def max_pool2d(
+    x: AnyArray,
+    *,
+    window: Size2d = 3,
+    stride: Size2d = 2,
+    padding: Padding = "valid",
+    ceil_mode: bool = False,
+    out: AnyArray | None = None,
+) -> AnyArray:
+    """Compute `alexnet.max_pool2d` of bfloat16, to the bit what rounding its result would give.
+
+    Parameters
+    ----------
+    x : array of shape (batch, height, width, channels)
+        bfloat16.
+    window, stride, padding, ceil_mode
+        As in `alexnet.max_pool2d`.
+    out : array of shape (batch, out_height, out_width, channels), optional
+        Where the result goes; bfloat16.
+
+    Returns
+    -------
+    array
+        `out`, or a new array.
+    """
+    operator = "max_pool2d"
+    if not _is_bf16(x):
+        raise TypeError(f"{operator}: x is {shown(x)}, expected an array of bfloat16")
+    x = _as_operand(operator, "x", x)
+    shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
+    if out is None:
+        y = aligned_empty(shape.output_shape, x.dtype)
+    else:
+        y = check_out(operator, "out", out, shape.output_shape, {"x": x}, dtypes=("bfloat16",))
+    call_kernel(_cpu.max_pool2d_bf16, shape, _bits(x), _bits(y))
     return y
 
 

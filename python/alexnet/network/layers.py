@@ -29,6 +29,7 @@ from alexnet.contract.arguments import (
 )
 from alexnet.contract.calls import check_lrn_backward_numbers, check_lrn_numbers
 from alexnet.contract.shapes import Conv2dShape, Padding, conv2d_shape, dense_shape, pool2d_shape
+from alexnet.cpu import bfloat16
 from alexnet.network.initializers import Fans, Initialisation, initial_values
 from alexnet.network.layer import Context, Layer
 from alexnet.random import Generator
@@ -244,6 +245,12 @@ class MaxPool2d(_Windowed):
     stride: Size2d = 2
     padding: Padding = "valid"
     ceil_mode: bool = False
+
+    def forward(self, context: Context, x: Array, out: Array) -> Array:
+        """Find each window's maximum, in bfloat16 where the layer before has handed that over."""
+        if x.dtype.name == "bfloat16":
+            return bfloat16.max_pool2d(x, **self.settings(), out=out)
+        return super().forward(context, x, out)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """(batch, height, width, channels) with fewer rows and columns."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import pairwise
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +15,7 @@ from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
 from alexnet.network.freezing import Freezer
 from alexnet.network.layer import Context, Layer
-from alexnet.network.layers import Conv2d
+from alexnet.network.layers import Dropout, Flatten, MaxPool2d
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
 from alexnet.network.replay import Replay, can_replay
@@ -105,14 +104,26 @@ class Workspace:
         self._is_whole = True
 
     def _narrow(self) -> dict[int, np.dtype[Any]]:
-        """Find the convolutions whose output only the next one reads, which rounds it anyway."""
+        """Find the layers whose output only layers read that round it anyway.
+
+        They are those that round themselves, and poolings behind them: the largest number is the
+        same one before and after rounding. Views, and dropout in inference, pass on what they read.
+        """
         dtype = self._freezer.dtype_between
+        narrow: dict[int, np.dtype[Any]] = {}
         if dtype is None:
-            return {}
-        rounds = [
-            type(layer) is Conv2d and self._freezer.rounds(layer.name) for layer in self.layers
-        ]
-        return {index: dtype for index, pair in enumerate(pairwise(rounds)) if all(pair)}
+            return narrow
+        rounds = [self._freezer.rounds(layer.name) for layer in self.layers]
+        is_rounded = [False]  # whether what layer i reads is, from the last to the first
+        for layer, does_round in zip(reversed(self.layers), reversed(rounds), strict=True):
+            passes_on = type(layer) in (MaxPool2d, Flatten, Dropout)
+            is_rounded.append(does_round or (passes_on and is_rounded[-1]))
+        is_rounded.reverse()
+        for index, layer in enumerate(self.layers):
+            pools = type(layer) is MaxPool2d and index - 1 in narrow
+            if (rounds[index] or pools) and is_rounded[index + 1]:
+                narrow[index] = dtype
+        return narrow
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self._variant.shapes(1)[index]
