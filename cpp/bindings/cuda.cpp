@@ -114,21 +114,28 @@ void define_lrn(py::module_& m) {
     m.def("lrn", [](const py::object& shape, const Array& x, size_t depth_radius, float bias,
                     float alpha, float beta, const Array& y, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-        cuda::lrn(pixels, channels,
-                  {.depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta},
-                  device_array(x, "x", Size{pixels} * channels),
-                  device_array(y, "y", Size{pixels} * channels), stream_of(stream));
+        const Size size = Size{pixels} * channels;
+        const LrnParameters k = {
+            .depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta};
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::lrn<T>(pixels, channels, k, device_array<T>(x, "x", size),
+                         device_array<T>(y, "y", size), stream_of(stream));
+        });
     });
     m.def("lrn_backward", [](const py::object& shape, const Array& dy, const Array& x,
                              size_t depth_radius, float bias, float alpha, float beta,
                              bool through_relu, const Array& dx, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
         const Size size = Size{pixels} * channels;
-        cuda::lrn_backward(
-            pixels, channels,
-            {.depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta},
-            device_array(dy, "dy", size), device_array(x, "x", size), through_relu,
-            device_array(dx, "dx", size), stream_of(stream));
+        const LrnParameters k = {
+            .depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta};
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::lrn_backward<T>(pixels, channels, k, device_array<T>(dy, "dy", size),
+                                  device_array<T>(x, "x", size), through_relu,
+                                  device_array<T>(dx, "dx", size), stream_of(stream));
+        });
     });
 }
 

@@ -74,64 +74,71 @@ __device__ __forceinline__ float from_float<float>(float x) {
     return x;
 }
 
+// For explicit instantiations: `instantiate(T)` for every type that arrays may hold.
+#define ALEXNET_FOR_STORED_TYPES(instantiate) \
+    instantiate(float) instantiate(Bfloat16) instantiate(Float16)
+
 // --- neighbouring elements ------------------------------------------------------------------------
 
 template <class T>
 constexpr int kVector = 16 / sizeof(T);  // elements of 16 bytes
 
-// `width` elements in registers. In memory they are aligned to all of their bytes.
-template <class T, int width>
+template <int width>
 struct Floats {
     float at[width];
 
-    // The value that load() would make of memory that is not read.
     static __device__ __forceinline__ Floats of(float value) {
         Floats result;
+#pragma unroll
         for (float& v : result.at) v = value;
         return result;
     }
-
-    static __device__ __forceinline__ Floats load(const T* p) {
-        Floats result;
-        if constexpr (width == 1) {
-            result.at[0] = to_float(*p);
-        } else {
-            const Words words = *reinterpret_cast<const Words*>(p);
-#pragma unroll
-            for (int i = 0; i < width; ++i) {
-                if constexpr (sizeof(T) == 4) {
-                    result.at[i] = __uint_as_float(words.at[i]);
-                } else {
-                    const uint32_t word = words.at[i / 2];
-                    result.at[i] = to_float(T{static_cast<uint16_t>(i % 2 ? word >> 16 : word)});
-                }
-            }
-        }
-        return result;
-    }
-
-    __device__ __forceinline__ void store(T* p) const {
-        if constexpr (width == 1) {
-            *p = from_float<T>(at[0]);
-        } else {
-            Words words;
-#pragma unroll
-            for (int i = 0; i < width; i += 4 / sizeof(T)) {
-                if constexpr (sizeof(T) == 4) {
-                    words.at[i] = __float_as_uint(at[i]);
-                } else {
-                    words.at[i / 2] = round_pair<T>(at[i], at[i + 1]);
-                }
-            }
-            *reinterpret_cast<Words*>(p) = words;
-        }
-    }
-
-  private:
-    struct alignas(width * sizeof(T)) Words {
-        uint32_t at[(width * sizeof(T) + 3) / 4];
-    };
 };
+
+// The bits of neighbouring elements, as memory has them.
+template <int bytes>
+struct alignas(bytes) Words {
+    uint32_t at[bytes / 4];
+};
+
+// `width` neighbouring elements, aligned to all of their bytes where there are several.
+template <int width, class T>
+__device__ __forceinline__ Floats<width> load_floats(const T* p) {
+    Floats<width> result;
+    if constexpr (width == 1) {
+        result.at[0] = to_float(*p);
+    } else {
+        const auto words = *reinterpret_cast<const Words<width * sizeof(T)>*>(p);
+#pragma unroll
+        for (int i = 0; i < width; ++i) {
+            if constexpr (sizeof(T) == 4) {
+                result.at[i] = __uint_as_float(words.at[i]);
+            } else {
+                const uint32_t pair = words.at[i / 2];
+                result.at[i] = to_float(T{static_cast<uint16_t>(i % 2 ? pair >> 16 : pair)});
+            }
+        }
+    }
+    return result;
+}
+
+template <int width, class T>
+__device__ __forceinline__ void store_floats(T* p, const Floats<width>& values) {
+    if constexpr (width == 1) {
+        *p = from_float<T>(values.at[0]);
+    } else {
+        Words<width * sizeof(T)> words;
+#pragma unroll
+        for (int i = 0; i < width; i += 4 / sizeof(T)) {
+            if constexpr (sizeof(T) == 4) {
+                words.at[i] = __float_as_uint(values.at[i]);
+            } else {
+                words.at[i / 2] = round_pair<T>(values.at[i], values.at[i + 1]);
+            }
+        }
+        *reinterpret_cast<Words<width * sizeof(T)>*>(p) = words;
+    }
+}
 
 // Whether all of several arrays can be read and written 16 bytes at a time, in runs of `run`
 // elements that follow each other.
