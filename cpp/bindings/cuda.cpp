@@ -151,20 +151,39 @@ void define_relu(py::module_& m) {
     });
 }
 
+// Null where it is None.
+void* positions_of(const Array& array, const Pool2dShape& s) {
+    if (cuda::has_byte_positions(s)) {
+        return optional_device_array<uint8_t>(array, "positions", s.output_size());
+    }
+    return optional_device_array<uint64_t>(array, "positions", s.output_size());
+}
+
 void define_max_pool2d(py::module_& m) {
-    m.def("max_pool2d",
-          [](const py::object& shape, const Array& x, const Array& y, uintptr_t stream) {
-              const Pool2dShape s = pool2d_shape(shape);
-              cuda::max_pool2d(s, device_array(x, "x", s.input_size()),
-                               device_array(y, "y", s.output_size()), stream_of(stream));
-          });
-    m.def("max_pool2d_backward", [](const py::object& shape, const Array& dy, const Array& x,
-                                    bool through_relu, const Array& dx, uintptr_t stream) {
-        const Pool2dShape s = pool2d_shape(shape);
-        cuda::max_pool2d_backward(s, device_array(dy, "dy", s.output_size()),
-                                  device_array(x, "x", s.input_size()), through_relu,
-                                  device_array(dx, "dx", s.input_size()), stream_of(stream));
+    m.def("max_pool2d_positions_dtype", [](const py::object& shape) {
+        return cuda::has_byte_positions(pool2d_shape(shape)) ? "uint8" : "uint64";
     });
+    m.def("max_pool2d", [](const py::object& shape, const Array& x, const Array& y,
+                           const Array& positions, uintptr_t stream) {
+        const Pool2dShape s = pool2d_shape(shape);
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::max_pool2d<T>(s, device_array<T>(x, "x", s.input_size()),
+                                optional_device_array<T>(y, "y", s.output_size()),
+                                positions_of(positions, s), stream_of(stream));
+        });
+    });
+    m.def("max_pool2d_backward",
+          [](const py::object& shape, const Array& dy, const Array& positions, bool through_relu,
+             const Array& dx, uintptr_t stream) {
+              const Pool2dShape s = pool2d_shape(shape);
+              with_stored_type(dy, "dy", [&](auto type) {
+                  using T = decltype(type);
+                  cuda::max_pool2d_backward<T>(
+                      s, device_array<T>(dy, "dy", s.output_size()), positions_of(positions, s),
+                      through_relu, device_array<T>(dx, "dx", s.input_size()), stream_of(stream));
+              });
+          });
 }
 
 void define_batch_norm(py::module_& m) {

@@ -49,8 +49,9 @@ T* device_array(const py::object& array, const char* name, size_t size) {
 }
 
 // The same where None stands for "without".
-inline const float* optional_device_array(const py::object& array, const char* name, size_t size) {
-    return array.is_none() ? nullptr : device_array(array, name, size);
+template <typename T = float>
+T* optional_device_array(const py::object& array, const char* name, size_t size) {
+    return array.is_none() ? nullptr : device_array<T>(array, name, size);
 }
 
 // Calls body(T()) with the type of the array's elements: float, Bfloat16 or Float16.
