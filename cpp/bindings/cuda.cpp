@@ -7,6 +7,7 @@
 #include "alexnet/dropout.h"
 #include "alexnet/l2_loss.h"
 #include "alexnet/lrn.h"
+#include "alexnet/lrn_max_pool2d.h"
 #include "alexnet/max_pool2d.h"
 #include "alexnet/optimizer.h"
 #include "alexnet/relu.h"
@@ -186,6 +187,42 @@ void define_max_pool2d(py::module_& m) {
           });
 }
 
+// Both return whether there was a kernel for it.
+void define_lrn_max_pool2d(py::module_& m) {
+    m.def("lrn_max_pool2d",
+          [](const py::object& shape, const Array& x, size_t depth_radius, float bias, float alpha,
+             float beta, const Array& y, const Array& positions, uintptr_t stream) {
+              const Pool2dShape s = pool2d_shape(shape);
+              const LrnParameters k = {
+                  .depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta};
+              bool done = false;
+              with_stored_type(x, "x", [&](auto type) {
+                  using T = decltype(type);
+                  done = cuda::lrn_max_pool2d<T>(s, k, device_array<T>(x, "x", s.input_size()),
+                                                 device_array<T>(y, "y", s.output_size()),
+                                                 positions_of(positions, s), stream_of(stream));
+              });
+              return done;
+          });
+    m.def("lrn_max_pool2d_backward",
+          [](const py::object& shape, const Array& dy, const Array& x, const Array& positions,
+             size_t depth_radius, float bias, float alpha, float beta, bool through_relu,
+             const Array& dx, uintptr_t stream) {
+              const Pool2dShape s = pool2d_shape(shape);
+              const LrnParameters k = {
+                  .depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta};
+              bool done = false;
+              with_stored_type(x, "x", [&](auto type) {
+                  using T = decltype(type);
+                  done = cuda::lrn_max_pool2d_backward<T>(
+                      s, k, device_array<T>(dy, "dy", s.output_size()),
+                      device_array<T>(x, "x", s.input_size()), positions_of(positions, s),
+                      through_relu, device_array<T>(dx, "dx", s.input_size()), stream_of(stream));
+              });
+              return done;
+          });
+}
+
 void define_batch_norm(py::module_& m) {
     m.def("batch_norm_workspace", [](const py::object& shape) {
         return cuda::batch_norm_workspace(batch_norm_shape(shape));
@@ -194,40 +231,53 @@ void define_batch_norm(py::module_& m) {
                                      const Array& beta, const Array& mean, const Array& variance,
                                      double epsilon, bool relu, const Array& y, uintptr_t stream) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const size_t size = s.size();
-        cuda::batch_norm_inference(
-            s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
-            device_array(beta, "beta", s.channels), device_array(mean, "mean", s.channels),
-            device_array(variance, "variance", s.channels), epsilon, relu,
-            device_array(y, "y", size), stream_of(stream));
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::batch_norm_inference<T>(
+                s, device_array<T>(x, "x", s.size()), device_array(gamma, "gamma", s.channels),
+                device_array(beta, "beta", s.channels), device_array(mean, "mean", s.channels),
+                device_array(variance, "variance", s.channels), epsilon, relu,
+                device_array<T>(y, "y", s.size()), stream_of(stream));
+        });
     });
     m.def("batch_norm_training", [](const py::object& shape, const Array& x, const Array& gamma,
                                     const Array& beta, double epsilon, bool relu, const Array& y,
                                     const Array& mean, const Array& variance,
                                     const Array& workspace, uintptr_t stream) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const size_t size = s.size();
-        cuda::batch_norm_training(
-            s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
-            device_array(beta, "beta", s.channels), epsilon, relu, device_array(y, "y", size),
-            device_array(mean, "mean", s.channels), device_array(variance, "variance", s.channels),
-            workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::batch_norm_training<T>(
+                s, device_array<T>(x, "x", s.size()), device_array(gamma, "gamma", s.channels),
+                device_array(beta, "beta", s.channels), epsilon, relu,
+                device_array<T>(y, "y", s.size()), device_array(mean, "mean", s.channels),
+                device_array(variance, "variance", s.channels),
+                workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
+        });
     });
-    m.def(
-        "batch_norm_backward",
-        [](const py::object& shape, const Array& dy, const Array& x, const Array& gamma,
-           const Array& mean, const Array& variance, double epsilon, bool training, const Array& dx,
-           const Array& dgamma, const Array& dbeta, const Array& workspace, uintptr_t stream) {
-            const BatchNormShape s = batch_norm_shape(shape);
-            const size_t size = s.size();
-            cuda::batch_norm_backward(
-                s, device_array(dy, "dy", size), device_array(x, "x", size),
+    m.def("batch_norm_backward", [](const py::object& shape, const Array& dy, const Array& x,
+                                    const Array& gamma, const Array& mean, const Array& variance,
+                                    double epsilon, bool training, const Array& dx,
+                                    const Array& dgamma, const Array& dbeta, const Array& workspace,
+                                    uintptr_t stream) {
+        const BatchNormShape s = batch_norm_shape(shape);
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::batch_norm_backward<T>(
+                s, device_array<T>(dy, "dy", s.size()), device_array<T>(x, "x", s.size()),
                 device_array(gamma, "gamma", s.channels), device_array(mean, "mean", s.channels),
                 device_array(variance, "variance", s.channels), epsilon, training,
-                device_array(dx, "dx", size), device_array(dgamma, "dgamma", s.channels),
+                device_array<T>(dx, "dx", s.size()), device_array(dgamma, "dgamma", s.channels),
                 device_array(dbeta, "dbeta", s.channels),
                 workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
         });
+    });
+    m.def("move_average", [](const Array& average, float share, const Array& value, float factor,
+                             uintptr_t stream) {
+        const size_t n = size_of(average);
+        cuda::move_average(n, share, factor, device_array(value, "value", n),
+                           device_array(average, "average", n), stream_of(stream));
+    });
 }
 
 void define_dropout(py::module_& m) {
@@ -310,6 +360,7 @@ PYBIND11_MODULE(_cuda, m) {
     alexnet::define_dense(m);
     alexnet::define_lrn(m);
     alexnet::define_max_pool2d(m);
+    alexnet::define_lrn_max_pool2d(m);
     alexnet::define_relu(m);
     alexnet::define_batch_norm(m);
     alexnet::define_dropout(m);

@@ -32,28 +32,16 @@ __global__ void __launch_bounds__(kBlockThreads)
     const int here = static_cast<int>(min(size_t(tiling.pixels), pixels - first));
     const LrnLane<kRuns<T>> lane(tiling);
     const size_t at = first * tiling.runs * kWidth + lane.number * kWidth;
-    Floats<kWidth> values[kRuns<T>], squares[kRuns<T>];
+    Floats<kWidth> values[kRuns<T>], results[kRuns<T>];
 #pragma unroll
     for (int i = 0; i < kRuns<T>; ++i) {
         values[i] = lane.pixel[i] < here ? load_floats<kWidth>(x + at + i * kWarp * kWidth)
                                          : Floats<kWidth>::of(0);
     }
+    lrn_values<radius>(values, lane, tiling, here * tiling.runs, k, results);
 #pragma unroll
     for (int i = 0; i < kRuns<T>; ++i) {
-#pragma unroll
-        for (int c = 0; c < kWidth; ++c) squares[i].at[c] = values[i].at[c] * values[i].at[c];
-    }
-#pragma unroll
-    for (int i = 0; i < kRuns<T>; ++i) {
-        if (i * kWarp >= here * tiling.runs) continue;  // no lane has such a run
-        const auto sums = window_sums<radius>(squares, i, lane, tiling.runs);
-        Floats<kWidth> result;
-#pragma unroll
-        for (int c = 0; c < kWidth; ++c) {
-            const float s = fmaf(k.alpha, sums.at[c], k.bias);
-            result.at[c] = values[i].at[c] * ThreeQuarters::of(s, k.beta);
-        }
-        if (lane.pixel[i] < here) store_floats(y + at + i * kWarp * kWidth, result);
+        if (lane.pixel[i] < here) store_floats(y + at + i * kWarp * kWidth, results[i]);
     }
 }
 
@@ -68,46 +56,18 @@ __global__ void __launch_bounds__(kBlockThreads)
     const int here = static_cast<int>(min(size_t(tiling.pixels), pixels - first));
     const LrnLane<kRuns<T>> lane(tiling);
     const size_t at = first * tiling.runs * kWidth + lane.number * kWidth;
-    Floats<kWidth> values[kRuns<T>], squares[kRuns<T>], direct[kRuns<T>], cross[kRuns<T>];
+    Floats<kWidth> values[kRuns<T>], gradients[kRuns<T>];
 #pragma unroll
     for (int i = 0; i < kRuns<T>; ++i) {
         const bool has = lane.pixel[i] < here;
         const size_t run = at + i * kWarp * kWidth;
         values[i] = has ? load_floats<kWidth>(x + run) : Floats<kWidth>::of(0);
-        direct[i] = has ? load_floats<kWidth>(dy + run) : Floats<kWidth>::of(0);
+        gradients[i] = has ? load_floats<kWidth>(dy + run) : Floats<kWidth>::of(0);
     }
+    lrn_gradients<radius>(values, lane, tiling, here * tiling.runs, k, through_relu, gradients);
 #pragma unroll
     for (int i = 0; i < kRuns<T>; ++i) {
-#pragma unroll
-        for (int c = 0; c < kWidth; ++c) squares[i].at[c] = values[i].at[c] * values[i].at[c];
-    }
-#pragma unroll
-    for (int i = 0; i < kRuns<T>; ++i) {
-        cross[i] = Floats<kWidth>::of(0);
-        if (i * kWarp >= here * tiling.runs) continue;
-        const auto sums = window_sums<radius>(squares, i, lane, tiling.runs);
-#pragma unroll
-        for (int c = 0; c < kWidth; ++c) {
-            const float s = fmaf(k.alpha, sums.at[c], k.bias);
-            const LrnTerms terms =
-                lrn_terms<ThreeQuarters>(direct[i].at[c], values[i].at[c], s, k.beta);
-            direct[i].at[c] = terms.direct;
-            cross[i].at[c] = terms.cross_term;
-        }
-    }
-    const float factor = 2 * k.alpha * k.beta;
-#pragma unroll
-    for (int i = 0; i < kRuns<T>; ++i) {
-        if (i * kWarp >= here * tiling.runs) continue;
-        const auto sums = window_sums<radius>(cross, i, lane, tiling.runs);
-        Floats<kWidth> result;
-#pragma unroll
-        for (int c = 0; c < kWidth; ++c) {
-            const float value = values[i].at[c];
-            const float gradient = fmaf(-value, factor * sums.at[c], direct[i].at[c]);
-            result.at[c] = !through_relu || value > 0 ? gradient : 0.0f;
-        }
-        if (lane.pixel[i] < here) store_floats(dx + at + i * kWarp * kWidth, result);
+        if (lane.pixel[i] < here) store_floats(dx + at + i * kWarp * kWidth, gradients[i]);
     }
 }
 

@@ -119,6 +119,70 @@ __device__ __forceinline__ Floats<width> window_sums(const Floats<width> (&own)[
     return sums;
 }
 
+// y of all runs of the tile, of which the first `used` hold pixels.
+template <int radius, int width, int lane_runs>
+__device__ __forceinline__ void lrn_values(const Floats<width> (&x)[lane_runs],
+                                           const LrnLane<lane_runs>& lane, const LrnTiling& tiling,
+                                           int used, const LrnParameters& k,
+                                           Floats<width> (&y)[lane_runs]) {
+    Floats<width> squares[lane_runs];
+#pragma unroll
+    for (int i = 0; i < lane_runs; ++i) {
+#pragma unroll
+        for (int c = 0; c < width; ++c) squares[i].at[c] = x[i].at[c] * x[i].at[c];
+    }
+#pragma unroll
+    for (int i = 0; i < lane_runs; ++i) {
+        if (i * kWarp >= used) continue;  // so in all lanes
+        const auto sums = window_sums<radius>(squares, i, lane, tiling.runs);
+#pragma unroll
+        for (int c = 0; c < width; ++c) {
+            const float s = fmaf(k.alpha, sums.at[c], k.bias);
+            y[i].at[c] = x[i].at[c] * ThreeQuarters::of(s, k.beta);
+        }
+    }
+}
+
+// dx in the place of dy.
+template <int radius, int width, int lane_runs>
+__device__ __forceinline__ void lrn_gradients(const Floats<width> (&x)[lane_runs],
+                                              const LrnLane<lane_runs>& lane,
+                                              const LrnTiling& tiling, int used,
+                                              const LrnParameters& k, bool through_relu,
+                                              Floats<width> (&gradients)[lane_runs]) {
+    Floats<width> squares[lane_runs], cross[lane_runs];
+#pragma unroll
+    for (int i = 0; i < lane_runs; ++i) {
+#pragma unroll
+        for (int c = 0; c < width; ++c) squares[i].at[c] = x[i].at[c] * x[i].at[c];
+    }
+#pragma unroll
+    for (int i = 0; i < lane_runs; ++i) {
+        cross[i] = Floats<width>::of(0);
+        if (i * kWarp >= used) continue;
+        const auto sums = window_sums<radius>(squares, i, lane, tiling.runs);
+#pragma unroll
+        for (int c = 0; c < width; ++c) {
+            const float s = fmaf(k.alpha, sums.at[c], k.bias);
+            const LrnTerms terms =
+                lrn_terms<ThreeQuarters>(gradients[i].at[c], x[i].at[c], s, k.beta);
+            gradients[i].at[c] = terms.direct;
+            cross[i].at[c] = terms.cross_term;
+        }
+    }
+    const float factor = 2 * k.alpha * k.beta;
+#pragma unroll
+    for (int i = 0; i < lane_runs; ++i) {
+        if (i * kWarp >= used) continue;
+        const auto sums = window_sums<radius>(cross, i, lane, tiling.runs);
+#pragma unroll
+        for (int c = 0; c < width; ++c) {
+            const float gradient = fmaf(-x[i].at[c], factor * sums.at[c], gradients[i].at[c]);
+            gradients[i].at[c] = !through_relu || x[i].at[c] > 0 ? gradient : 0.0f;
+        }
+    }
+}
+
 // --- the kernels that keep pixels in shared memory: any channels, radius and beta -----------------
 
 template <class T>

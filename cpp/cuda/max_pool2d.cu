@@ -71,11 +71,6 @@ __global__ void __launch_bounds__(kBlockThreads)
     }
 }
 
-// Steps along an axis in which all pixels of x lie, counted from the edge of the padding.
-__host__ __device__ int steps(int extent, int pad, int stride) {
-    return (extent + pad + stride - 1) / stride;
-}
-
 template <class T, class W>
 __global__ void __launch_bounds__(kBlockThreads)
     backward(Pool p, const T* __restrict__ dy, const uint8_t* __restrict__ positions,
@@ -83,9 +78,9 @@ __global__ void __launch_bounds__(kBlockThreads)
     constexpr int kWidth = kVector<T>;
     const int runs = p.channels / kWidth;
     const auto index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-    if (index >= steps(p.in_width, p.pad_left, W::stride) * runs) return;
+    if (index >= pool_steps(p.in_width, p.pad_left, W::stride) * runs) return;
     const int across = index / runs, channel = index % runs * kWidth;
-    const int rows = steps(p.in_height, p.pad_top, W::stride);
+    const int rows = pool_steps(p.in_height, p.pad_top, W::stride);
     for (size_t row = blockIdx.y; row < p.batch * rows; row += gridDim.y) {
         const size_t image = row / rows;
         const int down = static_cast<int>(row % rows);
@@ -161,8 +156,8 @@ void max_pool2d_backward(const Pool2dShape& shape, const T* dy, const void* posi
         fits && with_windows(p, [&](auto windows) {
             using W = decltype(windows);
             const size_t across =
-                size_t(steps(p.in_width, p.pad_left, W::stride)) * p.channels / kVector<T>;
-            const size_t rows = shape.batch * steps(p.in_height, p.pad_top, W::stride);
+                size_t(pool_steps(p.in_width, p.pad_left, W::stride)) * p.channels / kVector<T>;
+            const size_t rows = shape.batch * pool_steps(p.in_height, p.pad_top, W::stride);
             launch("max_pool2d_backward", backward<T, W>, pool_grid(across, rows), kBlockThreads, 0,
                    stream, p, dy, static_cast<const uint8_t*>(positions), through_relu, dx);
         });

@@ -141,6 +141,11 @@ bool with_windows(const Pool& p, const Body& body) {
     return true;
 }
 
+// Steps along an axis in which all pixels of x lie, counted from the edge of the padding.
+__host__ __device__ inline int pool_steps(int extent, int pad, int stride) {
+    return (extent + pad + stride - 1) / stride;
+}
+
 // The gradients of the stride x stride pixels from which the step of a window goes to the next, from
 // those of all windows that reach there: (before + 1)² of them.
 template <class W, int width>

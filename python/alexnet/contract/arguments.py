@@ -400,11 +400,13 @@ def check_outs(
     inputs: Mapping[str, AnyArray | None],
     *,
     dtypes: Sequence[str] = ("float32",),
+    others: Mapping[str, Sequence[str]] | None = None,
     access: ArrayAccess = NUMPY,
 ) -> list[AnyArray | None]:
     """`check_out` for each entry of an `out` tuple: a result of each of `shapes`, by name.
 
-    An entry may overlap neither an input nor another entry.
+    An entry may overlap neither an input nor another entry. `others` has, by the result's name,
+    dtypes in the place of `dtypes`.
     """
     separate_from = dict(inputs)
     checked: list[AnyArray | None] = []
@@ -414,8 +416,9 @@ def check_outs(
             checked.append(None)
             continue
         argument = f"out[{position}] ({name})"
+        own = dtypes if others is None else others.get(name, dtypes)
         array = check_out(
-            operator, argument, entry, shape, separate_from, dtypes=dtypes, access=access
+            operator, argument, entry, shape, separate_from, dtypes=own, access=access
         )
         separate_from[argument] = array
         checked.append(array)

@@ -20,6 +20,7 @@ from alexnet.runtime import cuda_obstacle
 if obstacle := cuda_obstacle():
     raise ImportError(f"alexnet.cuda: {obstacle}")
 
+from alexnet.cuda import fused as fused
 from alexnet.cuda.batch_norm import batch_norm, batch_norm_backward
 from alexnet.cuda.conv2d import (
     conv2d,

@@ -148,12 +148,18 @@ def make_outputs(
     out: object,
     shapes: Mapping[str, Shape],
     inputs: Mapping[str, AnyArray | None],
+    like: Mapping[str, DeviceArray] | None = None,
 ) -> list[DeviceArray]:
-    """One array for each of `shapes`: the entry of `out` where one is given, else a new array."""
-    given = check_outs(operator, out, shapes, inputs, access=DEVICE)
+    """One array for each of `shapes`: the entry of `out` where one is given, else a new array.
+
+    `like` has, by the result's name, an array of the same dtype; the others are float32.
+    """
+    dtypes = {name: array.dtype for name, array in (like or {}).items()}
+    others = {name: (dtype.name,) for name, dtype in dtypes.items()}
+    given = check_outs(operator, out, shapes, inputs, others=others, access=DEVICE)
     return [
-        cupy.empty(shape, cupy.float32) if array is None else array
-        for array, shape in zip(given, shapes.values(), strict=True)
+        cupy.empty(shape, dtypes.get(name, cupy.float32)) if array is None else array
+        for array, (name, shape) in zip(given, shapes.items(), strict=True)
     ]
 
 

@@ -21,7 +21,7 @@ def lrn(
 ) -> DeviceArray:
     x = as_stored("lrn", "x", x)
     shape = calls.check_lrn(x, depth_radius, bias, alpha, beta)
-    _check_channels("lrn", shape)
+    check_channels("lrn", shape)
     y = make_output("lrn", "out", out, x.shape, {"x": x}, like=x)
     _cuda.lrn(shape, x, depth_radius, bias, alpha, beta, y, stream())
     return y
@@ -43,13 +43,13 @@ def lrn_backward(
     x = as_stored(operator, "x", x)
     dy = as_stored(operator, "dy", dy, x)
     shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
-    _check_channels(operator, shape)
+    check_channels(operator, shape)
     dx = make_output(operator, "out", out, x.shape, {"dy": dy, "x": x}, like=x)
     _cuda.lrn_backward(shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx, stream())
     return dx
 
 
-def _check_channels(operator: str, shape: ChannelsShape) -> None:
+def check_channels(operator: str, shape: ChannelsShape) -> None:
     """Check that the channels of a pixel fit into shared memory."""
     if shape.channels > _cuda.most_lrn_channels:
         raise ValueError(
