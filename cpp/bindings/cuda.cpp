@@ -143,12 +143,19 @@ void define_lrn(py::module_& m) {
 void define_relu(py::module_& m) {
     m.def("relu", [](const Array& x, const Array& y, uintptr_t stream) {
         const size_t n = size_of(x);
-        cuda::relu(n, device_array(x, "x", n), device_array(y, "y", n), stream_of(stream));
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::relu<T>(n, device_array<T>(x, "x", n), device_array<T>(y, "y", n),
+                          stream_of(stream));
+        });
     });
     m.def("relu_backward", [](const Array& dy, const Array& y, const Array& dx, uintptr_t stream) {
         const size_t n = size_of(dy);
-        cuda::relu_backward(n, device_array(dy, "dy", n), device_array(y, "y", n),
-                            device_array(dx, "dx", n), stream_of(stream));
+        with_stored_type(dy, "dy", [&](auto type) {
+            using T = decltype(type);
+            cuda::relu_backward<T>(n, device_array<T>(dy, "dy", n), device_array<T>(y, "y", n),
+                                   device_array<T>(dx, "dx", n), stream_of(stream));
+        });
     });
 }
 
@@ -284,8 +291,11 @@ void define_dropout(py::module_& m) {
     m.def("dropout", [](const Array& x, uint64_t seed, uint64_t offset, uint64_t threshold,
                         float scale, const Array& y, uintptr_t stream) {
         const size_t n = size_of(x);
-        cuda::dropout(n, seed, offset, threshold, scale, device_array(x, "x", n),
-                      device_array(y, "y", n), stream_of(stream));
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::dropout<T>(n, seed, offset, threshold, scale, device_array<T>(x, "x", n),
+                             device_array<T>(y, "y", n), stream_of(stream));
+        });
     });
 }
 
@@ -294,20 +304,26 @@ void define_losses(py::module_& m) {
     m.def("softmax_cross_entropy",
           [](size_t batch, size_t classes, const Array& logits, const Array& labels,
              const Array& loss, const Array& workspace, uintptr_t stream) {
-              cuda::softmax_cross_entropy(
-                  batch, classes, device_array(logits, "logits", Size{batch} * classes),
-                  device_array<int64_t>(labels, "labels", batch), device_array(loss, "loss", 1),
-                  workspace_of(workspace, cuda::softmax_cross_entropy_workspace(batch)),
-                  stream_of(stream));
+              with_stored_type(logits, "logits", [&](auto type) {
+                  using T = decltype(type);
+                  cuda::softmax_cross_entropy<T>(
+                      batch, classes, device_array<T>(logits, "logits", Size{batch} * classes),
+                      device_array<int64_t>(labels, "labels", batch), device_array(loss, "loss", 1),
+                      workspace_of(workspace, cuda::softmax_cross_entropy_workspace(batch)),
+                      stream_of(stream));
+              });
           });
-    m.def("softmax_cross_entropy_backward",
-          [](size_t batch, size_t classes, const Array& logits, const Array& labels,
-             const Array& dlogits, uintptr_t stream) {
-              cuda::softmax_cross_entropy_backward(
-                  batch, classes, device_array(logits, "logits", Size{batch} * classes),
-                  device_array<int64_t>(labels, "labels", batch),
-                  device_array(dlogits, "dlogits", Size{batch} * classes), stream_of(stream));
-          });
+    m.def("softmax_cross_entropy_backward", [](size_t batch, size_t classes, const Array& logits,
+                                               const Array& labels, const Array& dlogits,
+                                               uintptr_t stream) {
+        with_stored_type(logits, "logits", [&](auto type) {
+            using T = decltype(type);
+            cuda::softmax_cross_entropy_backward<T>(
+                batch, classes, device_array<T>(logits, "logits", Size{batch} * classes),
+                device_array<int64_t>(labels, "labels", batch),
+                device_array<T>(dlogits, "dlogits", Size{batch} * classes), stream_of(stream));
+        });
+    });
     m.def("l2_loss_workspace", &cuda::l2_loss_workspace);
     m.def("l2_loss",
           [](const Array& x, const Array& loss, const Array& workspace, uintptr_t stream) {

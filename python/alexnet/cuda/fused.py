@@ -74,7 +74,8 @@ class MaxPool2d:
         how = (*self._settings.values(), through_relu)
         shape = calls.check_max_pool2d_backward(dy, x, *how)
         dx = make_output(operator, "out", dx, shape.input_shape, {"dy": dy}, like=dy)
-        _cuda.max_pool2d_backward(shape, dy, *saved, through_relu, dx, stream())
+        (positions,) = saved
+        _cuda.max_pool2d_backward(shape, dy, positions, through_relu, dx, stream())
 
 
 def fusion(operations: Sequence[tuple[str, Mapping[str, Any]]]) -> LRNMaxPool2d | MaxPool2d | None:
