@@ -26,8 +26,7 @@ template <class T, int radius>
 __global__ void __launch_bounds__(kBlockThreads)
     forward(size_t pixels, LrnTiling tiling, LrnParameters k, const T* __restrict__ x, T* y) {
     constexpr int kWidth = kVector<T>;
-    const size_t warp = (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarp;
-    const size_t first = warp * tiling.pixels;
+    const size_t first = warp_of_grid() * tiling.pixels;
     if (first >= pixels) return;
     const int here = static_cast<int>(min(size_t(tiling.pixels), pixels - first));
     const LrnLane<kRuns<T>> lane(tiling);
@@ -50,8 +49,7 @@ __global__ void __launch_bounds__(kBlockThreads)
     backward(size_t pixels, LrnTiling tiling, LrnParameters k, const T* __restrict__ dy,
              const T* __restrict__ x, bool through_relu, T* dx) {
     constexpr int kWidth = kVector<T>;
-    const size_t warp = (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarp;
-    const size_t first = warp * tiling.pixels;
+    const size_t first = warp_of_grid() * tiling.pixels;
     if (first >= pixels) return;
     const int here = static_cast<int>(min(size_t(tiling.pixels), pixels - first));
     const LrnLane<kRuns<T>> lane(tiling);

@@ -46,6 +46,14 @@ __device__ __forceinline__ LrnTerms lrn_terms(float dy, float x, float s, float 
 
 // --- windows in registers -------------------------------------------------------------------------
 
+// Number of the warp in the grid, where threadIdx.x alone counts threads. It comes from lane 0, so
+// that the compiler knows it to be the same in all lanes: what depends on it needs no code for lanes
+// that went different ways, of which shuffles have much. To be called by all lanes.
+__device__ __forceinline__ size_t warp_of_grid() {
+    const unsigned warp = __shfl_sync(kAllLanes, threadIdx.x / kWarp, 0);
+    return size_t{blockIdx.x} * (blockDim.x / kWarp) + warp;
+}
+
 // How tiles are cut, for pixels of `runs` runs.
 struct LrnTiling {
     int runs, pixels;

@@ -33,7 +33,7 @@ struct Part {
 
 // False where the warp has none. Parts are counted along a row, then down, then by image.
 __device__ bool find_part(size_t batch, int parts_down, int tiles, Part& part) {
-    const size_t warp = (size_t{blockIdx.x} * blockDim.x + threadIdx.x) / kWarp;
+    const size_t warp = warp_of_grid();
     const size_t row = warp / tiles;
     part = {row / parts_down, static_cast<int>(row % parts_down), static_cast<int>(warp % tiles)};
     return part.image < batch;
