@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from types import ModuleType
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from cuda_emulation import load
+from support.documents import ROOT
 
 pytestmark = pytest.mark.cuda
 
@@ -45,6 +47,80 @@ accesses = [
     if a["space"] == "shared" and a["writes"] == a["copies"]
 ]
 print(json.dumps([len(accesses), *(sum(a[what] for a in accesses) for what in ("units", "least"))]))
+"""
+
+# What the operators that memory bounds do to it, in all blocks: sectors that they need at least, of
+# each array once; different ones of the whole launch; the same counted anew in every block, which
+# is the traffic with L2; those that the requests touch, and could; widths; barriers a block.
+MEMORY_BOUND = """
+import json, sys
+import numpy as np
+from cuda_emulation import load
+from test_cuda_counts import module
+
+path = load.build(load.COUNTING, "-DALEXNET_COUNT=ON")
+load.load(path)
+counts = module("_cuda_counts", "_cuda")
+import cupy
+from alexnet import cuda
+from gpu_model.launches import _aligned_empty
+
+cupy.empty = _aligned_empty
+results = {}
+
+def array(*shape, dtype=np.float32):
+    result = cupy.empty(shape, np.dtype(dtype))
+    result[...] = cupy.asarray(np.random.default_rng(1).standard_normal(shape).astype(dtype))
+    return result
+
+def note(name, arrays, call):
+    counts.start(10**9)
+    call()
+    launches = counts.stop()
+    accesses = [a for l in launches for a in l["accesses"] if a["space"] == "global"]
+    results[name] = {
+        "needed": sum(-(-a.nbytes // 32) for a in arrays),
+        "memory": sum(l["memory_sectors"] for l in launches),
+        "L2": sum(l["read_sectors"] + l["written_sectors"] for l in launches),
+        "requests": sum(a["units"] for a in accesses),
+        "least": sum(a["least"] for a in accesses),
+        "widths": sorted({a["width"] for a in accesses}),
+        "barriers": max(l["barriers"] / l["blocks_run"] for l in launches),
+        "launches": len(launches),
+    }
+
+lrn = {"depth_radius": 4, "bias": 1.0, "alpha": 0.1, "beta": 0.75}
+pool = {"window": 3, "stride": 2, "padding": "valid", "ceil_mode": False}
+for dtype in (np.float32, np.float16):
+    kind = np.dtype(dtype).name
+    x, d = array(1, 15, 15, 192, dtype=dtype), array(1, 15, 15, 192, dtype=dtype)
+    note(f"lrn {kind}", [x, x], lambda: cuda.lrn(x, **lrn))
+    note(f"lrn_backward {kind}", [d, x, x], lambda: cuda.lrn_backward(d, x, **lrn))
+    y, bytes_ = array(1, 7, 7, 192, dtype=dtype), cupy.empty((1, 7, 7, 192), cupy.uint8)
+    layer = cuda.fused.MaxPool2d(pool)
+    note(f"max_pool2d {kind}", [x, y], lambda: cuda.max_pool2d(x, out=y))
+    saved = []
+    note(f"max_pool2d training {kind}", [x, y, bytes_],
+         lambda: saved.extend(layer.forward(x, y, True)))
+    note(f"max_pool2d_backward {kind}", [y, bytes_, x],
+         lambda: layer.backward(y, x, tuple(saved), True, d))
+    note(f"lrn_max_pool2d {kind}", [x, y, bytes_],
+         lambda: cuda.fused.lrn_max_pool2d(x, **lrn, **pool, out=y, positions=bytes_))
+    note(f"lrn_max_pool2d_backward {kind}", [y, x, bytes_, x],
+         lambda: cuda.fused.lrn_max_pool2d_backward(y, x, bytes_, **lrn, **pool))
+    x, d = array(700, 96, dtype=dtype), array(700, 96, dtype=dtype)
+    c = array(96)
+    note(f"batch_norm {kind}", [x, x, x], lambda: cuda.batch_norm(x, c, c))
+    note(f"batch_norm_backward {kind}", [d, x, d, x, x],
+         lambda: cuda.batch_norm_backward(d, x, c, c, c))
+    n = array(5000, dtype=dtype)
+    note(f"relu {kind}", [n, n], lambda: cuda.relu(n))
+    note(f"relu_backward {kind}", [n, n, n], lambda: cuda.relu_backward(n, n))
+    note(f"dropout {kind}", [n, n], lambda: cuda.dropout(n))
+p, g, v, s = (array(5000) for _ in range(4))
+note("sgd_update", [p, g, v, p, v], lambda: cuda.sgd_update(p, g, v, learning_rate=0.1))
+note("adam_update", [p, g, v, s, p, v, s], lambda: cuda.adam_update(p, g, v, s, step=1))
+print(json.dumps(results))
 """
 
 
@@ -197,3 +273,74 @@ def test_main_loops_of_products_have_no_bank_conflicts(operators: str) -> None:
     accesses, wavefronts, least = json.loads(run.stdout)
     assert accesses > 6, "reads and copies of three products"
     assert wavefronts == least
+
+
+@pytest.fixture(scope="module")
+def memory_bound() -> dict[str, dict[str, Any]]:
+    path = os.pathsep.join([str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY_BOUND],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    result: dict[str, dict[str, Any]] = json.loads(run.stdout)
+    return result
+
+
+# Traffic with L2 as a multiple of what is needed, where it is more than 1.05: blocks that own
+# neighbouring rows of windows read the rows between them again, 3 for 2 where a thread owns a
+# single row, as with these few images; backward, positions and dy of the windows around.
+L2 = {
+    "max_pool2d": 1.45,
+    "max_pool2d training": 1.45,
+    "max_pool2d_backward": 1.4,
+    "lrn_max_pool2d": 1.5,
+    "lrn_max_pool2d_backward": 1.3,
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("operator", "barriers", "widths"),
+    [
+        ("lrn", 0, [16]),
+        ("lrn_backward", 0, [16]),
+        ("max_pool2d", 0, [16]),
+        ("max_pool2d training", 0, ["positions", 16]),
+        ("max_pool2d_backward", 0, ["positions", 16]),
+        ("lrn_max_pool2d", 0, ["positions", 16]),
+        ("lrn_max_pool2d_backward", 0, ["positions", 16]),
+        ("batch_norm", 1, None),
+        ("batch_norm_backward", 1, None),
+        ("relu", 0, [16]),
+        ("relu_backward", 0, [16]),
+        ("dropout", 0, [16]),
+    ],
+)
+def test_arrays_pass_memory_once(
+    memory_bound: dict[str, dict[str, Any]],
+    operator: str,
+    dtype: str,
+    barriers: int,
+    widths: list[Any] | None,
+) -> None:
+    count = memory_bound[f"{operator} {dtype}"]
+    print(operator, dtype, {k: count[k] / count["needed"] for k in ("memory", "L2", "requests")})
+    assert 1 <= count["memory"] / count["needed"] <= 1.05
+    assert count["L2"] / count["needed"] <= L2.get(operator, 1.05)
+    assert count["requests"] / count["least"] <= 1.05
+    assert count["barriers"] <= barriers
+    if widths is not None:  # batch norm's coefficients are doubles
+        positions = {"float32": 4, "float16": 8}[dtype]
+        assert count["widths"] == [positions if w == "positions" else w for w in widths]
+
+
+@pytest.mark.parametrize("operator", ["sgd_update", "adam_update"])
+def test_updates_pass_memory_once(memory_bound: dict[str, dict[str, Any]], operator: str) -> None:
+    count = memory_bound[operator]
+    assert count["memory"] == count["L2"] == count["requests"] == count["needed"]
+    assert count["widths"] == [16]
+    assert count["launches"] == 1

@@ -28,6 +28,8 @@ CALLS_ON_MAPS: tuple[tuple[str, tuple[np.ndarray, ...], dict[str, Any]], ...] = 
     ("relu_backward", (random_array(1, *SHAPE), random_array(2, *SHAPE)), {}),
     ("lrn", (random_array(1, *SHAPE),), {"depth_radius": 2}),
     ("lrn_backward", (random_array(1, *SHAPE), random_array(2, *SHAPE)), {"depth_radius": 2}),
+    ("lrn", (random_array(1, *SHAPE),), {"depth_radius": 4, "beta": 0.75}),
+    ("lrn_backward", (random_array(1, *SHAPE), random_array(2, *SHAPE)), {"beta": 0.75}),
     ("max_pool2d", (random_array(1, *SHAPE),), {}),
     ("max_pool2d_backward", (random_array(1, *GRADIENT_SHAPE), random_array(2, *SHAPE)), {}),
     ("dropout", (random_array(1, *SHAPE),), {"rate": 0.25, "seed": 2**63 + 5, "offset": 7}),

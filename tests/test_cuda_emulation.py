@@ -22,9 +22,18 @@ MESSAGES = {
     "write_past_shared": "write past shared memory",
     "alignment": "asynchronous copy of 16 bytes is not aligned",
     "shuffle": "not all lanes of the mask come to faults.cu:",
+    "indexed_shuffle": "not all lanes of the mask come to faults.cu:",
 }
 ENDS_A_SANITIZED_PROCESS = ("write_past_shared", "read_past_shared")
-SILENT = ("barrier", "second_barrier", "read_past_shared", "write_past_end", "wait", "fragment")
+SILENT = (
+    "barrier",
+    "second_barrier",
+    "read_past_shared",
+    "write_past_end",
+    "wait",
+    "fragment",
+    "crossing_shuffle",
+)
 
 
 @pytest.fixture(scope="module")

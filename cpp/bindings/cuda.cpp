@@ -7,6 +7,7 @@
 #include "alexnet/dropout.h"
 #include "alexnet/l2_loss.h"
 #include "alexnet/lrn.h"
+#include "alexnet/lrn_max_pool2d.h"
 #include "alexnet/max_pool2d.h"
 #include "alexnet/optimizer.h"
 #include "alexnet/relu.h"
@@ -114,50 +115,119 @@ void define_lrn(py::module_& m) {
     m.def("lrn", [](const py::object& shape, const Array& x, size_t depth_radius, float bias,
                     float alpha, float beta, const Array& y, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
-        cuda::lrn(pixels, channels,
-                  {.depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta},
-                  device_array(x, "x", Size{pixels} * channels),
-                  device_array(y, "y", Size{pixels} * channels), stream_of(stream));
+        const Size size = Size{pixels} * channels;
+        const LrnParameters k = {
+            .depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta};
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::lrn<T>(pixels, channels, k, device_array<T>(x, "x", size),
+                         device_array<T>(y, "y", size), stream_of(stream));
+        });
     });
     m.def("lrn_backward", [](const py::object& shape, const Array& dy, const Array& x,
                              size_t depth_radius, float bias, float alpha, float beta,
                              bool through_relu, const Array& dx, uintptr_t stream) {
         const size_t pixels = extent(shape, "pixels"), channels = extent(shape, "channels");
         const Size size = Size{pixels} * channels;
-        cuda::lrn_backward(
-            pixels, channels,
-            {.depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta},
-            device_array(dy, "dy", size), device_array(x, "x", size), through_relu,
-            device_array(dx, "dx", size), stream_of(stream));
+        const LrnParameters k = {
+            .depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta};
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::lrn_backward<T>(pixels, channels, k, device_array<T>(dy, "dy", size),
+                                  device_array<T>(x, "x", size), through_relu,
+                                  device_array<T>(dx, "dx", size), stream_of(stream));
+        });
     });
 }
 
 void define_relu(py::module_& m) {
     m.def("relu", [](const Array& x, const Array& y, uintptr_t stream) {
         const size_t n = size_of(x);
-        cuda::relu(n, device_array(x, "x", n), device_array(y, "y", n), stream_of(stream));
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::relu<T>(n, device_array<T>(x, "x", n), device_array<T>(y, "y", n),
+                          stream_of(stream));
+        });
     });
     m.def("relu_backward", [](const Array& dy, const Array& y, const Array& dx, uintptr_t stream) {
         const size_t n = size_of(dy);
-        cuda::relu_backward(n, device_array(dy, "dy", n), device_array(y, "y", n),
-                            device_array(dx, "dx", n), stream_of(stream));
+        with_stored_type(dy, "dy", [&](auto type) {
+            using T = decltype(type);
+            cuda::relu_backward<T>(n, device_array<T>(dy, "dy", n), device_array<T>(y, "y", n),
+                                   device_array<T>(dx, "dx", n), stream_of(stream));
+        });
     });
 }
 
+// Null where it is None.
+void* positions_of(const Array& array, const Pool2dShape& s) {
+    if (cuda::has_byte_positions(s)) {
+        return optional_device_array<uint8_t>(array, "positions", s.output_size());
+    }
+    return optional_device_array<uint64_t>(array, "positions", s.output_size());
+}
+
 void define_max_pool2d(py::module_& m) {
-    m.def("max_pool2d",
-          [](const py::object& shape, const Array& x, const Array& y, uintptr_t stream) {
-              const Pool2dShape s = pool2d_shape(shape);
-              cuda::max_pool2d(s, device_array(x, "x", s.input_size()),
-                               device_array(y, "y", s.output_size()), stream_of(stream));
-          });
-    m.def("max_pool2d_backward", [](const py::object& shape, const Array& dy, const Array& x,
-                                    bool through_relu, const Array& dx, uintptr_t stream) {
-        const Pool2dShape s = pool2d_shape(shape);
-        cuda::max_pool2d_backward(s, device_array(dy, "dy", s.output_size()),
-                                  device_array(x, "x", s.input_size()), through_relu,
-                                  device_array(dx, "dx", s.input_size()), stream_of(stream));
+    m.def("max_pool2d_positions_dtype", [](const py::object& shape) {
+        return cuda::has_byte_positions(pool2d_shape(shape)) ? "uint8" : "uint64";
     });
+    m.def("max_pool2d", [](const py::object& shape, const Array& x, const Array& y,
+                           const Array& positions, uintptr_t stream) {
+        const Pool2dShape s = pool2d_shape(shape);
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::max_pool2d<T>(s, device_array<T>(x, "x", s.input_size()),
+                                optional_device_array<T>(y, "y", s.output_size()),
+                                positions_of(positions, s), stream_of(stream));
+        });
+    });
+    m.def("max_pool2d_backward",
+          [](const py::object& shape, const Array& dy, const Array& positions, bool through_relu,
+             const Array& dx, uintptr_t stream) {
+              const Pool2dShape s = pool2d_shape(shape);
+              with_stored_type(dy, "dy", [&](auto type) {
+                  using T = decltype(type);
+                  cuda::max_pool2d_backward<T>(
+                      s, device_array<T>(dy, "dy", s.output_size()), positions_of(positions, s),
+                      through_relu, device_array<T>(dx, "dx", s.input_size()), stream_of(stream));
+              });
+          });
+}
+
+// Both return whether there was a kernel for it.
+void define_lrn_max_pool2d(py::module_& m) {
+    m.def("lrn_max_pool2d",
+          [](const py::object& shape, const Array& x, size_t depth_radius, float bias, float alpha,
+             float beta, const Array& y, const Array& positions, uintptr_t stream) {
+              const Pool2dShape s = pool2d_shape(shape);
+              const LrnParameters k = {
+                  .depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta};
+              bool done = false;
+              with_stored_type(x, "x", [&](auto type) {
+                  using T = decltype(type);
+                  done = cuda::lrn_max_pool2d<T>(s, k, device_array<T>(x, "x", s.input_size()),
+                                                 device_array<T>(y, "y", s.output_size()),
+                                                 positions_of(positions, s), stream_of(stream));
+              });
+              return done;
+          });
+    m.def("lrn_max_pool2d_backward",
+          [](const py::object& shape, const Array& dy, const Array& x, const Array& positions,
+             size_t depth_radius, float bias, float alpha, float beta, bool through_relu,
+             const Array& dx, uintptr_t stream) {
+              const Pool2dShape s = pool2d_shape(shape);
+              const LrnParameters k = {
+                  .depth_radius = depth_radius, .bias = bias, .alpha = alpha, .beta = beta};
+              bool done = false;
+              with_stored_type(x, "x", [&](auto type) {
+                  using T = decltype(type);
+                  done = cuda::lrn_max_pool2d_backward<T>(
+                      s, k, device_array<T>(dy, "dy", s.output_size()),
+                      device_array<T>(x, "x", s.input_size()), positions_of(positions, s),
+                      through_relu, device_array<T>(dx, "dx", s.input_size()), stream_of(stream));
+              });
+              return done;
+          });
 }
 
 void define_batch_norm(py::module_& m) {
@@ -168,48 +238,64 @@ void define_batch_norm(py::module_& m) {
                                      const Array& beta, const Array& mean, const Array& variance,
                                      double epsilon, bool relu, const Array& y, uintptr_t stream) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const size_t size = s.size();
-        cuda::batch_norm_inference(
-            s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
-            device_array(beta, "beta", s.channels), device_array(mean, "mean", s.channels),
-            device_array(variance, "variance", s.channels), epsilon, relu,
-            device_array(y, "y", size), stream_of(stream));
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::batch_norm_inference<T>(
+                s, device_array<T>(x, "x", s.size()), device_array(gamma, "gamma", s.channels),
+                device_array(beta, "beta", s.channels), device_array(mean, "mean", s.channels),
+                device_array(variance, "variance", s.channels), epsilon, relu,
+                device_array<T>(y, "y", s.size()), stream_of(stream));
+        });
     });
     m.def("batch_norm_training", [](const py::object& shape, const Array& x, const Array& gamma,
                                     const Array& beta, double epsilon, bool relu, const Array& y,
                                     const Array& mean, const Array& variance,
                                     const Array& workspace, uintptr_t stream) {
         const BatchNormShape s = batch_norm_shape(shape);
-        const size_t size = s.size();
-        cuda::batch_norm_training(
-            s, device_array(x, "x", size), device_array(gamma, "gamma", s.channels),
-            device_array(beta, "beta", s.channels), epsilon, relu, device_array(y, "y", size),
-            device_array(mean, "mean", s.channels), device_array(variance, "variance", s.channels),
-            workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::batch_norm_training<T>(
+                s, device_array<T>(x, "x", s.size()), device_array(gamma, "gamma", s.channels),
+                device_array(beta, "beta", s.channels), epsilon, relu,
+                device_array<T>(y, "y", s.size()), device_array(mean, "mean", s.channels),
+                device_array(variance, "variance", s.channels),
+                workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
+        });
     });
-    m.def(
-        "batch_norm_backward",
-        [](const py::object& shape, const Array& dy, const Array& x, const Array& gamma,
-           const Array& mean, const Array& variance, double epsilon, bool training, const Array& dx,
-           const Array& dgamma, const Array& dbeta, const Array& workspace, uintptr_t stream) {
-            const BatchNormShape s = batch_norm_shape(shape);
-            const size_t size = s.size();
-            cuda::batch_norm_backward(
-                s, device_array(dy, "dy", size), device_array(x, "x", size),
+    m.def("batch_norm_backward", [](const py::object& shape, const Array& dy, const Array& x,
+                                    const Array& gamma, const Array& mean, const Array& variance,
+                                    double epsilon, bool training, const Array& dx,
+                                    const Array& dgamma, const Array& dbeta, const Array& workspace,
+                                    uintptr_t stream) {
+        const BatchNormShape s = batch_norm_shape(shape);
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::batch_norm_backward<T>(
+                s, device_array<T>(dy, "dy", s.size()), device_array<T>(x, "x", s.size()),
                 device_array(gamma, "gamma", s.channels), device_array(mean, "mean", s.channels),
                 device_array(variance, "variance", s.channels), epsilon, training,
-                device_array(dx, "dx", size), device_array(dgamma, "dgamma", s.channels),
+                device_array<T>(dx, "dx", s.size()), device_array(dgamma, "dgamma", s.channels),
                 device_array(dbeta, "dbeta", s.channels),
                 workspace_of(workspace, cuda::batch_norm_workspace(s)), stream_of(stream));
         });
+    });
+    m.def("move_average", [](const Array& average, float share, const Array& value, float factor,
+                             uintptr_t stream) {
+        const size_t n = size_of(average);
+        cuda::move_average(n, share, factor, device_array(value, "value", n),
+                           device_array(average, "average", n), stream_of(stream));
+    });
 }
 
 void define_dropout(py::module_& m) {
     m.def("dropout", [](const Array& x, uint64_t seed, uint64_t offset, uint64_t threshold,
                         float scale, const Array& y, uintptr_t stream) {
         const size_t n = size_of(x);
-        cuda::dropout(n, seed, offset, threshold, scale, device_array(x, "x", n),
-                      device_array(y, "y", n), stream_of(stream));
+        with_stored_type(x, "x", [&](auto type) {
+            using T = decltype(type);
+            cuda::dropout<T>(n, seed, offset, threshold, scale, device_array<T>(x, "x", n),
+                             device_array<T>(y, "y", n), stream_of(stream));
+        });
     });
 }
 
@@ -218,20 +304,26 @@ void define_losses(py::module_& m) {
     m.def("softmax_cross_entropy",
           [](size_t batch, size_t classes, const Array& logits, const Array& labels,
              const Array& loss, const Array& workspace, uintptr_t stream) {
-              cuda::softmax_cross_entropy(
-                  batch, classes, device_array(logits, "logits", Size{batch} * classes),
-                  device_array<int64_t>(labels, "labels", batch), device_array(loss, "loss", 1),
-                  workspace_of(workspace, cuda::softmax_cross_entropy_workspace(batch)),
-                  stream_of(stream));
+              with_stored_type(logits, "logits", [&](auto type) {
+                  using T = decltype(type);
+                  cuda::softmax_cross_entropy<T>(
+                      batch, classes, device_array<T>(logits, "logits", Size{batch} * classes),
+                      device_array<int64_t>(labels, "labels", batch), device_array(loss, "loss", 1),
+                      workspace_of(workspace, cuda::softmax_cross_entropy_workspace(batch)),
+                      stream_of(stream));
+              });
           });
-    m.def("softmax_cross_entropy_backward",
-          [](size_t batch, size_t classes, const Array& logits, const Array& labels,
-             const Array& dlogits, uintptr_t stream) {
-              cuda::softmax_cross_entropy_backward(
-                  batch, classes, device_array(logits, "logits", Size{batch} * classes),
-                  device_array<int64_t>(labels, "labels", batch),
-                  device_array(dlogits, "dlogits", Size{batch} * classes), stream_of(stream));
-          });
+    m.def("softmax_cross_entropy_backward", [](size_t batch, size_t classes, const Array& logits,
+                                               const Array& labels, const Array& dlogits,
+                                               uintptr_t stream) {
+        with_stored_type(logits, "logits", [&](auto type) {
+            using T = decltype(type);
+            cuda::softmax_cross_entropy_backward<T>(
+                batch, classes, device_array<T>(logits, "logits", Size{batch} * classes),
+                device_array<int64_t>(labels, "labels", batch),
+                device_array<T>(dlogits, "dlogits", Size{batch} * classes), stream_of(stream));
+        });
+    });
     m.def("l2_loss_workspace", &cuda::l2_loss_workspace);
     m.def("l2_loss",
           [](const Array& x, const Array& loss, const Array& workspace, uintptr_t stream) {
@@ -284,6 +376,7 @@ PYBIND11_MODULE(_cuda, m) {
     alexnet::define_dense(m);
     alexnet::define_lrn(m);
     alexnet::define_max_pool2d(m);
+    alexnet::define_lrn_max_pool2d(m);
     alexnet::define_relu(m);
     alexnet::define_batch_norm(m);
     alexnet::define_dropout(m);

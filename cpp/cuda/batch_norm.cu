@@ -7,8 +7,9 @@
 // Three kernels: sums over the pixels of a block, two for each channel; then one thread a channel
 //   adds the blocks' sums in order and works out the coefficients; then one pass that writes. Where
 //   mean and variance are given, only the last.
-// Threads: threadIdx.x runs over channels, threadIdx.y over pixels, so that a warp reads 128
-//   neighbouring bytes; a thread keeps the coefficients of its channel.
+// Threads: each owns neighbouring channels of some pixels, 16 bytes where their number and the
+//   addresses allow it, else one; threadIdx.x runs over channels, threadIdx.y over pixels. In the
+//   last pass a thread keeps the coefficients of its channels.
 // Cost: sums 3 FLOP and 4 bytes an element (backward 3 and 8), the last pass 3 and 8 (backward 5
 //   and 12): memory-bound where the device's double units are not far slower than its float ones.
 // Numerics: everything between loading a float and storing one is in double, as on the CPU. Sums
@@ -17,15 +18,16 @@
 //   alone.
 
 #include "alexnet/batch_norm.h"
-#include "device.cuh"
 #include "launch.cuh"
+#include "storage.cuh"
 
 namespace alexnet::cuda {
 namespace {
 
 constexpr size_t kMostSumBlocks = 128;  // along the pixels
 constexpr size_t kFewestPixels = 64;    // of one of them
-constexpr int kSumRows = 8;             // threads along the pixels
+constexpr int kSumRuns = 8;             // threads along the channels
+constexpr int kSumRows = 32;            // threads along the pixels
 
 size_t sum_pixels(size_t pixels) {
     return std::max(kFewestPixels, (pixels + kMostSumBlocks - 1) / kMostSumBlocks);
@@ -47,46 +49,65 @@ struct Workspace {
 __device__ double center_of(float first) { return isfinite(first) ? first : 0.0; }
 
 // With d = x - center: Σ d and Σ d² over a block's pixels, or Σ dy and Σ dy·d where dy is not null.
-// center is mean where that is given, else the channel's first pixel.
-__global__ void block_sums(size_t pixels, size_t channels, size_t each, const float* dy,
-                           const float* x, const float* mean, double* sums) {
-    double* shared = dynamic_shared<double>();  // two for each thread
-    const size_t c = size_t{blockIdx.x} * kWarp + threadIdx.x;
+// center is mean where that is given, else the channel's first pixel. The order of the sums is the
+// same for every width.
+template <class T, int width>
+__global__ void __launch_bounds__(kSumRuns* kSumRows)
+    block_sums(size_t pixels, size_t channels, size_t each, const T* __restrict__ dy,
+               const T* __restrict__ x, const float* mean, double* sums) {
+    constexpr int kChannels = kSumRuns * width;  // of the block
+    double* shared = dynamic_shared<double>();   // (kSumRows, 2, kChannels)
+    const size_t block_c = size_t{blockIdx.x} * kChannels;
+    const size_t c = block_c + threadIdx.x * width;
     const size_t first = blockIdx.y * each, end = min(first + each, pixels);
-    double sum = 0, product = 0;
+    double center[width], sum[width], product[width];
+#pragma unroll
+    for (int i = 0; i < width; ++i) sum[i] = product[i] = 0;
     if (c < channels) {
-        const double center = mean ? mean[c] : center_of(x[c]);
+        const auto start = load_floats<width>(x + c);
+#pragma unroll
+        for (int i = 0; i < width; ++i) center[i] = mean ? mean[c + i] : center_of(start.at[i]);
+#pragma unroll 2
         for (size_t p = first + threadIdx.y; p < end; p += kSumRows) {
-            const double d = x[p * channels + c] - center;
-            const double w = dy ? dy[p * channels + c] : d;
-            sum += w;
-            product = fma(w, d, product);
+            const auto values = load_floats<width>(x + p * channels + c);
+            const auto slopes = dy ? load_floats<width>(dy + p * channels + c) : values;
+#pragma unroll
+            for (int i = 0; i < width; ++i) {
+                const double d = values.at[i] - center[i];
+                const double w = dy ? slopes.at[i] : d;
+                sum[i] += w;
+                product[i] = fma(w, d, product[i]);
+            }
         }
     }
-    double* own = shared + 2 * (threadIdx.y * kWarp + threadIdx.x);
-    own[0] = sum;
-    own[1] = product;
+    double* own = shared + 2 * threadIdx.y * kChannels + threadIdx.x * width;
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+        own[i] = sum[i];
+        own[kChannels + i] = product[i];
+    }
     __syncthreads();
-    if (threadIdx.y == 0 && c < channels) {
-        for (int row = 1; row < kSumRows; ++row) {
-            sum += own[2 * row * kWarp];
-            product += own[2 * row * kWarp + 1];
-        }
-        sums[2 * blockIdx.y * channels + c] = sum;
-        sums[(2 * blockIdx.y + 1) * channels + c] = product;
-    }
+    const auto thread = static_cast<int>(threadIdx.y * kSumRuns + threadIdx.x);
+    const int which = thread / kChannels;
+    const size_t channel = block_c + thread % kChannels;
+    if (which >= 2 || channel >= channels) return;
+    double all = 0;
+    for (int row = 0; row < kSumRows; ++row) all += shared[2 * row * kChannels + thread];
+    sums[(2 * blockIdx.y + which) * channels + channel] = all;
 }
 
 __device__ double total(size_t channels, size_t blocks, const double* sums, size_t which,
                         size_t c) {
     double sum = 0;
+#pragma unroll 8
     for (size_t b = 0; b < blocks; ++b) sum += sums[(2 * b + which) * channels + c];
     return sum;
 }
 
+template <class T>
 __global__ void finish_forward(size_t pixels, size_t channels, size_t blocks, const double* sums,
-                               const float* x, const float* gamma, const float* beta,
-                               double epsilon, float* mean, float* variance, double* k) {
+                               const T* x, const float* gamma, const float* beta, double epsilon,
+                               float* mean, float* variance, double* k) {
     const size_t c = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     if (c >= channels) return;
     if (pixels == 0) {
@@ -97,7 +118,7 @@ __global__ void finish_forward(size_t pixels, size_t channels, size_t blocks, co
     const double offset = total(channels, blocks, sums, 0, c) / n;
     double spread = total(channels, blocks, sums, 1, c) / n - offset * offset;
     if (spread < 0) spread = 0;  // by rounding; NaN stays
-    const double middle = center_of(x[c]) + offset;
+    const double middle = center_of(to_float(x[c])) + offset;
     k[kMean * channels + c] = middle;
     k[kScale * channels + c] = gamma[c] / sqrt(spread + epsilon);
     k[kConstant * channels + c] = beta[c];
@@ -125,22 +146,43 @@ __global__ void finish_backward(size_t pixels, size_t channels, size_t blocks, c
 
 // --- the pass that writes ------------------------------------------------------------------------
 
+template <class T>
 struct Normalize {
-    const float* x;
+    const T* x;
     bool relu;
-    __device__ float of(size_t i, double mean, double scale, double shift, double) const {
-        const auto y = static_cast<float>(fma(x[i] - mean, scale, shift));
-        return relu && y < 0 ? 0.0f : y;
+    static constexpr bool has_slope = false;
+
+    template <int width, class Channel>
+    __device__ Floats<width> of(size_t at, const Channel (&k)[width]) const {
+        auto values = load_floats<width>(x + at);
+#pragma unroll
+        for (int i = 0; i < width; ++i) {
+            const double z = values.at[i] - k[i].mean;
+            const auto y = static_cast<float>(fma(z, k[i].scale, k[i].constant));
+            values.at[i] = relu && y < 0 ? 0.0f : y;
+        }
+        return values;
     }
 };
 
+template <class T>
 struct Propagate {
-    const float *dy, *x;
+    const T *dy, *x;
     bool training;
-    __device__ float of(size_t i, double mean, double scale, double constant, double slope) const {
+    static constexpr bool has_slope = true;
+
+    template <int width, class Channel>
+    __device__ Floats<width> of(size_t at, const Channel (&k)[width]) const {
+        auto slopes = load_floats<width>(dy + at);
         // Without the terms of training, x must not matter: it may be infinite.
-        const double through = training ? fma(x[i] - mean, slope, constant) : 0.0;
-        return static_cast<float>(scale * (dy[i] - through));
+        const auto values = training ? load_floats<width>(x + at) : Floats<width>::of(0);
+#pragma unroll
+        for (int i = 0; i < width; ++i) {
+            const double z = values.at[i] - k[i].mean;
+            const double through = training ? fma(z, k[i].slope, k[i].constant) : 0.0;
+            slopes.at[i] = static_cast<float>(k[i].scale * (slopes.at[i] - through));
+        }
+        return slopes;
     }
 };
 
@@ -161,37 +203,60 @@ struct Given {
     }
 };
 
-template <class Function, class Coefficients>
-__global__ void apply(size_t pixels, size_t channels, Function function, Coefficients k,
-                      float* result) {
+// The coefficients of a channel, in registers.
+struct Channel {
+    double mean, scale, constant, slope;
+};
+
+template <class T, int width, class Function, class Coefficients>
+__global__ void __launch_bounds__(kBlockThreads)
+    apply(size_t pixels, size_t channels, Function function, Coefficients k, T* result) {
     const size_t first = size_t{blockIdx.x} * blockDim.y + threadIdx.y;
-    for (size_t c = threadIdx.x; c < channels; c += blockDim.x) {
-        const double mean = k.get(kMean, c), scale = k.get(kScale, c);
-        const double constant = k.get(kConstant, c);
-        const double slope = k.get(kSlope, c);
+    for (size_t c = threadIdx.x * width; c < channels; c += size_t{blockDim.x} * width) {
+        Channel own[width];
+#pragma unroll
+        for (int i = 0; i < width; ++i) {
+            own[i] = {k.get(kMean, c + i), k.get(kScale, c + i), k.get(kConstant, c + i),
+                      Function::has_slope ? k.get(kSlope, c + i) : 0.0};
+        }
+#pragma unroll 2
         for (size_t p = first; p < pixels; p += size_t{gridDim.x} * blockDim.y) {
-            const size_t i = p * channels + c;
-            result[i] = function.of(i, mean, scale, constant, slope);
+            const size_t at = p * channels + c;
+            store_floats(result + at, function.template of<width>(at, own));
         }
     }
 }
 
-template <class Function, class Coefficients>
-void launch_apply(const char* name, const BatchNormShape& s, Function function, Coefficients k,
-                  float* result, Stream stream) {
+template <class T, class Function, class Coefficients>
+void launch_apply(const char* name, const BatchNormShape& s, bool vectors, Function function,
+                  Coefficients k, T* result, Stream stream) {
     constexpr size_t kMostBlocks = 132 * 8 * 2;
-    const dim3 block = channel_block(s.channels);
+    // Rows of pixels follow each other in memory as the threads of a block do.
+    const size_t runs = vectors ? s.channels / kVector<T> : s.channels;
+    const auto across = static_cast<unsigned>(std::min<size_t>(runs, kBlockThreads));
+    const dim3 block(across, kBlockThreads / across);
     const size_t blocks = std::min((s.pixels + block.y - 1) / block.y, kMostBlocks);
-    launch(name, apply<Function, Coefficients>, static_cast<unsigned>(blocks), block, 0, stream,
-           s.pixels, s.channels, function, k, result);
+    launch(name,
+           vectors ? apply<T, kVector<T>, Function, Coefficients>
+                   : apply<T, 1, Function, Coefficients>,
+           static_cast<unsigned>(blocks), block, 0, stream, s.pixels, s.channels, function, k,
+           result);
 }
 
-void launch_sums(const char* name, const BatchNormShape& s, const float* dy, const float* x,
+template <class T>
+void launch_sums(const char* name, const BatchNormShape& s, bool vectors, const T* dy, const T* x,
                  const float* mean, double* sums, Stream stream) {
-    const dim3 grid(static_cast<unsigned>((s.channels + kWarp - 1) / kWarp),
-                    static_cast<unsigned>(sum_blocks(s)));
-    launch(name, block_sums, grid, dim3(kWarp, kSumRows), 2 * kWarp * kSumRows * sizeof(double),
-           stream, s.pixels, s.channels, sum_pixels(s.pixels), dy, x, mean, sums);
+    const size_t width = vectors ? kVector<T> : 1;
+    const size_t across = (s.channels + kSumRuns * width - 1) / (kSumRuns * width);
+    const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(sum_blocks(s)));
+    launch(name, vectors ? block_sums<T, kVector<T>> : block_sums<T, 1>, grid,
+           dim3(kSumRuns, kSumRows), 2 * width * kSumRuns * kSumRows * sizeof(double), stream,
+           s.pixels, s.channels, sum_pixels(s.pixels), dy, x, mean, sums);
+}
+
+__global__ void move(size_t n, float share, float factor, const float* value, float* average) {
+    const size_t i = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    if (i < n) average[i] += share * (factor * value[i] - average[i]);
 }
 
 }  // namespace
@@ -200,36 +265,58 @@ size_t batch_norm_workspace(const BatchNormShape& shape) {
     return Size{2 * sum_blocks(shape) + kCoefficients} * shape.channels * sizeof(double);
 }
 
-void batch_norm_inference(const BatchNormShape& shape, const float* x, const float* gamma,
+template <class T>
+void batch_norm_inference(const BatchNormShape& shape, const T* x, const float* gamma,
                           const float* beta, const float* mean, const float* variance,
-                          double epsilon, bool relu, float* y, Stream stream) {
-    launch_apply("batch_norm", shape, Normalize{x, relu},
+                          double epsilon, bool relu, T* y, Stream stream) {
+    launch_apply("batch_norm", shape, fits_vectors(shape.channels, x, y), Normalize<T>{x, relu},
                  Given{gamma, beta, mean, variance, epsilon}, y, stream);
 }
 
-void batch_norm_training(const BatchNormShape& shape, const float* x, const float* gamma,
-                         const float* beta, double epsilon, bool relu, float* y, float* mean,
+template <class T>
+void batch_norm_training(const BatchNormShape& shape, const T* x, const float* gamma,
+                         const float* beta, double epsilon, bool relu, T* y, float* mean,
                          float* variance, void* workspace, Stream stream) {
     const Workspace space(shape, workspace);
-    launch_sums("batch_norm", shape, nullptr, x, nullptr, space.sums, stream);
-    launch("batch_norm", finish_forward, blocks_for(shape.channels), kBlockThreads, 0, stream,
+    const bool vectors = fits_vectors(shape.channels, x, y);
+    launch_sums<T>("batch_norm", shape, vectors, nullptr, x, nullptr, space.sums, stream);
+    launch("batch_norm", finish_forward<T>, blocks_for(shape.channels), kBlockThreads, 0, stream,
            shape.pixels, shape.channels, sum_blocks(shape), space.sums, x, gamma, beta, epsilon,
            mean, variance, space.coefficients);
-    launch_apply("batch_norm", shape, Normalize{x, relu},
+    launch_apply("batch_norm", shape, vectors, Normalize<T>{x, relu},
                  Computed{space.coefficients, shape.channels}, y, stream);
 }
 
-void batch_norm_backward(const BatchNormShape& shape, const float* dy, const float* x,
-                         const float* gamma, const float* mean, const float* variance,
-                         double epsilon, bool training, float* dx, float* dgamma, float* dbeta,
-                         void* workspace, Stream stream) {
+template <class T>
+void batch_norm_backward(const BatchNormShape& shape, const T* dy, const T* x, const float* gamma,
+                         const float* mean, const float* variance, double epsilon, bool training,
+                         T* dx, float* dgamma, float* dbeta, void* workspace, Stream stream) {
     const Workspace space(shape, workspace);
-    launch_sums("batch_norm_backward", shape, dy, x, mean, space.sums, stream);
+    const bool vectors = fits_vectors(shape.channels, dy, x, dx);
+    launch_sums("batch_norm_backward", shape, vectors, dy, x, mean, space.sums, stream);
     launch("batch_norm_backward", finish_backward, blocks_for(shape.channels), kBlockThreads, 0,
            stream, shape.pixels, shape.channels, sum_blocks(shape), space.sums, gamma, mean,
            variance, epsilon, training, dgamma, dbeta, space.coefficients);
-    launch_apply("batch_norm_backward", shape, Propagate{dy, x, training},
+    launch_apply("batch_norm_backward", shape, vectors, Propagate<T>{dy, x, training},
                  Computed{space.coefficients, shape.channels}, dx, stream);
 }
+
+void move_average(size_t channels, float share, float factor, const float* value, float* average,
+                  Stream stream) {
+    launch("move_average", move, blocks_for(channels), kBlockThreads, 0, stream, channels, share,
+           factor, value, average);
+}
+
+#define ALEXNET_INSTANTIATE(T)                                                                     \
+    template void batch_norm_inference(const BatchNormShape&, const T*, const float*,              \
+                                       const float*, const float*, const float*, double, bool, T*, \
+                                       Stream);                                                    \
+    template void batch_norm_training(const BatchNormShape&, const T*, const float*, const float*, \
+                                      double, bool, T*, float*, float*, void*, Stream);            \
+    template void batch_norm_backward(const BatchNormShape&, const T*, const T*, const float*,     \
+                                      const float*, const float*, double, bool, T*, float*,        \
+                                      float*, void*, Stream);
+ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
+#undef ALEXNET_INSTANTIATE
 
 }  // namespace alexnet::cuda

@@ -2,39 +2,68 @@
 //
 //   sums[j] = sum over i of x[i,j]                                   x (rows, columns), contiguous
 //
-// Cost: rows · columns FLOP and 4 · rows · columns bytes, each read once: memory-bound.
-// Blocks: each owns 32 columns of kBlockRows rows; warp w sums rows w, w + 16, … of them, a lane a
-//   column, so that a warp reads 128 neighbouring bytes. The 16 sums of a column are added in order
-//   in shared memory. Where there is more than one block down, the same kernel sums their sums.
-// Numerics: float32, chains of at most kBlockRows / 16 = 16 rows, of 16, and in the second pass of
-//   rows / 4096 and 16. The order depends on the shape alone.
+// Cost: rows · columns FLOP, and x read once: memory-bound.
+// Blocks: each owns 8 runs of columns, 16 bytes each where their number and the address allow it,
+//   else one, of kBlockRows rows; its threads sum every 64th row of a run. Lanes of a warp hold
+//   four rows of the 8 runs: their sums are added by shuffles, those of the 16 warps in order in
+//   shared memory. Where there is more than one block down, the same kernel sums their sums.
+// Numerics: float32, chains of at most kBlockRows / 64 = 4 rows, a tree of 4, chains of 16, and in
+//   the second pass of rows / 16384 and the same again. The order depends on the shape alone.
 
 #include "column_sums.cuh"
 #include "gemm_launch.cuh"
+#include "storage.cuh"
 
 namespace alexnet::cuda {
 namespace {
 
-constexpr int kWarps = 16;
+constexpr int kRuns = 8, kWarps = 16;
+constexpr int kRows = kWarps * kWarp / kRuns;  // at a time
 constexpr size_t kBlockRows = 256;
-constexpr size_t kSharedBytes = kWarps * 32 * sizeof(float);
 
-__global__ void __launch_bounds__(32 * kWarps)
-    sum_rows(size_t rows, size_t columns, size_t block_rows, const float* x, float* sums) {
-    float* partial = dynamic_shared<float>();  // (kWarps, 32)
-    const size_t column = size_t{blockIdx.x} * 32 + threadIdx.x;
-    const size_t begin = blockIdx.y * block_rows;
-    const size_t end = min(rows, begin + block_rows);
-    float sum = 0.0f;
+template <class T, int width>
+__global__ void __launch_bounds__(kWarp* kWarps)
+    sum_rows(size_t rows, size_t columns, size_t block_rows, const T* x, float* sums) {
+    constexpr int kColumns = kRuns * width;
+    float* partial = dynamic_shared<float>();  // (kWarps, kColumns)
+    const auto thread = static_cast<int>(threadIdx.x);
+    const int run = thread % kRuns, warp = thread / kWarp;
+    const size_t first = size_t{blockIdx.x} * kColumns, column = first + run * width;
+    const size_t begin = blockIdx.y * block_rows, end = min(rows, begin + block_rows);
+    auto sum = Floats<width>::of(0);
     if (column < columns) {
 #pragma unroll 4
-        for (size_t i = begin + threadIdx.y; i < end; i += kWarps) sum += x[i * columns + column];
+        for (size_t i = begin + thread / kRuns; i < end; i += kRows) {
+            const auto values = load_floats<width>(x + i * columns + column);
+#pragma unroll
+            for (int c = 0; c < width; ++c) sum.at[c] += values.at[c];
+        }
     }
-    partial[threadIdx.y * 32 + threadIdx.x] = sum;
+#pragma unroll
+    for (int c = 0; c < width; ++c) {
+#pragma unroll
+        for (int distance = kRuns; distance < kWarp; distance *= 2) {
+            sum.at[c] += __shfl_xor_sync(kAllLanes, sum.at[c], distance);
+        }
+        if (thread % kWarp < kRuns) partial[warp * kColumns + run * width + c] = sum.at[c];
+    }
     __syncthreads();
-    if (threadIdx.y > 0 || column >= columns) return;
-    for (int w = 1; w < kWarps; ++w) sum += partial[w * 32 + threadIdx.x];
-    sums[blockIdx.y * columns + column] = sum;
+    if (thread >= kColumns || first + thread >= columns) return;
+    float all = 0;
+    for (int w = 0; w < kWarps; ++w) all += partial[w * kColumns + thread];
+    sums[blockIdx.y * columns + first + thread] = all;
+}
+
+// As many blocks down as there are `block_rows` rows, each with sums of its own.
+template <class T>
+void launch_sums(size_t rows, size_t columns, size_t block_rows, const T* x, float* sums,
+                 Stream stream) {
+    const bool vectors = fits_vectors(columns, x);
+    const size_t block_columns = kRuns * (vectors ? kVector<T> : 1);
+    const size_t down = std::max<size_t>(ceil_div(rows, block_rows), 1);
+    const dim3 grid(gemm_index(ceil_div(columns, block_columns)), gemm_index(down));
+    launch("column_sums", vectors ? sum_rows<T, kVector<T>> : sum_rows<T, 1>, grid, kWarp * kWarps,
+           kWarps * block_columns * sizeof(float), stream, rows, columns, block_rows, x, sums);
 }
 
 }  // namespace
@@ -44,21 +73,19 @@ size_t column_sums_workspace(size_t rows, size_t columns) {
     return Size{ceil_div(rows, kBlockRows)} * columns * sizeof(float);
 }
 
-void column_sums(size_t rows, size_t columns, const float* x, float* sums, void* workspace,
+template <class T>
+void column_sums(size_t rows, size_t columns, const T* x, float* sums, void* workspace,
                  Stream stream) {
-    const dim3 block(32, kWarps);
-    const unsigned across = gemm_index(ceil_div(columns, 32));
-    if (rows <= kBlockRows) {
-        launch("column_sums", sum_rows, dim3(across), block, kSharedBytes, stream, rows, columns,
-               kBlockRows, x, sums);
-        return;
-    }
+    if (rows <= kBlockRows) return launch_sums(rows, columns, kBlockRows, x, sums, stream);
     const size_t blocks = ceil_div(rows, kBlockRows);
     float* partial = static_cast<float*>(workspace);
-    launch("column_sums", sum_rows, dim3(across, gemm_index(blocks)), block, kSharedBytes, stream,
-           rows, columns, kBlockRows, x, partial);
-    launch("column_sums", sum_rows, dim3(across), block, kSharedBytes, stream, blocks, columns,
-           blocks, partial, sums);
+    launch_sums(rows, columns, kBlockRows, x, partial, stream);
+    launch_sums(blocks, columns, blocks, partial, sums, stream);
 }
+
+#define ALEXNET_INSTANTIATE(T) \
+    template void column_sums(size_t, size_t, const T*, float*, void*, Stream);
+ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
+#undef ALEXNET_INSTANTIATE
 
 }  // namespace alexnet::cuda

@@ -70,6 +70,15 @@ __device__ __forceinline__ void cp_async_wait() {
 #endif
 }
 
+// --- arithmetic ----------------------------------------------------------------------------------
+
+// Within 2^-22 of the square root, relative to it; of numbers below FLT_MIN it is 0.
+__device__ __forceinline__ float sqrt_approximate(float x) {
+    float result;
+    asm("sqrt.approx.ftz.f32 %0, %1;\n" : "=f"(result) : "f"(x));
+    return result;
+}
+
 // --- tensor cores --------------------------------------------------------------------------------
 
 // The bits of x rounded to 10 bits of mantissa, ties away from zero.

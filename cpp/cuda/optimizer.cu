@@ -45,8 +45,8 @@ void sgd_update(size_t n, float* parameter, const float* gradient, float* veloci
                 double learning_rate, double momentum, double weight_decay, Stream stream) {
     const SgdStep step = {static_cast<float>(learning_rate), static_cast<float>(momentum),
                           static_cast<float>(weight_decay)};
-    launch_elementwise("sgd_update", n, stream, step, Update{parameter}, Update{velocity},
-                       Read{gradient});
+    launch_elementwise("sgd_update", n, stream, step, Update<float>{{parameter}},
+                       Update<float>{{velocity}}, Read<float>{gradient});
 }
 
 void adam_update(size_t n, float* parameter, const float* gradient, float* first_moment,
@@ -62,8 +62,9 @@ void adam_update(size_t n, float* parameter, const float* gradient, float* first
     step.share1 = static_cast<float>(1 - options.beta1);
     step.share2 = static_cast<float>(1 - options.beta2);
     step.weight_decay = static_cast<float>(options.weight_decay);
-    launch_elementwise("adam_update", n, stream, step, Update{parameter}, Update{first_moment},
-                       Update{second_moment}, Read{gradient});
+    launch_elementwise("adam_update", n, stream, step, Update<float>{{parameter}},
+                       Update<float>{{first_moment}}, Update<float>{{second_moment}},
+                       Read<float>{gradient});
 }
 
 }  // namespace alexnet::cuda

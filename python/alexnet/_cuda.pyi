@@ -99,10 +99,37 @@ def lrn_backward(
     dx: Array,
     stream: int,
 ) -> None: ...
-def max_pool2d(shape: Pool2dShape, x: Array, y: Array, stream: int) -> None: ...
-def max_pool2d_backward(
-    shape: Pool2dShape, dy: Array, x: Array, through_relu: bool, dx: Array, stream: int
+def max_pool2d_positions_dtype(shape: Pool2dShape) -> str: ...
+def max_pool2d(
+    shape: Pool2dShape, x: Array, y: Array | None, positions: Array | None, stream: int
 ) -> None: ...
+def max_pool2d_backward(
+    shape: Pool2dShape, dy: Array, positions: Array, through_relu: bool, dx: Array, stream: int
+) -> None: ...
+def lrn_max_pool2d(
+    shape: Pool2dShape,
+    x: Array,
+    depth_radius: int,
+    bias: float,
+    alpha: float,
+    beta: float,
+    y: Array,
+    positions: Array | None,
+    stream: int,
+) -> bool: ...
+def lrn_max_pool2d_backward(
+    shape: Pool2dShape,
+    dy: Array,
+    x: Array,
+    positions: Array,
+    depth_radius: int,
+    bias: float,
+    alpha: float,
+    beta: float,
+    through_relu: bool,
+    dx: Array,
+    stream: int,
+) -> bool: ...
 def relu(x: Array, y: Array, stream: int) -> None: ...
 def relu_backward(dy: Array, y: Array, dx: Array, stream: int) -> None: ...
 def batch_norm_workspace(shape: ChannelsShape) -> int: ...
@@ -145,6 +172,9 @@ def batch_norm_backward(
     dbeta: Array,
     workspace: Array | None,
     stream: int,
+) -> None: ...
+def move_average(
+    average: Array, share: float, value: Array, factor: float, stream: int
 ) -> None: ...
 def dropout(
     x: Array, seed: int, offset: int, threshold: int, scale: float, y: Array, stream: int

@@ -40,7 +40,8 @@ std::vector<Counts> launches;
 std::vector<std::vector<Event>> logs;  // of each thread, since it last waited
 unsigned thread = 0;
 Range shared, thread_stack, host_stack, excluded;
-std::unordered_set<uintptr_t> read, written;  // sectors of the running block
+std::unordered_set<uintptr_t> read, written;          // sectors of the running block
+std::unordered_set<uintptr_t> all_read, all_written;  // of the launch
 struct Flight {
     size_t bytes = 0, most = 0;
 };
@@ -178,6 +179,8 @@ void begin_launch(const Launch& launch) {
     launches.emplace_back();
     launches.back().launch = launch;
     launches.back().kernel = place(launch.kernel);
+    all_read.clear();
+    all_written.clear();
 }
 
 void begin_block(size_t threads, const void* memory, size_t shared_bytes) {
@@ -195,6 +198,9 @@ void end_block() {
     if (!on) return;
     launches.back().read_sectors += read.size();
     launches.back().written_sectors += written.size();
+    all_read.insert(read.begin(), read.end());
+    all_written.insert(written.begin(), written.end());
+    launches.back().memory_sectors = all_read.size() + all_written.size();
     logs.clear();
     size_t most = 0;
     for (const Flight& flight : flights) most += flight.most;

@@ -46,9 +46,11 @@ struct Counts {
     size_t blocks = 0;
     std::map<Site, Access> accesses;
     size_t read_sectors = 0, written_sectors = 0;  // different ones, counted anew in every block
-    size_t barriers = 0;                           // of blocks
-    size_t warp_products = 0;                      // mma, counted once a warp
-    size_t waits = 0;                              // for asynchronous copies, of all threads
+    size_t memory_sectors =
+        0;                // different ones of all blocks: of what is read, and of what is written
+    size_t barriers = 0;  // of blocks
+    size_t warp_products = 0;    // mma, counted once a warp
+    size_t waits = 0;            // for asynchronous copies, of all threads
     size_t bytes_in_flight = 0;  // of a block's asynchronous copies: each thread's most, together
 };
 

@@ -40,6 +40,12 @@ T __shfl_xor_sync(unsigned mask, T value, int distance, const char* file = __bui
     return emulation::exchange(mask, value, emulation::lane() ^ distance, {file, line});
 }
 
+template <typename T>
+T __shfl_sync(unsigned mask, T value, int source, const char* file = __builtin_FILE(),
+              int line = __builtin_LINE()) {
+    return emulation::exchange(mask, value, source % 32, {file, line});
+}
+
 inline uint32_t __float_as_uint(float x) { return emulation::bits_as<uint32_t>(x); }
 inline float __uint_as_float(uint32_t x) { return emulation::bits_as<float>(x); }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }

@@ -24,6 +24,8 @@ void cp_async_wait() {
     emulation::wait_for_copies(n);
 }
 
+inline float sqrt_approximate(float x) { return std::sqrt(x); }
+
 inline uint32_t to_tf32(float x) {
     const uint32_t bits = __float_as_uint(x);
     return std::isfinite(x) ? (bits + 0x1000) & 0xffffe000 : bits;

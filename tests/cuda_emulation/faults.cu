@@ -115,6 +115,30 @@ __global__ void shuffle(const float* x, float* y) {
     y[i] = __shfl_xor_sync(0xffffffff, x[i ^ 32], 31);
 }
 
+template <bool faulty>
+__global__ void indexed_shuffle(const float* x, float* y) {
+    const int i = static_cast<int>(threadIdx.x);
+    if (faulty && i % 32 >= 30) {
+        y[i] = __shfl_sync(0xffffffff, x[i ^ 32], 31 - i % 32);
+    } else {
+        y[i] = __shfl_sync(0xffffffff, x[i ^ 32], 31 - i % 32);
+    }
+}
+
+// A warp holds x twice as wide as it is: a lane's later element is the neighbour of the last lane's
+// earlier one, as in windows of channels.
+template <bool faulty>
+__global__ void crossing_shuffle(const float* x, float* y) {
+    const int lane = static_cast<int>(threadIdx.x);
+    if (lane >= 32) return;
+    const float own[2] = {x[lane], x[lane + 32]};
+    for (int i = 0; i < 2; ++i) {
+        const float value = !faulty && lane == 0 ? own[1 - i] : own[i];
+        const int next = (lane + 32 * i + 1) % kThreads;
+        y[kThreads - 1 - next] = __shfl_sync(0xffffffff, value, next % 32);
+    }
+}
+
 // The lower half of the rows of a 16 x 8 operand is x again.
 template <bool faulty>
 __global__ void fragment(const float* x, float* y) {
@@ -145,6 +169,8 @@ const std::map<std::string, std::pair<Kernel, Kernel>> kernels = {
     {"wait", {wait<false>, wait<true>}},
     {"alignment", {alignment<false>, alignment<true>}},
     {"shuffle", {shuffle<false>, shuffle<true>}},
+    {"indexed_shuffle", {indexed_shuffle<false>, indexed_shuffle<true>}},
+    {"crossing_shuffle", {crossing_shuffle<false>, crossing_shuffle<true>}},
     {"fragment", {fragment<false>, fragment<true>}},
 };
 

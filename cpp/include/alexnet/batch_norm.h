@@ -49,18 +49,23 @@ void batch_norm_backward(const BatchNormShape& shape, const float* dy, const flo
 
 namespace cuda {
 
-// `workspace` is device memory of batch_norm_workspace bytes, aligned to 8.
+// T: float, Bfloat16 or Float16 (storage.h). `workspace` is device memory of batch_norm_workspace
+// bytes, aligned to 8.
 size_t batch_norm_workspace(const BatchNormShape& shape);
-void batch_norm_inference(const BatchNormShape& shape, const float* x, const float* gamma,
+template <class T>
+void batch_norm_inference(const BatchNormShape& shape, const T* x, const float* gamma,
                           const float* beta, const float* mean, const float* variance,
-                          double epsilon, bool relu, float* y, Stream stream);
-void batch_norm_training(const BatchNormShape& shape, const float* x, const float* gamma,
-                         const float* beta, double epsilon, bool relu, float* y, float* mean,
+                          double epsilon, bool relu, T* y, Stream stream);
+template <class T>
+void batch_norm_training(const BatchNormShape& shape, const T* x, const float* gamma,
+                         const float* beta, double epsilon, bool relu, T* y, float* mean,
                          float* variance, void* workspace, Stream stream);
-void batch_norm_backward(const BatchNormShape& shape, const float* dy, const float* x,
-                         const float* gamma, const float* mean, const float* variance,
-                         double epsilon, bool training, float* dx, float* dgamma, float* dbeta,
-                         void* workspace, Stream stream);
+template <class T>
+void batch_norm_backward(const BatchNormShape& shape, const T* dy, const T* x, const float* gamma,
+                         const float* mean, const float* variance, double epsilon, bool training,
+                         T* dx, float* dgamma, float* dbeta, void* workspace, Stream stream);
+void move_average(size_t channels, float share, float factor, const float* value, float* average,
+                  Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

@@ -20,8 +20,10 @@ void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float
 
 namespace cuda {
 
-void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale,
-             const float* x, float* y, Stream stream);
+// T: float, Bfloat16 or Float16 (storage.h).
+template <class T>
+void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale, const T* x,
+             T* y, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

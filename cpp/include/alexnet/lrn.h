@@ -34,10 +34,13 @@ namespace cuda {
 // Three arrays of a pixel fit into the 48 KiB of shared memory that every device has.
 constexpr size_t kMostLrnChannels = 4096;
 
-void lrn(size_t pixels, size_t channels, const LrnParameters& parameters, const float* x, float* y,
+// T: float, Bfloat16 or Float16 (storage.h).
+template <class T>
+void lrn(size_t pixels, size_t channels, const LrnParameters& parameters, const T* x, T* y,
          Stream stream);
-void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameters, const float* dy,
-                  const float* x, bool through_relu, float* dx, Stream stream);
+template <class T>
+void lrn_backward(size_t pixels, size_t channels, const LrnParameters& parameters, const T* dy,
+                  const T* x, bool through_relu, T* dx, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

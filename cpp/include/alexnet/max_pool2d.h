@@ -40,9 +40,20 @@ void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float*
 
 namespace cuda {
 
-void max_pool2d(const Pool2dShape& shape, const float* x, float* y, Stream stream);
-void max_pool2d_backward(const Pool2dShape& shape, const float* dy, const float* x,
-                         bool through_relu, float* dx, Stream stream);
+// T: float, Bfloat16 or Float16 (storage.h).
+
+// Positions of maxima take a byte an element of y if this is so, else eight.
+bool has_byte_positions(const Pool2dShape& shape);
+
+// `positions`, aligned to 16 bytes, takes where the maxima are, for the gradient. It may be null,
+// or y may.
+template <class T>
+void max_pool2d(const Pool2dShape& shape, const T* x, T* y, void* positions, Stream stream);
+
+// From what the forward has noted.
+template <class T>
+void max_pool2d_backward(const Pool2dShape& shape, const T* dy, const void* positions,
+                         bool through_relu, T* dx, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

@@ -20,8 +20,11 @@ void relu_backward(size_t n, const float* dy, const float* y, float* dx);
 
 namespace cuda {
 
-void relu(size_t n, const float* x, float* y, Stream stream);
-void relu_backward(size_t n, const float* dy, const float* y, float* dx, Stream stream);
+// T: float, Bfloat16 or Float16 (storage.h).
+template <class T>
+void relu(size_t n, const T* x, T* y, Stream stream);
+template <class T>
+void relu_backward(size_t n, const T* dy, const T* y, T* dx, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

@@ -24,12 +24,16 @@ void softmax_cross_entropy_backward(size_t batch, size_t classes, const float* l
 
 namespace cuda {
 
+// T: float, Bfloat16 or Float16 (storage.h).
+
 // The loss goes to *loss; `workspace` is device memory of softmax_cross_entropy_workspace bytes.
 size_t softmax_cross_entropy_workspace(size_t batch);
-void softmax_cross_entropy(size_t batch, size_t classes, const float* logits, const int64_t* labels,
+template <class T>
+void softmax_cross_entropy(size_t batch, size_t classes, const T* logits, const int64_t* labels,
                            float* loss, void* workspace, Stream stream);
-void softmax_cross_entropy_backward(size_t batch, size_t classes, const float* logits,
-                                    const int64_t* labels, float* dlogits, Stream stream);
+template <class T>
+void softmax_cross_entropy_backward(size_t batch, size_t classes, const T* logits,
+                                    const int64_t* labels, T* dlogits, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

@@ -28,6 +28,7 @@ CONV2D_ALGORITHMS = ("naive", "im2col", "direct", "winograd")
 LARGEST_THREADS = 4096
 REAL_NUMBERS = (int, float, np.integer, np.floating)
 NO_NUMBERS = (bool, np.timedelta64)  # though they are derived from integers
+BFLOAT16 = "bfloat16"  # NumPy has it where the package ml_dtypes is imported
 DLPACK_CUDA = 2  # device type in DLPack's numbering
 LARGEST_SIZE = 2**31 - 1  # of one extent, stride or pad: keeps index arithmetic within 64 bits
 
@@ -271,7 +272,9 @@ def check_array(
     """`array` if it is of the kind and of one of `dtypes`, in the machine's byte order."""
     expected = " or ".join(dtypes)
     checked = access.check_type(operator, argument, array, expected)
-    if checked.dtype not in _native_dtypes(tuple(dtypes)):
+    if checked.dtype not in _native_dtypes(tuple(dtypes)) and not (
+        BFLOAT16 in dtypes and checked.dtype.name == BFLOAT16
+    ):
         hint = hints.of_dtype(argument, checked.dtype.kind, dtypes[0])
         raise TypeError(
             f"{operator}: {argument} has dtype {_name(checked)}, expected {expected}{hint}"
@@ -281,7 +284,7 @@ def check_array(
 
 @cache
 def _native_dtypes(names: tuple[str, ...]) -> tuple[np.dtype[np.generic], ...]:
-    return tuple(np.dtype(name) for name in names)
+    return tuple(np.dtype(name) for name in names if name != BFLOAT16)
 
 
 def check_assignable(owner: str, name: str, given: object, array: HasDtype) -> None:
@@ -397,11 +400,13 @@ def check_outs(
     inputs: Mapping[str, AnyArray | None],
     *,
     dtypes: Sequence[str] = ("float32",),
+    others: Mapping[str, Sequence[str]] | None = None,
     access: ArrayAccess = NUMPY,
 ) -> list[AnyArray | None]:
     """`check_out` for each entry of an `out` tuple: a result of each of `shapes`, by name.
 
-    An entry may overlap neither an input nor another entry.
+    An entry may overlap neither an input nor another entry. `others` has, by the result's name,
+    dtypes in the place of `dtypes`.
     """
     separate_from = dict(inputs)
     checked: list[AnyArray | None] = []
@@ -411,8 +416,9 @@ def check_outs(
             checked.append(None)
             continue
         argument = f"out[{position}] ({name})"
+        own = dtypes if others is None else others.get(name, dtypes)
         array = check_out(
-            operator, argument, entry, shape, separate_from, dtypes=dtypes, access=access
+            operator, argument, entry, shape, separate_from, dtypes=own, access=access
         )
         separate_from[argument] = array
         checked.append(array)

@@ -1,4 +1,4 @@
-"""The operators on a CUDA device: float32 CuPy arrays, CUDA kernels, one function an operator.
+"""The operators on a CUDA device: CuPy arrays, CUDA kernels, one function an operator.
 
 Each function has the signature, the checks and the results of its namesake in
 ``alexnet.reference``, whose docstring it shares; what differs is said here once. Inputs are CuPy
@@ -6,6 +6,11 @@ arrays, or any others on a CUDA device that have ``__cuda_array_interface__`` or
 and Numba's among them), which are used without a copy; those that are not C-contiguous are copied
 once. All lie on the current device. Results are new CuPy arrays unless ``out`` is given, which must
 have the exact shape and dtype and be C-contiguous.
+
+Arrays are float32. `lrn`, `max_pool2d`, `relu`, `dropout`, `batch_norm`, `softmax_cross_entropy`
+and their gradients also take maps of float16 or bfloat16 (of `ml_dtypes`, where CuPy has it), all
+maps of a call of one dtype, which their results have as well: they compute as in float32 and round
+once. What belongs to a channel, and a loss, is float32 in any case.
 
 Work is put on CuPy's current stream, and calls return before it is done; workspaces come from
 CuPy's memory pool. The same input gives the same bits on every run. ``softmax_cross_entropy`` and
@@ -20,6 +25,7 @@ from alexnet.runtime import cuda_obstacle
 if obstacle := cuda_obstacle():
     raise ImportError(f"alexnet.cuda: {obstacle}")
 
+from alexnet.cuda import fused as fused
 from alexnet.cuda.batch_norm import batch_norm, batch_norm_backward
 from alexnet.cuda.conv2d import (
     conv2d,

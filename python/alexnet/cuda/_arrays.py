@@ -1,4 +1,4 @@
-"""Arrays in and out of the CUDA operators: float32, C-contiguous, on the current device."""
+"""Arrays in and out of the CUDA operators: C-contiguous, on the current device."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import cupy
 
 from alexnet.contract import hints
 from alexnet.contract.arguments import (
+    BFLOAT16,
     DLPACK_CUDA,
     AnyArray,
     ArrayAccess,
@@ -34,6 +35,10 @@ def as_cupy(array: object) -> DeviceArray | None:
     if hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == DLPACK_CUDA:
         return cupy.from_dlpack(array)
     return None
+
+
+# What arrays may hold where an operator says so; it computes in float32.
+STORED = ("float32", BFLOAT16, "float16")
 
 
 class DeviceAccess(ArrayAccess):
@@ -88,6 +93,15 @@ def as_input(operator: str, argument: str, array: object) -> DeviceArray:
     return plain if DEVICE.is_aligned(plain) else plain.copy()
 
 
+def as_stored(
+    operator: str, argument: str, array: object, like: DeviceArray | None = None
+) -> DeviceArray:
+    """`array`, C-contiguous, of one of the `STORED` dtypes: that of `like`, where one is given."""
+    dtypes = STORED if like is None else (like.dtype.name,)
+    plain = cupy.ascontiguousarray(check_array(operator, argument, array, dtypes, DEVICE))
+    return plain if DEVICE.is_aligned(plain) else plain.copy()
+
+
 def as_integers(operator: str, argument: str, array: object) -> DeviceArray:
     """`array` if it is of integers, of any layout."""
     return check_integer_array(operator, argument, array, DEVICE)
@@ -118,11 +132,15 @@ def make_output(
     inputs: Mapping[str, AnyArray | None],
     *,
     may_be: str | None = None,
+    like: DeviceArray | None = None,
 ) -> DeviceArray:
-    """`out` where it is given and fits, else a new array."""
+    """`out` where it is given and fits, else a new array: of the dtype of `like`, or float32."""
+    dtype = cupy.dtype(cupy.float32) if like is None else like.dtype
     if out is None:
-        return cupy.empty(shape, cupy.float32)
-    return check_out(operator, argument, out, shape, inputs, may_be=may_be, access=DEVICE)
+        return cupy.empty(shape, dtype)
+    return check_out(
+        operator, argument, out, shape, inputs, dtypes=(dtype.name,), may_be=may_be, access=DEVICE
+    )
 
 
 def make_outputs(
@@ -130,12 +148,18 @@ def make_outputs(
     out: object,
     shapes: Mapping[str, Shape],
     inputs: Mapping[str, AnyArray | None],
+    like: Mapping[str, DeviceArray] | None = None,
 ) -> list[DeviceArray]:
-    """One array for each of `shapes`: the entry of `out` where one is given, else a new array."""
-    given = check_outs(operator, out, shapes, inputs, access=DEVICE)
+    """One array for each of `shapes`: the entry of `out` where one is given, else a new array.
+
+    `like` has, by the result's name, an array of the same dtype; the others are float32.
+    """
+    dtypes = {name: array.dtype for name, array in (like or {}).items()}
+    others = {name: (dtype.name,) for name, dtype in dtypes.items()}
+    given = check_outs(operator, out, shapes, inputs, others=others, access=DEVICE)
     return [
-        cupy.empty(shape, cupy.float32) if array is None else array
-        for array, shape in zip(given, shapes.values(), strict=True)
+        cupy.empty(shape, dtypes.get(name, cupy.float32)) if array is None else array
+        for array, (name, shape) in zip(given, shapes.items(), strict=True)
     ]
 
 

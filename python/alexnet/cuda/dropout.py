@@ -5,7 +5,7 @@ from __future__ import annotations
 from alexnet import _cuda, reference
 from alexnet.contract import calls
 from alexnet.contract.documentation import documented_as
-from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
+from alexnet.cuda._arrays import DeviceArray, as_stored, make_output, stream
 
 
 @documented_as(reference.dropout)
@@ -36,8 +36,8 @@ def _dropout(
     operator: str, argument: str, array: object, rate: float, seed: int, offset: int, out: object
 ) -> DeviceArray:
     """Mask and scale `array`: what dropout does to x and its gradient to dy."""
-    x = as_input(operator, argument, array)
+    x = as_stored(operator, argument, array)
     threshold = calls.check_dropout(operator, rate, seed, offset)
-    y = make_output(operator, "out", out, x.shape, {argument: x}, may_be=argument)
+    y = make_output(operator, "out", out, x.shape, {argument: x}, may_be=argument, like=x)
     _cuda.dropout(x, seed, offset, threshold, 1 / (1 - float(rate)), y, stream())
     return y

@@ -6,7 +6,7 @@ from alexnet import _cuda, reference
 from alexnet.contract import calls
 from alexnet.contract.documentation import documented_as
 from alexnet.contract.shapes import ChannelsShape
-from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
+from alexnet.cuda._arrays import DeviceArray, as_stored, make_output, stream
 
 
 @documented_as(reference.lrn)
@@ -19,10 +19,10 @@ def lrn(
     beta: float = 0.5,
     out: DeviceArray | None = None,
 ) -> DeviceArray:
-    x = as_input("lrn", "x", x)
+    x = as_stored("lrn", "x", x)
     shape = calls.check_lrn(x, depth_radius, bias, alpha, beta)
-    _check_channels("lrn", shape)
-    y = make_output("lrn", "out", out, x.shape, {"x": x})
+    check_channels("lrn", shape)
+    y = make_output("lrn", "out", out, x.shape, {"x": x}, like=x)
     _cuda.lrn(shape, x, depth_radius, bias, alpha, beta, y, stream())
     return y
 
@@ -40,16 +40,16 @@ def lrn_backward(
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "lrn_backward"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    x = as_stored(operator, "x", x)
+    dy = as_stored(operator, "dy", dy, x)
     shape = calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
-    _check_channels(operator, shape)
-    dx = make_output(operator, "out", out, x.shape, {"dy": dy, "x": x})
+    check_channels(operator, shape)
+    dx = make_output(operator, "out", out, x.shape, {"dy": dy, "x": x}, like=x)
     _cuda.lrn_backward(shape, dy, x, depth_radius, bias, alpha, beta, through_relu, dx, stream())
     return dx
 
 
-def _check_channels(operator: str, shape: ChannelsShape) -> None:
+def check_channels(operator: str, shape: ChannelsShape) -> None:
     """Check that the channels of a pixel fit into shared memory."""
     if shape.channels > _cuda.most_lrn_channels:
         raise ValueError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cupy
+
 from alexnet import _cuda, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import Size2d
 from alexnet.contract.documentation import documented_as
-from alexnet.contract.shapes import Padding
-from alexnet.cuda._arrays import DeviceArray, as_input, make_output, stream
+from alexnet.contract.shapes import Padding, Pool2dShape
+from alexnet.cuda._arrays import DeviceArray, as_stored, make_output, stream
 
 
 @documented_as(reference.max_pool2d)
@@ -20,10 +22,10 @@ def max_pool2d(
     ceil_mode: bool = False,
     out: DeviceArray | None = None,
 ) -> DeviceArray:
-    x = as_input("max_pool2d", "x", x)
+    x = as_stored("max_pool2d", "x", x)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
-    y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x})
-    _cuda.max_pool2d(shape, x, y, stream())
+    y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x}, like=x)
+    _cuda.max_pool2d(shape, x, y, None, stream())
     return y
 
 
@@ -40,9 +42,16 @@ def max_pool2d_backward(
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "max_pool2d_backward"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    x = as_stored(operator, "x", x)
+    dy = as_stored(operator, "dy", dy, x)
     shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
-    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
-    _cuda.max_pool2d_backward(shape, dy, x, through_relu, dx, stream())
+    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x}, like=x)
+    positions = make_positions(shape)
+    _cuda.max_pool2d(shape, x, None, positions, stream())
+    _cuda.max_pool2d_backward(shape, dy, positions, through_relu, dx, stream())
     return dx
+
+
+def make_positions(shape: Pool2dShape) -> DeviceArray:
+    """Memory for the positions of maxima, one for each element of the result."""
+    return cupy.empty(shape.output_shape, cupy.dtype(_cuda.max_pool2d_positions_dtype(shape)))

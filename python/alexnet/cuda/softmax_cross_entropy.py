@@ -11,8 +11,8 @@ from alexnet.contract.arguments import AnyArray, check_integer_array
 from alexnet.contract.documentation import documented_as
 from alexnet.cuda._arrays import (
     DeviceArray,
-    as_input,
     as_integers,
+    as_stored,
     make_output,
     make_workspace,
     stream,
@@ -24,7 +24,7 @@ def softmax_cross_entropy(
     logits: DeviceArray, labels: DeviceArray | AnyArray, *, out: DeviceArray | None = None
 ) -> DeviceArray:
     operator = "softmax_cross_entropy"
-    logits = as_input(operator, "logits", logits)
+    logits = as_stored(operator, "logits", logits)
     indices = _labels(operator, logits, labels)
     loss = make_output(operator, "out", out, (), {"logits": logits, "labels": indices})
     batch, classes = logits.shape
@@ -38,9 +38,10 @@ def softmax_cross_entropy_backward(
     logits: DeviceArray, labels: DeviceArray | AnyArray, *, out: DeviceArray | None = None
 ) -> DeviceArray:
     operator = "softmax_cross_entropy_backward"
-    logits = as_input(operator, "logits", logits)
+    logits = as_stored(operator, "logits", logits)
     indices = _labels(operator, logits, labels)
-    dlogits = make_output(operator, "out", out, logits.shape, {"logits": logits, "labels": indices})
+    inputs = {"logits": logits, "labels": indices}
+    dlogits = make_output(operator, "out", out, logits.shape, inputs, like=logits)
     batch, classes = logits.shape
     _cuda.softmax_cross_entropy_backward(batch, classes, logits, indices, dlogits, stream())
     return dlogits

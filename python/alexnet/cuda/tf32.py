@@ -7,6 +7,7 @@ import functools
 
 from alexnet import cuda
 from alexnet.cuda import *  # noqa: F403 - the same operators, but for those below
+from alexnet.cuda import fused as fused
 
 conv2d = functools.partial(cuda.conv2d, precision="tf32")
 conv2d_backward_input = functools.partial(cuda.conv2d_backward_input, precision="tf32")

@@ -15,6 +15,7 @@ import numpy as np
 from cupy import cuda
 
 float32, float64, uint8, int64 = np.float32, np.float64, np.uint8, np.int64
+dtype = np.dtype
 
 
 class _Flags:
