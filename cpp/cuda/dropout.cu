@@ -42,8 +42,12 @@ __device__ Words philox(uint64_t counter, uint64_t seed, uint64_t offset) {
 
 template <bool vectors>
 __global__ void __launch_bounds__(kBlockThreads)
-    drop(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale, const float* x,
-         float* y) {
+    drop(size_t n, uint64_t seed, uint64_t offset, const uint64_t* later, uint64_t threshold,
+         float scale, const float* x, float* y) {
+    if (later != nullptr) {
+        seed = later[0];
+        offset = later[1];
+    }
     const auto kept = [&](uint32_t word, float value) {
         return word >= threshold ? scale * value : 0.0f;
     };
@@ -64,11 +68,11 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
-void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale,
-             const float* x, float* y, Stream stream) {
+void dropout(size_t n, uint64_t seed, uint64_t offset, const uint64_t* later, uint64_t threshold,
+             float scale, const float* x, float* y, Stream stream) {
     const bool vectors = is_aligned16(x) && is_aligned16(y);
     launch("dropout", vectors ? drop<true> : drop<false>, blocks_for((n + 3) / 4, kMostBlocks),
-           kBlockThreads, 0, stream, n, seed, offset, threshold, scale, x, y);
+           kBlockThreads, 0, stream, n, seed, offset, later, threshold, scale, x, y);
 }
 
 }  // namespace alexnet::cuda

@@ -1,7 +1,8 @@
 // function(elements of all arrays at i), i < n: one pass over memory, 16 bytes at a time.
 //
 // How an array takes part is said by the type that it is passed as: Read, Write or Update. The
-// function takes its elements in the same order, by reference where it changes them.
+// function takes its elements in the same order, by reference where it changes them. One that has a
+// method begin() has it called once a thread, before the first element.
 //
 // Threads: each owns every (threads of the grid)-th run of four elements, so that a warp reads 512
 // neighbouring bytes. Where an array is not aligned to 16 bytes, and at the end, elements go one by
@@ -38,9 +39,17 @@ struct Update : Write {
     __device__ float4 load4(size_t i) const { return reinterpret_cast<const float4*>(data)[i]; }
 };
 
+template <class Function>
+__device__ auto begin(Function& function, int) -> decltype(function.begin()) {
+    function.begin();
+}
+template <class Function>
+__device__ void begin(Function&, long) {}
+
 template <bool vectors, class Function, class... Arrays>
 __global__ void __launch_bounds__(kBlockThreads)
     elementwise(size_t n, Function function, Arrays... arrays) {
+    begin(function, 0);
     const size_t thread = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     const size_t threads = size_t{gridDim.x} * blockDim.x;
     size_t first = thread;

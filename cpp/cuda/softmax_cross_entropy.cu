@@ -12,13 +12,18 @@
 // Cost: an exponential in double and 4 bytes a class (12 with the gradient): of no weight beside
 //   the dense layer that makes the logits.
 // Numerics: in double until the one rounding of a result. NaN anywhere in a row, or +infinity,
-//   makes its results NaN, as in NumPy.
+//   makes its results NaN, as in NumPy; so does a label that is no class, where the caller could
+//   not check it: nothing is read for it.
+
+#include <limits>
 
 #include "alexnet/softmax_cross_entropy.h"
 #include "reduce.cuh"
 
 namespace alexnet::cuda {
 namespace {
+
+constexpr float kNoNumber = std::numeric_limits<float>::quiet_NaN();
 
 struct Row {
     double largest, below;  // m, m - z_label
@@ -54,7 +59,12 @@ __global__ void losses_of_rows(size_t batch, size_t classes, const float* logits
     const size_t i = row_of_warp();
     if (i >= batch) return;
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const Row row = sum_row(classes, logits + i * classes, labels[i], lane);
+    const auto label = static_cast<size_t>(labels[i]);
+    if (label >= classes) {
+        if (lane == 0) losses[i] = kNoNumber;
+        return;
+    }
+    const Row row = sum_row(classes, logits + i * classes, label, lane);
     if (lane == 0) losses[i] = log1p(row.others + (row.label - 1)) + row.below;
 }
 
@@ -64,6 +74,10 @@ __global__ void gradients_of_rows(size_t batch, size_t classes, const float* log
     if (i >= batch) return;
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const auto label = static_cast<size_t>(labels[i]);
+    if (label >= classes) {
+        for (size_t j = lane; j < classes; j += kWarp) dlogits[i * classes + j] = kNoNumber;
+        return;
+    }
     const float* z = logits + i * classes;
     const Row row = sum_row(classes, z, label, lane);
     const double factor = 1 / (row.others + row.label) / static_cast<double>(batch);

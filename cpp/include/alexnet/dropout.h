@@ -20,8 +20,10 @@ void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float
 
 namespace cuda {
 
-void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale,
-             const float* x, float* y, Stream stream);
+// The same. Where `later`, in the device's memory, is not null, seed and offset are the two numbers
+// that stand there when the kernel runs: so the same launch serves every run of a CUDA graph.
+void dropout(size_t n, uint64_t seed, uint64_t offset, const uint64_t* later, uint64_t threshold,
+             float scale, const float* x, float* y, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet
