@@ -143,8 +143,10 @@ def test_an_interrupt_is_noted(
 
 def test_bad_use_is_an_error(module: Any, capsys: pytest.CaptureFixture[str]) -> None:
     command = module("gpu_stages.command")
-    assert sum(stage.seconds for stage in command.STAGES) <= 600
     assert command.LIMIT < 480
+    # Where the build has travelled the first stage takes no longer than its tests.
+    others = sum(stage.seconds for stage in command.STAGES[1:])
+    assert module("gpu_stages.build").TEST_SECONDS + others < command.LIMIT
     for given in ("0", "8", "1,x", "-1"):
         with pytest.raises(SystemExit):
             command.parse([f"--stages={given}"])

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ SITE = FOLDER / "site"
 ARCHITECTURES = "90-real"
 TEST_FILES = ("odd_shapes", "cuda_device", "cuda_graph", "cuda_network", "conv2d", "dense")
 NETWORKS = ("tf-tutorial", "cifar10-bn")
+TEST_SECONDS = 90.0  # of all tests, once there is a build
 IMPORT = "import alexnet; assert alexnet.has_cuda(), alexnet.cuda_obstacle()"
 
 
@@ -43,9 +45,10 @@ def run(setting: Setting) -> None:
         if usable.returncode != 0:
             raise RuntimeError(usable.stderr[-500:])
     setting.add(info=python("-m", "alexnet", "info").stdout.splitlines())
+    setting.deadline = min(setting.deadline, time.monotonic() + TEST_SECONDS)
     tests(setting, TEST_FILES, "-m", "cuda")
     for network in NETWORKS:
-        verified = python("-m", "alexnet", "verify", network, "--device", "cuda")
+        verified = in_time(setting, "-m", "alexnet", "verify", network, "--device", "cuda")
         said = " ".join(verified.stdout.split()[-40:])
         setting.append("verify", {"network": network, "status": verified.returncode, "said": said})
     failed = [row for row in setting.record.stage(setting.name)["tests"] if row["status"] != 0]
@@ -53,22 +56,31 @@ def run(setting: Setting) -> None:
         raise RuntimeError(f"tests failed: {', '.join(row['tests'] for row in failed)}")
 
 
-def python(*arguments: str) -> Any:
+def python(*arguments: str, seconds: float | None = None) -> Any:
     """Run this Python with what the stages see."""
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=seconds,
     )
+
+
+def in_time(setting: Setting, *arguments: str) -> Any:
+    """The same, ended where the stage's time is over: the status is then -1."""
+    try:
+        return python(*arguments, seconds=max(setting.deadline - time.monotonic(), 1.0))
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(arguments, -1, "ended: no time left", "")
 
 
 def tests(setting: Setting, files: tuple[str, ...], *options: str) -> None:
     """A row for each file of tests: passed, failed, and the last lines."""
     for name in files:
-        if not setting.has_time(5.0):
-            setting.append("tests", {"tests": name, "status": -1, "said": "no time left: not run"})
-            continue
-        ran = python(
-            "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/test_{name}.py", *options
-        )
+        command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/test_{name}.py")
+        ran = in_time(setting, *command, *options)
         said = " ".join(ran.stdout.splitlines()[-8:])[-800:]
         setting.append("tests", {"tests": name, "status": ran.returncode, "said": said})
 
@@ -89,7 +101,8 @@ def package(
     if flags:
         options.append(f"cmake.define.CMAKE_CUDA_FLAGS={flags}")
     command = [interpreter, "-m", "pip", "install", "--quiet", str(ROOT), "--target", str(site)]
-    command += ["--upgrade", "--no-deps", *([] if isolated else ["--no-build-isolation"])]
+    command += ["--upgrade", "--no-deps"]
+    command += [] if isolated else ["--no-index", "--no-build-isolation"]
     command += [part for option in options for part in ("-C", option)]
     subprocess.run(command, check=True)
 

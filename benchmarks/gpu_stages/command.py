@@ -44,7 +44,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("build", "build and tests", 110),
+    Stage("build", "build and tests", 300),
     Stage("kernels", "every kernel beside PyTorch's and its prediction", 100),
     Stage("networks", "networks beside PyTorch", 120),
     Stage("configurations", "tiles, splits and stages", 45),
