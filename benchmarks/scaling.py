@@ -11,9 +11,11 @@ Beside the measurement is what `scaling_model.py` computes from the tasks on one
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import scaling_model
 import task_model
@@ -29,6 +31,11 @@ HEADER = (
     *("threads", "ours ms", "times as fast", "best peer ms", "times as fast", "best peer / ours"),
     *("model ms", "model / ours", "% of FMA", "FMA GFLOP/s", "copy GB/s", "best peer"),
 )
+# The same by names of their own, for --json.
+COLUMNS = (
+    *("threads", "ours_ms", "times_as_fast", "peer_ms", "peer_times_as_fast", "peer_over_ours"),
+    *("model_ms", "model_over_ours", "fma_percent", "fma_gflops", "copy_gbs", "peer"),
+)
 MODEL_REPETITIONS = 5
 
 
@@ -43,7 +50,14 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def row(threads: int, comparison: Comparison, first: Comparison, model: float) -> list[str]:
+def modelled(case: NetworkCase, threads: list[int]) -> dict[int, float]:
+    """Seconds that the model computes for each number of threads."""
+    machine = task_model.Machine(task_model.region_seconds())
+    model = scaling_model.Model(case, sorted({1, *threads}), MODEL_REPETITIONS)
+    return {number: model.prediction(number, machine).seconds for number in threads}
+
+
+def row(threads: int, comparison: Comparison, first: Comparison, model: float | None) -> list[str]:
     """One line of the table; `model` is in seconds."""
     ours, peer, peaks = comparison.ours, comparison.best_peer, comparison.peaks
     gflops = comparison.case.flops / ours.median / 1e9
@@ -51,7 +65,7 @@ def row(threads: int, comparison: Comparison, first: Comparison, model: float) -
     cells += [f"{peer.median * 1e3:.2f}"] if peer else [""]
     cells += [f"{first.best_peer.median / peer.median:.2f}"] if peer and first.best_peer else [""]
     cells += [f"{comparison.ratio:.2f}"] if peer else [""]
-    cells += [f"{model * 1e3:.2f}", f"{model / ours.median:.2f}"]
+    cells += [f"{model * 1e3:.2f}", f"{model / ours.median:.2f}"] if model else ["", ""]
     cells += [f"{100 * gflops / peaks.fma_gflops:.0f}"]
     cells += [f"{peaks.fma_gflops:.0f}", f"{peaks.copy_gbs:.0f}"]
     return [*cells, peer.contender if peer else ""]
@@ -68,6 +82,9 @@ def main() -> int:
     parser.add_argument("--threads", type=numbers, default=powers_of_two(), metavar="N,...")
     parser.add_argument("--peers", default="all", metavar="P,...", help="or none")
     parser.add_argument("--rounds", type=int, default=5, metavar="R")
+    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help="of a mode")
+    parser.add_argument("--no-model", action="store_true", help="only what is measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables' rows there")
     options = parser.parse_args()
     try:
         chosen = [] if options.peers == "none" else peers.chosen(options.peers)
@@ -91,23 +108,25 @@ def main() -> int:
     for threads in options.threads:
         with Contest(names, threads) as contest:
             for case in cases:
-                comparison = contest.compare(case, options.rounds, SECONDS)
+                comparison = contest.compare(case, options.rounds, options.seconds)
                 results[case.name].append((threads, comparison))
                 failures += [
                     f"not counted: {case.name}, {threads} threads: {contender}: {reason}"
                     for contender, reason in comparison.failures.items()
                 ]
-    machine = task_model.Machine(task_model.region_seconds())
+    figures = []
     for case in cases:
         measured = results[case.name]
-        counts = sorted({1, *options.threads})
-        model = scaling_model.Model(case, counts, MODEL_REPETITIONS)
+        predicted = {} if options.no_model else modelled(case, options.threads)
         rows = [
-            row(threads, comparison, measured[0][1], model.prediction(threads, machine).seconds)
+            row(threads, comparison, measured[0][1], predicted.get(threads))
             for threads, comparison in measured
         ]
         print(case.name)
         print_table(sys.stdout, HEADER, rows, right=range(11))
+        figures += [{"case": case.name, **dict(zip(COLUMNS, row, strict=True))} for row in rows]
+    if options.json is not None:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
     for line in failures:
         print(line)
     return int(bool(failures))

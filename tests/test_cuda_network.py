@@ -107,7 +107,7 @@ def test_bench_and_verify_run_on_the_device(
         monkeypatch.setattr(command, "described_variant", lambda _: small)
     steps = ["--steps", "1", "--burn-in", "0", "--batch-size", "1"]
     assert main(["bench", "--device", "cuda", *steps, "--per-layer"]) == 0
-    assert f"batch 1, {gpu_name()}, float32\n" in capsys.readouterr().out
+    assert f"batch 1, {gpu_name()}, float32, CUDA graphs\n" in capsys.readouterr().out
     assert main(["verify", "--device", "cuda", "--batch-size", "1"]) == 0
     assert " 0 over their bound" in capsys.readouterr().out
 

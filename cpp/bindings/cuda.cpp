@@ -5,6 +5,7 @@
 #include "alexnet/conv2d.h"
 #include "alexnet/dense.h"
 #include "alexnet/dropout.h"
+#include "alexnet/force_blocking.h"
 #include "alexnet/l2_loss.h"
 #include "alexnet/lrn.h"
 #include "alexnet/lrn_max_pool2d.h"
@@ -26,6 +27,13 @@ Precision precision_of(bool tf32) { return tf32 ? Precision::kTf32 : Precision::
 void* workspace_of(const Array& array, size_t bytes) {
     if (bytes == 0) return nullptr;
     return device_array<uint8_t>(array, "workspace", bytes);
+}
+
+// The numbers of an optimizer's step in the device's memory, and the loss that decides on it.
+template <class Step>
+cuda::StepSource<Step> step_of(const Array& step, const Array& loss) {
+    const float* numbers = device_array(step, "step", sizeof(Step) / sizeof(float));
+    return {{}, reinterpret_cast<const Step*>(numbers), device_array(loss, "loss", 1)};
 }
 
 void define_conv2d(py::module_& m) {
@@ -288,12 +296,15 @@ void define_batch_norm(py::module_& m) {
 }
 
 void define_dropout(py::module_& m) {
-    m.def("dropout", [](const Array& x, uint64_t seed, uint64_t offset, uint64_t threshold,
-                        float scale, const Array& y, uintptr_t stream) {
+    // `later`: None, or an array of the device with seed and offset; see dropout.h.
+    m.def("dropout", [](const Array& x, uint64_t seed, uint64_t offset, const Array& later,
+                        uint64_t threshold, float scale, const Array& y, uintptr_t stream) {
         const size_t n = size_of(x);
+        const uint64_t* numbers =
+            later.is_none() ? nullptr : device_array<uint64_t>(later, "seed", 2);
         with_stored_type(x, "x", [&](auto type) {
             using T = decltype(type);
-            cuda::dropout<T>(n, seed, offset, threshold, scale, device_array<T>(x, "x", n),
+            cuda::dropout<T>(n, seed, offset, numbers, threshold, scale, device_array<T>(x, "x", n),
                              device_array<T>(y, "y", n), stream_of(stream));
         });
     });
@@ -339,15 +350,36 @@ void define_losses(py::module_& m) {
 }
 
 void define_optimizer(py::module_& m) {
+    // The numbers of a step as the kernels have them in memory, and updates by such numbers: `step`
+    // and `loss` are arrays of the device, see optimizer.h.
+    m.def("sgd_step", [](double learning_rate, double momentum, double weight_decay) {
+        const cuda::SgdStep s = cuda::sgd_step(learning_rate, momentum, weight_decay);
+        return py::make_tuple(s.rate, s.momentum, s.weight_decay);
+    });
+    m.def("adam_step", [](int64_t step, double learning_rate, double beta1, double beta2,
+                          double epsilon, double weight_decay) {
+        const cuda::AdamStep s =
+            cuda::adam_step({step, learning_rate, beta1, beta2, epsilon, weight_decay});
+        return py::make_tuple(s.rate, s.root_scale, s.epsilon, s.beta1, s.beta2, s.share1, s.share2,
+                              s.weight_decay);
+    });
     m.def("sgd_update",
           [](const Array& parameter, const Array& gradient, const Array& velocity,
              double learning_rate, double momentum, double weight_decay, uintptr_t stream) {
               const size_t n = size_of(parameter);
-              cuda::sgd_update(n, device_array(parameter, "parameter", n),
-                               device_array(gradient, "gradient", n),
-                               device_array(velocity, "velocity", n), learning_rate, momentum,
-                               weight_decay, stream_of(stream));
+              cuda::sgd_update(
+                  n, device_array(parameter, "parameter", n), device_array(gradient, "gradient", n),
+                  device_array(velocity, "velocity", n),
+                  {cuda::sgd_step(learning_rate, momentum, weight_decay)}, stream_of(stream));
           });
+    m.def("sgd_update_by", [](const Array& parameter, const Array& gradient, const Array& velocity,
+                              const Array& step, const Array& loss, uintptr_t stream) {
+        const size_t n = size_of(parameter);
+        cuda::sgd_update(n, device_array(parameter, "parameter", n),
+                         device_array(gradient, "gradient", n),
+                         device_array(velocity, "velocity", n), step_of<cuda::SgdStep>(step, loss),
+                         stream_of(stream));
+    });
     m.def("adam_update",
           [](const Array& parameter, const Array& gradient, const Array& first_moment,
              const Array& second_moment, int64_t step, double learning_rate, double beta1,
@@ -357,13 +389,23 @@ void define_optimizer(py::module_& m) {
                                 device_array(gradient, "gradient", n),
                                 device_array(first_moment, "first_moment", n),
                                 device_array(second_moment, "second_moment", n),
-                                {.step = step,
-                                 .learning_rate = learning_rate,
-                                 .beta1 = beta1,
-                                 .beta2 = beta2,
-                                 .epsilon = epsilon,
-                                 .weight_decay = weight_decay},
+                                {cuda::adam_step({.step = step,
+                                                  .learning_rate = learning_rate,
+                                                  .beta1 = beta1,
+                                                  .beta2 = beta2,
+                                                  .epsilon = epsilon,
+                                                  .weight_decay = weight_decay})},
                                 stream_of(stream));
+          });
+    m.def("adam_update_by",
+          [](const Array& parameter, const Array& gradient, const Array& first_moment,
+             const Array& second_moment, const Array& step, const Array& loss, uintptr_t stream) {
+              const size_t n = size_of(parameter);
+              cuda::adam_update(n, device_array(parameter, "parameter", n),
+                                device_array(gradient, "gradient", n),
+                                device_array(first_moment, "first_moment", n),
+                                device_array(second_moment, "second_moment", n),
+                                step_of<cuda::AdamStep>(step, loss), stream_of(stream));
           });
 }
 
@@ -382,4 +424,5 @@ PYBIND11_MODULE(_cuda, m) {
     alexnet::define_dropout(m);
     alexnet::define_losses(m);
     alexnet::define_optimizer(m);
+    m.def("force_blocking", &alexnet::cuda::force_blocking);  // for benchmarks/gpu_check
 }

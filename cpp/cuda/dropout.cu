@@ -42,9 +42,13 @@ __device__ CounterWords philox(uint64_t counter, uint64_t seed, uint64_t offset)
 
 template <class T, bool vectors>
 __global__ void __launch_bounds__(kBlockThreads)
-    drop(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale, const T* x,
-         T* y) {
+    drop(size_t n, uint64_t seed, uint64_t offset, const uint64_t* later, uint64_t threshold,
+         float scale, const T* x, T* y) {
     constexpr int kWidth = kVector<T>, kCounters = kWidth / 4;
+    if (later != nullptr) {
+        seed = later[0];
+        offset = later[1];
+    }
     const auto kept = [&](uint32_t word, float value) {
         return word >= threshold ? scale * value : 0.0f;
     };
@@ -73,16 +77,17 @@ __global__ void __launch_bounds__(kBlockThreads)
 }  // namespace
 
 template <class T>
-void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale, const T* x,
-             T* y, Stream stream) {
+void dropout(size_t n, uint64_t seed, uint64_t offset, const uint64_t* later, uint64_t threshold,
+             float scale, const T* x, T* y, Stream stream) {
     const bool vectors = is_aligned16(x) && is_aligned16(y);
     launch("dropout", vectors ? drop<T, true> : drop<T, false>,
            blocks_for((n + kVector<T> - 1) / kVector<T>, kMostBlocks), kBlockThreads, 0, stream, n,
-           seed, offset, threshold, scale, x, y);
+           seed, offset, later, threshold, scale, x, y);
 }
 
-#define ALEXNET_INSTANTIATE(T) \
-    template void dropout(size_t, uint64_t, uint64_t, uint64_t, float, const T*, T*, Stream);
+#define ALEXNET_INSTANTIATE(T)                                                                    \
+    template void dropout(size_t, uint64_t, uint64_t, const uint64_t*, uint64_t, float, const T*, \
+                          T*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE
 

@@ -2,7 +2,8 @@
 //
 // How an array takes part is said by the type that it is passed as: Read, Write or Update, of float,
 // Bfloat16 or Float16. The function takes its elements as floats in the same order, by reference
-// where it changes them.
+// where it changes them. One that has a method begin() has it called once a thread, before the first
+// element.
 //
 // Threads: each owns every (threads of the grid)-th run of elements, 16 bytes of those that are
 // largest, so that a warp reads 512 neighbouring bytes. Where an array is not aligned to 16 bytes,
@@ -52,9 +53,17 @@ struct Update : Write<T> {
     }
 };
 
+template <class Function>
+__device__ auto begin(Function& function, int) -> decltype(function.begin()) {
+    function.begin();
+}
+template <class Function>
+__device__ void begin(Function&, long) {}
+
 template <int width, class Function, class... Arrays>
 __global__ void __launch_bounds__(kBlockThreads)
     elementwise(size_t n, Function function, Arrays... arrays) {
+    begin(function, 0);
     const size_t thread = size_t{blockIdx.x} * blockDim.x + threadIdx.x;
     const size_t threads = size_t{gridDim.x} * blockDim.x;
     for (size_t i = thread * width; i + width <= n; i += threads * width) {

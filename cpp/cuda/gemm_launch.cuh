@@ -29,6 +29,7 @@ enum class Layer { kDense, kConvolution };
 constexpr size_t kMultiprocessors = 132;
 constexpr size_t kEnoughThreads = 256;  // on each of them
 constexpr size_t kLeastSplitDepth = 256;
+constexpr size_t kLeastForcedDepth = 32;
 constexpr size_t kMostSplits = 96;
 constexpr size_t kFewRows = 64;
 
@@ -49,7 +50,17 @@ inline size_t split_count(size_t tiles, size_t threads, size_t depth) {
     return most;
 }
 
+// Of this thread: what force_blocking has asked for; rows of 0: the rule.
+inline Blocking& forced_blocking() {
+    thread_local Blocking forced = {0, 0, 0};
+    return forced;
+}
+
 inline Blocking blocking(Layer layer, size_t m, size_t n, size_t depth, size_t groups) {
+    if (const Blocking& forced = forced_blocking(); forced.rows != 0) {
+        const size_t most = std::clamp<size_t>(depth / kLeastForcedDepth, 1, kMostSplits);
+        return {forced.rows, forced.columns, std::min(forced.splits, most)};
+    }
     const bool few = layer == Layer::kDense && m <= kFewRows;
     const bool narrow = layer == Layer::kConvolution && ceil_div(n, 64) % 2 == 1;
     const size_t rows = few ? 32 : 128, columns = narrow ? 64 : 128;

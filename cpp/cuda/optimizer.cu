@@ -5,7 +5,8 @@
 //        p = p - rate·m / (root_scale·sqrt(s) + epsilon)
 //
 // The bias corrections c1 = 1 - beta1^step and c2 = 1 - beta2^step are constants of a step:
-// rate = learning_rate / c1, root_scale = 1 / sqrt(c2).
+// rate = learning_rate / c1, root_scale = 1 / sqrt(c2). The host rounds all such numbers; they are
+// arguments of the launch or, in a CUDA graph, in memory that is written before each run of it.
 //
 // Cost: SGD 6 FLOP and 20 bytes an element, Adam 13 FLOP, a square root, a division and 28 bytes:
 //   memory-bound.
@@ -21,36 +22,46 @@
 namespace alexnet::cuda {
 namespace {
 
-struct SgdStep {
-    float rate, momentum, weight_decay;
-    __device__ void operator()(float& p, float& v, float g) const {
-        v = fmaf(momentum, v, fmaf(weight_decay, p, g));
-        p = fmaf(-rate, v, p);
+// What both rules share: where the numbers come from. `begin` runs once a thread.
+template <class Step>
+struct Rule {
+    StepSource<Step> source;
+    bool on = true;
+    __device__ void begin() {
+        if (source.later == nullptr) return;
+        source.now = *source.later;
+        on = isfinite(*source.loss);
     }
 };
 
-struct AdamStep {
-    float rate, root_scale, epsilon, beta1, beta2, share1, share2, weight_decay;
+struct Sgd : Rule<SgdStep> {
+    __device__ void operator()(float& p, float& v, float g) const {
+        if (!on) return;
+        const SgdStep& s = source.now;
+        v = fmaf(s.momentum, v, fmaf(s.weight_decay, p, g));
+        p = fmaf(-s.rate, v, p);
+    }
+};
+
+struct Adam : Rule<AdamStep> {
     __device__ void operator()(float& p, float& m, float& s, float g) const {
-        g = fmaf(weight_decay, p, g);
-        m = fmaf(beta1, m, share1 * g);
-        s = fmaf(beta2, s, share2 * g * g);
-        p = p - rate * m / fmaf(root_scale, sqrtf(s), epsilon);
+        if (!on) return;
+        const AdamStep& by = source.now;
+        g = fmaf(by.weight_decay, p, g);
+        m = fmaf(by.beta1, m, by.share1 * g);
+        s = fmaf(by.beta2, s, by.share2 * g * g);
+        p = p - by.rate * m / fmaf(by.root_scale, sqrtf(s), by.epsilon);
     }
 };
 
 }  // namespace
 
-void sgd_update(size_t n, float* parameter, const float* gradient, float* velocity,
-                double learning_rate, double momentum, double weight_decay, Stream stream) {
-    const SgdStep step = {static_cast<float>(learning_rate), static_cast<float>(momentum),
-                          static_cast<float>(weight_decay)};
-    launch_elementwise("sgd_update", n, stream, step, Update<float>{{parameter}},
-                       Update<float>{{velocity}}, Read<float>{gradient});
+SgdStep sgd_step(double learning_rate, double momentum, double weight_decay) {
+    return {static_cast<float>(learning_rate), static_cast<float>(momentum),
+            static_cast<float>(weight_decay)};
 }
 
-void adam_update(size_t n, float* parameter, const float* gradient, float* first_moment,
-                 float* second_moment, const AdamOptions& options, Stream stream) {
+AdamStep adam_step(const AdamOptions& options) {
     const auto count = static_cast<double>(options.step);
     AdamStep step;
     step.rate = static_cast<float>(options.learning_rate / (1 - std::pow(options.beta1, count)));
@@ -62,7 +73,18 @@ void adam_update(size_t n, float* parameter, const float* gradient, float* first
     step.share1 = static_cast<float>(1 - options.beta1);
     step.share2 = static_cast<float>(1 - options.beta2);
     step.weight_decay = static_cast<float>(options.weight_decay);
-    launch_elementwise("adam_update", n, stream, step, Update<float>{{parameter}},
+    return step;
+}
+
+void sgd_update(size_t n, float* parameter, const float* gradient, float* velocity,
+                const StepSource<SgdStep>& step, Stream stream) {
+    launch_elementwise("sgd_update", n, stream, Sgd{{step}}, Update<float>{{parameter}},
+                       Update<float>{{velocity}}, Read<float>{gradient});
+}
+
+void adam_update(size_t n, float* parameter, const float* gradient, float* first_moment,
+                 float* second_moment, const StepSource<AdamStep>& step, Stream stream) {
+    launch_elementwise("adam_update", n, stream, Adam{{step}}, Update<float>{{parameter}},
                        Update<float>{{first_moment}}, Update<float>{{second_moment}},
                        Read<float>{gradient});
 }

@@ -12,7 +12,10 @@
 // Cost: an exponential in double a class (two with the gradient): of no weight beside
 //   the dense layer that makes the logits.
 // Numerics: in double until the one rounding of a result. NaN anywhere in a row, or +infinity,
-//   makes its results NaN, as in NumPy.
+//   makes its results NaN, as in NumPy; so does a label that is no class, where the caller could
+//   not check it: nothing is read for it.
+
+#include <limits>
 
 #include "alexnet/softmax_cross_entropy.h"
 #include "reduce.cuh"
@@ -20,6 +23,8 @@
 
 namespace alexnet::cuda {
 namespace {
+
+constexpr float kNoNumber = std::numeric_limits<float>::quiet_NaN();
 
 struct Row {
     double largest, below;  // m, m - z_label
@@ -57,7 +62,12 @@ __global__ void losses_of_rows(size_t batch, size_t classes, const T* logits, co
     const size_t i = row_of_warp();
     if (i >= batch) return;
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
-    const Row row = sum_row(classes, logits + i * classes, labels[i], lane);
+    const auto label = static_cast<size_t>(labels[i]);
+    if (label >= classes) {
+        if (lane == 0) losses[i] = kNoNumber;
+        return;
+    }
+    const Row row = sum_row(classes, logits + i * classes, label, lane);
     if (lane == 0) losses[i] = log1p(row.others + (row.label - 1)) + row.below;
 }
 
@@ -68,6 +78,12 @@ __global__ void gradients_of_rows(size_t batch, size_t classes, const T* logits,
     if (i >= batch) return;
     const int lane = static_cast<int>(threadIdx.x) % kWarp;
     const auto label = static_cast<size_t>(labels[i]);
+    if (label >= classes) {
+        for (size_t j = lane; j < classes; j += kWarp) {
+            dlogits[i * classes + j] = from_float<T>(kNoNumber);
+        }
+        return;
+    }
     const T* z = logits + i * classes;
     const Row row = sum_row(classes, z, label, lane);
     const double factor = 1 / (row.others + row.label) / static_cast<double>(batch);

@@ -35,7 +35,10 @@
 
 namespace alexnet::cuda {
 
-constexpr int kStages = 3;
+#ifndef ALEXNET_GEMM_STAGES  // benchmarks/gpu_check builds with others
+#define ALEXNET_GEMM_STAGES 3
+#endif
+constexpr int kStages = ALEXNET_GEMM_STAGES;
 // Depths of one chain of additions: rounding errors grow as its root (tests/support/arrays.py: 8e-7).
 constexpr uint32_t kChain = 2048;
 

@@ -177,7 +177,14 @@ def move_average(
     average: Array, share: float, value: Array, factor: float, stream: int
 ) -> None: ...
 def dropout(
-    x: Array, seed: int, offset: int, threshold: int, scale: float, y: Array, stream: int
+    x: Array,
+    seed: int,
+    offset: int,
+    later: Array | None,
+    threshold: int,
+    scale: float,
+    y: Array,
+    stream: int,
 ) -> None: ...
 def softmax_cross_entropy_workspace(batch: int) -> int: ...
 def softmax_cross_entropy(
@@ -217,3 +224,27 @@ def adam_update(
     weight_decay: float,
     stream: int,
 ) -> None: ...
+def sgd_step(
+    learning_rate: float, momentum: float, weight_decay: float
+) -> tuple[float, float, float]: ...
+def adam_step(
+    step: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> tuple[float, ...]: ...
+def sgd_update_by(
+    parameter: Array, gradient: Array, velocity: Array, step: Array, loss: Array, stream: int
+) -> None: ...
+def adam_update_by(
+    parameter: Array,
+    gradient: Array,
+    first_moment: Array,
+    second_moment: Array,
+    step: Array,
+    loss: Array,
+    stream: int,
+) -> None: ...
+def force_blocking(rows: int, columns: int, splits: int) -> None: ...

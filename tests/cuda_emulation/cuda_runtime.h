@@ -7,7 +7,11 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <stdexcept>
+#include <string>
+#include <tuple>
 
+#include "capture.h"
 #include "emulation.h"
 
 #define __global__
@@ -61,7 +65,12 @@ using std::isfinite;
 
 using cudaStream_t = struct CUstream_st*;
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorLaunchFailure = 719 };
+enum cudaError_t {
+    cudaSuccess = 0,
+    cudaErrorInvalidValue = 1,
+    cudaErrorLaunchFailure = 719,
+    cudaErrorStreamCaptureImplicit = 906,
+};
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
 struct cudaLaunchConfig_t {
@@ -72,21 +81,33 @@ struct cudaLaunchConfig_t {
 
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t error) {
-    return error == cudaErrorLaunchFailure ? emulation::last_fault() : "invalid value";
+    if (error == cudaErrorLaunchFailure) return emulation::last_fault();
+    if (error == cudaErrorStreamCaptureImplicit) return "launch on a stream beside a captured one";
+    return "invalid value";
 }
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int bytes) {
     return bytes <= emulation::kMostShared ? cudaSuccess : cudaErrorInvalidValue;
 }
 
+// Run the kernel or, on a stream that is captured, note it with copies of its arguments.
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
+    using emulation::capture::Place;
     const emulation::Launch launch = {config->gridDim, config->blockDim, config->dynamicSmemBytes,
                                       reinterpret_cast<const void*>(kernel)};
     if (!emulation::is_possible(launch)) return cudaErrorInvalidValue;
-    const auto thread = [&] { kernel(arguments...); };
-    const bool done = emulation::run(launch, std::ref(thread));
-    return done ? cudaSuccess : cudaErrorLaunchFailure;
+    const auto run = [launch, kernel, copies = std::tuple<Parameters...>(arguments...)] {
+        const auto thread = [&] { std::apply(kernel, copies); };
+        return emulation::run(launch, std::ref(thread));
+    };
+    const Place place = emulation::capture::place_of(config->stream);
+    if (place == Place::kForbidden) return cudaErrorStreamCaptureImplicit;
+    if (place == Place::kRun) return run() ? cudaSuccess : cudaErrorLaunchFailure;
+    emulation::capture::record([run] {
+        if (!run()) throw std::runtime_error(std::string("graph: ") + emulation::last_fault());
+    });
+    return cudaSuccess;
 }
 
 #endif  // ALEXNET_CUDA_EMULATION_CUDA_RUNTIME_H_

@@ -39,14 +39,20 @@ def load(module: Path) -> ModuleType:
     for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
         del sys.modules[name]  # CuPy itself, where it is installed without a device
     sys.path.insert(0, str(HERE))
-    specification = importlib.util.spec_from_file_location("alexnet._cuda", module)
-    assert specification is not None
-    assert specification.loader is not None
-    kernels = importlib.util.module_from_spec(specification)
-    sys.modules["alexnet._cuda"] = kernels
-    specification.loader.exec_module(kernels)
+    kernels = _loaded("alexnet._cuda", module)
+    _loaded("_cuda_capture", module)  # of the same library, as `cupy.cuda` needs it
     loaded = True
     return kernels
+
+
+def _loaded(name: str, path: Path) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
 
 
 def path() -> Path:

@@ -20,10 +20,12 @@ void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float
 
 namespace cuda {
 
+// The same. Where `later`, in the device's memory, is not null, seed and offset are the two numbers
+// that stand there when the kernel runs: so the same launch serves every run of a CUDA graph.
 // T: float, Bfloat16 or Float16 (storage.h).
 template <class T>
-void dropout(size_t n, uint64_t seed, uint64_t offset, uint64_t threshold, float scale, const T* x,
-             T* y, Stream stream);
+void dropout(size_t n, uint64_t seed, uint64_t offset, const uint64_t* later, uint64_t threshold,
+             float scale, const T* x, T* y, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

@@ -37,10 +37,30 @@ void adam_update(size_t n, float* parameter, const float* gradient, float* first
 
 namespace cuda {
 
+// The numbers that every element of an update meets, rounded once a step.
+struct SgdStep {
+    float rate, momentum, weight_decay;
+};
+struct AdamStep {
+    float rate, root_scale, epsilon, beta1, beta2, share1, share2, weight_decay;
+};
+SgdStep sgd_step(double learning_rate, double momentum, double weight_decay);
+AdamStep adam_step(const AdamOptions& options);
+
+// A step as it is now, or one in the device's memory, which the kernel reads when it runs: so the
+// same launch serves every step of a CUDA graph. With the latter nothing changes unless *loss, of
+// the device as well, is finite.
+template <class Step>
+struct StepSource {
+    Step now = {};
+    const Step* later = nullptr;
+    const float* loss = nullptr;
+};
+
 void sgd_update(size_t n, float* parameter, const float* gradient, float* velocity,
-                double learning_rate, double momentum, double weight_decay, Stream stream);
+                const StepSource<SgdStep>& step, Stream stream);
 void adam_update(size_t n, float* parameter, const float* gradient, float* first_moment,
-                 float* second_moment, const AdamOptions& options, Stream stream);
+                 float* second_moment, const StepSource<AdamStep>& step, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

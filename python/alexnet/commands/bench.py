@@ -8,6 +8,7 @@ from typing import Any
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
     add_batch_size,
+    add_graph,
     add_json,
     add_kernels,
     add_parser,
@@ -65,6 +66,7 @@ def add_parsers(subparsers: Any) -> None:
     )
     add_kernels(parser, device="cpu")
     add_precision(parser)
+    add_graph(parser)
     add_seed(parser, 0)
     add_json(parser)
 
@@ -85,7 +87,8 @@ def _run(options: argparse.Namespace) -> bool:
     machine = environment()
     where = f"{machine['isa']}, {counted(machine['threads'], 'thread')}"
     if options.device == "cuda":
-        where = f"{machine['gpu']}, {options.precision}"
+        graph = "CUDA graphs" if options.graph is not False else "no graphs"
+        where = f"{machine['gpu']}, {options.precision}, {graph}"
     elif options.precision != FLOAT32:
         where = f"{where}, {options.precision}"
     say(options, f"{variant.name}, batch {options.batch_size}, {where}")
@@ -96,6 +99,7 @@ def _run(options: argparse.Namespace) -> bool:
         options.seed,
         device=options.device,
         precision=options.precision,
+        graph=options.graph is not False,
     )
     watch = Watch()
     timings = [_timed(options, benchmark, target) for target in targets]
@@ -117,6 +121,7 @@ def _run(options: argparse.Namespace) -> bool:
         "burn_in": options.burn_in,
         "seed": options.seed,
         "precision": options.precision,
+        "graph": options.graph is not False and options.device == "cuda",
         "disturbance": disturbance.figures(),
         "targets": {timing.target: timing.figures() for timing in timings},
         "layers": [layer.figures() for layer in layers],

@@ -199,9 +199,21 @@ def add_kernels(
     )
 
 
+def add_graph(parser: argparse.ArgumentParser) -> None:
+    """--graph and --no-graph; see `alexnet.graphs`."""
+    parser.add_argument(
+        "--graph",
+        action=argparse.BooleanOptionalAction,
+        help="on a CUDA device, launch each step as one CUDA graph once its shapes come again "
+        "(default there: --graph)",
+    )
+
+
 def check_kernels(options: argparse.Namespace) -> None:
-    """Refuse --isa, which is of the CPU, together with another --device."""
+    """Refuse --isa, which is of the CPU, with another --device, and --graph on the CPU."""
     device = getattr(options, "device", "cpu")
+    if device == "cpu" and getattr(options, "graph", None):
+        options.parser.error("argument --graph: only --device cuda has CUDA graphs")
     if device != "cpu" and options.isa:
         options.parser.error(
             f"argument --isa: names instruction sets of the CPU, but --device is {device}"

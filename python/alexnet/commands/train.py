@@ -13,6 +13,7 @@ from alexnet.commands.console import Progress, Stopped, postponed_signals
 from alexnet.commands.options import (
     LARGEST_SEED,
     add_data,
+    add_graph,
     add_json,
     add_kernels,
     add_parser,
@@ -72,6 +73,7 @@ def add_parsers(subparsers: Any) -> None:
         "and when 15 seconds have passed)",
     )
     add_kernels(parser, device="auto")
+    add_graph(parser)
     add_json(parser, check=str)  # it may be in --output, which does not exist yet
 
 
@@ -198,7 +200,9 @@ def _opened(options: argparse.Namespace, dataset: Dataset, variant: str | None) 
     given = {name: getattr(options, name) for name in names} | {"variant": variant}
     given = {name: value for name, value in given.items() if value is not None}
     if options.resume is not None:
-        return Run.resume(options.resume, dataset, given, device=options.device)
+        return Run.resume(
+            options.resume, dataset, given, device=options.device, graph=options.graph is not False
+        )
     configuration = Configuration(**given)
     return Run.start(
         options.output or RUNS / configuration.variant,
@@ -207,6 +211,7 @@ def _opened(options: argparse.Namespace, dataset: Dataset, variant: str | None) 
         environment(),
         numbered=options.output is None,
         device=options.device,
+        graph=options.graph is not False,
     )
 
 

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from alexnet.arrays import array_kind
+from alexnet import graphs
+from alexnet.arrays import Array, array_kind
 from alexnet.contract.arguments import LARGEST_SIZE, check_int
 from alexnet.network.network import Network
 from alexnet.network.variant import Variant
@@ -167,19 +168,33 @@ class Benchmark:
         *,
         device: str = "cpu",
         precision: str = "float32",
+        graph: bool = True,
     ) -> None:
         self.batch_size = check_int("bench", "batch_size", batch_size, 1, LARGEST_SIZE)
-        self.network = Network(variant, seed=seed, device=device, precision=precision)
+        self.network = Network(variant, seed=seed, device=device, precision=precision, graph=graph)
         self._arrays = array_kind(self.network.implementation)
         shape = (batch_size, *variant.input_shape)
         images = Generator(seed).normal(shape, IMAGE_STDDEV)
         self._images = self._arrays.from_host(images)
 
-    def _step(self, target: str, **observer: Any) -> None:
-        training = target == FORWARD_BACKWARD
-        y = self.network.forward(self._images, training, **observer)
-        if training:
-            self.network.backward(y, **observer)  # y is the gradient of l2_loss(y)
+    def step(self, target: str, images: Array = None, **observer: Any) -> None:
+        """Do one step, on images of the same shape if they are given."""
+        images = self._images if images is None else images
+        if target == FORWARD:
+            self.network.forward(images, **observer)
+            return
+        graph = None
+        if not observer:
+            graph = self.network.graph(target, self.batch_size, self._forward_backward)
+        if graph is not None:
+            self.network.run_graph(graph, images)
+        else:
+            with graphs.without():  # of parts of the step
+                self._forward_backward(images, **observer)
+
+    def _forward_backward(self, images: Array, **observer: Any) -> None:
+        y = self.network.forward(images, training=True, **observer)
+        self.network.backward(y, **observer)  # y is the gradient of l2_loss(y)
 
     def time(
         self, target: str, steps: int, burn_in: int, on_step: StepObserver = lambda *_: None
@@ -193,7 +208,7 @@ class Benchmark:
         burn_in = check_int("bench", "burn_in", burn_in, 0, LARGEST_SIZE)
         durations = []
         for step in range(-burn_in, steps):
-            _, duration = self._arrays.timed(lambda: self._step(target))
+            _, duration = self._arrays.timed(lambda: self.step(target))
             if step >= 0:
                 durations.append(duration)
             on_step(step, duration)
@@ -213,7 +228,7 @@ class Benchmark:
             seconds.setdefault((layer, direction), []).append(duration)
 
         for _ in range(steps):
-            self._step(target, observer=observe)
+            self.step(target, observer=observe)
             on_step()
         variant = self.network.variant
         names = [layer.name for layer in variant.layers]

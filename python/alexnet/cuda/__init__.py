@@ -14,7 +14,8 @@ once. What belongs to a channel, and a loss, is float32 in any case.
 
 Work is put on CuPy's current stream, and calls return before it is done; workspaces come from
 CuPy's memory pool. The same input gives the same bits on every run. ``softmax_cross_entropy`` and
-its gradient wait for the device, to check the range of the labels.
+its gradient wait for the device, to check the range of labels that lie there, but not while a
+stream is captured into a CUDA graph: a label that is no class makes its row NaN.
 
 The module needs a build with CUDA kernels, CuPy and a device; without them its import is an
 ``ImportError`` that says what is missing. ``import alexnet`` needs none of them.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cupy
+
 from alexnet import _cuda, reference
 from alexnet.contract import calls
 from alexnet.contract.documentation import documented_as
@@ -33,11 +35,21 @@ def dropout_backward(
 
 
 def _dropout(
-    operator: str, argument: str, array: object, rate: float, seed: int, offset: int, out: object
+    operator: str,
+    argument: str,
+    array: object,
+    rate: float,
+    seed: int | DeviceArray,
+    offset: int,
+    out: object,
 ) -> DeviceArray:
-    """Mask and scale `array`: what dropout does to x and its gradient to dy."""
+    """Mask and scale `array`: what dropout does to x and its gradient to dy.
+
+    `seed` may be an array of the device with seed and offset, as `alexnet.graphs` has it.
+    """
     x = as_stored(operator, argument, array)
+    later, seed = (seed, 0) if isinstance(seed, cupy.ndarray) else (None, seed)
     threshold = calls.check_dropout(operator, rate, seed, offset)
     y = make_output(operator, "out", out, x.shape, {argument: x}, may_be=argument, like=x)
-    _cuda.dropout(x, seed, offset, threshold, 1 / (1 - float(rate)), y, stream())
+    _cuda.dropout(x, seed, offset, later, threshold, 1 / (1 - float(rate)), y, stream())
     return y

@@ -1,6 +1,12 @@
-"""SGD and Adam updates on a CUDA device; see `alexnet.reference.optimizer`."""
+"""SGD and Adam updates on a CUDA device; see `alexnet.reference.optimizer`.
+
+The numbers of a step, such as the learning rate, are arguments of the launch. In a CUDA graph, with
+arguments that stay, they lie in device memory and are written before each step.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from alexnet import _cuda, reference
 from alexnet.contract import calls
@@ -54,3 +60,19 @@ def adam_update(
     calls.check_adam_update(parameter, slope, first_moment, second_moment, step, *rates)
     check_in_place(operator, state, slope)
     _cuda.adam_update(parameter, slope, first_moment, second_moment, step, *rates, stream())
+
+
+# --- steps of a CUDA graph ------------------------------------------------------------------------
+
+
+def step_numbers(rule: str, settings: Mapping[str, float]) -> tuple[float, ...]:
+    """Round the settings of "sgd" or "adam", in the order of its update's arguments, for a step."""
+    numbers: tuple[float, ...] = getattr(_cuda, f"{rule}_step")(*settings.values())
+    return numbers
+
+
+def update_by_numbers(
+    rule: str, numbers: DeviceArray, loss: DeviceArray, *arrays: DeviceArray
+) -> None:
+    """Update parameter and slots by `step_numbers` on the device, unless `loss` is not finite."""
+    getattr(_cuda, f"{rule}_update_by")(*arrays, numbers, loss, stream())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cupy
 import numpy as np
 
-from alexnet import _cuda, reference
+from alexnet import _cuda, graphs, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, check_integer_array
 from alexnet.contract.documentation import documented_as
@@ -50,12 +50,14 @@ def softmax_cross_entropy_backward(
 def _labels(operator: str, logits: DeviceArray, labels: DeviceArray | AnyArray) -> DeviceArray:
     """`labels` on the device, C-contiguous int64, each of them a class.
 
-    NumPy's are checked where they are; those of the device have to be waited for.
+    NumPy's are checked where they are; those of the device have to be waited for, and are not
+    checked where that can't be, in a CUDA graph: a label that is no class makes its row NaN there.
     """
     on_host = isinstance(labels, np.ndarray)
     check = check_integer_array if on_host else as_integers
     integers = check(operator, "labels", labels)
     batch, classes = calls.check_softmax_cross_entropy(operator, logits, integers)
-    if batch:
+    in_graph = graphs.is_running() or cupy.cuda.get_current_stream().is_capturing()
+    if batch and (on_host or not in_graph):
         calls.check_label_range(operator, int(integers.min()), int(integers.max()), classes)
     return cupy.ascontiguousarray(cupy.asarray(integers), dtype=cupy.int64)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet import graphs
 from alexnet.arrays import Array
 from alexnet.contract.arguments import (
     LARGEST_SIZE,
@@ -351,8 +352,10 @@ class Dropout(Layer):
         return out
 
     def _drop(self, context: Context, x: Array, out: Array) -> None:
-        seed, offset = context.generator.next_stream()
-        context.saved = (seed, offset)
+        # In a CUDA graph both numbers lie on the device, where `seed` says.
+        later = graphs.numbers(context.generator.next_stream, np.uint64)
+        context.saved = context.generator.next_stream() if later is None else (later, 0)
+        seed, offset = context.saved
         context.operators.dropout(x, rate=self.rate, seed=seed, offset=offset, out=out)
 
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Self
@@ -31,10 +32,12 @@ from alexnet.contract.arguments import (
     check_flag,
     check_instance,
 )
+from alexnet.graphs import Graph
 from alexnet.messages import shown, summarised
 from alexnet.network import weights
 from alexnet.network.freezing import BFLOAT16, FLOAT32, Freezer, operators_on
 from alexnet.network.layer import Layer
+from alexnet.network.layers import is_known
 from alexnet.network.named_arrays import NamedArrays
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Observer
@@ -55,6 +58,7 @@ _OWN_ATTRIBUTES = (
     "_guard",
     "_threads",
     "_has_gone_back",
+    "_uses_graphs",
 )
 
 
@@ -82,6 +86,10 @@ class Network:
         rounded to bfloat16, sums are float32. Convolutions stay float32 where that is faster, which
         is where `alexnet.cpu_bfloat16()` is not "amx". A network in bfloat16 freezes itself in its
         first forward.
+    graph
+        On device "cuda": from the third forward of a batch size on, launch all of it as one CUDA
+        graph, and so whole steps of a `Trainer`. The bits are the same; images are copied into the
+        graph's own memory. Of no effect elsewhere.
 
     `freeze` tells that parameters and state will not change any more, which makes small batches
     faster.
@@ -106,8 +114,10 @@ class Network:
         device: str = "cpu",
         implementation: ModuleType | None = None,
         precision: str = FLOAT32,
+        graph: bool = True,
     ) -> None:
         check_instance("network", "variant", variant, Variant)
+        self._uses_graphs = bool(check_flag("network", "graph", graph))
         if implementation is None:
             implementation = operators_on(device, precision)
         else:
@@ -334,7 +344,13 @@ class Network:
             self.freeze()
         # Training moves running statistics and takes numbers from the generator.
         with self._guard.changing if training else self._guard.reading:
-            return self._workspace.forward(x, bool(training), observer)
+            workspace, training = self._workspace, bool(training)
+            if observer is None:
+                work = partial(workspace.forward, training=training, observer=None)
+                graph = self.graph(("forward", training), x.shape[0], work)
+                if graph is not None:
+                    return workspace.hand_out(workspace.run(graph, x))
+            return workspace.forward(x, training, observer)
 
     def __call__(self, x: Array, training: bool = False) -> Array:
         """Compute the output for a batch of images, logits or feature maps: `forward(x)`."""
@@ -381,6 +397,40 @@ class Network:
             gradients = workspace.backward(dy, bool(input_gradient), observer)
             self._has_gone_back = True
             return gradients
+
+    # --- CUDA graphs ------------------------------------------------------------------------------
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether passes of a shape that comes again are launched as CUDA graphs.
+
+        Only those of the known layers, and of this class: what others do may be the host's.
+        """
+        own = type(self).forward is Network.forward and type(self).backward is Network.backward
+        is_known_to_repeat = own and all(map(is_known, self.layers))
+        return self._uses_graphs and self._arrays.module is not np and is_known_to_repeat
+
+    def graph(self, key: Hashable, batch_size: int, work: Callable[..., Any]) -> Graph[Any] | None:
+        """Give the CUDA graph that does `work`, which `key` names among those of a batch size.
+
+        The work is passes of this thread, the same each time; see `alexnet.graphs`. None where it
+        has to be done without: on the CPU, the first time, and inside of another graph's work.
+        `run_graph` runs it.
+        """
+        if not self.uses_graphs:
+            return None
+        return self._workspace.graph(key, batch_size, work)
+
+    def run_graph(self, graph: Graph[Any], *given: Array) -> Any:
+        """Run a graph of passes that train, on copies of the given arrays; see `graph`.
+
+        What it returns lies in the graph's memory, where the next run puts its own.
+        """
+        self._freezer.check_may_train("graph")
+        with self._guard.changing:
+            result = self._workspace.run(graph, *given)
+            self._has_gone_back = self._has_gone_back or self._workspace.has_gone_back
+            return result
 
     # --- frozen -----------------------------------------------------------------------------------
 
@@ -460,6 +510,7 @@ class Network:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
+        copied._uses_graphs = self._uses_graphs
         with self._guard.reading:
             copied._build(self.variant, self._operators, None, self.precision)
             copied.assign(self.tensors())
@@ -473,12 +524,14 @@ class Network:
             "variant": self.variant,
             "implementation": self._operators.__name__,
             "precision": self.precision,
+            "graph": self._uses_graphs,
             "tensors": tensors,
             "additions": self._additions(),
         }
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         operators = import_module(state["implementation"])
+        self._uses_graphs = state.get("graph", True)
         self._build(state["variant"], operators, None, state["precision"])
         self.assign(state["tensors"])
         vars(self).update(state["additions"])

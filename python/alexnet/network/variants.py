@@ -322,6 +322,8 @@ class AlexNet(Network):
     precision
         Of the products: "float32", "tf32" on device "cuda", or "bfloat16" for inference on the CPU;
         see `Network`.
+    graph
+        On device "cuda": launch passes whose shape comes again as CUDA graphs; see `Network`.
 
     """
 
@@ -335,6 +337,7 @@ class AlexNet(Network):
         device: str = "cpu",
         implementation: ModuleType | None = None,
         precision: str = FLOAT32,
+        graph: bool = True,
     ) -> None:
         described = variant if isinstance(variant, Variant) else variant_named(variant)
         if not check_flag(described.name, "lrn", lrn):
@@ -347,4 +350,5 @@ class AlexNet(Network):
             device=device,
             implementation=implementation,
             precision=precision,
+            graph=graph,
         )

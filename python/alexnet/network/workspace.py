@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property, partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from alexnet import graphs
 from alexnet.arrays import Array, ArrayKind
 from alexnet.contract.arguments import Shape
+from alexnet.graphs import Graph
 from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
 from alexnet.network.freezing import Freezer
@@ -43,6 +45,7 @@ class Plans:
         self._build = build
         self.fused = build(fusions)
         self.replay = Replay(self.fused) if can_replay else None
+        self.graphs: dict[Hashable, Graph[Any]] = {}
 
     def forget_calls(self) -> None:
         """Have nothing to replay: the contexts are about to be another plan's."""
@@ -96,6 +99,8 @@ class Workspace:
         self._can_replay = fused.CALLS_ARE_RECORDED and can_replay(self.layers)
         self._buffers = Buffers(arrays, variant, left_out(self._fusions), self._narrow())
         self._kept: dict[int, Plans] = {}  # by batch size
+        # For which graphs, of which batch sizes, since there is that memory.
+        self._asked: set[tuple[Hashable, int]] = set()
         self._plans: Plans | None = None  # for the batch size of the last forward
         self._passed: Plan | None = None  # what the last complete forward went through
         self._foreign_changes = 0  # of the guard, when that forward began
@@ -216,16 +221,75 @@ class Workspace:
 
     def _kept_plans(self, batch_size: int) -> Plans:
         if batch_size > self._buffers.capacity:
-            self._kept.clear()  # lets go of the memory that is made anew
+            self._forget_plans()  # lets go of the memory that is made anew
+            self._asked = {asked for asked in self._asked if asked[1] == batch_size}
             self._buffers.reserve(batch_size)
         if batch_size not in self._kept:
             if len(self._kept) == MOST_PLANS:
-                self._kept.clear()
+                self._forget_plans()
             build = partial(
                 build_plan, self.layers, self._contexts, self._buffers, batch_size, self._arrays
             )
             self._kept[batch_size] = Plans(batch_size, build, self._fusions, self._can_replay)
         return self._kept[batch_size]
+
+    def _forget_plans(self) -> None:
+        for plans in self._kept.values():
+            plans.graphs.clear()  # which hold what they bring back, the plans among it
+        self._kept.clear()
+
+    # --- CUDA graphs ------------------------------------------------------------------------------
+
+    def graph(self, key: Hashable, batch_size: int, work: Callable[..., Any]) -> Graph[Any] | None:
+        """Give the graph of passes of a batch size that `key` names, which `work` does.
+
+        None where it has to be done without. So has the first time: what passes make for good, such
+        as memory for gradients, must not be the graph's.
+        """
+        if not graphs.may_begin():
+            return None
+        plans, asked = self._kept.get(batch_size), (key, batch_size) in self._asked
+        self._asked.add((key, batch_size))
+        if plans is None or not asked or plans.fused.out_shape is None:
+            return None
+        if key not in plans.graphs:
+            plans.graphs[key] = Graph(self._arrays, work, self._remember)
+        return plans.graphs[key]
+
+    def run(self, graph: Graph[Any], *given: Array) -> Any:
+        """Run one of the graphs; afterwards everything is as its work would have left it."""
+        self._begin("graph")
+        self._pass = None  # the work begins passes
+        try:
+            self._passed = None
+            self._foreign_changes = self._guard.foreign_changes
+            return graph.run(*given)
+        except BaseException:
+            self._is_whole = False
+            raise
+
+    def _remember(self) -> Callable[[], None]:
+        """Note what a pass leaves behind beside arrays; the result brings it back."""
+        plans, passed, has_gone_back = self._plans, self._passed, self.has_gone_back
+        kept = [
+            (context, context.training, context.x, context.y, context.dy_buffer, context.saved)
+            for context in self._contexts
+        ]
+
+        def restore() -> None:
+            self._plans, self._passed, self.has_gone_back = plans, passed, has_gone_back
+            for context, *values in kept:
+                context.training, context.x, context.y, context.dy_buffer, context.saved = values
+
+        return restore
+
+    def hand_out(self, y: Array) -> Array:
+        """Copy an output that lies in a graph's memory to some that is the caller's to keep."""
+        out = self._buffers.hand_out(y.shape)
+        out[...] = y
+        return self._arrays.hand_out(out, writeable=True)
+
+    # --- memory -----------------------------------------------------------------------------------
 
     def _output(self, shape: Shape | None) -> Array:
         """Memory for the output, which may be that of the last one if the caller let go of it."""
@@ -233,6 +297,8 @@ class Workspace:
         owner.y = None
         for context in behind:
             context.x = context.y = None
+        if shape is not None and graphs.is_running():  # the graph's own, and no one else's
+            return self._arrays.empty(shape)
         return None if shape is None else self._buffers.hand_out(shape)
 
     def _output_is_read_again(self) -> bool:

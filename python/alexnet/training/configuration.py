@@ -206,10 +206,12 @@ def build_trainer(
     preprocessing: Preprocessing,
     step: int = 0,
     device: str = "cpu",
+    graph: bool = True,
 ) -> Trainer:
     """Make network, optimizer, schedule and batches as `configuration`, resolved, says.
 
-    `step` is the number of the first batch, `device` where the network runs: "cpu" or "cuda".
+    `step` is the number of the first batch, `device` where the network runs: "cpu" or "cuda", there
+    with CUDA graphs or without.
 
     Raises
     ------
@@ -224,6 +226,7 @@ def build_trainer(
         seed=configuration.seed,
         device=device,
         num_classes=len(dataset.class_names),
+        graph=graph,
     )
     assert configuration.learning_rate is not None
     schedule = Schedule(

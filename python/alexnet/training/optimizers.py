@@ -12,10 +12,13 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 
+from alexnet import graphs
 from alexnet.arrays import Array, array_kind
 from alexnet.contract.arguments import (
     AnyArray,
@@ -43,6 +46,7 @@ class Optimizer(ABC):
     `pickle` while no other thread trains it.
     """
 
+    rule: ClassVar[str]  # the operator's name without "_update"
     slots: ClassVar[tuple[str, ...]]
 
     def __init__(
@@ -102,26 +106,69 @@ class Optimizer(ABC):
             parameters, gradients = self._network.begin_update()
             arrays = parameters.arrays.items()
             before = {} if observer is None else {name: array.copy() for name, array in arrays}
-            memories = (parameters, gradients, *self._memory)
-            self._check_settings()
-            self.steps += 1
-            if self.weight_decay == 0:
-                self._update(0.0, *(memory.whole for memory in memories))
-            else:
-                self._update(self.weight_decay, *(memory.weights for memory in memories))
-                self._update(0.0, *(memory.others for memory in memories))
+            self._begin_step()
+            operators = self._network.implementation
+            for decays, memories in self._parts(parameters, gradients):
+                getattr(operators, f"{self.rule}_update")(*memories, **self._settings(decays))
             if observer is not None:
                 for name, array in arrays:
                     observer(name, before[name], gradients.arrays[name], array)
+
+    def step_in_graph(self, loss: Array) -> None:
+        """Do what `step` does as part of a CUDA graph's work (`alexnet.graphs`).
+
+        Only that on the device nothing changes where `loss` is not finite: whoever reads it then
+        calls `take_back`.
+        """
+        cuda = self._cuda
+        with self._network.guard.changing:
+            parameters, gradients = self._network.begin_update()
+            graphs.each_time(self._begin_step)
+            for decays, memories in self._parts(parameters, gradients):
+                numbers = graphs.numbers(partial(self._rounded, decays), np.float32)
+                cuda.update_by_numbers(self.rule, numbers, loss, *memories)
+
+    @property
+    def _cuda(self) -> Any:
+        return import_module("alexnet.cuda.optimizer")
+
+    def _rounded(self, decays: bool) -> tuple[float, ...]:
+        """Give the numbers of the step as the kernel takes them from memory."""
+        numbers: tuple[float, ...] = self._cuda.step_numbers(self.rule, self._settings(decays))
+        return numbers
+
+    def take_back(self) -> None:
+        """Do not count the last step, which has changed nothing."""
+        self.steps -= 1
+
+    def _begin_step(self) -> None:
+        self._check_settings()
+        self.steps += 1
+
+    @property
+    def decays(self) -> bool:
+        """Whether weights and other parameters are updated differently."""
+        return self.weight_decay != 0
+
+    def _parts(
+        self, parameters: ParameterMemory, gradients: ParameterMemory
+    ) -> list[tuple[bool, list[Array]]]:
+        """Parameters, gradients and slots that are updated alike, and whether they decay."""
+        memories = (parameters, gradients, *self._memory)
+        if not self.decays:
+            return [(False, [memory.whole for memory in memories])]
+        return [
+            (True, [memory.weights for memory in memories]),
+            (False, [memory.others for memory in memories]),
+        ]
 
     @abstractmethod
     def _check_settings(self) -> None:
         """TypeError or ValueError for a setting that is not what it may be."""
 
     @abstractmethod
-    def _update(
-        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
-    ) -> None: ...
+    def _settings(self, decays: bool) -> dict[str, float]:
+        """Keyword arguments of the update, in its order, for parameters that decay or don't."""
 
     def state_dict(self) -> dict[str, AnyArray]:
         """Return all that a resume needs: the steps taken, and arrays such as "velocity.fc8.bias".
@@ -178,6 +225,7 @@ class Optimizer(ABC):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum; see `alexnet.sgd_update`."""
 
+    rule = "sgd"
     slots = ("velocity",)
 
     def __init__(
@@ -195,22 +243,18 @@ class SGD(Optimizer):
     def _check_settings(self) -> None:
         check_sgd_numbers("SGD", self.learning_rate, self.momentum, self.weight_decay)
 
-    def _update(
-        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
-    ) -> None:
-        self._network.implementation.sgd_update(
-            parameter,
-            gradient,
-            *slots,
-            learning_rate=self.learning_rate,
-            momentum=self.momentum,
-            weight_decay=weight_decay,
-        )
+    def _settings(self, decays: bool) -> dict[str, float]:
+        return {
+            "learning_rate": self.learning_rate,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay if decays else 0.0,
+        }
 
 
 class Adam(Optimizer):
     """Adam with bias correction (Kingma and Ba 2015); see `alexnet.adam_update`."""
 
+    rule = "adam"
     slots = ("first_moment", "second_moment")
 
     def __init__(
@@ -234,17 +278,12 @@ class Adam(Optimizer):
             "Adam", self.learning_rate, self.beta1, self.beta2, self.epsilon, self.weight_decay
         )
 
-    def _update(
-        self, weight_decay: float, parameter: Array, gradient: Array, *slots: Array
-    ) -> None:
-        self._network.implementation.adam_update(
-            parameter,
-            gradient,
-            *slots,
-            step=self.steps,
-            learning_rate=self.learning_rate,
-            beta1=self.beta1,
-            beta2=self.beta2,
-            epsilon=self.epsilon,
-            weight_decay=weight_decay,
-        )
+    def _settings(self, decays: bool) -> dict[str, float]:
+        return {
+            "step": self.steps,
+            "learning_rate": self.learning_rate,
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "epsilon": self.epsilon,
+            "weight_decay": self.weight_decay if decays else 0.0,
+        }

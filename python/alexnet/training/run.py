@@ -90,12 +90,13 @@ class Run:
         preprocessing: Preprocessing,
         step: int = 0,
         device: str = "cpu",
+        graph: bool = True,
     ) -> None:
         self.folder = folder
         self.configuration = configuration
         self.dataset = dataset
         self.preprocessing = preprocessing
-        self.trainer = build_trainer(configuration, dataset, preprocessing, step, device)
+        self.trainer = build_trainer(configuration, dataset, preprocessing, step, device, graph)
         self.best_accuracy: float | None = None
         self.best_step: int | None = None
         self._curves = {name: Curve() for name in CURVE_COLUMNS}
@@ -119,12 +120,14 @@ class Run:
         *,
         numbered: bool = False,
         device: str = "cpu",
+        graph: bool = True,
     ) -> Run:
         """Begin a run in `folder`, which is made if it is missing.
 
         If it is `numbered`, a new folder is made whose name is that of `folder` with "-1" after it,
         or "-2" and so on where there is one already. `environment` is recorded in config.json;
-        `device`, "cpu" or "cuda", is where the network runs, and may be another after a resume.
+        `device`, "cpu" or "cuda", is where the network runs, and `graph` whether it launches CUDA
+        graphs there; both may be others after a resume.
 
         Raises
         ------
@@ -148,7 +151,7 @@ class Run:
             seed=configuration.seed,
             pixel_range=variant.pixel_range,
         )
-        run = cls(folder, configuration, dataset, preprocessing, device=device)
+        run = cls(folder, configuration, dataset, preprocessing, device=device, graph=graph)
         with run._closed_on_error():
             if numbered:
                 run.folder = _new_folder(folder)
@@ -170,6 +173,7 @@ class Run:
         given: Mapping[str, Any] | None = None,
         *,
         device: str = "cpu",
+        graph: bool = True,
     ) -> Run:
         """Go on with the run in `folder` from its last checkpoint.
 
@@ -200,7 +204,7 @@ class Run:
                 raise ValueError(f"{folder}: {error}") from error
             checkpoint = _last_checkpoint(folder)
             step = 0 if checkpoint is None else checkpoint.step
-            run = cls(folder, configuration, dataset, preprocessing, step, device)
+            run = cls(folder, configuration, dataset, preprocessing, step, device, graph)
         except BaseException:
             os.close(held)
             raise

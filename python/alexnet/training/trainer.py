@@ -20,9 +20,12 @@ from types import ModuleType
 
 import numpy as np
 
+from alexnet import graphs
 from alexnet.arrays import Array, array_kind
 from alexnet.contract.arguments import check_callable, check_flag, check_instance
 from alexnet.data import TrainingBatches
+from alexnet.data.loader import Batch
+from alexnet.graphs import Graph
 from alexnet.messages import summarised
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.network import Network
@@ -145,36 +148,69 @@ class Trainer:
     def _step(self, measure_norms: bool) -> StepResult:
         start, waited = perf_counter(), self.batches.waited
         batch = self.batches.next()
-        images = self._arrays.from_host(batch.images)
         if self.schedule is not None:
             self.optimizer.learning_rate = self.schedule(self.steps)
-        operators = self.network.implementation
-        logits = self.network.forward(images, training=True)
-        loss = float(operators.softmax_cross_entropy(logits, batch.labels))
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"training: the loss of step {self.steps + 1} is {loss}: "
-                f"{self._first_not_finite() or 'fed by the images themselves'}; {self.hint()}"
-            )
-        choices = self._arrays.to_host(logits.argmax(axis=1))
-        accuracy = float((choices == batch.labels).mean())
-        self.network.backward(operators.softmax_cross_entropy_backward(logits, batch.labels))
+        graph = None if measure_norms else self._graph(len(batch.labels))
         norms: dict[str, Norms] | None = {} if measure_norms else None
+        if graph is None:
+            with graphs.without():  # of parts of the step
+                loss, logits = self._moved(batch, norms)
+        else:
+            images = batch.images.astype(self._arrays.dtype, copy=False)
+            loss, logits = self.network.run_graph(graph, images, batch.labels)
+            loss = float(loss)
+            if not math.isfinite(loss):
+                self.optimizer.take_back()
+            self._check_loss(loss)
+        choices = self._arrays.to_host(logits.argmax(axis=1))
+        return StepResult(
+            step=self.steps,
+            loss=loss,
+            accuracy=float((choices == batch.labels).mean()),
+            learning_rate=self.optimizer.learning_rate,
+            seconds=perf_counter() - start,
+            waited=self.batches.waited - waited,
+            norms=norms,
+        )
+
+    def _moved(self, batch: Batch, norms: dict[str, Norms] | None) -> tuple[float, Array]:
+        """Do the work of a step; its loss, and the logits from before the update."""
+        operators = self.network.implementation
+        logits = self.network.forward(self._arrays.from_host(batch.images), training=True)
+        loss = float(operators.softmax_cross_entropy(logits, batch.labels))
+        self._check_loss(loss)
+        self.network.backward(operators.softmax_cross_entropy_backward(logits, batch.labels))
         if norms is None:
             self.optimizer.step()
         else:
             self.optimizer.step(
                 lambda name, *arrays: norms.update({name: _norms(operators, *arrays)})
             )
-        return StepResult(
-            step=self.steps,
-            loss=loss,
-            accuracy=accuracy,
-            learning_rate=self.optimizer.learning_rate,
-            seconds=perf_counter() - start,
-            waited=self.batches.waited - waited,
-            norms=norms,
-        )
+        return loss, logits
+
+    def _graph(self, batch_size: int) -> Graph[tuple[Array, Array]] | None:
+        """Find the CUDA graph of a whole step; None where a step is done without."""
+        if type(self.optimizer) not in OPTIMIZERS.values():  # another may do what a graph does not
+            return None
+        key = ("training step", id(self.optimizer), self.optimizer.decays)
+        return self.network.graph(key, batch_size, self._moved_in_graph)
+
+    def _moved_in_graph(self, images: Array, labels: Array) -> tuple[Array, Array]:
+        """Do the work of a step on the device alone; the host has yet to look at the loss."""
+        operators = self.network.implementation
+        logits = self.network.forward(images, training=True)
+        loss = operators.softmax_cross_entropy(logits, labels)
+        self.network.backward(operators.softmax_cross_entropy_backward(logits, labels))
+        self.optimizer.step_in_graph(loss)
+        return loss, logits
+
+    def _check_loss(self, loss: float) -> None:
+        """FloatingPointError unless the loss of the step under way is finite."""
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"training: the loss of step {self.steps + 1} is {loss}: "
+                f"{self._first_not_finite() or 'fed by the images themselves'}; {self.hint()}"
+            )
 
     # --- checkpoints ------------------------------------------------------------------------------
 

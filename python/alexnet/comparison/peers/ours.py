@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class Alexnet(Peer):
             return _network_job(case, operands, is_frozen=mode.endswith(FROZEN))
         operands = {name: aligned_copy(array) for name, array in operands.items()}
         out = {name: aligned_empty(shape) for name, shape in case.result_shapes.items()}
-        run = _OPERATORS[type(case.layer)](case, operands, out, algorithm or "auto")
+        run = layer_call(cpu, case, operands, out, algorithm or "auto")
         return Job(run, lambda _: out)
 
 
@@ -88,75 +89,92 @@ def _serves(algorithm: str, case: LayerCase) -> bool:
     operands = {name: np.empty(shape, np.float32) for name, shape in empty.operand_shapes.items()}
     out = {name: np.empty(shape, np.float32) for name, shape in empty.result_shapes.items()}
     try:
-        _conv2d(empty, operands, out, algorithm)()
+        _conv2d(cpu, empty, operands, out, algorithm)()
     except ValueError:
         return False
     return True
 
 
-def _conv2d(case: LayerCase, operands: Arrays, out: Arrays, algorithm: str) -> Any:
+def _conv2d(
+    operators: ModuleType, case: LayerCase, operands: Arrays, out: Arrays, algorithm: str
+) -> Any:
     layer: Any = case.layer
     call: Callable[..., Any]
     if case.direction == "forward":
         x, weight, bias = operands["x"], operands["weight"], operands.get("bias")
-        call = partial(cpu.conv2d, x, weight, bias, out=out["y"])
+        call = partial(operators.conv2d, x, weight, bias, out=out["y"])
     elif case.direction == "backward_input":
         dy, weight = operands["dy"], operands["weight"]
-        call = partial(cpu.conv2d_backward_input, dy, weight, case.input_shape, out=out["dx"])
+        call = partial(operators.conv2d_backward_input, dy, weight, case.input_shape, out=out["dx"])
     else:
         gradients = (out["dweight"], out.get("dbias"))
         dy, x, kernel = operands["dy"], operands["x"], layer.kernel_size
-        call = partial(cpu.conv2d_backward_weight, dy, x, kernel, out=gradients)
+        call = partial(operators.conv2d_backward_weight, dy, x, kernel, out=gradients)
     window = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
     return partial(call, **window, algorithm=algorithm)
 
 
-def _dense(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+def _dense(operators: ModuleType, case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
     if case.direction == "forward":
         x, weight, bias = operands["x"], operands["weight"], operands.get("bias")
-        return partial(cpu.dense, x, weight, bias, out=out["y"])
+        return partial(operators.dense, x, weight, bias, out=out["y"])
     if case.direction == "backward_input":
-        return partial(cpu.dense_backward_input, operands["dy"], operands["weight"], out=out["dx"])
+        return partial(
+            operators.dense_backward_input, operands["dy"], operands["weight"], out=out["dx"]
+        )
     gradients = (out["dweight"], out.get("dbias"))
-    return partial(cpu.dense_backward_weight, operands["dy"], operands["x"], out=gradients)
+    return partial(operators.dense_backward_weight, operands["dy"], operands["x"], out=gradients)
 
 
-def _lrn(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+def _lrn(operators: ModuleType, case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
     layer: Any = case.layer
     how = {name: getattr(layer, name) for name in ("depth_radius", "bias", "alpha", "beta")}
     if case.direction == "forward":
-        return partial(cpu.lrn, operands["x"], **how, out=out["y"])
-    return partial(cpu.lrn_backward, operands["dy"], operands["x"], **how, out=out["dx"])
+        return partial(operators.lrn, operands["x"], **how, out=out["y"])
+    return partial(operators.lrn_backward, operands["dy"], operands["x"], **how, out=out["dx"])
 
 
-def _max_pool2d(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+def _max_pool2d(
+    operators: ModuleType, case: LayerCase, operands: Arrays, out: Arrays, _: str
+) -> Any:
     layer: Any = case.layer
     how = {name: getattr(layer, name) for name in ("window", "stride", "padding", "ceil_mode")}
     if case.direction == "forward":
-        return partial(cpu.max_pool2d, operands["x"], **how, out=out["y"])
-    return partial(cpu.max_pool2d_backward, operands["dy"], operands["x"], **how, out=out["dx"])
+        return partial(operators.max_pool2d, operands["x"], **how, out=out["y"])
+    return partial(
+        operators.max_pool2d_backward, operands["dy"], operands["x"], **how, out=out["dx"]
+    )
 
 
-def _batch_norm(case: LayerCase, operands: Arrays, out: Arrays, _: str) -> Any:
+def _batch_norm(
+    operators: ModuleType, case: LayerCase, operands: Arrays, out: Arrays, _: str
+) -> Any:
     layer: Any = case.layer
     x, gamma, beta = operands["x"], operands["gamma"], operands["beta"]
     how = {"epsilon": layer.epsilon}
     if case.direction == "forward":
-        return partial(cpu.batch_norm, x, gamma, beta, **how, out=out["y"])
-    statistics = cpu.batch_norm(x, gamma, beta, **how)[1:]
+        return partial(operators.batch_norm, x, gamma, beta, **how, out=out["y"])
+    statistics = operators.batch_norm(x, gamma, beta, **how)[1:]
     results = (out["dx"], out["dgamma"], out["dbeta"])
     return partial(
-        cpu.batch_norm_backward, operands["dy"], x, gamma, *statistics, **how, out=results
+        operators.batch_norm_backward, operands["dy"], x, gamma, *statistics, **how, out=results
     )
 
 
-_OPERATORS: dict[type[Layer], Callable[[LayerCase, Arrays, Arrays, str], Callable[[], Any]]] = {
+_OPERATORS: dict[type[Layer], Callable[..., Callable[[], Any]]] = {
     Conv2d: _conv2d,
     Dense: _dense,
     LRN: _lrn,
     MaxPool2d: _max_pool2d,
     BatchNorm: _batch_norm,
 }
+
+
+def layer_call(
+    operators: ModuleType, case: LayerCase, operands: Arrays, out: Arrays, algorithm: str = "auto"
+) -> Callable[[], Any]:
+    """Make a function that computes a layer's case by `operators` from `operands` into `out`."""
+    return _OPERATORS[type(case.layer)](operators, case, operands, out, algorithm)
 
 
 def _network_job(case: NetworkCase, operands: Arrays, *, is_frozen: bool) -> Job:

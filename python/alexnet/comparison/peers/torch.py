@@ -42,6 +42,7 @@ MEMORY_FORMATS = {
     "channels_last": torch.channels_last,
 }
 EAGER, COMPILED, FROZEN = "eager", "compiled", "frozen"
+MAX_AUTOTUNE = "max-autotune"  # torch.compile's mode; benchmarks/gpu_check has it, on a GPU
 AUTOCAST, INTERNAL = "autocast", "fp32_precision"  # the two ways to bfloat16
 # Weights that are constants are cast or rounded once, so compiled without is no faster.
 BFLOAT16_WAYS = (
@@ -57,9 +58,11 @@ class Torch(Peer):
     torch.compile, "frozen" the same with the weights as constants, which it may lay out anew.
     """
 
-    def __init__(self, threads: int, device: str = "cpu") -> None:
+    def __init__(self, threads: int, device: str = "cpu", dtype: Any = torch.float32) -> None:
         torch.set_num_threads(threads)
         self._device = device
+        self._dtype = dtype
+        self.tensors: dict[str, Tensor] = {}  # of the last case, whose images may be written to
 
     def version(self) -> str:
         return f"PyTorch {torch.__version__}"
@@ -77,22 +80,26 @@ class Torch(Peer):
 
     def prepare(self, case: Case, mode: str, operands: Arrays) -> Job:
         *reduced, way, layout = mode.split()
-        compiled = _same if way == EAGER else _compiler(freezing=way == FROZEN)
+        compiled = _same if way == EAGER else _compiler(way)
         for operators in (torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul):
             operators.fp32_precision = "bf16" if INTERNAL in reduced else "none"
-        tensors = {
-            name: _tensor(name, array, layout).to(self._device) for name, array in operands.items()
-        }
+        tensors = {name: self.tensor(name, array, layout) for name, array in operands.items()}
+        self.tensors = tensors
         if isinstance(case, NetworkCase):
             return _network_job(case, tensors, operands, compiled, AUTOCAST in reduced)
         return _layer_job(case, tensors, compiled)
+
+    def tensor(self, name: str, array: AnyArray, layout: str) -> Tensor:
+        """Lay an array out as an operand of that name, on the device and in its dtype."""
+        tensor = _tensor(name, array, layout).to(self._device)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
 
 def _same(function: Any) -> Any:
     return function
 
 
-def _compiler(freezing: bool) -> Any:
+def _compiler(way: str) -> Any:
     """Make a `torch.compile` that knows nothing of earlier cases."""
     import torch._functorch.config  # with all of the compiler, which eager runs do without
     import torch._inductor.config
@@ -100,8 +107,9 @@ def _compiler(freezing: bool) -> Any:
     torch.compiler.reset()
     torch._functorch.config.donated_buffer = False  # a layer's gradient is taken repeatedly
     torch._inductor.config.compile_threads = 1
-    torch._inductor.config.freezing = freezing
-    return partial(torch.compile, dynamic=False)
+    torch._inductor.config.freezing = way == FROZEN
+    mode = MAX_AUTOTUNE if way == MAX_AUTOTUNE else "default"
+    return partial(torch.compile, dynamic=False, mode=mode)
 
 
 # --- layouts --------------------------------------------------------------------------------------

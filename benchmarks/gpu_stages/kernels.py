@@ -1,0 +1,186 @@
+"""Every kernel at the network's shapes, beside PyTorch's (cuDNN, cuBLAS) and its own prediction.
+
+Ceilings first: a copy's bandwidth, and products of large matrices. PyTorch runs in channels_last,
+which is the project's own layout, with cuDNN's own search among its algorithms.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from gpu_stages.record import reason
+from gpu_stages.setting import FOLDER, Setting
+from gpu_stages.timing import our_calls, sets_for, spread, their_calls, their_launch
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+BATCH_SIZES = (32, 128)
+ORDER = [(n, precision) for n in BATCH_SIZES for precision in ("float32", "tf32")]
+ORDER += [(n, "bfloat16") for n in BATCH_SIZES]
+COPIED = 1 << 30
+MATRIX = 8192
+STATIC = "static.json"  # in FOLDER, by --prebuild
+
+
+def run(setting: Setting) -> None:
+    """Ceilings, then the kernels of each precision and batch size, the smallest first."""
+    setting.add(ceilings=ceilings(setting))
+    print(f"  {setting.record.stage(setting.name)['ceilings']}", flush=True)
+    predicted = predictions()
+    for batch_size, precision in setting.sizes(ORDER, [(1, precision) for precision in PRECISIONS]):
+        for case in cases(setting, batch_size):
+            row = {"case": case.name, "precision": precision}
+            row |= {"flops": case.flops, "bytes": case.bytes}
+            row["predicted"] = predicted.get((batch_size, precision), {}).get(
+                (case.layer.name, case.direction), reason("no static prediction is there")
+            )
+            if not setting.has_time(1.0):
+                setting.append("rows", row | dict.fromkeys(("ours", "PyTorch"), NO_TIME))
+                continue
+            row["ours"] = attempted(partial(our_time, setting, case, precision))
+            row["PyTorch"] = attempted(partial(their_time, setting, case, precision))
+            setting.append("rows", row)
+
+
+NO_TIME = reason("the stage had no time left")
+
+
+def attempted(work: Any) -> dict[str, Any]:
+    """What `work` measures, or why there is nothing."""
+    try:
+        result: dict[str, Any] = work()
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        return reason(error)
+    return result
+
+
+def cases(setting: Setting, batch_size: int) -> list[Any]:
+    """Layers of the benchmark's network in each direction; in a dry run three small ones."""
+    from alexnet.comparison.cases import layer_cases
+    from alexnet.network.variants import variant_named
+
+    variant = setting.variants()[0]
+    found = layer_cases(variant, batch_size)
+    if setting.dry_run:
+        return [case for case in found if case.layer.name in ("conv2", "lrn2", "pool5")]
+    full = layer_cases(variant_named("tf-full"), batch_size)
+    return found + [case for case in full if case.layer.name.startswith("fc")]
+
+
+def ceilings(setting: Setting) -> dict[str, Any]:
+    """Bytes a second of a copy, both ways counted, and FLOP a second of large products."""
+    cupy, torch = setting.cupy, setting.torch
+    count = setting.sizes((COPIED // 4,), (1 << 12,))[0]
+    source, target = (cupy.zeros((count,), cupy.float32) for _ in range(2))
+    copied = our_calls(setting, [lambda: target.__setitem__(..., source)])
+    result: dict[str, Any] = {"copy_bytes_per_second": 8 * count / copied["median"]}
+    if torch is None:
+        return result | {"products": reason("PyTorch is not installed")}
+    size = setting.sizes((MATRIX,), (64,))[0]
+    products = {}
+    for precision in PRECISIONS:
+        set_precision(setting, precision)
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        a, b = (torch.randn(size, size, device=setting.torch_device).to(dtype) for _ in range(2))
+        seconds = spread(their_launch(setting, lambda a=a, b=b: a @ b))
+        products[precision] = 2 * size**3 / seconds["median"]
+    return result | {"products": products}
+
+
+def set_precision(setting: Setting, precision: str) -> None:
+    """Let PyTorch round operands to tf32, or not, and search among cuDNN's algorithms."""
+    backends = setting.torch.backends
+    backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = precision == "tf32"
+    backends.cudnn.benchmark = True
+
+
+# --- one kernel -----------------------------------------------------------------------------------
+
+
+def operators_in(precision: str) -> Any:
+    """The operators of the device in a precision; ValueError where it has none."""
+    from alexnet.network.freezing import operators_on
+
+    return operators_on("cuda", precision)
+
+
+def random_operands(setting: Setting, shapes: dict[str, Any]) -> dict[str, Any]:
+    """Arrays on the device; the numbers of one small array again and again."""
+    base = np.random.default_rng(0).standard_normal(1 << 16, np.float32)
+    return {
+        name: setting.cupy.asarray(np.resize(base, shape).astype(np.float32))
+        for name, shape in shapes.items()
+    }
+
+
+def our_time(setting: Setting, case: Any, precision: str) -> dict[str, Any]:
+    """Seconds of our kernels for one layer in one direction."""
+    return our_calls(setting, our_work(setting, case, precision))
+
+
+def our_work(setting: Setting, case: Any, precision: str) -> list[Any]:
+    """Calls that do it on different arrays."""
+    cupy = setting.cupy
+    from alexnet.comparison.peers.ours import layer_call
+
+    operators = operators_in(precision)
+    calls, given = [], random_operands(setting, case.operand_shapes)
+    for _ in range(sets_for(setting, case.bytes)):
+        operands = {name: array.copy() for name, array in given.items()}
+        out = {name: cupy.empty(shape, cupy.float32) for name, shape in case.result_shapes.items()}
+        calls.append(layer_call(operators, case, operands, out))
+    return calls
+
+
+def their_time(setting: Setting, case: Any, precision: str) -> dict[str, Any]:
+    """Seconds of PyTorch's for the same."""
+    torch = setting.torch
+    if torch is None:
+        return reason("PyTorch is not installed")
+    peer = importlib.import_module("alexnet.comparison.peers.torch")
+    set_precision(setting, precision)
+    base = np.random.default_rng(0).standard_normal(1 << 16, np.float32)
+    shapes = {"x": case.input_shape, "dy": case.output_shape, **case.parameter_shapes}
+    operands = {name: np.resize(base, shape) for name, shape in shapes.items()}
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+    def make() -> list[Any]:
+        job = peer.Torch(torch.get_num_threads(), setting.torch_device, dtype)
+        number = sets_for(setting, case.bytes)
+        return [job.prepare(case, "eager channels_last", operands).run for _ in range(number)]
+
+    return their_calls(setting, make)
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+
+def predictions() -> dict[tuple[int, str], dict[tuple[str, str], dict[str, Any]]]:
+    """Of benchmarks/gpu_static.py, as --prebuild has left them, by batch size and precision."""
+    path = FOLDER / STATIC
+    made = json.loads(path.read_text()) if path.exists() else []
+    return {(entry["batch_size"], entry["precision"]): by_case(entry["launches"]) for entry in made}
+
+
+def by_case(launches: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Seconds and what binds, of the launches of each layer and direction together."""
+    result: dict[tuple[str, str], dict[str, Any]] = {}
+    for launch in launches:
+        direction = launch["direction"]
+        if direction == "backward" and launch["layer"].startswith(("conv", "fc")):
+            if launch["kernel"].startswith("relu"):
+                continue  # the cases are without activation
+            into = " dx" in launch["kernel"]
+            direction = "backward_input" if into else "backward_weight"
+        seconds = launch["seconds"][launch["bound"]]
+        found = result.setdefault(
+            (launch["layer"], direction), {"seconds": 0.0, "bound": launch["bound"], "most": 0.0}
+        )
+        found["seconds"] += seconds
+        if seconds > found["most"]:
+            found["most"], found["bound"] = seconds, launch["bound"]
+    return result

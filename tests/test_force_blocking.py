@@ -1,0 +1,51 @@
+"""Products with tiles and splits that are asked for, as benchmarks/gpu_check measures them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alexnet import reference
+from support.arrays import random_array, relative_error
+from support.cuda_device import cuda, largest_error, on_device
+
+pytestmark = pytest.mark.cuda
+
+
+@pytest.fixture
+def kernels() -> Iterator[Any]:
+    module: Any = sys.modules["alexnet._cuda"]
+    yield module
+    module.force_blocking(0, 0, 0)
+
+
+@pytest.mark.parametrize("splits", [1, 3, 96])
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_forced_products_are_right(kernels: Any, precision: str, splits: int) -> None:
+    x, weight = random_array(1, 2, 9, 7, 8), random_array(2, 3, 3, 8, 136)
+    rows, matrix = random_array(3, 33, 200), random_array(4, 200, 132)
+    on = [on_device(array) for array in (x, weight, rows, matrix)]
+    chosen = []
+    for tile in ((0, 0), (128, 64), (128, 128), (32, 128)):
+        kernels.force_blocking(*tile, splits if tile[0] else 0)
+        y = cuda.conv2d(on[0], on[1], precision=precision).get()
+        z = cuda.dense(on[2], on[3], precision=precision).get()
+        assert relative_error(y, reference.conv2d(x, weight)) <= largest_error(72, precision)
+        assert relative_error(z, reference.dense(rows, matrix)) <= largest_error(200, precision)
+        chosen.append((y.tobytes(), z.tobytes()))
+    if splits == 3:  # sums in another order
+        assert chosen[0] != chosen[1]
+
+
+def test_the_choice_is_the_threads_own(kernels: Any) -> None:
+    x, weight = on_device(random_array(1, 40, 300)), on_device(random_array(2, 300, 64))
+    expected = cuda.dense(x, weight).get()
+    thread = threading.Thread(target=lambda: kernels.force_blocking(128, 128, 3))
+    thread.start()
+    thread.join()
+    np.testing.assert_array_equal(cuda.dense(x, weight).get(), expected)
