@@ -30,7 +30,8 @@ def dtype(request: pytest.FixtureRequest) -> np.dtype[Any]:
 def stored(array: np.ndarray, dtype: np.dtype[Any], offset: int) -> Any:
     """`array`, rounded, on the device, `offset` elements behind what is aligned."""
     memory = cupy.empty((array.size + offset,), dtype)
-    memory[offset:] = cupy.asarray(array.astype(dtype).ravel())
+    with np.errstate(over="ignore"):
+        memory[offset:] = cupy.asarray(array.astype(dtype).ravel())
     return memory[offset:].reshape(array.shape)
 
 

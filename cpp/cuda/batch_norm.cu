@@ -25,7 +25,7 @@ namespace alexnet::cuda {
 namespace {
 
 constexpr size_t kMostSumBlocks = 128;  // along the pixels
-constexpr size_t kFewestPixels = 64;    // of one of them
+constexpr size_t kFewestPixels = 128;   // of one of them
 constexpr int kSumRuns = 8;             // threads along the channels
 constexpr int kSumRows = 32;            // threads along the pixels
 
@@ -230,12 +230,14 @@ __global__ void __launch_bounds__(kBlockThreads)
 template <class T, class Function, class Coefficients>
 void launch_apply(const char* name, const BatchNormShape& s, bool vectors, Function function,
                   Coefficients k, T* result, Stream stream) {
-    constexpr size_t kMostBlocks = 132 * 8 * 2;
+    constexpr size_t kMostBlocks = 132 * 8;
+    constexpr size_t kThreadPixels = 8;  // at least, for which a thread reads coefficients once
     // Rows of pixels follow each other in memory as the threads of a block do.
     const size_t runs = vectors ? s.channels / kVector<T> : s.channels;
     const auto across = static_cast<unsigned>(std::min<size_t>(runs, kBlockThreads));
     const dim3 block(across, kBlockThreads / across);
-    const size_t blocks = std::min((s.pixels + block.y - 1) / block.y, kMostBlocks);
+    const size_t block_pixels = block.y * kThreadPixels;
+    const size_t blocks = std::min((s.pixels + block_pixels - 1) / block_pixels, kMostBlocks);
     launch(name,
            vectors ? apply<T, kVector<T>, Function, Coefficients>
                    : apply<T, 1, Function, Coefficients>,

@@ -6,8 +6,8 @@
 //   array passes global memory once.
 // Threads: threadIdx.x runs over channels, threadIdx.y over the tile's pixels; a warp reads and
 //   writes neighbouring elements, and in shared memory one bank a lane.
-// Cost: about 4·radius + 30 instructions an element forward and twice that backward, and two and
-//   three barriers a tile.
+// Cost: about 4·radius + 30 instructions an element forward and twice that backward, and one and
+//   two barriers a tile.
 // Numerics: as in lrn.cu, windows in the same order; beta 0.5 takes s^-1/2 from rsqrtf, any other
 //   than that and 0.75 powf. Nothing depends on the tiles.
 
