@@ -246,7 +246,7 @@ def test_pooling_is_that_of_float32(channels: int, how: dict[str, Any]) -> None:
 
 
 def test_pooling_of_other_arrays_is_an_error() -> None:
-    with pytest.raises(TypeError, match="max_pool2d: x is .*, expected an array of bfloat16"):
+    with pytest.raises(TypeError, match=r"max_pool2d: x is .*, expected an array of bfloat16"):
         bfloat16.max_pool2d(IMAGES)
     images = IMAGES.astype(BF16)
     with pytest.raises(TypeError, match="max_pool2d: out has dtype float32"):
