@@ -93,9 +93,9 @@ class Freezer:
 
     @property
     def dtype_between(self) -> np.dtype[Any] | None:
-        """Narrower dtype in which one convolution that rounds may hand its output to the next.
+        """Narrower dtype in which a layer may hand its output to others that round what they read.
 
-        The next would round what it reads to bfloat16 anyway, so the bits are the same, and half of
+        They would round it to bfloat16 anyway, so the bits are the same, and half of
         the bytes go through memory. None without the package ml_dtypes, which names the dtype.
         """
         if self.precision != BFLOAT16 or find_spec("ml_dtypes") is None:

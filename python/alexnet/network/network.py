@@ -284,7 +284,7 @@ class Network:
 
         In the network's own memory, overwritten by the next forward: read them only. Dropout works
         in place, so the layer before it shows what dropout left. In bfloat16, where ml_dtypes is
-        installed, convolutions hand each other arrays of that type.
+        installed, layers hand on arrays of that type where only layers read them that round.
         """
         with self._guard.reading:
             return NamedArrays(self._workspace.activations)

@@ -17,7 +17,7 @@ from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
 from alexnet.network.freezing import Freezer
 from alexnet.network.layer import Context, Layer
-from alexnet.network.layers import Dropout, Flatten, MaxPool2d
+from alexnet.network.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
 from alexnet.network.replay import Replay, can_replay
@@ -118,7 +118,10 @@ class Workspace:
         narrow: dict[int, np.dtype[Any]] = {}
         if dtype is None:
             return narrow
-        rounds = [self._freezer.rounds(layer.name) for layer in self.layers]
+        rounds = [
+            type(layer) in (Conv2d, Dense) and self._freezer.rounds(layer.name)
+            for layer in self.layers
+        ]
         is_rounded = [False]  # whether what layer i reads is, from the last to the first
         for layer, does_round in zip(reversed(self.layers), reversed(rounds), strict=True):
             passes_on = type(layer) in (MaxPool2d, Flatten, Dropout)
