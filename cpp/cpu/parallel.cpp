@@ -1,11 +1,6 @@
 #include "parallel.h"
 
 #include <pthread.h>
-#include <sched.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include <exception>
 #include <memory>
@@ -59,8 +54,7 @@ const int fork_handler = pthread_atfork([] { starting.lock(); }, [] { starting.u
 
 // How many threads the system lets this process start at once, at most `wanted`. The runtimes of
 // OpenMP end the process where they can't start one (limits of processes, of a container's tasks,
-// of address space), so as many are started here first. A thread that was joined still counts until
-// the kernel has released it.
+// of address space), so as many are started here first.
 int startable(int wanted) {
     std::mutex gate;
     std::vector<std::thread> trials;
@@ -71,24 +65,14 @@ int startable(int wanted) {
         trials.reserve(ids.size());
         for (long& id : ids) {
             trials.emplace_back([&gate, &id] {
-#if defined(__linux__)
-                id = syscall(SYS_gettid);
-#endif
+                id = own_thread_id();
                 const std::lock_guard<std::mutex> pass(gate);
             });
         }
     } catch (const std::exception&) {  // no memory, or no thread
     }
     for (std::thread& trial : trials) trial.join();
-#if defined(__linux__)
-    constexpr int kMostWaits = 1000;  // a debugger may keep it
-    for (size_t i = 0; i < trials.size(); ++i) {
-        for (int wait = 0; wait < kMostWaits; ++wait) {
-            if (syscall(SYS_tgkill, getpid(), ids[i], 0) != 0) break;
-            sched_yield();
-        }
-    }
-#endif
+    wait_until_gone(ids);
     return static_cast<int>(trials.size());
 }
 

@@ -3,6 +3,7 @@
 #if defined(_OPENMP)
 
 #include <omp.h>
+#include <sched.h>
 
 #include <algorithm>
 #include <exception>
@@ -32,11 +33,34 @@ constexpr Nanoseconds kReserveInterval = 200'000;
 
 }  // namespace
 
+long own_thread_id() {
+#if defined(__linux__)
+    return syscall(SYS_gettid);
+#else
+    return 0;
+#endif
+}
+
+void wait_until_gone(const std::vector<long>& ids) {
+#if defined(__linux__)
+    constexpr int kMostWaits = 1000;  // a debugger may keep it
+    for (const long id : ids) {
+        for (int wait = 0; wait < kMostWaits; ++wait) {
+            if (syscall(SYS_tgkill, getpid(), id, 0) != 0) break;
+            sched_yield();
+        }
+    }
+#else
+    (void)ids;
+#endif
+}
+
 std::atomic<int> Team::teams{0};
 
 Team::Team(int size, int reserve) : patience_(kPatience) {
-    ++teams;
     const int wanted = std::min(size + reserve, omp_get_thread_limit()) - 1;
+    ids_.resize(static_cast<size_t>(wanted) + 1);
+    ++teams;
     if (wanted < 1) return;
     const auto dispatch = [this, size, wanted] {
         // Where OpenMP binds threads to places, the first thread of a region gets the first place,
@@ -45,6 +69,7 @@ Team::Team(int size, int reserve) : patience_(kPatience) {
 #pragma omp parallel num_threads(wanted + idle)
         {
             const int thread = omp_get_thread_num() + 1 - idle;
+            ids_[static_cast<size_t>(omp_get_thread_num())] = own_thread_id();
             if (omp_get_thread_num() == 0) {
                 const int members = omp_get_num_threads() - idle;
                 size_ = std::min(size, members + 1);
@@ -73,6 +98,7 @@ Team::~Team() {
     members_.ring();
     reserves_.ring();
     dispatcher_.join();
+    wait_until_gone(ids_);
 }
 
 bool Team::wants_reserve() const { return teams == 1 && watch_.crowded(wall_time()); }

@@ -15,11 +15,16 @@
 #include <atomic>
 #include <cstdint>
 #include <thread>
+#include <vector>
 
 #include "load_watch.h"
 #include "waiting.h"
 
 namespace alexnet::cpu {
+
+// A thread that was joined still counts until the system has released it: waits for that.
+long own_thread_id();
+void wait_until_gone(const std::vector<long>& ids);
 
 class Team {
   public:
@@ -65,6 +70,7 @@ class Team {
     Nanoseconds reserve_called_ = 0;
     std::atomic<bool> started_{false};
     int size_ = 1, reserve_ = 0;
+    std::vector<long> ids_;  // of the threads that OpenMP has started, and the dispatcher
     std::thread dispatcher_;
 };
 
