@@ -1,4 +1,4 @@
-// Threads: how many, and how work is dealt out to them. The users of OpenMP are parallel.cpp and
+// Threads: how many, and how work is dealt out to them. The users of OpenMP are team.cpp and
 // thread_count.cpp.
 //
 // Every kernel gives each output element one owner and sums in an order that does not depend on the
@@ -65,10 +65,11 @@ const char* num_threads_from();     // which of them it was
 void set_num_threads(int threads);  // threads >= 1
 bool has_openmp();
 
-// Calls body(context, thread, team) once on every thread of a team of at most `threads`: of fewer
-// where the system lets the process start no more. The body must not throw, and gets the default
-// arithmetic on the threads that are not the caller's, too. Works in a process that was forked
-// after an earlier call.
+// Calls body(context, thread, team) on the caller as thread 0, and once on each of the team's other
+// threads that the system lets run before the caller is done. `team` is at most `threads`, and less
+// where the system lets the process start no more. The body must not throw or call this again, does
+// all of the work on however few threads come, and gets the default arithmetic on those that are
+// not the caller's, too. Works in a process that was forked after an earlier call.
 void run_team(int threads, void (*body)(void* context, int thread, int team), void* context);
 
 template <typename Body>

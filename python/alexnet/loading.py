@@ -15,9 +15,9 @@ from pathlib import Path
 __all__: list[str] = []
 
 # A thread that waits at a barrier of GNU OpenMP looks this often whether it may go on, and then
-# sleeps. By default it is 300,000 times, many milliseconds in which the thread that is waited for
-# may need this very processor. 1,000 are shorter than the gaps between some kernels of a network,
-# which costs 5 to 10 % on a quiet machine; docs/benchmarks.md has the figures.
+# sleeps. By default it is 300,000 times, many milliseconds in which others could have had its
+# processor. The kernels have waits of their own (cpp/cpu/waiting.h); the barriers that remain are
+# those of the study's rungs, and of other libraries that use the same copy of libgomp.
 SPINS = "5000"
 SETTINGS = (b"GOMP_SPINCOUNT", b"OMP_WAIT_POLICY")  # of the user, who then has it as he wants
 
