@@ -13,7 +13,7 @@
 //   splits, splits · 4 · window · out bytes, written and read. Bound: arithmetic.
 
 #include "column_sums.cuh"
-#include "conv2d_windows.cuh"
+#include "conv2d_runs.cuh"
 
 namespace alexnet::cuda {
 
@@ -29,6 +29,20 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
                             Stream stream) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    const bool dy_vectors = has_vectors(dy, s.group_out());
+    if (has_runs(s, x) && dy_vectors) {
+        const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
+            run_operand<RunDepths>(s, x),
+            {dy, s.out_channels, 0},
+            run_weight_rows(s),
+            gemm_index(s.window()),
+            gemm_index(s.out_channels),
+            gemm_index(pixels),
+            dweight,
+            nullptr,
+            false};
+        return run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
+    }
     const Product<WindowDepths, MatrixOperand<false>, MatrixRows> p{
         {input_windows(s, x)},
         {dy, s.out_channels, s.group_out()},
@@ -40,7 +54,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
         nullptr,
         false};
     run_product<Layer::kConvolution>(p, s.groups, precision, has_vectors(x, s.group_in()),
-                                     has_vectors(dy, s.group_out()), workspace, stream);
+                                     dy_vectors, workspace, stream);
 }
 
 }  // namespace alexnet::cuda

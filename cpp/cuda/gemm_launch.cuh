@@ -4,7 +4,7 @@
 //   dense layers 32 × 128 up to 64 rows, where the weights come through memory once. Operands that
 //   can't be copied 16 bytes at a time (runs of neighbours that are no multiple of 4 floats, or
 //   data that are not aligned) take 128 × 64, and float32 unless it is A of a convolution alone:
-//   images of three channels.
+//   images of three channels whose runs have no common alignment (conv2d_runs.cuh).
 // Splits: the fewest of at least 256 depths with which an H100's 132 multiprocessors all have 256
 //   threads or more, and at most a fifth of the last round of blocks is empty; where there is no
 //   such number, as many as the depth allows, up to 96. For 86 tiles of 128 × 128, conv4 of
@@ -108,7 +108,8 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
     p.splits = static_cast<uint32_t>(blocks.splits);
     p.partial = p.splits > 1 ? static_cast<float*>(workspace) : nullptr;
     const bool tf32 = precision == Precision::kTf32;
-    constexpr bool kAloneScalar = layer == Layer::kConvolution && !B::kDepthContiguous;
+    constexpr bool kAloneScalar =
+        layer == Layer::kConvolution && !B::kDepthContiguous && !kHasSingles<A>;
     if (a_vectors && b_vectors) {
         tf32 ? launch_vectors<layer, Precision::kTf32>(p, blocks, groups, stream)
              : launch_vectors<layer, Precision::kFloat32>(p, blocks, groups, stream);
@@ -118,7 +119,7 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
             tf32 ? launch_tiles<Precision::kTf32, T, 1, 4>(p, groups, stream)
                  : launch_tiles<Precision::kFloat32, T, 1, 4>(p, groups, stream);
         }
-    } else {
+    } else if constexpr (!kHasSingles<A>) {
         launch_tiles<Precision::kFloat32, Tile<128, 64>, 1, 1>(p, groups, stream);
     }
     if (p.splits > 1) {

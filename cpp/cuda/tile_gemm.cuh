@@ -76,6 +76,13 @@ struct Tile {
     static constexpr int kThreads = rows / kWarpRows * kWarpsAcross * 32;
 };
 
+// Whether an operand has indices that lie apart in memory although others are contiguous
+// (conv2d_runs.cuh): it has `single` for them, and is_apart for four of them from a multiple on.
+template <class Operand, class = void>
+constexpr bool kHasSingles = false;
+template <class Operand>
+constexpr bool kHasSingles<Operand, std::enable_if_t<Operand::kHasSingles>> = true;
+
 // A thread's share of copying one tile, `rows` × kTileDepth, of an operand to shared memory. Its
 // chunks, `width` floats along the contiguous index, are all at the same place of that index: what
 // the operand works out there is worked out once, for rows once in all. Rows past the last one are
@@ -96,7 +103,11 @@ class TileCopy {
     static __device__ int offset(int row) { return kDepthContiguous ? row * kStride : row; }
 
     __device__ TileCopy(const Operand& operand, uint32_t first_row, uint32_t row_count, int thread)
-        : operand_(operand), line_(line_of(thread / kChunks)), place_(thread % kChunks * width) {
+        : operand_(operand),
+          line_(line_of(thread / kChunks)),
+          place_(thread % kChunks * width),
+          first_row_(first_row),
+          last_row_(row_count - 1) {
 #pragma unroll
         for (int i = 0; i < kRowsOwned; ++i) {
             const int row = kDepthContiguous ? line_ + i * kLinesAtOnce : place_;
@@ -108,6 +119,11 @@ class TileCopy {
     // zero, to `tile`.
     __device__ void start(float* tile, uint32_t first, uint32_t end) const {
         float* target = tile + line_ * kStride + place_;
+        if constexpr (kHasSingles<Operand>) {
+            if (operand_.is_apart((kDepthContiguous ? first : first_row_) + place_)) {
+                return start_singles(target, first, end);
+            }
+        }
         if constexpr (kDepthContiguous) {
             const uint32_t k = first + place_;
             const auto depth = operand_.depth(k);
@@ -137,11 +153,31 @@ class TileCopy {
     }
     static __device__ constexpr uint32_t width_along_rows() { return kDepthContiguous ? 1 : width; }
 
+    // `start` for four indices that lie apart.
+    __device__ void start_singles(float* target, uint32_t first, uint32_t end) const {
+#pragma unroll
+        for (int e = 0; e < width; ++e) {
+#pragma unroll
+            for (int i = 0; i < kCopies; ++i) {
+                float* place = target + i * kLinesAtOnce * kStride + e;
+                if constexpr (kDepthContiguous) {
+                    const uint32_t k = first + place_ + e;
+                    copy<1>(place, rows_[i], operand_.single(k), k < end);
+                } else {
+                    const uint32_t row = min(first_row_ + place_ + e, last_row_);
+                    const uint32_t k = first + line_ + i * kLinesAtOnce;
+                    copy<1>(place, operand_.single(row), operand_.depth(k), k < end);
+                }
+            }
+        }
+    }
+
+    template <int floats = width>
     __device__ void copy(float* target, const typename Operand::Row& row,
                          const typename Operand::Depth& depth, bool exists) const {
         const float* source = exists ? operand_.at(row, depth) : nullptr;
         const float* readable = source ? source : operand_.data;
-        if constexpr (width == 4) {
+        if constexpr (floats == 4) {
             cp_async16(target, readable, source != nullptr);
         } else {
             cp_async4(target, readable, source != nullptr);
@@ -150,6 +186,7 @@ class TileCopy {
 
     const Operand& operand_;
     int line_, place_;
+    uint32_t first_row_, last_row_;
     typename Operand::Row rows_[kRowsOwned];
 };
 
