@@ -133,11 +133,11 @@ def _check(actual: Array, before: Array, seen: Array, value: float) -> None:
 # --- arguments ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("algorithm", ["naive", "im2col", "winograd"])
+@pytest.mark.parametrize("algorithm", ["naive", "im2col"])
 def test_algorithms_without_a_kernel(algorithm: str) -> None:
     case = Case((1, 4, 4, 4), (3, 3), 4)
     x, weight, dy = (on_device(a) for a in (case.data.x, case.data.weight, case.data.dy))
-    message = f"algorithm '{algorithm}' has no CUDA kernel; use 'auto' or 'direct'"
+    message = f"algorithm '{algorithm}' has no CUDA kernel; use 'auto', 'direct' or 'winograd'"
     with pytest.raises(ValueError, match=f"conv2d: {message}"):
         cuda.conv2d(x, weight, algorithm=algorithm)
     with pytest.raises(ValueError, match=f"conv2d_backward_input: {message}"):
@@ -146,8 +146,8 @@ def test_algorithms_without_a_kernel(algorithm: str) -> None:
         cuda.conv2d_backward_weight(dy, x, case.kernel, algorithm=algorithm)
 
 
-def test_direct_is_what_auto_stands_for() -> None:
-    assert cuda.conv2d_algorithms() == ("direct",)
+def test_direct_is_what_auto_stands_for_in_few_products() -> None:
+    assert cuda.conv2d_algorithms() == ("direct", "winograd")
     data = Case((1, 4, 4, 4), (3, 3), 4).data
     x, weight = on_device(data.x), on_device(data.weight)
     auto, direct = (cuda.conv2d(x, weight, algorithm=name).get() for name in ("auto", "direct"))

@@ -21,10 +21,10 @@ size_t conv2d_workspace(const Conv2dShape& s) {
 }
 
 void conv2d(const Conv2dShape& s, const float* x, const float* weight, const float* bias, bool relu,
-            Precision precision, float* y, void* workspace, Stream stream) {
+            Precision precision, float* y, void* workspace, Stream stream, const uint32_t* only) {
     if (s.batch == 0) return;
     const bool weight_vectors = has_vectors(weight, s.group_out());
-    if (has_runs(s, x) && weight_vectors) {
+    if (!only && has_runs(s, x) && weight_vectors) {
         const Product<RunRows, RunWeights, MatrixRows> p{
             run_operand<RunRows>(s, x),
             {weight, run_weight_rows(s)},
@@ -47,8 +47,9 @@ void conv2d(const Conv2dShape& s, const float* x, const float* weight, const flo
         y,
         bias,
         relu};
-    run_product<Layer::kConvolution>(p, s.groups, precision, has_vectors(x, s.group_in()),
-                                     weight_vectors, workspace, stream);
+    run_marked<Layer::kConvolution>(p, only, s.out_height * s.out_width, s.groups, precision,
+                                    has_vectors(x, s.group_in()), weight_vectors, workspace,
+                                    stream);
 }
 
 }  // namespace alexnet::cuda

@@ -68,7 +68,8 @@ size_t conv2d_backward_input_workspace(const Conv2dShape& s) {
 }
 
 void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* weight,
-                           Precision precision, float* dx, void* workspace, Stream stream) {
+                           Precision precision, float* dx, void* workspace, Stream stream,
+                           const uint32_t* only) {
     if (s.batch == 0) return;
     gemm_index(s.batch * s.out_height * s.out_width);
     gemm_index(s.in_height + s.pad_top);
@@ -93,8 +94,8 @@ void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* w
             dx,
             nullptr,
             false};
-        run_product<Layer::kConvolution>(p, s.groups, precision, vectors, vectors, workspace,
-                                         stream);
+        run_marked<Layer::kConvolution>(p, only, h.inputs * w.inputs, s.groups, precision, vectors,
+                                        vectors, workspace, stream);
     });
 }
 

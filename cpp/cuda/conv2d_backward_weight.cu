@@ -26,11 +26,11 @@ size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
 
 void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
                             Precision precision, float* dweight, float* dbias, void* workspace,
-                            Stream stream) {
+                            Stream stream, const uint32_t* only) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
     const bool dy_vectors = has_vectors(dy, s.group_out());
-    if (has_runs(s, x) && dy_vectors) {
+    if (!only && has_runs(s, x) && dy_vectors) {
         const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
             run_operand<RunDepths>(s, x),
             {dy, s.out_channels, 0},
@@ -53,8 +53,8 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
         dweight,
         nullptr,
         false};
-    run_product<Layer::kConvolution>(p, s.groups, precision, has_vectors(x, s.group_in()),
-                                     dy_vectors, workspace, stream);
+    run_marked<Layer::kConvolution>(p, only, s.window(), s.groups, precision,
+                                    has_vectors(x, s.group_in()), dy_vectors, workspace, stream);
 }
 
 }  // namespace alexnet::cuda

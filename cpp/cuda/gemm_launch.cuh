@@ -107,16 +107,18 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
     const uint32_t groups = gemm_index(group_count);
     p.splits = static_cast<uint32_t>(blocks.splits);
     p.partial = p.splits > 1 ? static_cast<float*>(workspace) : nullptr;
+    // Marks are for what an algorithm in float32 leaves over.
+    constexpr Precision kTf32 = kIsMarked<Rows> ? Precision::kFloat32 : Precision::kTf32;
     const bool tf32 = precision == Precision::kTf32;
     constexpr bool kAloneScalar =
         layer == Layer::kConvolution && !B::kDepthContiguous && !kHasSingles<A>;
     if (a_vectors && b_vectors) {
-        tf32 ? launch_vectors<layer, Precision::kTf32>(p, blocks, groups, stream)
+        tf32 ? launch_vectors<layer, kTf32>(p, blocks, groups, stream)
              : launch_vectors<layer, Precision::kFloat32>(p, blocks, groups, stream);
     } else if (kAloneScalar && b_vectors) {
         if constexpr (kAloneScalar) {
             using T = Tile<128, 64>;
-            tf32 ? launch_tiles<Precision::kTf32, T, 1, 4>(p, groups, stream)
+            tf32 ? launch_tiles<kTf32, T, 1, 4>(p, groups, stream)
                  : launch_tiles<Precision::kFloat32, T, 1, 4>(p, groups, stream);
         }
     } else if constexpr (!kHasSingles<A>) {
@@ -127,6 +129,16 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
         launch("sum_splits", sum_splits<Product<A, B, Rows>>, grid, dim3(kBlockThreads), 0, stream,
                p, Divisor(p.n));
     }
+}
+
+// run_product, where `marks` are given only of the rows whose mark is not 0.
+template <Layer layer, class A, class B, class Rows, class... Rest>
+void run_marked(const Product<A, B, Rows>& p, const uint32_t* marks, size_t rows_per_mark,
+                Rest... rest) {
+    if (!marks) return run_product<layer>(p, rest...);
+    const Product<A, B, MarkedRows<Rows>> of_marks{
+        p.a, p.b, {p.rows, marks, Divisor(rows_per_mark)}, p.m, p.n, p.depth, p.c, p.bias, p.relu};
+    run_product<layer>(of_marks, rest...);
 }
 
 }  // namespace alexnet::cuda

@@ -39,9 +39,32 @@ constexpr int kStages = 3;
 // Depths of one chain of additions: rounding errors grow as its root (tests/support/arrays.py: 8e-7).
 constexpr uint32_t kChain = 2048;
 
+// Rows of C of which only those are computed whose mark is not 0, of `rows_per_mark` each. Others are
+// not written, and blocks without a row to compute end at once.
+template <class Rows>
+struct MarkedRows : Rows {
+    const uint32_t* marks;
+    Divisor rows_per_mark;
+
+    __device__ bool wants(uint32_t row) const { return marks[rows_per_mark.quotient(row)] != 0; }
+    __device__ bool wants_any(uint32_t first, uint32_t end) const {
+        const uint32_t last = rows_per_mark.quotient(end - 1);
+        for (uint32_t i = rows_per_mark.quotient(first); i <= last; ++i) {
+            if (marks[i] != 0) return true;
+        }
+        return false;
+    }
+};
+template <class Rows>
+constexpr bool kIsMarked = false;
+template <class Rows>
+constexpr bool kIsMarked<MarkedRows<Rows>> = true;
+
 // One product, as the kernels take it.
-template <class A, class B, class Rows>
+template <class A, class B, class Rows_>
 struct Product {
+    using Rows = Rows_;
+
     A a;
     B b;
     Rows rows;  // where the rows of c begin
@@ -231,6 +254,9 @@ __device__ void store(const P& p, Fragment& fragment, float* tile, uint32_t row,
     const bool vectors = p.n % 4 == 0 && is_aligned16(p.c);
 #pragma unroll 1
     for (uint32_t r = lane / 16; r < kWarpRows && row + r < p.m; r += 2) {
+        if constexpr (kIsMarked<typename P::Rows>) {
+            if (!p.rows.wants(row + r)) continue;
+        }
         const float4 sums = *reinterpret_cast<const float4*>(tile + r * kWarpColumns + place);
         float values[4] = {sums.x, sums.y, sums.z, sums.w};
         float* target = p.row(row + r, blockIdx.y, blockIdx.z, gridDim.z) + c;
@@ -259,6 +285,9 @@ __global__ void __launch_bounds__(Gemm::Tile::kThreads, Gemm::kBlocks)
     const uint32_t tiles_across = (p.n + Tile::kColumns - 1) / Tile::kColumns;
     const uint32_t first_row = blockIdx.x / tiles_across * Tile::kRows;
     const uint32_t first_column = blockIdx.x % tiles_across * Tile::kColumns;
+    if constexpr (kIsMarked<typename Gemm::P::Rows>) {
+        if (!p.rows.wants_any(first_row, min(p.m, first_row + Tile::kRows))) return;
+    }
     const uint32_t begin = blockIdx.y * p.split_depth();
     const uint32_t end = min(p.depth, begin + p.split_depth());
 
@@ -309,6 +338,9 @@ __global__ void sum_splits(const P p, const Divisor columns) {
     const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.m * p.n) return;
     const uint32_t row = columns.quotient(index), column = index - row * p.n, group = blockIdx.z;
+    if constexpr (kIsMarked<typename P::Rows>) {
+        if (!p.rows.wants(row)) return;
+    }
     float sum = 0.0f;
 #pragma unroll 4
     for (uint32_t s = 0; s < p.splits; ++s) sum += p.row(row, s, group, gridDim.z)[column];
