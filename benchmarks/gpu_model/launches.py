@@ -87,11 +87,16 @@ class Launch:
         return min(read, self.read_bytes) + written
 
 
+workspaces: list[int] = []  # bytes, of each that was asked for
+
+
 def _aligned_empty(shape: Any, dtype: Any) -> Any:
     """What CuPy's pool would give: memory that begins at a multiple of 512 bytes."""
     import cupy
     import numpy as np
 
+    if np.dtype(dtype) == np.uint8:
+        workspaces.append(int(np.prod(shape)))
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = np.zeros(count + 512, np.uint8)
     first = -memory.ctypes.data % 512
@@ -115,6 +120,15 @@ def _kernel_names(path: Path) -> dict[int, str]:
     rows = re.findall(r"^([0-9a-f]+) [tTwW] (_Z\S+)$", run.stdout, re.MULTILINE)
     names = demangle([symbol for _, symbol in rows])
     return {int(place, 16): name for (place, _), name in zip(rows, names, strict=True)}
+
+
+def _most_read(kernel: str, layer: str, arrays: int) -> int:
+    """Bytes that a kernel reads of memory at most: of the layer's arrays, or of a workspace."""
+    if kernel.startswith(("void sum_splits", "void points_to")):
+        return sys.maxsize  # each value that a kernel before has written, once
+    if layer.startswith("conv") and "Product<MatrixOperand" in kernel:  # Winograd's products
+        return max(workspaces)
+    return arrays
 
 
 def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list[Launch]:
@@ -151,12 +165,11 @@ def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list
         for count in counts.stop():
             (x, y, z), (i, j, k) = count["grid"], count["block"]
             kernel, shared = names[count["kernel"]], count["shared_bytes"]
-            # Sums of splits read what products wrote, more than any array of the layer.
-            partial = kernel.startswith("void sum_splits")
-            most = sys.maxsize if partial else read_bytes[layer][direction == "backward"]
+            most = _most_read(kernel, layer, read_bytes[layer][direction == "backward"])
             blocks, threads = x * y * z, i * j * k
             launch = Launch(layer, direction, kernel, blocks, threads, shared, count, most)
             result.append(launch)
+        workspaces.clear()
         counts.start(sample)
 
     counts.start(sample)
