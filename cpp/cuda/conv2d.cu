@@ -23,9 +23,9 @@ size_t conv2d_workspace(const Conv2dShape& s) {
 void conv2d(const Conv2dShape& s, const float* x, const float* weight, const float* bias, bool relu,
             Precision precision, float* y, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    const Product<WindowRows, MatrixOperand<false>, MatrixRows> p{
+    const Product<WindowRows<>, MatrixOperand<false>, MatrixRows> p{
         {input_windows(s, x)},
-        {weight, s.out_channels, s.group_out()},
+        matrix<false>(weight, s.out_channels, s.group_out()),
         {s.out_channels},
         gemm_index(s.batch * s.out_height * s.out_width),
         gemm_index(s.group_out()),

@@ -29,9 +29,9 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
                             Stream stream) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
-    const Product<WindowDepths, MatrixOperand<false>, MatrixRows> p{
+    const Product<WindowDepths<>, MatrixOperand<false>, MatrixRows> p{
         {input_windows(s, x)},
-        {dy, s.out_channels, s.group_out()},
+        matrix<false>(dy, s.out_channels, s.group_out()),
         {s.out_channels},
         gemm_index(s.window()),
         gemm_index(s.group_out()),
