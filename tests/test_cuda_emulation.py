@@ -24,7 +24,10 @@ MESSAGES = {
     "shuffle": "not all lanes of the mask come to faults.cu:",
 }
 ENDS_A_SANITIZED_PROCESS = ("write_past_shared", "read_past_shared")
-SILENT = ("barrier", "second_barrier", "read_past_shared", "write_past_end", "wait", "fragment")
+SILENT = (
+    *("barrier", "second_barrier", "read_past_shared", "write_past_end", "wait"),
+    *("fragment", "swizzle"),
+)
 
 
 @pytest.fixture(scope="module")

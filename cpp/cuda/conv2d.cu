@@ -37,9 +37,9 @@ void conv2d(const Conv2dShape& s, const float* x, const float* weight, const flo
             relu};
         return run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
     }
-    const Product<WindowRows, MatrixOperand<false>, MatrixRows> p{
+    const Product<WindowRows<>, MatrixOperand<false>, MatrixRows> p{
         {input_windows(s, x)},
-        {weight, s.out_channels, s.group_out()},
+        matrix<false>(weight, s.out_channels, s.group_out()),
         {s.out_channels},
         gemm_index(s.batch * s.out_height * s.out_width),
         gemm_index(s.group_out()),

@@ -33,7 +33,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
     if (!only && has_runs(s, x) && dy_vectors) {
         const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
             run_operand<RunDepths>(s, x),
-            {dy, s.out_channels, 0},
+            matrix<false>(dy, s.out_channels),
             run_weight_rows(s),
             gemm_index(s.window()),
             gemm_index(s.out_channels),
@@ -43,9 +43,9 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
             false};
         return run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
     }
-    const Product<WindowDepths, MatrixOperand<false>, MatrixRows> p{
+    const Product<WindowDepths<>, MatrixOperand<false>, MatrixRows> p{
         {input_windows(s, x)},
-        {dy, s.out_channels, s.group_out()},
+        matrix<false>(dy, s.out_channels, s.group_out()),
         {s.out_channels},
         gemm_index(s.window()),
         gemm_index(s.group_out()),

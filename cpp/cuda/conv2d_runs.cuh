@@ -73,9 +73,10 @@ inline RunOrder run_order(const Conv2dShape& s) {
 
 // The windows of x as an operand, which says in its own index where its floats lie apart.
 struct Runs {
+    using Element = float;
     struct Window {
-        const float* first;  // of the window
-        int32_t top, left;   // its line, and its float in the line
+        int64_t offset;     // of its first float in memory
+        int32_t top, left;  // its line, and its float in the line
     };
     struct Tap {
         int32_t offset, down, right;  // floats in memory, lines, floats in a line
@@ -85,21 +86,42 @@ struct Runs {
     const float* data;
     int32_t height, line_floats;
     Divisor grid_height, grid_width;
-    int32_t stride_h, step, top, left;  // step: floats between windows of a line
+    int32_t stride_h, step_w, top, left;  // step_w: floats between windows of a line
     RunOrder order;
 
     __device__ void select_group(uint32_t) {}
     __device__ bool is_apart(uint32_t index) const { return order.is_apart(index); }
 
     __device__ Window window(uint32_t index) const {
-        const uint32_t line = grid_width.quotient(index);
+        const Window w = window_step(index);
+        return {w.offset + int64_t{top} * line_floats + left, w.top + top, w.left + left};
+    }
+    // From window 0 to window n.
+    __device__ Window window_step(uint32_t n) const {
+        const uint32_t line = grid_width.quotient(n);
         const uint32_t image = grid_height.quotient(line);
         const auto i = static_cast<int32_t>(line - image * grid_height.value());
-        const auto j = static_cast<int32_t>(index - line * grid_width.value());
-        const int32_t h = i * stride_h + top, f = j * step + left;
-        const auto lines = static_cast<int64_t>(image) * height + h;
-        return {data + (lines * line_floats + f), h, f};
+        const auto j = static_cast<int32_t>(n - line * grid_width.value());
+        const int32_t h = i * stride_h, f = j * step_w;
+        return {(static_cast<int64_t>(image) * height + h) * line_floats + f, h, f};
     }
+    __device__ void advance(Window& window, const Window& step) const {
+        const int32_t across = grid_width.as_int() * step_w;
+        const int32_t down = grid_height.as_int() * stride_h;
+        window.offset += step.offset;
+        window.top += step.top;
+        window.left += step.left;
+        if (window.left >= left + across) {
+            window.left -= across;
+            window.top += stride_h;
+            window.offset += stride_h * line_floats - across;
+        }
+        if (window.top >= top + down) {
+            window.top -= down;
+            window.offset += int64_t{height - down} * line_floats;
+        }
+    }
+
     __device__ Tap tap(const RunOrder::Place& place) const {
         const auto down = static_cast<int32_t>(place.line);
         const auto right = static_cast<int32_t>(place.position);
@@ -107,11 +129,28 @@ struct Runs {
     }
     __device__ Tap four(uint32_t index) const { return tap(order.of_four(index)); }
     __device__ Tap single(uint32_t index) const { return tap(order.of_single(index)); }
-    __device__ const float* at(const Window& window, const Tap& tap) const {
+    // To a four that is n indices further on.
+    __device__ Tap tap_step(uint32_t n) const {
+        return {static_cast<int32_t>(n), 0, static_cast<int32_t>(n)};
+    }
+    __device__ void advance(Tap& tap, const Tap& step) const {
+        const int32_t fours = order.four_floats.as_int();
+        tap.offset += step.offset;
+        tap.right += step.right;
+        while (tap.right >= static_cast<int32_t>(order.front) + fours) {
+            tap.right -= fours;
+            ++tap.down;
+            tap.offset += line_floats - fours;
+        }
+    }
+
+    __device__ bool exists(const Window& window, const Tap& tap) const {
         const int32_t h = window.top + tap.down, f = window.left + tap.right;
-        const bool inside = static_cast<uint32_t>(h) < static_cast<uint32_t>(height) &&
-                            static_cast<uint32_t>(f) < static_cast<uint32_t>(line_floats);
-        return inside ? window.first + tap.offset : nullptr;
+        return (static_cast<uint32_t>(h) < static_cast<uint32_t>(height)) &
+               (static_cast<uint32_t>(f) < static_cast<uint32_t>(line_floats));
+    }
+    __device__ const float* at(const Window& window, const Tap& tap) const {
+        return data + (window.offset + tap.offset);
     }
 };
 
@@ -121,6 +160,7 @@ struct RunRows : Runs {
     static constexpr bool kDepthContiguous = true;
     __device__ Row row(uint32_t i) const { return window(i); }
     __device__ Depth depth(uint32_t k) const { return four(k); }
+    __device__ Depth step(uint32_t n) const { return tap_step(n); }
 };
 
 struct RunDepths : Runs {
@@ -129,6 +169,10 @@ struct RunDepths : Runs {
     static constexpr bool kDepthContiguous = false;
     __device__ Row row(uint32_t i) const { return four(i); }
     __device__ Depth depth(uint32_t k) const { return window(k); }
+    __device__ Depth step(uint32_t n) const { return window_step(n); }
+    __device__ bool exists(const Tap& tap, const Window& window) const {
+        return Runs::exists(window, tap);
+    }
     __device__ const float* at(const Tap& tap, const Window& window) const {
         return Runs::at(window, tap);
     }
@@ -147,8 +191,9 @@ struct RunWeightRows {
 };
 
 struct RunWeights {
+    using Element = float;
     using Row = const float*;
-    using Depth = size_t;
+    using Depth = uint32_t;
     static constexpr bool kDepthContiguous = false;
 
     const float* data;
@@ -156,8 +201,11 @@ struct RunWeights {
 
     __device__ void select_group(uint32_t) {}
     __device__ Row row(uint32_t i) const { return data + i; }
-    __device__ Depth depth(uint32_t k) const { return rows(k); }
-    __device__ const float* at(Row row, Depth depth) const { return row + depth; }
+    __device__ Depth depth(uint32_t k) const { return k; }
+    __device__ Depth step(uint32_t n) const { return n; }
+    __device__ void advance(Depth& depth, Depth step) const { depth += step; }
+    __device__ bool exists(Row, Depth) const { return true; }
+    __device__ const float* at(Row row, Depth depth) const { return row + rows(depth); }
 };
 
 template <class Operand>

@@ -54,8 +54,8 @@ template <bool flipped>
 Product<MatrixOperand<true>, MatrixOperand<flipped>, MatrixRows> products(
     const WinogradPlan& p, size_t tiles, const float* v, const float* u, float* m) {
     const size_t in = p.s.group_in(), out = p.s.group_out();
-    return {{v, in, tiles * in},
-            {u, flipped ? in : out, in * out},
+    return {matrix<true>(v, in, tiles * in),
+            matrix<flipped>(u, flipped ? in : out, in * out),
             {p.matrices() * out},
             gemm_index(tiles),
             gemm_index(out),

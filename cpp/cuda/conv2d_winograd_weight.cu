@@ -92,8 +92,8 @@ void conv2d_winograd_backward_weight(const Conv2dShape& s, size_t most_floats, c
                    tile_grid(tiles, s.out_channels), block, 0, stream, tiles, gradient,
                    ElementMatrices{memory.m(), out, tiles.count * out});
             const Product<MatrixOperand<false>, MatrixOperand<false>, MatrixRows> product{
-                {memory.v(), in, tiles.count * in},
-                {memory.m(), out, tiles.count * out},
+                matrix<false>(memory.v(), in, tiles.count * in),
+                matrix<false>(memory.m(), out, tiles.count * out),
                 {p.matrices() * out},
                 gemm_index(in),
                 gemm_index(out),
