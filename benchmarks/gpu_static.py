@@ -35,9 +35,9 @@ OPERANDS = (
     ("WindowDepths", "conv dw"),
     ("PhaseWeights", "conv dx"),
     ("WindowRows", "conv"),
-    ("MatrixOperand<true>, MatrixOperand<true>", "dense dx"),
-    ("MatrixOperand<false>, MatrixOperand<false>", "dense dw"),
-    ("MatrixOperand<true>", "dense"),
+    ("MatrixOperand<true, float>, MatrixOperand<true", "dense dx"),
+    ("MatrixOperand<false, float>, MatrixOperand<false", "dense dw"),
+    ("MatrixOperand<true", "dense"),
 )
 SHOWN_KINDS = 6
 
@@ -47,7 +47,7 @@ launched = functools.cache(step)
 
 def short(kernel: Kernel) -> str:
     """A name for people: operator, precision, tile, and floats a copy of each operand."""
-    product = re.search(r"Precision\)(\d), Tile<(\d+), (\d+)>, (\d), (\d)", kernel.name)
+    product = re.search(r"Precision\)(\d), Tile<(\d+), (\d+), \d+, \d+>, (\d), (\d)", kernel.name)
     operands = next((name for text, name in OPERANDS if text in kernel.name), "")
     if product:
         precision = "tf32" if product[1] == "1" else "float32"

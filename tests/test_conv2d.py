@@ -186,6 +186,15 @@ PATHS = [
     Case((1, 3, 3, 64), (3, 3), 4),  # forward in splits
     Case((1, 3, 3, 4), (3, 3), 64),  # the gradient of the input in splits
     Case((1, 3, 3, 8), (3, 3), 128, groups=2, stride=2),
+    # Runs: fours with single floats before and behind them, before, behind, and none.
+    Case((2, 9, 8, 2), (5, 6), 8, stride=2, padding=1),
+    Case((2, 23, 24, 3), (11, 11), 16, stride=4),
+    Case((2, 12, 12, 1), (3, 11), 12, stride=(3, 4), padding=((0, 2), (3, 1))),
+    Case((3, 11, 12, 3), (7, 11), 8, stride=4, padding="valid"),
+    Case((1, 9, 16, 3), (2, 8), 4, stride=4, padding="valid"),
+    Case((1, 6, 8, 3), (4, 7), 132, stride=(2, 4), padding=9),  # windows outside of the image
+    Case((1, 91, 92, 3), (11, 11), 8, stride=4),  # the gradient of the weight in splits
+    Case((1, 12, 12, 5), (11, 11), 68, stride=4, padding=4),  # forward in splits
 ]
 
 

@@ -1,26 +1,17 @@
-"""Winograd convolution: ragged tiles, space-to-depth, what it refuses, and what "auto" stands for.
-
-The bound: the float32 transforms of up to 8 interpolation points multiply rounding errors by the
-norms of their matrices; for ReLU-like inputs that is 2e-6 (6 points) to 5e-6 (8 points) relative
-L2, measured over many draws. 1e-5 leaves a factor of two.
-"""
+"""Winograd convolution: ragged tiles, space to depth, what it refuses, what "auto" stands for."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import alexnet
 from alexnet import _cpu, cpu, reference
 from alexnet.contract.shapes import conv2d_shape
 from support.arrays import Guarded, random_array, relative_error
+from support.winograd import BOUND, Problem, check_each_place
 
 pytestmark = pytest.mark.usefixtures("isa")
-
-BOUND = 1e-5
 
 # batch, height, width, in, out, kernel, stride, padding, groups
 SHAPES = [
@@ -176,32 +167,7 @@ GUARDED = [
     (3, 15, 16, 24, 5, 1),
     (2, 39, 3, 8, 11, 4),
 ]
-WORST = 5 * BOUND  # of the relative error of a single pixel or tap, over its channels
 each_guarded = pytest.mark.parametrize("case", GUARDED, ids=str)
-
-
-class Problem:
-    """Ordinary arrays of a case, whose padding is half a kernel, and what is made of them."""
-
-    def __init__(self, case: tuple[int, ...]) -> None:
-        batch, self.size, channels, out, self.kernel, self.stride = case
-        self.options = {"stride": self.stride, "padding": self.kernel // 2}
-        self.x = np.maximum(random_array(20, batch, self.size, self.size, channels), 0)
-        self.weight = random_array(21, self.kernel, self.kernel, channels, out)
-        self.dy = random_array(22, *self.run(reference, "")["y"].shape)
-
-    def run(self, module: Any, algorithm: str) -> dict[str, npt.NDArray[np.floating]]:
-        """y, dweight and, where Winograd serves it, dx."""
-        how = {**self.options, "algorithm": algorithm or "auto"}
-        results = {"y": module.conv2d(self.x, self.weight, **how)}
-        if hasattr(self, "dy"):
-            gradients = module.conv2d_backward_weight(self.dy, self.x, self.kernel, **how)
-            results["dweight"] = gradients[0]
-            if self.stride == 1:
-                results["dx"] = module.conv2d_backward_input(
-                    self.dy, self.weight, self.x.shape, **how
-                )
-        return results
 
 
 @each_guarded
@@ -231,15 +197,7 @@ def test_one_huge_pixel_spoils_no_output_that_does_not_see_it(
     for array in (problem.x, problem.dy):
         at = 0 if place == "corner" else array.shape[1] // 2
         array[0, at, at] = 1e4
-    expected = problem.run(reference, "")
-    for name, result in problem.run(cpu, "winograd").items():
-        error, size = np.abs(result - expected[name]), np.abs(expected[name])
-        if name == "dweight":
-            axes: tuple[int, ...] = (2, 3)  # tap by tap
-        else:
-            axes = (3,)  # pixel by pixel
-        worst = np.sqrt((error**2).mean(axes) / (size**2).mean(axes)).max()
-        assert worst <= WORST, name
+    check_each_place(problem, cpu)
 
 
 @each_guarded

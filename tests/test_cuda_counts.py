@@ -225,6 +225,24 @@ def test_bank_conflicts(
     assert (access["requests"], access["units"], access["least"]) == (1, wavefronts, least)
 
 
+@pytest.mark.parametrize(
+    ("name", "stride", "wavefronts"),
+    [
+        ("read_matrices", 4, 4),  # neighbours
+        ("read_matrices", 16, 16),  # rows of 64 bytes: of 8, four begin in the same bank
+        ("read_matrices", 64, 32),  # rows four of them apart: all 8
+        ("read_swizzled", 0, 4),  # the same with the masks
+        ("read_matrices", 20, 4),  # rows of 80 bytes
+    ],
+)
+def test_bank_conflicts_of_matrices(
+    patterns: ModuleType, counts: ModuleType, name: str, stride: int, wavefronts: int
+) -> None:
+    access = only_access(counted(patterns, counts, name, stride))
+    assert (access["space"], access["width"], access["requests"]) == ("shared", 16, 1)
+    assert (access["units"], access["least"]) == (wavefronts, 4)
+
+
 def test_copies_barriers_and_products(patterns: ModuleType, counts: ModuleType) -> None:
     launch = counted(patterns, counts, "pipeline")
     assert launch["bytes_in_flight"] == 3 * LANES * 16, "three groups before the first wait"

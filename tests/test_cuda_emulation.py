@@ -26,13 +26,8 @@ MESSAGES = {
 }
 ENDS_A_SANITIZED_PROCESS = ("write_past_shared", "read_past_shared")
 SILENT = (
-    "barrier",
-    "second_barrier",
-    "read_past_shared",
-    "write_past_end",
-    "wait",
-    "fragment",
-    "crossing_shuffle",
+    *("barrier", "second_barrier", "read_past_shared", "write_past_end", "wait"),
+    *("fragment", "swizzle", "crossing_shuffle"),
 )
 
 

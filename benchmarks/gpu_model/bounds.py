@@ -47,7 +47,7 @@ def turns(kernel: Kernel, launch: Launch) -> list[float]:
     """
     left = {kind: n / launch.warps for kind, n in launch.requests().items()}
     waits = launch.of_block("waits") / launch.threads
-    loops = [Counter(i.kind for i in loop) for loop in kernel.loops]
+    loops = [Counter(i.kind.replace("LDSM", "LDS") for i in loop) for loop in kernel.loops]
     result = [0.0] * len(loops)
     waiting = [bool(kinds["LDGDEPBAR"] and kinds["DEPBAR"]) for kinds in loops]
     for index, kinds in enumerate(loops):

@@ -87,6 +87,9 @@ class Launch:
         return min(read, self.read_bytes) + written
 
 
+workspaces: list[int] = []  # bytes, of each that was asked for
+
+
 def _module(name: str, path: Path) -> ModuleType:
     specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
@@ -106,6 +109,15 @@ def _kernel_names(path: Path) -> dict[int, str]:
     return {int(place, 16): name for (place, _), name in zip(rows, names, strict=True)}
 
 
+def _most_read(kernel: str, layer: str, arrays: int) -> int:
+    """Bytes that a kernel reads of memory at most: of the layer's arrays, or of a workspace."""
+    if kernel.startswith(("void sum_splits", "void points_to")):
+        return sys.maxsize  # each value that a kernel before has written, once
+    if layer.startswith("conv") and "Product<MatrixOperand" in kernel:  # Winograd's products
+        return max(workspaces)
+    return arrays
+
+
 def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list[Launch]:
     """All launches of one forward and backward step, `sample` blocks of each run."""
     sys.path.insert(0, str(ROOT / "tests"))
@@ -115,6 +127,7 @@ def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list
     if not load.loaded:
         load.load(path)
     import cupy
+    import numpy as np
 
     fresh = cupy.empty
 
@@ -122,13 +135,13 @@ def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list
         """Zeros: what blocks that are not run leave to the next layer would be NaN."""
         array = fresh(shape, dtype)
         array[...] = 0
+        if np.dtype(dtype) == np.uint8:
+            workspaces.append(int(np.prod(shape)))
         return array
 
     cupy.empty = numbers
     counts = _module("_cuda_counts", path)
     names = _kernel_names(path)
-
-    import numpy as np
 
     from alexnet.comparison.benchmark import FORWARD_BACKWARD, Benchmark
     from alexnet.network.variants import variant_named
@@ -148,12 +161,11 @@ def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list
         for count in counts.stop():
             (x, y, z), (i, j, k) = count["grid"], count["block"]
             kernel, shared = names[count["kernel"]], count["shared_bytes"]
-            # Sums of splits read what products wrote, more than any array of the layer.
-            partial = kernel.startswith("void sum_splits")
-            most = sys.maxsize if partial else read_bytes[layer][direction == "backward"]
+            most = _most_read(kernel, layer, read_bytes[layer][direction == "backward"])
             blocks, threads = x * y * z, i * j * k
             launch = Launch(layer, direction, kernel, blocks, threads, shared, count, most)
             result.append(launch)
+        workspaces.clear()
         counts.start(sample)
 
     counts.start(sample)

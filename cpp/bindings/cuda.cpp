@@ -77,6 +77,68 @@ void define_conv2d(py::module_& m) {
     });
 }
 
+ConvDirection direction_of(const std::string& name) {
+    if (name == "forward") return ConvDirection::kForward;
+    return name == "backward_input" ? ConvDirection::kBackwardInput
+                                    : ConvDirection::kBackwardWeight;
+}
+
+void define_winograd(py::module_& m) {
+    m.def("winograd_unsupported", [](const py::object& shape, const std::string& direction) {
+        return cuda::winograd_unsupported(conv2d_shape(shape), direction_of(direction));
+    });
+    m.def("winograd_is_faster", [](const py::object& shape, const std::string& direction) {
+        return cuda::winograd_is_faster(conv2d_shape(shape), direction_of(direction));
+    });
+    m.def("conv2d_winograd_workspace", [](const py::object& shape, size_t most_floats) {
+        return cuda::conv2d_winograd_workspace(conv2d_shape(shape), most_floats);
+    });
+    m.def("conv2d_winograd", [](const py::object& shape, size_t most_floats, const Array& x,
+                                const Array& weight, const Array& bias, bool relu, const Array& y,
+                                const Array& workspace, uintptr_t stream) {
+        const Conv2dShape s = conv2d_shape(shape);
+        cuda::conv2d_winograd(
+            s, most_floats, device_array(x, "x", s.input_size()),
+            device_array(weight, "weight", s.weight_size()),
+            optional_device_array(bias, "bias", s.out_channels), relu,
+            device_array(y, "y", s.output_size()),
+            workspace_of(workspace, cuda::conv2d_winograd_workspace(s, most_floats)),
+            stream_of(stream));
+    });
+    m.def("conv2d_winograd_backward_input_workspace", [](const py::object& shape,
+                                                         size_t most_floats) {
+        return cuda::conv2d_winograd_backward_input_workspace(conv2d_shape(shape), most_floats);
+    });
+    m.def("conv2d_winograd_backward_input", [](const py::object& shape, size_t most_floats,
+                                               const Array& dy, const Array& weight,
+                                               const Array& dx, const Array& workspace,
+                                               uintptr_t stream) {
+        const Conv2dShape s = conv2d_shape(shape);
+        cuda::conv2d_winograd_backward_input(
+            s, most_floats, device_array(dy, "dy", s.output_size()),
+            device_array(weight, "weight", s.weight_size()), device_array(dx, "dx", s.input_size()),
+            workspace_of(workspace, cuda::conv2d_winograd_backward_input_workspace(s, most_floats)),
+            stream_of(stream));
+    });
+    m.def("conv2d_winograd_backward_weight_workspace", [](const py::object& shape,
+                                                          size_t most_floats) {
+        return cuda::conv2d_winograd_backward_weight_workspace(conv2d_shape(shape), most_floats);
+    });
+    m.def("conv2d_winograd_backward_weight",
+          [](const py::object& shape, size_t most_floats, const Array& dy, const Array& x,
+             const Array& dweight, const Array& dbias, const Array& workspace, uintptr_t stream) {
+              const Conv2dShape s = conv2d_shape(shape);
+              cuda::conv2d_winograd_backward_weight(
+                  s, most_floats, device_array(dy, "dy", s.output_size()),
+                  device_array(x, "x", s.input_size()),
+                  device_array(dweight, "dweight", s.weight_size()),
+                  device_array(dbias, "dbias", s.out_channels),
+                  workspace_of(workspace,
+                               cuda::conv2d_winograd_backward_weight_workspace(s, most_floats)),
+                  stream_of(stream));
+          });
+}
+
 void define_dense(py::module_& m) {
     m.def("dense_workspace",
           [](const py::object& shape) { return cuda::dense_workspace(dense_shape(shape)); });
@@ -415,6 +477,7 @@ void define_optimizer(py::module_& m) {
 PYBIND11_MODULE(_cuda, m) {
     m.doc() = "CUDA kernels of alexnet; use alexnet.cuda, which checks its arguments.";
     alexnet::define_conv2d(m);
+    alexnet::define_winograd(m);
     alexnet::define_dense(m);
     alexnet::define_lrn(m);
     alexnet::define_max_pool2d(m);

@@ -11,7 +11,7 @@
 //   kernel_height · kernel_width / (stride_h · stride_w) times through L2. Bound: arithmetic.
 
 #include "alexnet/conv2d.h"
-#include "conv2d_windows.cuh"
+#include "conv2d_runs.cuh"
 
 namespace alexnet::cuda {
 
@@ -21,11 +21,25 @@ size_t conv2d_workspace(const Conv2dShape& s) {
 }
 
 void conv2d(const Conv2dShape& s, const float* x, const float* weight, const float* bias, bool relu,
-            Precision precision, float* y, void* workspace, Stream stream) {
+            Precision precision, float* y, void* workspace, Stream stream, const uint32_t* only) {
     if (s.batch == 0) return;
-    const Product<WindowRows, MatrixOperand<false>, MatrixRows> p{
+    const bool weight_vectors = has_vectors(weight, s.group_out());
+    if (!only && has_runs(s, x) && weight_vectors) {
+        const Product<RunRows, RunWeights, MatrixRows> p{
+            run_operand<RunRows>(s, x),
+            {weight, run_weight_rows(s)},
+            {s.out_channels},
+            gemm_index(s.batch * s.out_height * s.out_width),
+            gemm_index(s.out_channels),
+            gemm_index(s.window()),
+            y,
+            bias,
+            relu};
+        return run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
+    }
+    const Product<WindowRows<>, MatrixOperand<false>, MatrixRows> p{
         {input_windows(s, x)},
-        {weight, s.out_channels, s.group_out()},
+        matrix<false>(weight, s.out_channels, s.group_out()),
         {s.out_channels},
         gemm_index(s.batch * s.out_height * s.out_width),
         gemm_index(s.group_out()),
@@ -33,8 +47,9 @@ void conv2d(const Conv2dShape& s, const float* x, const float* weight, const flo
         y,
         bias,
         relu};
-    run_product<Layer::kConvolution>(p, s.groups, precision, has_vectors(x, s.group_in()),
-                                     has_vectors(weight, s.group_out()), workspace, stream);
+    run_marked<Layer::kConvolution>(p, only, s.out_height * s.out_width, s.groups, precision,
+                                    has_vectors(x, s.group_in()), weight_vectors, workspace,
+                                    stream);
 }
 
 }  // namespace alexnet::cuda

@@ -7,8 +7,8 @@
 // Along an axis, with a stride, an input at i meets only the taps k ≡ i + pad (mod stride). So dx
 // is cut into phases, the inputs i ≡ phase (mod stride): in one of them all meet the same taps, and
 // neighbours, `stride` apart, meet neighbours of dy. Each phase is a product of its own: rows of C
-// are its pixels, columns the input channels of a group, and the depth runs over its taps, from the
-// last output backwards, and the output channels of the group. Stride 1 has one phase, all of dx.
+// are its pixels, columns the input channels of a group, and the depth runs over the outputs that
+// they meet, forwards, so over its taps backwards, and the output channels of the group. Stride 1 has one phase, all of dx.
 // A phase without taps has depth 0, which writes its zeros.
 //
 // Cost: 2 · outputs · window FLOP (taps beyond the border of dy count: they are multiplied as
@@ -25,7 +25,7 @@ struct Phase {
     size_t first, stride;    // inputs first, first + stride, …
     size_t inputs;           // how many
     size_t first_tap, taps;  // taps first_tap, first_tap + stride, …
-    size_t output;           // that the first input meets with the first tap
+    size_t output;           // that the first input meets with the first tap, its last one
 
     Phase(size_t phase, size_t stride, size_t pad, size_t size, size_t kernel)
         : first(phase),
@@ -68,23 +68,34 @@ size_t conv2d_backward_input_workspace(const Conv2dShape& s) {
 }
 
 void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* weight,
-                           Precision precision, float* dx, void* workspace, Stream stream) {
+                           Precision precision, float* dx, void* workspace, Stream stream,
+                           const uint32_t* only) {
     if (s.batch == 0) return;
     gemm_index(s.batch * s.out_height * s.out_width);
     gemm_index(s.in_height + s.pad_top);
     gemm_index(s.in_width + s.pad_left);
     const bool vectors = has_vectors(dy, s.group_out()) && has_vectors(weight, s.group_out());
     const size_t pixel = s.group_in() * s.out_channels;  // of weight
+    gemm_index(pixel);
     for_each_phase(s, [&](const PhaseProduct& phase) {
         const auto& [h, w, m, depth] = phase;
-        const Divisor taps_across(std::max<size_t>(1, w.taps)), tap_channels(s.group_out());
-        const size_t first_tap = depth > 0 ? h.first_tap * s.kernel_width + w.first_tap : 0;
-        const Product<WindowRows, PhaseWeights, PhaseRows> p{
-            {{dy, coordinate(s.out_height), coordinate(s.out_width), s.out_channels,
-              Divisor(h.inputs), Divisor(w.inputs), 1, 1, coordinate(h.output),
-              coordinate(w.output), -1, taps_across, tap_channels}},
-            {weight + first_tap * pixel, s.out_channels, h.stride * s.kernel_width * pixel,
-             w.stride * pixel, taps_across, tap_channels},
+        // Of a phase without taps nothing is read, and any numbers do.
+        const auto taps = [](const Phase& axis) { return std::max<size_t>(1, axis.taps); };
+        const auto last_tap = [&](const Phase& axis) {
+            return axis.first_tap + (taps(axis) - 1) * axis.stride;
+        };
+        const auto first_output = [&](const Phase& axis) {
+            return coordinate(axis.output) - coordinate(taps(axis) - 1);
+        };
+        const Divisor taps_across(taps(w)), tap_channels(s.group_out());
+        const size_t last = depth > 0 ? last_tap(h) * s.kernel_width + last_tap(w) : 0;
+        const Product<WindowRows<>, PhaseWeights<>, PhaseRows> p{
+            {{dy, coordinate(s.out_height), coordinate(s.out_width),
+              coordinate(s.out_channels * sizeof(float)), Divisor(h.inputs), Divisor(w.inputs), 1,
+              1, first_output(h), first_output(w), taps_across, tap_channels}},
+            {weight + last * pixel, coordinate(s.out_channels),
+             static_cast<ptrdiff_t>(h.stride * s.kernel_width * pixel),
+             static_cast<ptrdiff_t>(w.stride * pixel), taps_across, tap_channels},
             {s.in_height, s.in_width, s.in_channels, Divisor(h.inputs), Divisor(w.inputs), h.stride,
              w.stride, h.first, w.first},
             gemm_index(m),
@@ -93,8 +104,8 @@ void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* w
             dx,
             nullptr,
             false};
-        run_product<Layer::kConvolution>(p, s.groups, precision, vectors, vectors, workspace,
-                                         stream);
+        run_marked<Layer::kConvolution>(p, only, h.inputs * w.inputs, s.groups, precision, vectors,
+                                        vectors, workspace, stream);
     });
 }
 

@@ -13,7 +13,7 @@
 //   splits, splits · 4 · window · out bytes, written and read. Bound: arithmetic.
 
 #include "column_sums.cuh"
-#include "conv2d_windows.cuh"
+#include "conv2d_runs.cuh"
 
 namespace alexnet::cuda {
 
@@ -26,12 +26,26 @@ size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
 
 void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
                             Precision precision, float* dweight, float* dbias, void* workspace,
-                            Stream stream) {
+                            Stream stream, const uint32_t* only) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
-    const Product<WindowDepths, MatrixOperand<false>, MatrixRows> p{
+    const bool dy_vectors = has_vectors(dy, s.group_out());
+    if (!only && has_runs(s, x) && dy_vectors) {
+        const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
+            run_operand<RunDepths>(s, x),
+            matrix<false>(dy, s.out_channels),
+            run_weight_rows(s),
+            gemm_index(s.window()),
+            gemm_index(s.out_channels),
+            gemm_index(pixels),
+            dweight,
+            nullptr,
+            false};
+        return run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
+    }
+    const Product<WindowDepths<>, MatrixOperand<false>, MatrixRows> p{
         {input_windows(s, x)},
-        {dy, s.out_channels, s.group_out()},
+        matrix<false>(dy, s.out_channels, s.group_out()),
         {s.out_channels},
         gemm_index(s.window()),
         gemm_index(s.group_out()),
@@ -39,8 +53,8 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
         dweight,
         nullptr,
         false};
-    run_product<Layer::kConvolution>(p, s.groups, precision, has_vectors(x, s.group_in()),
-                                     has_vectors(dy, s.group_out()), workspace, stream);
+    run_marked<Layer::kConvolution>(p, only, s.window(), s.groups, precision,
+                                    has_vectors(x, s.group_in()), dy_vectors, workspace, stream);
 }
 
 }  // namespace alexnet::cuda

@@ -11,7 +11,7 @@ namespace alexnet::cuda {
 
 inline int32_t coordinate(size_t value) { return static_cast<int32_t>(gemm_index(value)); }
 
-inline Windows input_windows(const Conv2dShape& s, const float* x) {
+inline Windows<float> input_windows(const Conv2dShape& s, const float* x) {
     gemm_index(s.batch * s.in_height * s.in_width);
     // One past the last row and column of the padded image that a window touches.
     gemm_index((s.out_height - 1) * s.stride_height + s.kernel_height);
@@ -19,14 +19,13 @@ inline Windows input_windows(const Conv2dShape& s, const float* x) {
     return {x,
             coordinate(s.in_height),
             coordinate(s.in_width),
-            s.in_channels,
+            coordinate(s.in_channels * sizeof(float)),
             Divisor(s.out_height),
             Divisor(s.out_width),
             coordinate(s.stride_height),
             coordinate(s.stride_width),
             -coordinate(s.pad_top),
             -coordinate(s.pad_left),
-            1,
             Divisor(s.kernel_width),
             Divisor(s.group_in())};
 }

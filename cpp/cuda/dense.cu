@@ -21,15 +21,16 @@ size_t dense_workspace(const DenseShape& s) {
 void dense(const DenseShape& s, const float* x, const float* weight, const float* bias, bool relu,
            Precision precision, float* y, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    Product<MatrixOperand<true>, MatrixOperand<false>, MatrixRows> p{{x, s.in_features, 0},
-                                                                     {weight, s.out_features, 0},
-                                                                     {s.out_features},
-                                                                     gemm_index(s.batch),
-                                                                     gemm_index(s.out_features),
-                                                                     gemm_index(s.in_features),
-                                                                     y,
-                                                                     bias,
-                                                                     relu};
+    Product<MatrixOperand<true>, MatrixOperand<false>, MatrixRows> p{
+        matrix<true>(x, s.in_features),
+        matrix<false>(weight, s.out_features),
+        {s.out_features},
+        gemm_index(s.batch),
+        gemm_index(s.out_features),
+        gemm_index(s.in_features),
+        y,
+        bias,
+        relu};
     run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
                                has_vectors(weight, s.out_features), workspace, stream);
 }
@@ -41,15 +42,16 @@ size_t dense_backward_input_workspace(const DenseShape& s) {
 void dense_backward_input(const DenseShape& s, const float* dy, const float* weight,
                           Precision precision, float* dx, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    Product<MatrixOperand<true>, MatrixOperand<true>, MatrixRows> p{{dy, s.out_features, 0},
-                                                                    {weight, s.out_features, 0},
-                                                                    {s.in_features},
-                                                                    gemm_index(s.batch),
-                                                                    gemm_index(s.in_features),
-                                                                    gemm_index(s.out_features),
-                                                                    dx,
-                                                                    nullptr,
-                                                                    false};
+    Product<MatrixOperand<true>, MatrixOperand<true>, MatrixRows> p{
+        matrix<true>(dy, s.out_features),
+        matrix<true>(weight, s.out_features),
+        {s.in_features},
+        gemm_index(s.batch),
+        gemm_index(s.in_features),
+        gemm_index(s.out_features),
+        dx,
+        nullptr,
+        false};
     run_product<Layer::kDense>(p, 1, precision, has_vectors(dy, s.out_features),
                                has_vectors(weight, s.out_features), workspace, stream);
 }
@@ -63,15 +65,16 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
                            Precision precision, float* dweight, float* dbias, void* workspace,
                            Stream stream) {
     column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
-    Product<MatrixOperand<false>, MatrixOperand<false>, MatrixRows> p{{x, s.in_features, 0},
-                                                                      {dy, s.out_features, 0},
-                                                                      {s.out_features},
-                                                                      gemm_index(s.in_features),
-                                                                      gemm_index(s.out_features),
-                                                                      gemm_index(s.batch),
-                                                                      dweight,
-                                                                      nullptr,
-                                                                      false};
+    Product<MatrixOperand<false>, MatrixOperand<false>, MatrixRows> p{
+        matrix<false>(x, s.in_features),
+        matrix<false>(dy, s.out_features),
+        {s.out_features},
+        gemm_index(s.in_features),
+        gemm_index(s.out_features),
+        gemm_index(s.batch),
+        dweight,
+        nullptr,
+        false};
     run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
                                has_vectors(dy, s.out_features), workspace, stream);
 }

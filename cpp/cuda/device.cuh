@@ -27,8 +27,8 @@ __device__ __forceinline__ T* dynamic_shared() {
 
 // --- asynchronous copies from global to shared memory (Ampere on; before, plain copies) ----------
 //
-// Of `valid` false the target becomes zero and the source, which has to be an address of global
-// memory all the same, is not read. Copies since the last commit form a group; wait<n> returns when
+// Of `valid` false the target becomes zero and the source, which then may point anywhere, is not
+// read. Copies since the last commit form a group; wait<n> returns when
 // all groups but the last n have arrived for this thread, others need a barrier after it.
 
 __device__ __forceinline__ unsigned shared_address(const void* pointer) {
@@ -36,24 +36,24 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
 }
 
 // 16 bytes, both sides aligned to as many.
-__device__ __forceinline__ void cp_async16(float* shared, const float* global, bool valid) {
+__device__ __forceinline__ void cp_async16(void* shared, const void* global, bool valid) {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
                  "l"(global), "r"(valid ? 16 : 0)
                  : "memory");
 #else
-    *reinterpret_cast<float4*>(shared) =
-        valid ? *reinterpret_cast<const float4*>(global) : make_float4(0, 0, 0, 0);
+    *static_cast<float4*>(shared) =
+        valid ? *static_cast<const float4*>(global) : make_float4(0, 0, 0, 0);
 #endif
 }
 
-__device__ __forceinline__ void cp_async4(float* shared, const float* global, bool valid) {
+__device__ __forceinline__ void cp_async4(void* shared, const void* global, bool valid) {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(shared_address(shared)),
                  "l"(global), "r"(valid ? 4 : 0)
                  : "memory");
 #else
-    *shared = valid ? *global : 0.0f;
+    *static_cast<float*>(shared) = valid ? *static_cast<const float*>(global) : 0.0f;
 #endif
 }
 
@@ -79,12 +79,31 @@ __device__ __forceinline__ float sqrt_approximate(float x) {
     return result;
 }
 
+// --- matrices of shared memory -------------------------------------------------------------------
+
+// Four matrices of 8 rows of 16 bytes, by a warp: the lanes 8i to 8i + 7 give the addresses of matrix
+// i's rows, aligned to 16 bytes, and lane 4 · q + c receives in register i word c of its row q
+// (Turing and newer).
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void* row) {
+#if __CUDA_ARCH__ >= 750
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+#endif
+}
+
 // --- tensor cores --------------------------------------------------------------------------------
 
-// The bits of x rounded to 10 bits of mantissa, ties away from zero.
+// The bits of x rounded to the nearest tf32, 10 bits of mantissa; the tensor cores ignore the 13 bits
+// below. NaN stays NaN and infinity infinity. Hopper and newer have an instruction for it, with ties
+// to even. Ampere adds half of the last place, ties away from zero, unless x is not finite: the
+// addition would carry NaN's mantissa into the sign.
 __device__ __forceinline__ uint32_t to_tf32(float x) {
     uint32_t bits = __float_as_uint(x);
-#if __CUDA_ARCH__ >= 800
+#if __CUDA_ARCH__ >= 900
+    asm("cvt.rn.tf32.f32 %0, %1;\n" : "=r"(bits) : "f"(x));
+#elif __CUDA_ARCH__ >= 800
     asm("cvt.rna.tf32.f32 %0, %1;\n" : "=r"(bits) : "f"(x));
 #endif
     return bits;

@@ -4,7 +4,7 @@
 //   dense layers 32 × 128 up to 64 rows, where the weights come through memory once. Operands that
 //   can't be copied 16 bytes at a time (runs of neighbours that are no multiple of 4 floats, or
 //   data that are not aligned) take 128 × 64, and float32 unless it is A of a convolution alone:
-//   images of three channels.
+//   images of three channels whose runs have no common alignment (conv2d_runs.cuh).
 // Splits: the fewest of at least 256 depths with which an H100's 132 multiprocessors all have 256
 //   threads or more, and at most a fifth of the last round of blocks is empty; where there is no
 //   such number, as many as the depth allows, up to 96. For 86 tiles of 128 × 128, conv4 of
@@ -84,6 +84,12 @@ inline uint32_t gemm_index(size_t value) {
     return static_cast<uint32_t>(value);
 }
 
+// A matrix, as an operand, whose rows or depths are `stride` elements apart.
+template <bool depth_contiguous, class T>
+MatrixOperand<depth_contiguous, T> matrix(const T* data, size_t stride, size_t group_step = 0) {
+    return {data, static_cast<int32_t>(gemm_index(stride * sizeof(T))), group_step};
+}
+
 // Whether runs of `run` floats, the first of them at `data`, can be copied 16 bytes at a time.
 inline bool has_vectors(const float* data, size_t run) {
     return is_aligned16(data) && run % 4 == 0;
@@ -94,20 +100,21 @@ void launch_tiles(const Product<A, B, Rows>& p, uint32_t groups, Stream stream) 
     using Gemm = TileGemm<precision, T, a_width, b_width, A, B, Rows>;
     const size_t tiles = ceil_div(p.m, T::kRows) * ceil_div(p.n, T::kColumns);
     launch("tile_gemm", tile_gemm<Gemm>, dim3(gemm_index(tiles), p.splits, groups),
-           dim3(T::kThreads), Gemm::kSharedFloats * sizeof(float), stream, p);
+           dim3(T::kThreads), Gemm::kSharedBytes, stream, p);
 }
 
 template <Layer layer, Precision precision, class A, class B, class Rows>
 void launch_vectors(const Product<A, B, Rows>& p, const Blocking& blocks, uint32_t groups,
                     Stream stream) {
+    constexpr int kWarpRows = precision == Precision::kFloat32 ? 32 : 64;
     if constexpr (layer == Layer::kDense) {
         if (blocks.rows == 32) {
-            return launch_tiles<precision, Tile<32, 128>, 4, 4>(p, groups, stream);
+            return launch_tiles<precision, Tile<32, 128, 32, 64>, 4, 4>(p, groups, stream);
         }
     } else if (blocks.columns == 64) {
-        return launch_tiles<precision, Tile<128, 64>, 4, 4>(p, groups, stream);
+        return launch_tiles<precision, Tile<128, 64, kWarpRows, 64>, 4, 4>(p, groups, stream);
     }
-    launch_tiles<precision, Tile<128, 128>, 4, 4>(p, groups, stream);
+    launch_tiles<precision, Tile<128, 128, kWarpRows, 64>, 4, 4>(p, groups, stream);
 }
 
 // Run a product. Vectors: whether the operand can be copied 16 bytes at a time.
@@ -118,25 +125,41 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
     const uint32_t groups = gemm_index(group_count);
     p.splits = static_cast<uint32_t>(blocks.splits);
     p.partial = p.splits > 1 ? static_cast<float*>(workspace) : nullptr;
+    // Marks are for what an algorithm in float32 leaves over.
+    constexpr Precision kTf32 = kIsMarked<Rows> ? Precision::kFloat32 : Precision::kTf32;
     const bool tf32 = precision == Precision::kTf32;
-    constexpr bool kAloneScalar = layer == Layer::kConvolution && !B::kDepthContiguous;
+    constexpr bool kAloneScalar =
+        layer == Layer::kConvolution && !B::kDepthContiguous && !kHasSingles<A>;
     if (a_vectors && b_vectors) {
-        tf32 ? launch_vectors<layer, Precision::kTf32>(p, blocks, groups, stream)
+        tf32 ? launch_vectors<layer, kTf32>(p, blocks, groups, stream)
              : launch_vectors<layer, Precision::kFloat32>(p, blocks, groups, stream);
     } else if (kAloneScalar && b_vectors) {
         if constexpr (kAloneScalar) {
-            using T = Tile<128, 64>;
-            tf32 ? launch_tiles<Precision::kTf32, T, 1, 4>(p, groups, stream)
+            using T = Tile<128, 64, 32, 64>;
+            tf32 ? launch_tiles<kTf32, T, 1, 4>(p, groups, stream)
                  : launch_tiles<Precision::kFloat32, T, 1, 4>(p, groups, stream);
         }
-    } else {
-        launch_tiles<Precision::kFloat32, Tile<128, 64>, 1, 1>(p, groups, stream);
+    } else if constexpr (!kHasSingles<A>) {
+        launch_tiles<Precision::kFloat32, Tile<128, 64, 32, 64>, 1, 1>(p, groups, stream);
     }
-    if (p.splits > 1) {
-        const dim3 grid(blocks_for(size_t{p.m} * p.n), 1, groups);
-        launch("sum_splits", sum_splits<Product<A, B, Rows>>, grid, dim3(kBlockThreads), 0, stream,
-               p, Divisor(p.n));
-    }
+    if (p.splits == 1) return;
+    const auto sum = [&](auto kernel, size_t width) {
+        const size_t places = p.n / width;
+        const dim3 grid(blocks_for(p.m * places), 1, groups);
+        launch("sum_splits", kernel, grid, dim3(kBlockThreads), 0, stream, p, Divisor(places));
+    };
+    using P = Product<A, B, Rows>;
+    has_vectors(p.c, p.n) ? sum(sum_splits<P, 4>, 4) : sum(sum_splits<P, 1>, 1);
+}
+
+// run_product, where `marks` are given only of the rows whose mark is not 0.
+template <Layer layer, class A, class B, class Rows, class... Rest>
+void run_marked(const Product<A, B, Rows>& p, const uint32_t* marks, size_t rows_per_mark,
+                Rest... rest) {
+    if (!marks) return run_product<layer>(p, rest...);
+    const Product<A, B, MarkedRows<Rows>> of_marks{
+        p.a, p.b, {p.rows, marks, Divisor(rows_per_mark)}, p.m, p.n, p.depth, p.c, p.bias, p.relu};
+    run_product<layer>(of_marks, rest...);
 }
 
 }  // namespace alexnet::cuda

@@ -5,9 +5,15 @@
 // column of C) and the other one, which is summed over, the depth. An operand says
 //
 //   Row row(i), Depth depth(k)     what can be worked out from one index alone,
-//   const float* at(row, depth)    where the element lies; null: it is zero, in no memory,
-//   kDepthContiguous               which of the two indices runs through neighbouring floats,
+//   Depth step(n)                  what `advance` adds for the depth n further on,
+//   advance(depth, step)           the same as depth(k + n), without a division,
+//   bool exists(row, depth)        whether the element is in memory; if not it is zero,
+//   const T* at(row, depth)        where; of an element that does not exist it may point anywhere,
+//   kDepthContiguous               which of the two indices runs through neighbouring elements,
 //   select_group(g)                move on to group g of a convolution.
+//
+// A thread divides once, at its first depth; in the main loop it goes on by additions, with at most
+// one carry from channel to tap, and one from tap to row of taps (or from pixel to line to image).
 //
 // Convolutions are products without any im2col buffer, since `at` finds the pixel under the kernel:
 //
@@ -22,6 +28,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "device.cuh"
 
@@ -37,6 +44,7 @@ class Divisor {
         multiplier_ = static_cast<uint32_t>(((uint64_t{1} << shift_) + d - 1) / d);
     }
     __host__ __device__ uint32_t value() const { return value_; }
+    __host__ __device__ int32_t as_int() const { return static_cast<int32_t>(value_); }
     __host__ __device__ uint32_t quotient(uint32_t n) const {
         return static_cast<uint32_t>(uint64_t{n} * multiplier_ >> shift_);
     }
@@ -45,112 +53,206 @@ class Divisor {
     uint32_t value_, multiplier_, shift_;
 };
 
-// A matrix whose rows, or whose depths, are `stride` floats apart.
-template <bool depth_contiguous>
+// `count` runs of `bytes` after p: one multiplication of 32 by 32 bits, added to 64.
+template <class T>
+__device__ inline const T* after(const T* p, int32_t count, int32_t bytes) {
+    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(p) + int64_t{count} * bytes);
+}
+
+// A matrix whose rows, or whose depths, are `stride_bytes` apart.
+template <bool depth_contiguous, class T = float>
 struct MatrixOperand {
-    using Row = const float*;
-    using Depth = size_t;
+    using Element = T;
+    using Row = const T*;
+    using Depth = int32_t;
     static constexpr bool kDepthContiguous = depth_contiguous;
 
-    const float* data;
-    size_t stride;
-    size_t group_step;  // floats from one group to the next
+    const T* data;
+    int32_t stride_bytes;
+    size_t group_step;  // elements from one group to the next
 
     __device__ void select_group(uint32_t group) { data += group * group_step; }
-    __device__ Row row(uint32_t i) const { return data + (depth_contiguous ? i * stride : i); }
-    __device__ Depth depth(uint32_t k) const { return depth_contiguous ? k : k * stride; }
-    __device__ const float* at(Row row, Depth depth) const { return row + depth; }
+    __device__ Row row(uint32_t i) const {
+        return after(data, static_cast<int32_t>(i), depth_contiguous ? stride_bytes : sizeof(T));
+    }
+    __device__ Depth depth(uint32_t k) const { return static_cast<int32_t>(k); }
+    __device__ Depth step(uint32_t n) const { return depth(n); }
+    __device__ void advance(Depth& depth, Depth step) const { depth += step; }
+    __device__ bool exists(Row, Depth) const { return true; }
+    __device__ const T* at(Row row, Depth depth) const {
+        return after(row, depth, depth_contiguous ? sizeof(T) : stride_bytes);
+    }
 };
 
 // A grid of windows over NHWC images. Window (n, i, j) begins at the pixel (i · stride_h + top,
-// j · stride_w + left) of image n; tap (r, s) of it is r rows and s columns further on, or back
-// where `direction` is -1. Pixels outside of the image are zero.
+// j · stride_w + left) of image n; tap (r, s) of it is r rows and s columns further on. Pixels
+// outside of the image are zero.
+template <class T>
 struct Windows {
+    using Element = T;
     struct Window {
         int32_t pixel, top, left;  // first pixel: counted over all images, and its coordinates
     };
     struct Tap {
-        int32_t pixel, down, right;  // the same, relative to the window's first pixel
-        uint32_t channel;
+        const T* data;               // the channel in the first of all pixels
+        int32_t pixel, down, right;  // the same as Window's, relative to the window's first pixel
+        int32_t channel;
     };
 
-    const float* data;
+    const T* data;
     int32_t height, width;
-    size_t channels;                  // of all groups: floats from pixel to pixel
+    int32_t pixel_bytes;              // from pixel to pixel, with the channels of all groups
     Divisor grid_height, grid_width;  // windows down and across an image
-    int32_t stride_h, stride_w, top, left, direction;
+    int32_t stride_h, stride_w, top, left;
     Divisor taps_across, tap_channels;  // taps in a row of the kernel; channels of one group
 
     __device__ void select_group(uint32_t group) { data += group * tap_channels.value(); }
 
     __device__ Window window(uint32_t index) const {
-        const uint32_t line = grid_width.quotient(index);
+        const Window w = window_step(index);
+        return {w.pixel + top * width + left, w.top + top, w.left + left};
+    }
+    // From window 0 to window n.
+    __device__ Window window_step(uint32_t n) const {
+        const uint32_t line = grid_width.quotient(n);
         const uint32_t image = grid_height.quotient(line);
         const auto i = static_cast<int32_t>(line - image * grid_height.value());
-        const auto j = static_cast<int32_t>(index - line * grid_width.value());
-        const int32_t h = i * stride_h + top, w = j * stride_w + left;
+        const auto j = static_cast<int32_t>(n - line * grid_width.value());
+        const int32_t h = i * stride_h, w = j * stride_w;
         return {(static_cast<int32_t>(image) * height + h) * width + w, h, w};
+    }
+    __device__ void advance(Window& window, const Window& step) const {
+        const int32_t across = grid_width.as_int() * stride_w;
+        const int32_t down = grid_height.as_int() * stride_h;
+        window.pixel += step.pixel;
+        window.top += step.top;
+        window.left += step.left;
+        if (window.left >= left + across) {
+            window.left -= across;
+            window.top += stride_h;
+            window.pixel += stride_h * width - across;
+        }
+        if (window.top >= top + down) {
+            window.top -= down;
+            window.pixel += (height - down) * width;
+        }
     }
 
     __device__ Tap tap(uint32_t index) const {
         const uint32_t position = tap_channels.quotient(index);
         const uint32_t r = taps_across.quotient(position);
-        const int32_t down = direction * static_cast<int32_t>(r);
-        const int32_t right = direction * static_cast<int32_t>(position - r * taps_across.value());
-        return {down * width + right, down, right, index - position * tap_channels.value()};
+        const auto down = static_cast<int32_t>(r);
+        const auto right = static_cast<int32_t>(position - r * taps_across.value());
+        const uint32_t channel = index - position * tap_channels.value();
+        return {data + channel, down * width + right, down, right, static_cast<int32_t>(channel)};
+    }
+    __device__ void advance(Tap& tap, const Tap& step) const {
+        const int32_t channels = tap_channels.as_int(), across = taps_across.as_int();
+        tap.channel += step.channel;
+        tap.right += step.right;
+        tap.down += step.down;
+        tap.pixel += step.pixel;
+        if (tap.channel >= channels) {
+            tap.channel -= channels;
+            ++tap.right;
+            ++tap.pixel;
+        }
+        if (tap.right >= across) {
+            tap.right -= across;
+            ++tap.down;
+            tap.pixel += width - across;
+        }
+        tap.data = after(data, tap.channel, sizeof(T));
     }
 
-    __device__ const float* at(const Window& window, const Tap& tap) const {
+    __device__ bool exists(const Window& window, const Tap& tap) const {
         const int32_t h = window.top + tap.down, w = window.left + tap.right;
-        const bool inside = static_cast<uint32_t>(h) < static_cast<uint32_t>(height) &&
-                            static_cast<uint32_t>(w) < static_cast<uint32_t>(width);
-        const auto pixel = static_cast<size_t>(window.pixel + tap.pixel);
-        return inside ? data + pixel * channels + tap.channel : nullptr;
+        return (static_cast<uint32_t>(h) < static_cast<uint32_t>(height)) &
+               (static_cast<uint32_t>(w) < static_cast<uint32_t>(width));
+    }
+    __device__ const T* at(const Window& window, const Tap& tap) const {
+        return after(tap.data, window.pixel + tap.pixel, pixel_bytes);
     }
 };
 
 // Rows are windows, depths are taps and channels: forward, and the gradient of the input.
-struct WindowRows : Windows {
-    using Row = Window;
-    using Depth = Tap;
+template <class T = float>
+struct WindowRows : Windows<T> {
+    using Row = typename Windows<T>::Window;
+    using Depth = typename Windows<T>::Tap;
     static constexpr bool kDepthContiguous = true;
-    __device__ Row row(uint32_t i) const { return window(i); }
-    __device__ Depth depth(uint32_t k) const { return tap(k); }
+    __device__ Row row(uint32_t i) const { return this->window(i); }
+    __device__ Depth depth(uint32_t k) const { return this->tap(k); }
+    __device__ Depth step(uint32_t n) const { return this->tap(n); }
 };
 
 // The same matrix transposed: the gradient of the weight.
-struct WindowDepths : Windows {
-    using Row = Tap;
-    using Depth = Window;
+template <class T = float>
+struct WindowDepths : Windows<T> {
+    using Row = typename Windows<T>::Tap;
+    using Depth = typename Windows<T>::Window;
     static constexpr bool kDepthContiguous = false;
-    __device__ Row row(uint32_t i) const { return tap(i); }
-    __device__ Depth depth(uint32_t k) const { return window(k); }
-    __device__ const float* at(const Tap& tap, const Window& window) const {
-        return Windows::at(window, tap);
+    __device__ Row row(uint32_t i) const { return this->tap(i); }
+    __device__ Depth depth(uint32_t k) const { return this->window(k); }
+    __device__ Depth step(uint32_t n) const { return this->window_step(n); }
+    __device__ bool exists(const Row& tap, const Depth& window) const {
+        return Windows<T>::exists(window, tap);
+    }
+    __device__ const T* at(const Row& tap, const Depth& window) const {
+        return Windows<T>::at(window, tap);
     }
 };
 
 // HWIO weights for the gradient of the input: rows are input channels of the group, depths are the
-// taps of one phase (conv2d_backward_input.cu) and output channels of the group.
+// taps of one phase (conv2d_backward_input.cu), from the last one back to the first, and output
+// channels of the group.
+template <class T = float>
 struct PhaseWeights {
-    using Row = size_t;
-    using Depth = size_t;
+    using Element = T;
+    using Row = int32_t;
+    struct Depth {
+        const T* data;     // of channel 0 of the input
+        ptrdiff_t offset;  // of it from the last tap's first channel
+        int32_t across, channel;
+    };
     static constexpr bool kDepthContiguous = true;
 
-    const float* data;      // of the phase's first tap
-    size_t out;             // output channels of all groups
-    size_t step_h, step_w;  // floats between taps of the phase
+    const T* data;             // of the phase's last tap
+    int32_t out;               // output channels of all groups
+    ptrdiff_t step_h, step_w;  // elements between taps of the phase
     Divisor taps_across, tap_channels;
 
     __device__ void select_group(uint32_t group) { data += group * tap_channels.value(); }
-    __device__ Row row(uint32_t c) const { return c * out; }
+    __device__ Row row(uint32_t c) const { return static_cast<int32_t>(c) * out; }
     __device__ Depth depth(uint32_t k) const {
         const uint32_t position = tap_channels.quotient(k);
         const uint32_t r = taps_across.quotient(position);
         const uint32_t s = position - r * taps_across.value();
-        return r * step_h + s * step_w + (k - position * tap_channels.value());
+        const uint32_t channel = k - position * tap_channels.value();
+        const ptrdiff_t offset = channel - r * step_h - s * step_w;
+        return {data + offset, offset, static_cast<int32_t>(s), static_cast<int32_t>(channel)};
     }
-    __device__ const float* at(Row row, Depth depth) const { return data + row + depth; }
+    __device__ Depth step(uint32_t n) const { return depth(n); }
+    __device__ void advance(Depth& depth, const Depth& step) const {
+        const int32_t channels = tap_channels.as_int(), across = taps_across.as_int();
+        depth.offset += step.offset;
+        depth.across += step.across;
+        depth.channel += step.channel;
+        if (depth.channel >= channels) {
+            depth.channel -= channels;
+            ++depth.across;
+            depth.offset -= channels + step_w;
+        }
+        if (depth.across >= across) {
+            depth.across -= across;
+            depth.offset += across * step_w - step_h;
+        }
+        depth.data = data + depth.offset;
+    }
+    __device__ bool exists(Row, const Depth&) const { return true; }
+    __device__ const T* at(Row row, const Depth& depth) const {
+        return after(depth.data, row, sizeof(T));
+    }
 };
 
 // Where row i of a result begins, in floats.

@@ -44,6 +44,41 @@ def conv2d_backward_weight(
     workspace: Array | None,
     stream: int,
 ) -> None: ...
+def winograd_unsupported(shape: Conv2dShape, direction: str) -> str | None: ...
+def winograd_is_faster(shape: Conv2dShape, direction: str) -> bool: ...
+def conv2d_winograd_workspace(shape: Conv2dShape, most_floats: int) -> int: ...
+def conv2d_winograd(
+    shape: Conv2dShape,
+    most_floats: int,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    relu: bool,
+    y: Array,
+    workspace: Array | None,
+    stream: int,
+) -> None: ...
+def conv2d_winograd_backward_input_workspace(shape: Conv2dShape, most_floats: int) -> int: ...
+def conv2d_winograd_backward_input(
+    shape: Conv2dShape,
+    most_floats: int,
+    dy: Array,
+    weight: Array,
+    dx: Array,
+    workspace: Array | None,
+    stream: int,
+) -> None: ...
+def conv2d_winograd_backward_weight_workspace(shape: Conv2dShape, most_floats: int) -> int: ...
+def conv2d_winograd_backward_weight(
+    shape: Conv2dShape,
+    most_floats: int,
+    dy: Array,
+    x: Array,
+    dweight: Array,
+    dbias: Array,
+    workspace: Array | None,
+    stream: int,
+) -> None: ...
 def dense_workspace(shape: DenseShape) -> int: ...
 def dense(
     shape: DenseShape,

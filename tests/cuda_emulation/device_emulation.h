@@ -12,10 +12,10 @@ T* dynamic_shared() {
     return static_cast<T*>(emulation::shared_memory());
 }
 
-inline void cp_async16(float* shared, const float* global, bool valid) {
+inline void cp_async16(void* shared, const void* global, bool valid) {
     emulation::start_copy(shared, valid ? global : nullptr, 16);
 }
-inline void cp_async4(float* shared, const float* global, bool valid) {
+inline void cp_async4(void* shared, const void* global, bool valid) {
     emulation::start_copy(shared, valid ? global : nullptr, 4);
 }
 inline void cp_async_commit() { emulation::commit_copies(); }
@@ -25,6 +25,19 @@ void cp_async_wait() {
 }
 
 inline float sqrt_approximate(float x) { return std::sqrt(x); }
+
+// Each lane reads its row and hands out the words of it.
+inline void load_matrices(uint32_t (&r)[4], const void* row, const char* file = __builtin_FILE(),
+                          int line = __builtin_LINE()) {
+    if (reinterpret_cast<uintptr_t>(row) % 16 != 0) emulation::fail("ldmatrix: not aligned");
+    const float4 mine = *static_cast<const float4*>(row);
+    const unsigned char* lanes = emulation::deposit(0xffffffff, &mine, sizeof mine, {file, line});
+    for (int i = 0; i < 4; ++i) {
+        const int lane = emulation::lane();
+        const unsigned char* theirs = lanes + (8 * i + lane / 4) * emulation::kLaneBytes;
+        std::memcpy(&r[i], theirs + lane % 4 * sizeof r[i], sizeof r[i]);
+    }
+}
 
 inline uint32_t to_tf32(float x) {
     const uint32_t bits = __float_as_uint(x);

@@ -297,6 +297,8 @@ bool run(const Launch& launch, const std::function<void()>& body) {
     return fault.empty();
 }
 
+void fail(const char* message) { running->fail(message); }
+
 void note_product() { counting::note_warp_product(); }
 
 void wait_for_block(Place place) {

@@ -81,6 +81,8 @@ To bits_as(From value) {
     return result;
 }
 
+void fail(const char* message);  // ends the launch
+
 void note_product();  // that the running thread takes part in an mma, for counting.h
 
 // An asynchronous copy of the running thread; null copies zeros.

@@ -157,6 +157,21 @@ __global__ void fragment(const float* x, float* y) {
     y[q * 8 + 2 * c + 1] = d[1];
 }
 
+// A warp's 16 rows of 16 bytes come back by ldmatrix from where a mask has put them: with another
+// mask they are other rows. The upper lanes' addresses are those of the lower ones again.
+template <bool faulty>
+__global__ void swizzle(const float* x, float* y) {
+    float* shared = dynamic_shared<float>();
+    const int i = static_cast<int>(threadIdx.x), q = i % 16;
+    shared[(i / 4 ^ 3) * 4 + i % 4] = x[i];
+    __syncthreads();
+    uint32_t r[4];
+    alexnet::cuda::load_matrices(r, shared + (q ^ (faulty ? 1 : 3)) * 4);
+    if (i >= 32) return;
+    y[kThreads - 1 - i] = __uint_as_float(r[0]);
+    y[kThreads / 2 - 1 - i] = __uint_as_float(r[1]);
+}
+
 using Kernel = void (*)(const float*, float*);
 const std::map<std::string, std::pair<Kernel, Kernel>> kernels = {
     {"barrier", {barrier<false>, barrier<true>}},
@@ -172,6 +187,7 @@ const std::map<std::string, std::pair<Kernel, Kernel>> kernels = {
     {"indexed_shuffle", {indexed_shuffle<false>, indexed_shuffle<true>}},
     {"crossing_shuffle", {crossing_shuffle<false>, crossing_shuffle<true>}},
     {"fragment", {fragment<false>, fragment<true>}},
+    {"swizzle", {swizzle<false>, swizzle<true>}},
 };
 
 }  // namespace

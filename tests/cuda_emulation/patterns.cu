@@ -3,6 +3,7 @@
 #include <string>
 
 #include "device.cuh"
+#include "gemm_layout.cuh"
 #include "launch.cuh"
 
 namespace {
@@ -33,6 +34,21 @@ __global__ void read_shared(int stride, const float*, float*) {
     const float* shared = dynamic_shared<float>();
     const auto v = *reinterpret_cast<const Values<width>*>(shared + stride * int(threadIdx.x));
     (void)v;
+}
+
+// ldmatrix: row i of its 32 begins `stride` floats after the one before.
+__global__ void read_matrices(int stride, const float*, float*) {
+    uint32_t r[4];
+    alexnet::cuda::load_matrices(r, dynamic_shared<float>() + stride * int(threadIdx.x));
+}
+
+// The same of rows of 64 bytes, four of them apart, with the masks of gemm_layout.cuh.
+__global__ void read_swizzled(int, const float*, float*) {
+    using Layout = alexnet::cuda::TileLayout<alexnet::Precision::kTf32, float, true, 128>;
+    uint32_t r[4];
+    const int row = int(threadIdx.x) % 8 * 4 + int(threadIdx.x) / 8 % 2;
+    const auto* tile = dynamic_shared<unsigned char>();
+    alexnet::cuda::load_matrices(r, tile + Layout::offset(row, int(threadIdx.x) / 16));
 }
 
 // Three groups of copies on their way before the first wait; two barriers; one product.
@@ -91,6 +107,8 @@ void run_pattern(const std::string& name, int stride, unsigned blocks, const flo
                           : name == "read_shared 4"   ? read_shared<1>
                           : name == "read_shared 8"   ? read_shared<2>
                           : name == "read_shared 16"  ? read_shared<4>
+                          : name == "read_matrices"   ? read_matrices
+                          : name == "read_swizzled"   ? read_swizzled
                           : name == "pipeline"        ? pipeline
                           : name == "uneven"          ? uneven
                                                       : half_of_the_lanes;

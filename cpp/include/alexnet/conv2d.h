@@ -11,6 +11,7 @@
 #define ALEXNET_CONV2D_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "alexnet/cuda_stream.h"
 #include "alexnet/precision.h"
@@ -42,10 +43,12 @@ struct Conv2dShape {
     }
 };
 
+enum class ConvDirection { kForward, kBackwardInput, kBackwardWeight };
+
 namespace cpu {
 
+using alexnet::ConvDirection;
 enum class ConvAlgorithm { kNaive, kIm2col, kDirect, kWinograd };
-enum class ConvDirection { kForward, kBackwardInput, kBackwardWeight };
 
 // What algorithm="auto" stands for: winograd where it can serve the shape and its count of
 // operations promises to be faster (winograd_choice.cpp), else direct. Where the shape is mostly
@@ -82,19 +85,42 @@ namespace cuda {
 
 // The same on the device, as implicit matrix products. `workspace` is device memory, aligned to 16
 // bytes, of as many bytes as the function's namesake says; several calls on one stream may share
-// it.
+// it. Where `only` is given, in float32, only those images are computed whose entry there is not 0,
+// or the gradient of the weight if the first is not; the others' results stay as they are.
 size_t conv2d_workspace(const Conv2dShape& shape);
 void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-            bool relu, Precision precision, float* y, void* workspace, Stream stream);
+            bool relu, Precision precision, float* y, void* workspace, Stream stream,
+            const uint32_t* only = nullptr);
 
 size_t conv2d_backward_input_workspace(const Conv2dShape& shape);
 void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,
-                           Precision precision, float* dx, void* workspace, Stream stream);
+                           Precision precision, float* dx, void* workspace, Stream stream,
+                           const uint32_t* only = nullptr);
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& shape);
 void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const float* x,
                             Precision precision, float* dweight, float* dbias, void* workspace,
-                            Stream stream);
+                            Stream stream, const uint32_t* only = nullptr);
+
+// The same by Winograd's algorithm, in float32, for shapes for which winograd_unsupported, the
+// reason why it can't serve one, is null; whether that promises to be faster (winograd_plan.cu).
+// `most_floats`: of transformed tiles that are in memory at once, if it is enough for an image.
+const char* winograd_unsupported(const Conv2dShape& shape, ConvDirection direction);
+bool winograd_is_faster(const Conv2dShape& shape, ConvDirection direction);
+
+size_t conv2d_winograd_workspace(const Conv2dShape& shape, size_t most_floats);
+void conv2d_winograd(const Conv2dShape& shape, size_t most_floats, const float* x,
+                     const float* weight, const float* bias, bool relu, float* y, void* workspace,
+                     Stream stream);
+
+size_t conv2d_winograd_backward_input_workspace(const Conv2dShape& shape, size_t most_floats);
+void conv2d_winograd_backward_input(const Conv2dShape& shape, size_t most_floats, const float* dy,
+                                    const float* weight, float* dx, void* workspace, Stream stream);
+
+size_t conv2d_winograd_backward_weight_workspace(const Conv2dShape& shape, size_t most_floats);
+void conv2d_winograd_backward_weight(const Conv2dShape& shape, size_t most_floats, const float* dy,
+                                     const float* x, float* dweight, float* dbias, void* workspace,
+                                     Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

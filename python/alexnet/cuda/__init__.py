@@ -34,6 +34,9 @@ from alexnet.cuda.conv2d import (
     conv2d_backward_input,
     conv2d_backward_weight,
 )
+from alexnet.cuda.conv2d import (
+    conv2d_choice as conv2d_choice,  # for alexnet.verification
+)
 from alexnet.cuda.dense import dense, dense_backward_input, dense_backward_weight
 from alexnet.cuda.dropout import dropout, dropout_backward
 from alexnet.cuda.l2_loss import l2_loss, l2_loss_backward

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from alexnet import _cuda, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import Size2d
-from alexnet.contract.shapes import Padding
+from alexnet.contract.shapes import Conv2dShape, Padding
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
@@ -18,6 +18,10 @@ from alexnet.cuda._arrays import (
 )
 from alexnet.cuda._precision import documented_with_precision, is_tf32
 
+# Floats of transformed tiles that a call by Winograd's algorithm has in memory at once; of more
+# images it computes some after others.
+WINOGRAD_FLOATS = 1 << 26
+
 
 def conv2d_algorithms() -> tuple[str, ...]:
     """Names that the `algorithm` of the convolutions takes beside "auto".
@@ -25,16 +29,44 @@ def conv2d_algorithms() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        ("direct",): an implicit matrix product, which is what "auto" stands for.
+        ("direct", "winograd"): an implicit matrix product, and fewer products for more additions.
+        "winograd" serves kernels of 3 x 3 and 5 x 5 with stride 1 in precision "float32", where
+        "auto" stands for it if a count of operations promises it to be faster
+        (cpp/cuda/winograd_plan.cu); else "auto" is "direct".
     """
-    return ("direct",)
+    return ("direct", "winograd")
 
 
-def _check_algorithm(operator: str, algorithm: str) -> None:
+def conv2d_choice(shape: Conv2dShape, direction: str) -> str:
+    """Name what "auto" stands for in float32.
+
+    `direction` is "forward", "backward_input" or "backward_weight".
+    """
+    return "winograd" if _cuda.winograd_is_faster(shape, direction) else "direct"
+
+
+def _is_winograd(
+    operator: str, direction: str, shape: Conv2dShape, algorithm: str, *, tf32: bool
+) -> bool:
+    """Check that the algorithm has a kernel and serves the shape; whether it is Winograd's."""
     if algorithm not in ("auto", *conv2d_algorithms()):
         raise ValueError(
-            f"{operator}: algorithm {algorithm!r} has no CUDA kernel; use 'auto' or 'direct'"
+            f"{operator}: algorithm {algorithm!r} has no CUDA kernel; use 'auto', 'direct' or "
+            "'winograd'"
         )
+    if algorithm == "auto":
+        return not tf32 and conv2d_choice(shape, direction) == "winograd"
+    if algorithm == "direct":
+        return False
+    reason = _cuda.winograd_unsupported(shape, direction)
+    if tf32:
+        reason = "its precision is 'tf32'"
+    if reason:
+        raise ValueError(
+            f"{operator}: algorithm 'winograd' cannot serve this convolution: {reason}; "
+            "use 'auto' or 'direct'"
+        )
+    return True
 
 
 @documented_with_precision(reference.conv2d)
@@ -55,12 +87,17 @@ def conv2d(
     weight = as_input("conv2d", "weight", weight)
     bias = None if bias is None else as_input("conv2d", "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
-    _check_algorithm("conv2d", algorithm)
     tf32 = is_tf32("conv2d", precision)
+    winograd = _is_winograd("conv2d", "forward", shape, algorithm, tf32=tf32)
     inputs = {"x": x, "weight": weight, "bias": bias}
     y = make_output("conv2d", "out", out, shape.output_shape, inputs)
-    workspace = make_workspace(_cuda.conv2d_workspace(shape))
-    _cuda.conv2d(shape, x, weight, bias, activation == "relu", tf32, y, workspace, stream())
+    relu = activation == "relu"
+    if winograd:
+        workspace = make_workspace(_cuda.conv2d_winograd_workspace(shape, WINOGRAD_FLOATS))
+        _cuda.conv2d_winograd(shape, WINOGRAD_FLOATS, x, weight, bias, relu, y, workspace, stream())
+    else:
+        workspace = make_workspace(_cuda.conv2d_workspace(shape))
+        _cuda.conv2d(shape, x, weight, bias, relu, tf32, y, workspace, stream())
     return y
 
 
@@ -83,11 +120,19 @@ def conv2d_backward_input(
     shape = calls.check_conv2d_backward_input(
         dy, weight, input_shape, stride, padding, groups, algorithm
     )
-    _check_algorithm(operator, algorithm)
     tf32 = is_tf32(operator, precision)
+    winograd = _is_winograd(operator, "backward_input", shape, algorithm, tf32=tf32)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
-    workspace = make_workspace(_cuda.conv2d_backward_input_workspace(shape))
-    _cuda.conv2d_backward_input(shape, dy, weight, tf32, dx, workspace, stream())
+    if winograd:
+        workspace = make_workspace(
+            _cuda.conv2d_winograd_backward_input_workspace(shape, WINOGRAD_FLOATS)
+        )
+        _cuda.conv2d_winograd_backward_input(
+            shape, WINOGRAD_FLOATS, dy, weight, dx, workspace, stream()
+        )
+    else:
+        workspace = make_workspace(_cuda.conv2d_backward_input_workspace(shape))
+        _cuda.conv2d_backward_input(shape, dy, weight, tf32, dx, workspace, stream())
     return dx
 
 
@@ -110,10 +155,18 @@ def conv2d_backward_weight(
     shape = calls.check_conv2d_backward_weight(
         dy, x, kernel_size, stride, padding, groups, algorithm
     )
-    _check_algorithm(operator, algorithm)
     tf32 = is_tf32(operator, precision)
+    winograd = _is_winograd(operator, "backward_weight", shape, algorithm, tf32=tf32)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
     dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
-    workspace = make_workspace(_cuda.conv2d_backward_weight_workspace(shape))
-    _cuda.conv2d_backward_weight(shape, dy, x, tf32, dweight, dbias, workspace, stream())
+    if winograd:
+        workspace = make_workspace(
+            _cuda.conv2d_winograd_backward_weight_workspace(shape, WINOGRAD_FLOATS)
+        )
+        _cuda.conv2d_winograd_backward_weight(
+            shape, WINOGRAD_FLOATS, dy, x, dweight, dbias, workspace, stream()
+        )
+    else:
+        workspace = make_workspace(_cuda.conv2d_backward_weight_workspace(shape))
+        _cuda.conv2d_backward_weight(shape, dy, x, tf32, dweight, dbias, workspace, stream())
     return dweight, dbias

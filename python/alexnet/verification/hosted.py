@@ -28,7 +28,8 @@ def hosted(device: ModuleType) -> ModuleType:
     module = ModuleType(f"alexnet.verification.hosted.{device.__name__}")
     for name in OPERATORS:
         setattr(module, name, _hosted(getattr(device, name), name, array_kind(device)))
-    module.conv2d_algorithms = device.conv2d_algorithms  # type: ignore[attr-defined]
+    for name in ("conv2d_algorithms", "conv2d_choice"):
+        setattr(module, name, getattr(device, name))
     return module
 
 

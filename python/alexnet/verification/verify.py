@@ -177,9 +177,9 @@ def _ways(
     for name in ("auto", *algorithms):
         if name != "naive" or shape.macs < NAIVE_MACS:
             chosen = name
-            if name == "auto":  # of one algorithm there is no choice
-                several = len(algorithms) > 1
-                chosen = _cpu.conv2d_choice(shape, direction) if several else algorithms[0]
+            if name == "auto":
+                choice = getattr(kernels, "conv2d_choice", _cpu.conv2d_choice)
+                chosen = choice(shape, direction)
             ways[name] = bounds(operator, arguments | {"algorithm": chosen})
     return ways
 
