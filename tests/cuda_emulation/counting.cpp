@@ -258,6 +258,48 @@ void note_wait(size_t bytes_arrived) {
     ++launches.back().waits;
 }
 
+namespace {
+
+// Shared memory that is accessed at once, without conflicts.
+void add_bulk(const void* instruction, bool writes, bool copies, size_t bytes) {
+    const Site site(place(instruction), Space::kShared, writes, copies, kBulkBytes);
+    Access& access = launches.back().accesses[site];
+    const size_t wavefronts = (bytes + kBulkBytes - 1) / kBulkBytes;
+    access.requests += 1;
+    access.bytes += bytes;
+    access.units += wavefronts;
+    access.least += wavefronts;
+}
+
+}  // namespace
+
+void note_tensor_copy(const std::vector<Run>& runs, size_t bytes, const void* instruction) {
+    if (!on) return;
+    add_bulk(instruction, true, true, bytes);
+    std::vector<uintptr_t> sectors;
+    size_t read_bytes = 0;
+    for (const Run& run : runs) {
+        const Range range(run.memory, run.bytes);
+        for (uintptr_t s = range.first / kSector; s <= (range.end - 1) / kSector; ++s) {
+            sectors.push_back(s);
+            read.insert(s);
+        }
+        read_bytes += run.bytes;
+    }
+    const Site site(place(instruction), Space::kGlobal, false, true, kBulkBytes);
+    Access& access = launches.back().accesses[site];
+    access.requests += 1;
+    access.bytes += read_bytes;
+    access.units += distinct(sectors);
+    access.least += (read_bytes + kSector - 1) / kSector;
+}
+
+void note_warpgroup_product(size_t fma, size_t bytes, const void* instruction) {
+    if (!on) return;
+    launches.back().warpgroup_fma += fma;
+    add_bulk(instruction, false, false, bytes);
+}
+
 }  // namespace emulation::counting
 
 // --- what the compiler calls before every access ---------------------------------------------------
