@@ -14,14 +14,16 @@
 
 #include "column_sums.cuh"
 #include "conv2d_windows.cuh"
+#include "hopper_layers.cuh"
 
 namespace alexnet::cuda {
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     return std::max(
-        product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels, s.groups),
-        column_sums_workspace(pixels, s.out_channels));
+        {product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels, s.groups),
+         column_sums_workspace(pixels, s.out_channels),
+         hopper_conv2d_backward_weight_workspace(s)});
 }
 
 void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
@@ -29,6 +31,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
                             Stream stream) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
     const Product<WindowDepths, MatrixOperand<false>, MatrixRows> p{
         {input_windows(s, x)},
         {dy, s.out_channels, s.group_out()},
