@@ -8,6 +8,7 @@ each launch, in which everything is counted.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from gpu_model.disassembly import ROOT, demangle
 from gpu_model.machine import WARP
 
 SECTOR = 32  # bytes
+BULK = 128  # the width that counting.h gives copies of tensors and products of warpgroups
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,11 @@ class Launch:
         return {
             "LDG": self.accesses("requests", space="global", writes=False, copies=False),
             "STG": self.accesses("requests", space="global", writes=True),
-            "LDS": self.accesses("requests", space="shared", writes=False),
+            "LDS": self.accesses("requests", space="shared", writes=False)
+            - self.accesses("requests", space="shared", writes=False, width=BULK),
             "STS": self.accesses("requests", space="shared", writes=True, copies=False),
-            "LDGSTS": self.accesses("requests", space="shared", copies=True),
+            "LDGSTS": self.accesses("requests", space="shared", copies=True)
+            - self.accesses("requests", space="shared", copies=True, width=BULK),
         }
 
     def conflicts(self, **which: Any) -> float:
@@ -72,8 +76,9 @@ class Launch:
 
     @property
     def l2_bytes(self) -> float:
-        """Traffic with L2: L1 is passed by copies of 16 bytes, and perfect within a block else."""
-        if self.accesses("requests", copies=True, width=16):
+        """Traffic with L2: L1 is passed by copies of 16 bytes and of tensors, else perfect within
+        a block."""
+        if any(self.accesses("requests", copies=True, width=width) for width in (16, BULK)):
             return SECTOR * self.accesses("units", space="global")
         return SECTOR * (self.of_block("read_sectors") + self.of_block("written_sectors"))
 
@@ -117,8 +122,14 @@ def _kernel_names(path: Path) -> dict[int, str]:
     return {int(place, 16): name for (place, _), name in zip(rows, names, strict=True)}
 
 
-def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list[Launch]:
-    """All launches of one forward and backward step, `sample` blocks of each run."""
+def step(
+    network: str, batch_size: int, precision: str, capability: str = "8.0", sample: int = 1
+) -> list[Launch]:
+    """All launches of one forward and backward step, `sample` blocks of each run.
+
+    `capability` is the device's, by which the launchers choose their kernels.
+    """
+    os.environ["ALEXNET_EMULATED_CAPABILITY"] = capability
     sys.path.insert(0, str(ROOT / "tests"))
     from cuda_emulation import load
 
@@ -152,7 +163,7 @@ def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list
             (x, y, z), (i, j, k) = count["grid"], count["block"]
             kernel, shared = names[count["kernel"]], count["shared_bytes"]
             # Sums of splits read what products wrote, more than any array of the layer.
-            partial = kernel.startswith("void sum_splits")
+            partial = kernel.startswith(("void sum_splits", "hopper_sum"))
             most = sys.maxsize if partial else read_bytes[layer][direction == "backward"]
             blocks, threads = x * y * z, i * j * k
             launch = Launch(layer, direction, kernel, blocks, threads, shared, count, most)
