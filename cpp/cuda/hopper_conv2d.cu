@@ -91,9 +91,11 @@ bool serves_weight(const Conv2dShape& s) {
     return serves(seen_input(s), s.group_out(), s.weight_size()) && s.output_size() <= kMostIndex;
 }
 
-HopperSource source_forward(const Conv2dShape& s, const float* weight, size_t group) {
+// B of the three directions, for any group: of the weights, of the weights from the last tap on
+// backwards, and of dy; `data` is the caller's.
+HopperSource source_forward(const Conv2dShape& s) {
     const auto out = static_cast<ptrdiff_t>(s.out_channels);
-    return {weight + group * s.group_out(),
+    return {nullptr,
             1,
             out,
             static_cast<ptrdiff_t>(s.group_in()) * out,
@@ -103,22 +105,20 @@ HopperSource source_forward(const Conv2dShape& s, const float* weight, size_t gr
             false};
 }
 
-HopperSource source_input(const Conv2dShape& s, const float* weight, size_t group) {
+HopperSource source_input(const Conv2dShape& s) {
     const auto out = static_cast<ptrdiff_t>(s.out_channels);
-    const ptrdiff_t tap = static_cast<ptrdiff_t>(s.group_in()) * out;
-    const size_t taps = s.kernel_height * s.kernel_width;
-    return {weight + group * s.group_out() + static_cast<ptrdiff_t>(taps - 1) * tap,
+    return {nullptr,
             out,
             1,
-            -tap,
+            -static_cast<ptrdiff_t>(s.group_in()) * out,
             index(s.group_in()),
             index(s.group_out()),
-            index(taps),
+            index(s.kernel_height * s.kernel_width),
             false};
 }
 
-HopperSource source_weight(const Conv2dShape& s, const float* dy, size_t group) {
-    return {dy + group * s.group_out(),
+HopperSource source_weight(const Conv2dShape& s) {
+    return {nullptr,
             1,
             static_cast<ptrdiff_t>(s.out_channels),
             0,
@@ -138,7 +138,7 @@ size_t unit_rows(const Conv2dShape& s) {
 size_t hopper_conv2d_workspace(const Conv2dShape& s) {
     if (!serves_forward(s)) return 0;
     const size_t m = seen_input(s).windows();
-    const HopperSource b = source_forward(s, nullptr, 0);
+    const HopperSource b = source_forward(s);
     return hopper_workspace(hopper_cut(m, b.rows, b.steps()), b, m * b.rows);
 }
 
@@ -156,7 +156,8 @@ bool hopper_conv2d(const Conv2dShape& s, const float* x, const float* weight, co
         task.p.stride = s.out_channels;
         task.p.bias = bias ? bias + group * s.group_out() : nullptr;
         task.p.relu = relu;
-        task.b = source_forward(s, weight, group);
+        task.b = source_forward(s);
+        task.b.data = weight + group * s.group_out();
         task.depth_contiguous = true;
         task.map_a = [&](size_t rows) { return seen.map(x, group, rows); };
         task.lines = seen.windows();
@@ -169,7 +170,7 @@ bool hopper_conv2d(const Conv2dShape& s, const float* x, const float* weight, co
 size_t hopper_conv2d_backward_input_workspace(const Conv2dShape& s) {
     if (!serves_input(s)) return 0;
     const size_t m = seen_gradient(s).windows();
-    const HopperSource b = source_input(s, nullptr, 0);
+    const HopperSource b = source_input(s);
     return hopper_workspace(hopper_cut(m, b.rows, b.steps()), b, m * b.rows);
 }
 
@@ -177,6 +178,7 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const float* dy, const f
                                   Precision precision, float* dx, void* workspace, Stream stream) {
     if (precision != Precision::kTf32 || !is_aligned16(dy) || !serves_input(s)) return false;
     const Seen seen = seen_gradient(s);
+    const size_t last_tap = (seen.taps() - 1) * s.group_in() * s.out_channels;
     for (size_t group = 0; group < s.groups; ++group) {
         HopperTask task = {};
         task.p.m = index(seen.windows());
@@ -185,7 +187,8 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const float* dy, const f
         task.p.windows = seen.windows_of_group();
         task.p.c = dx + group * s.group_in();
         task.p.stride = s.in_channels;
-        task.b = source_input(s, weight, group);
+        task.b = source_input(s);
+        task.b.data = weight + last_tap + group * s.group_out();
         task.depth_contiguous = true;
         task.map_a = [&](size_t rows) { return seen.map(dy, group, rows); };
         task.lines = seen.windows();
@@ -197,7 +200,7 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const float* dy, const f
 
 size_t hopper_conv2d_backward_weight_workspace(const Conv2dShape& s) {
     if (!serves_weight(s)) return 0;
-    const HopperSource b = source_weight(s, nullptr, 0);
+    const HopperSource b = source_weight(s);
     return hopper_workspace(hopper_cut(unit_rows(s), b.rows, b.steps()), b,
                             s.window() * s.group_out());
 }
@@ -216,7 +219,8 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const float* dy, const 
         task.p.rows_are_units = seen.channels % kStepDepth != 0;
         task.p.c = dweight + group * s.group_out();
         task.p.stride = s.out_channels;
-        task.b = source_weight(s, dy, group);
+        task.b = source_weight(s);
+        task.b.data = dy + group * s.group_out();
         task.map_a = [&](size_t) { return seen.map(x, group, kStepDepth); };
         task.lines = s.window();
         task.neighbours = s.group_out();

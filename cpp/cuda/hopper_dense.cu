@@ -29,22 +29,15 @@ bool serves(const DenseShape& s, Precision precision, const float* a) {
 
 uint32_t index(size_t value) { return static_cast<uint32_t>(value); }
 
-// B of the three directions: rows and depths of a matrix, neighbours in depths or in rows.
-HopperSource rows_of(const float* data, size_t rows, size_t depths, bool pairs) {
-    return {data, static_cast<ptrdiff_t>(depths), 1, 0, index(rows), index(depths), 1, pairs};
+// B of the three directions: of x, of dy, and of dy transposed; `data` is the caller's.
+HopperSource rows_of(size_t rows, size_t depths, bool pairs) {
+    return {nullptr, static_cast<ptrdiff_t>(depths), 1, 0, index(rows), index(depths), 1, pairs};
 }
-HopperSource columns_of(const float* data, size_t rows, size_t depths) {
-    return {data, 1, static_cast<ptrdiff_t>(rows), 0, index(rows), index(depths), 1, true};
-}
-
-HopperSource source_forward(const DenseShape& s, const float* x) {
-    return rows_of(x, s.batch, s.in_features, true);
-}
-HopperSource source_input(const DenseShape& s, const float* dy) {
-    return rows_of(dy, s.batch, s.out_features, false);
-}
-HopperSource source_weight(const DenseShape& s, const float* dy) {
-    return columns_of(dy, s.out_features, s.batch);
+HopperSource source_forward(const DenseShape& s) { return rows_of(s.batch, s.in_features, true); }
+HopperSource source_input(const DenseShape& s) { return rows_of(s.batch, s.out_features, false); }
+HopperSource source_weight(const DenseShape& s) {
+    const auto out = static_cast<ptrdiff_t>(s.out_features);
+    return {nullptr, 1, out, 0, index(s.out_features), index(s.batch), 1, true};
 }
 
 size_t workspace_for(const DenseShape& s, size_t m, const HopperSource& b) {
@@ -55,7 +48,7 @@ size_t workspace_for(const DenseShape& s, size_t m, const HopperSource& b) {
 }  // namespace
 
 size_t hopper_dense_workspace(const DenseShape& s) {
-    return workspace_for(s, s.out_features, source_forward(s, nullptr));
+    return workspace_for(s, s.out_features, source_forward(s));
 }
 
 bool hopper_dense(const DenseShape& s, const float* x, const float* weight, const float* bias,
@@ -69,7 +62,8 @@ bool hopper_dense(const DenseShape& s, const float* x, const float* weight, cons
     task.p.transposed = true;
     task.p.bias = bias;
     task.p.relu = relu;
-    task.b = source_forward(s, x);
+    task.b = source_forward(s);
+    task.b.data = x;
     task.map_a = [&](size_t) {
         return matrix_map(weight, s.in_features, s.out_features, s.out_features, kStepDepth);
     };
@@ -80,7 +74,7 @@ bool hopper_dense(const DenseShape& s, const float* x, const float* weight, cons
 }
 
 size_t hopper_dense_backward_input_workspace(const DenseShape& s) {
-    return workspace_for(s, s.in_features, source_input(s, nullptr));
+    return workspace_for(s, s.in_features, source_input(s));
 }
 
 bool hopper_dense_backward_input(const DenseShape& s, const float* dy, const float* weight,
@@ -92,7 +86,8 @@ bool hopper_dense_backward_input(const DenseShape& s, const float* dy, const flo
     task.p.c = dx;
     task.p.stride = s.in_features;
     task.p.transposed = true;
-    task.b = source_input(s, dy);
+    task.b = source_input(s);
+    task.b.data = dy;
     task.depth_contiguous = true;
     task.map_a = [&](size_t rows) {
         return matrix_map(weight, s.in_features, s.out_features, s.out_features, rows);
@@ -104,7 +99,7 @@ bool hopper_dense_backward_input(const DenseShape& s, const float* dy, const flo
 }
 
 size_t hopper_dense_backward_weight_workspace(const DenseShape& s) {
-    return workspace_for(s, s.in_features, source_weight(s, nullptr));
+    return workspace_for(s, s.in_features, source_weight(s));
 }
 
 bool hopper_dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
@@ -116,7 +111,8 @@ bool hopper_dense_backward_weight(const DenseShape& s, const float* dy, const fl
     task.p.n = index(s.out_features);
     task.p.c = dweight;
     task.p.stride = s.out_features;
-    task.b = source_weight(s, dy);
+    task.b = source_weight(s);
+    task.b.data = dy;
     task.map_a = [&](size_t) {
         return matrix_map(x, s.batch, s.in_features, s.in_features, kStepDepth);
     };
