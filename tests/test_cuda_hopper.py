@@ -127,6 +127,22 @@ def test_nan_and_infinity_stay_where_they_are_seen(case: Case, value: float) -> 
         np.testing.assert_array_equal(found[name], expected)
 
 
+@needs_emulation
+@pytest.mark.parametrize(
+    "tile", ["128x32", "128x64", "192x64", "128x128", "128x192", "192x192", "128x256"]
+)
+def test_each_tile(tile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large products alone would take most of them."""
+    monkeypatch.setenv("ALEXNET_EMULATED_TILE", tile)
+    case = Case((3, 9, 8, 40), (2, 2), 260)
+    check_convolution(case, case.data)
+    data = dense_layers.draw((36, 200, 268))
+    found, bounds = dense_layers.run_guarded(Cuda(), data, 0, precision="tf32"), data.depths
+    for name in ("y", "rectified", "without bias", "dx", "dweight"):
+        error = relative_error(found[name], data.expected[name])
+        assert error <= largest_error(bounds[name], "tf32"), name
+
+
 # --- what the emulation alone can show ------------------------------------------------------------
 
 

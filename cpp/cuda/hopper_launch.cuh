@@ -5,7 +5,7 @@
 //   hopper_sum       the sums of splits, added in order
 //
 // Tiles and splits are those for which the slowest part of an H100 is done soonest: tensor cores,
-// shared memory, L2 (hopper_gemm.cuh has the figures). They depend on the shape alone.
+// shared memory, L2 (hopper_gemm.cuh has the figures), sums at the rate of memory. They depend on the shape alone.
 
 #ifndef ALEXNET_CUDA_HOPPER_LAUNCH_CUH_
 #define ALEXNET_CUDA_HOPPER_LAUNCH_CUH_
