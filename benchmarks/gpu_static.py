@@ -54,6 +54,9 @@ def short(kernel: Kernel) -> str:
         return f"{operands} {precision} {product[2]}x{product[3]} {product[4]}/{product[5]}"
     if "sum_splits" in kernel.name:
         return f"{operands} sum_splits"
+    tile = re.search(r"hopper_gemm<HopperTile<(\d+)u, (\d+)u>, (\w+)>", kernel.name)
+    if tile:
+        return f"hopper tf32 {tile[1]}x{tile[2]} {'rows' if tile[3] == 'true' else 'columns'}"
     name = re.sub(r"^void |\(.*", "", kernel.name)
     return f"{kernel.file} {name.replace('elementwise', '')}"[:34]
 
@@ -65,7 +68,7 @@ def predictions(
     code = compiled(device.architecture)
     return [
         predict(launch, code[launch.kernel], device)
-        for launch in launched(network, batch_size, precision)
+        for launch in launched(network, batch_size, precision, device.launched_as)
         if only in launch.layer
     ]
 
@@ -108,8 +111,8 @@ def print_kernels(device: Device, made: list[Prediction]) -> None:
         record = kernel_record(prediction)
         spills, loop = record["spills"], dict(record["loop"])
         total = loop.pop("instructions")
-        products = loop.get("HMMA", 0)
-        each = f", {total / products:.1f} an HMMA" if products else ""
+        mma = "HGMMA" if "HGMMA" in loop else "HMMA"
+        each = f", {total / loop[mma]:.1f} an {mma}" if mma in loop else ""
         print(
             f"{record['kernel']:34} {record['registers']:4} {spills['loop']:2}/{spills['all']:<2} "
             f"{record['shared_bytes'] / 1024:4.0f} {record['resident_blocks']:3}  {total}{each}"
@@ -154,6 +157,7 @@ def print_launches(device: Device, made: list[Prediction]) -> None:
     )
     for prediction in made:
         launch, us = prediction.launch, {k: 1e6 * s for k, s in prediction.seconds.items()}
+        us["tensor"] += us["wgmma"]
         print(
             f"{launch.layer[:6]:6} {launch.direction[0]} {short(prediction.kernel)[:25]:25} "
             f"{prediction.bound:7} {us['issue']:5.0f} {us['tensor']:5.0f} {us['fma']:5.0f} "

@@ -69,6 +69,36 @@ def test_main_loop_of_a_kernel_without_products_has_most_loads(model: Any) -> No
     assert kernel.main_loop == kernel.loops[0]
 
 
+def test_products_of_warpgroups(model: Any) -> None:
+    """Their loop is the main one; how long they take is what the emulation counted of them."""
+    listing = LISTING.replace("HMMA.1688.F32.TF32 R8,", "HGMMA.64x128x8.F32.TF32 R8,")
+    (kernel,) = model("gpu_model.disassembly").parse("file", USAGE, listing)
+    assert kernel.main_loop == kernel.loops[1]
+    counts = {"blocks_run": 2, "waits": 0, "read_sectors": 0, "written_sectors": 0}
+    # Of a block 500 products of 64 x 128 x 8, whose operand B is 4,096 bytes, and tensors copied by
+    # 125 requests of 16,384.
+    counts |= {"warpgroup_fma": 2 * 500 * 64 * 128 * 8, "accesses": []}
+    bulk = {"width": 128, "lanes": 0, "bytes": 0}
+    for space, writes, copies, requests, units in (
+        ("shared", False, False, 1000, 1000 * 4096 // 128),
+        ("shared", True, True, 250, 250 * 16384 // 128),
+        ("global", False, True, 250, 250 * 16384 // 32),
+    ):
+        access = {"space": space, "writes": writes, "copies": copies, "requests": requests}
+        counts["accesses"].append({**bulk, **access, "units": units, "least": units})
+    launch = model("gpu_model.launches").Launch(
+        "conv", "forward", kernel.name, 132, 384, 200 * 1024, counts, 10**9
+    )
+    device = model("gpu_model.machine").DEVICES[90]
+    seconds = model("gpu_model.bounds").predict(launch, kernel, device).seconds
+    cycles = {part: device.clock * seconds[part] for part in ("wgmma", "shared", "L2", "tensor")}
+    assert cycles["wgmma"] == 500 * 64 * 128 * 8 / 1024
+    assert cycles["shared"] == 500 * 4096 / 128 + 125 * 16384 / 128
+    assert cycles["L2"] == pytest.approx(132 * 125 * 16384 / 5120)
+    assert cycles["tensor"] == 0
+    assert launch.requests()["LDS"] == launch.requests()["LDGSTS"] == 0
+
+
 def test_names_of_both_compilers(model: Any) -> None:
     normalised = model("gpu_model.disassembly").normalised
     ours = "void alexnet::cuda::(anonymous namespace)::forward<4>(float const*)"
@@ -98,15 +128,17 @@ def test_occupancy(
 
 
 def test_rates_are_those_of_the_data_sheets(model: Any) -> None:
-    """Dense tf32 and float32 TFLOP/s; of H100 what mma.sync reaches of 495, and at its boost 67."""
-    for device, tf32, float32 in zip(
+    """Dense tf32, by mma.sync and wgmma, and float32 TFLOP/s; of H100 its boost would give 67."""
+    for device, tf32, wgmma, float32 in zip(
         model("gpu_model.machine").DEVICES.values(),
         (156, 35.6, 82.6, 311, 104.8),
+        (0, 0, 0, 495, 0),
         (19.5, 35.6, 82.6, 61.8, 104.8),
         strict=True,
     ):
         each = 2 * device.multiprocessors * device.clock / 1e12
         assert each * device.tensor_fma == pytest.approx(tf32, rel=0.01)
+        assert each * device.wgmma_fma == pytest.approx(wgmma, rel=0.01)
         assert each * device.fma_lanes == pytest.approx(float32, rel=0.01)
 
 

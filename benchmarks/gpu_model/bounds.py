@@ -25,6 +25,7 @@ NO_ALU = {
     *("LDG", "STG", "LDS", "STS", "LDGSTS", "LDL", "STL", "LDC", "LDCU", "LDSM", "ATOMS", "RED"),
     *("BRA", "BAR", "BSSY", "BSYNC", "EXIT", "CALL", "RET", "WARPSYNC", "DEPBAR", "LDGDEPBAR"),
     *("S2R", "S2UR", "SHFL", "HMMA", "HGMMA", "NANOSLEEP", "BREAK", "YIELD", "CS2R", "R2UR"),
+    *("WARPGROUP", "SYNCS", "FENCE"),
 }
 
 
@@ -121,6 +122,8 @@ def predict(launch: Launch, kernel: Kernel, device: Device) -> Prediction:
     cycles["issue"] = of_warp["issue"] / SUBPARTITIONS
     cycles["tensor"] = of_warp["tensor"] / device.tensor_fma
     busy = {part: n * launch.warps for part, n in cycles.items()}
+    products = launch.of_block("warpgroup_fma")
+    busy["wgmma"] = products / device.wgmma_fma if products else 0.0
     through_l1 = launch.accesses("units", space="global", copies=False) * 32 / L1_BYTES
     busy["shared"] = launch.accesses("units", space="shared") + through_l1
     # The multiprocessor that has most blocks decides.

@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 KERNELS = ROOT / "cpp" / "cuda"
 BUILD = ROOT / "build" / "gpu_static"
+HOPPER = 90  # the architecture that has kernels of its own, hopper_*.cu
 # The flags of cpp/cuda/CMakeLists.txt that change code.
 FLAGS = ("-std=c++17", "-O3", "--fmad=false", f"-I{ROOT / 'cpp' / 'include'}", f"-I{KERNELS}")
 
@@ -133,13 +134,20 @@ def demangle(symbols: list[str]) -> list[str]:
     return [normalised(line) for line in run.stdout.splitlines()]
 
 
+def is_hoppers(file: Path) -> bool:
+    """Whether the file is compiled for sm_90a alone."""
+    return file.stem.startswith("hopper_")
+
+
 def compile_kernels(file: Path, architecture: int) -> Path:
     """Compile one of the kernels' files unless nothing changed since; the path of the cubin."""
     cubin = BUILD / f"{file.stem}.sm_{architecture}.cubin"
+    target = f"sm_{architecture}{'a' if is_hoppers(file) else ''}"
     sources = [file, *KERNELS.glob("*.cuh"), *(ROOT / "cpp" / "include").rglob("*.h")]
     if not cubin.exists() or cubin.stat().st_mtime < max(s.stat().st_mtime for s in sources):
         BUILD.mkdir(parents=True, exist_ok=True)
-        command = [tool("nvcc"), *FLAGS, "-cubin", f"-arch=sm_{architecture}"]
+        command = [tool("nvcc"), *FLAGS, "-cubin", f"-arch={target}"]
+        command += ["-DALEXNET_CUDA_HOPPER"] if architecture == HOPPER else []
         subprocess.run([*command, "-o", str(cubin), str(file)], check=True)
     return cubin
 
@@ -163,7 +171,7 @@ def kernels(architecture: int, only: str = "") -> list[Kernel]:
     """All kernels of the files whose name has `only` in it, compiled for an architecture."""
     result = []
     for file in sorted(KERNELS.glob("*.cu")):
-        if only not in file.stem:
+        if only not in file.stem or (is_hoppers(file) and architecture != HOPPER):
             continue
         cubin = str(compile_kernels(file, architecture))
         command = tool("cuobjdump")

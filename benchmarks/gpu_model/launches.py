@@ -8,6 +8,7 @@ each launch, in which everything is counted.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from gpu_model.disassembly import ROOT, demangle
 from gpu_model.machine import WARP
 
 SECTOR = 32  # bytes
+BULK = 128  # the width that counting.h gives copies of tensors and products of warpgroups
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,11 @@ class Launch:
         return {
             "LDG": self.accesses("requests", space="global", writes=False, copies=False),
             "STG": self.accesses("requests", space="global", writes=True),
-            "LDS": self.accesses("requests", space="shared", writes=False),
+            "LDS": self.accesses("requests", space="shared", writes=False)
+            - self.accesses("requests", space="shared", writes=False, width=BULK),
             "STS": self.accesses("requests", space="shared", writes=True, copies=False),
-            "LDGSTS": self.accesses("requests", space="shared", copies=True),
+            "LDGSTS": self.accesses("requests", space="shared", copies=True)
+            - self.accesses("requests", space="shared", copies=True, width=BULK),
         }
 
     def conflicts(self, **which: Any) -> float:
@@ -72,8 +76,9 @@ class Launch:
 
     @property
     def l2_bytes(self) -> float:
-        """Traffic with L2: L1 is passed by copies of 16 bytes, and perfect within a block else."""
-        if self.accesses("requests", copies=True, width=16):
+        """Traffic with L2: L1 is passed by copies of 16 bytes and of tensors, else perfect within
+        a block."""
+        if any(self.accesses("requests", copies=True, width=width) for width in (16, BULK)):
             return SECTOR * self.accesses("units", space="global")
         return SECTOR * (self.of_block("read_sectors") + self.of_block("written_sectors"))
 
@@ -111,15 +116,21 @@ def _kernel_names(path: Path) -> dict[int, str]:
 
 def _most_read(kernel: str, layer: str, arrays: int) -> int:
     """Bytes that a kernel reads of memory at most: of the layer's arrays, or of a workspace."""
-    if kernel.startswith(("void sum_splits", "void points_to")):
+    if kernel.startswith(("void sum_splits", "hopper_sum", "void points_to")):
         return sys.maxsize  # each value that a kernel before has written, once
     if layer.startswith("conv") and "Product<MatrixOperand" in kernel:  # Winograd's products
         return max(workspaces)
     return arrays
 
 
-def step(network: str, batch_size: int, precision: str, sample: int = 1) -> list[Launch]:
-    """All launches of one forward and backward step, `sample` blocks of each run."""
+def step(
+    network: str, batch_size: int, precision: str, capability: str = "8.0", sample: int = 1
+) -> list[Launch]:
+    """All launches of one forward and backward step, `sample` blocks of each run.
+
+    `capability` is the device's, by which the launchers choose their kernels.
+    """
+    os.environ["ALEXNET_EMULATED_CAPABILITY"] = capability
     sys.path.insert(0, str(ROOT / "tests"))
     from cuda_emulation import load
 

@@ -7,7 +7,7 @@ Where the figures are from:
               multiprocessor; of sm_120 NVIDIA's RTX Blackwell white paper (its INT32 and FP32
               units are the same)
   tensor      dense tf32 rates of NVIDIA's white papers, divided by multiprocessors and clock: FMA
-              a cycle. Of sm_90 that is 1,024, which wgmma reaches, and 62.9 % of it by mma.sync, as
+              a cycle. Of sm_90 that is 1,024, by wgmma alone, and 62.9 % of it by mma.sync, as
               measured by Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU
               Architecture via Microbenchmarking" (2024)
   shared      128 bytes a cycle and multiprocessor, 32 banks of 4 (Programming Guide), with the L1
@@ -43,9 +43,15 @@ class Device:
     integer_lanes: int  # additions, comparisons, logic, shifts
     double_lanes: int
     tensor_fma: float  # tf32 by mma.sync
+    wgmma_fma: float  # tf32 by wgmma
     warps: int  # resident at most
     blocks: int
     shared_kib: int  # of all resident blocks, 1 KiB of each being the system's
+
+    @property
+    def launched_as(self) -> str:
+        """A compute capability for which the launchers choose the same kernels."""
+        return "9.0" if self.wgmma_fma else "8.0"
 
     @property
     def special_lanes(self) -> int:
@@ -59,11 +65,11 @@ RESERVED_SHARED = 1024  # bytes a block
 DEVICES = {
     device.architecture: device
     for device in (
-        Device(80, "A100 SXM4", 108, 1.41e9, 1555e9, 5120, 64, 64, 32, 512, 64, 32, 164),
-        Device(86, "RTX 3090", 82, 1.695e9, 936e9, 64 * 82, 128, 64, 2, 128, 48, 16, 100),
-        Device(89, "RTX 4090", 128, 2.52e9, 1008e9, 64 * 128, 128, 64, 2, 128, 48, 24, 100),
-        Device(90, "H100 SXM5", 132, 1.83e9, 3350e9, 5120, 128, 64, 64, 644, 64, 32, 228),
-        Device(120, "RTX 5090", 170, 2.407e9, 1792e9, 64 * 170, 128, 128, 2, 128, 48, 24, 100),
+        Device(80, "A100 SXM4", 108, 1.41e9, 1555e9, 5120, 64, 64, 32, 512, 0, 64, 32, 164),
+        Device(86, "RTX 3090", 82, 1.695e9, 936e9, 64 * 82, 128, 64, 2, 128, 0, 48, 16, 100),
+        Device(89, "RTX 4090", 128, 2.52e9, 1008e9, 64 * 128, 128, 64, 2, 128, 0, 48, 24, 100),
+        Device(90, "H100 SXM5", 132, 1.83e9, 3350e9, 5120, 128, 64, 64, 644, 1024, 64, 32, 228),
+        Device(120, "RTX 5090", 170, 2.407e9, 1792e9, 64 * 170, 128, 128, 2, 128, 0, 48, 24, 100),
     )
 }
 

@@ -12,17 +12,20 @@
 
 #include "alexnet/conv2d.h"
 #include "conv2d_runs.cuh"
+#include "hopper_layers.cuh"
 
 namespace alexnet::cuda {
 
 size_t conv2d_workspace(const Conv2dShape& s) {
-    return product_workspace(Layer::kConvolution, s.batch * s.out_height * s.out_width,
-                             s.group_out(), s.window(), s.groups);
+    return std::max(product_workspace(Layer::kConvolution, s.batch * s.out_height * s.out_width,
+                                      s.group_out(), s.window(), s.groups),
+                    hopper_conv2d_workspace(s));
 }
 
 void conv2d(const Conv2dShape& s, const float* x, const float* weight, const float* bias, bool relu,
             Precision precision, float* y, void* workspace, Stream stream, const uint32_t* only) {
     if (s.batch == 0) return;
+    if (hopper_conv2d(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
     const bool weight_vectors = has_vectors(weight, s.group_out());
     if (!only && has_runs(s, x) && weight_vectors) {
         const Product<RunRows, RunWeights, MatrixRows> p{

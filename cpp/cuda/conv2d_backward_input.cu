@@ -16,6 +16,7 @@
 // Numerics: where a tap lies beyond the border, a weight that is not finite gives NaN (0 · weight).
 
 #include "conv2d_windows.cuh"
+#include "hopper_layers.cuh"
 
 namespace alexnet::cuda {
 namespace {
@@ -59,7 +60,7 @@ void for_each_phase(const Conv2dShape& s, Use use) {
 }  // namespace
 
 size_t conv2d_backward_input_workspace(const Conv2dShape& s) {
-    size_t bytes = 0;  // the phases run one after the other
+    size_t bytes = hopper_conv2d_backward_input_workspace(s);  // the phases run one after the other
     for_each_phase(s, [&](const PhaseProduct& phase) {
         bytes = std::max(bytes, product_workspace(Layer::kConvolution, phase.m, s.group_in(),
                                                   phase.depth, s.groups));
@@ -71,6 +72,7 @@ void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* w
                            Precision precision, float* dx, void* workspace, Stream stream,
                            const uint32_t* only) {
     if (s.batch == 0) return;
+    if (hopper_conv2d_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
     gemm_index(s.batch * s.out_height * s.out_width);
     gemm_index(s.in_height + s.pad_top);
     gemm_index(s.in_width + s.pad_left);

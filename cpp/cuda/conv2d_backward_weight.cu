@@ -14,14 +14,16 @@
 
 #include "column_sums.cuh"
 #include "conv2d_runs.cuh"
+#include "hopper_layers.cuh"
 
 namespace alexnet::cuda {
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     return std::max(
-        product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels, s.groups),
-        column_sums_workspace(pixels, s.out_channels));
+        {product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels, s.groups),
+         column_sums_workspace(pixels, s.out_channels),
+         hopper_conv2d_backward_weight_workspace(s)});
 }
 
 void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
@@ -29,6 +31,7 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
                             Stream stream, const uint32_t* only) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
     const bool dy_vectors = has_vectors(dy, s.group_out());
     if (!only && has_runs(s, x) && dy_vectors) {
         const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{

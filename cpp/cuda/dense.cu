@@ -11,16 +11,19 @@
 #include "alexnet/dense.h"
 #include "column_sums.cuh"
 #include "gemm_launch.cuh"
+#include "hopper_layers.cuh"
 
 namespace alexnet::cuda {
 
 size_t dense_workspace(const DenseShape& s) {
-    return product_workspace(Layer::kDense, s.batch, s.out_features, s.in_features, 1);
+    return std::max(product_workspace(Layer::kDense, s.batch, s.out_features, s.in_features, 1),
+                    hopper_dense_workspace(s));
 }
 
 void dense(const DenseShape& s, const float* x, const float* weight, const float* bias, bool relu,
            Precision precision, float* y, void* workspace, Stream stream) {
     if (s.batch == 0) return;
+    if (hopper_dense(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
     Product<MatrixOperand<true>, MatrixOperand<false>, MatrixRows> p{
         matrix<true>(x, s.in_features),
         matrix<false>(weight, s.out_features),
@@ -36,12 +39,14 @@ void dense(const DenseShape& s, const float* x, const float* weight, const float
 }
 
 size_t dense_backward_input_workspace(const DenseShape& s) {
-    return product_workspace(Layer::kDense, s.batch, s.in_features, s.out_features, 1);
+    return std::max(product_workspace(Layer::kDense, s.batch, s.in_features, s.out_features, 1),
+                    hopper_dense_backward_input_workspace(s));
 }
 
 void dense_backward_input(const DenseShape& s, const float* dy, const float* weight,
                           Precision precision, float* dx, void* workspace, Stream stream) {
     if (s.batch == 0) return;
+    if (hopper_dense_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
     Product<MatrixOperand<true>, MatrixOperand<true>, MatrixRows> p{
         matrix<true>(dy, s.out_features),
         matrix<true>(weight, s.out_features),
@@ -57,14 +62,16 @@ void dense_backward_input(const DenseShape& s, const float* dy, const float* wei
 }
 
 size_t dense_backward_weight_workspace(const DenseShape& s) {
-    return std::max(product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1),
-                    column_sums_workspace(s.batch, s.out_features));
+    return std::max({product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1),
+                     column_sums_workspace(s.batch, s.out_features),
+                     hopper_dense_backward_weight_workspace(s)});
 }
 
 void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
                            Precision precision, float* dweight, float* dbias, void* workspace,
                            Stream stream) {
     column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
+    if (hopper_dense_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
     Product<MatrixOperand<false>, MatrixOperand<false>, MatrixRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),

@@ -183,7 +183,8 @@ struct StepGradients {
 #pragma unroll
                 for (int c = 0; c < width; ++c) {
                     const uint32_t position = at[i][j][c / 4] >> c % 4 * 8 & 0xff;
-                    if (position == static_cast<uint32_t>(h * W::window + w)) sum.at[c] += dy[i][j].at[c];
+                    if (position == static_cast<uint32_t>(h * W::window + w))
+                        sum.at[c] += dy[i][j].at[c];
                 }
             }
         }

@@ -264,6 +264,48 @@ void note_wait(size_t bytes_arrived) {
     ++launches.back().waits;
 }
 
+namespace {
+
+// Shared memory that is accessed at once, without conflicts.
+void add_bulk(const void* instruction, bool writes, bool copies, size_t bytes) {
+    const Site site(place(instruction), Space::kShared, writes, copies, kBulkBytes);
+    Access& access = launches.back().accesses[site];
+    const size_t wavefronts = (bytes + kBulkBytes - 1) / kBulkBytes;
+    access.requests += 1;
+    access.bytes += bytes;
+    access.units += wavefronts;
+    access.least += wavefronts;
+}
+
+}  // namespace
+
+void note_tensor_copy(const std::vector<Run>& runs, size_t bytes, const void* instruction) {
+    if (!on) return;
+    add_bulk(instruction, true, true, bytes);
+    std::vector<uintptr_t> sectors;
+    size_t read_bytes = 0;
+    for (const Run& run : runs) {
+        const Range range(run.memory, run.bytes);
+        for (uintptr_t s = range.first / kSector; s <= (range.end - 1) / kSector; ++s) {
+            sectors.push_back(s);
+            read.insert(s);
+        }
+        read_bytes += run.bytes;
+    }
+    const Site site(place(instruction), Space::kGlobal, false, true, kBulkBytes);
+    Access& access = launches.back().accesses[site];
+    access.requests += 1;
+    access.bytes += read_bytes;
+    access.units += distinct(sectors);
+    access.least += (read_bytes + kSector - 1) / kSector;
+}
+
+void note_warpgroup_product(size_t fma, size_t bytes, const void* instruction) {
+    if (!on) return;
+    launches.back().warpgroup_fma += fma;
+    add_bulk(instruction, false, false, bytes);
+}
+
 }  // namespace emulation::counting
 
 // --- what the compiler calls before every access ---------------------------------------------------
@@ -292,6 +334,10 @@ ALEXNET_HIDDEN void __tsan_read_range(const void* address, size_t bytes) {
 }
 ALEXNET_HIDDEN void __tsan_write_range(const void* address, size_t bytes) {
     emulation::counting::note(address, bytes, true, false, __builtin_return_address(0));
+}
+// Of the guards of local statics, the launchers' own.
+ALEXNET_HIDDEN char __tsan_atomic8_load(const volatile char* address, int) {
+    return __atomic_load_n(address, __ATOMIC_ACQUIRE);
 }
 ALEXNET_HIDDEN void __tsan_init() {}
 ALEXNET_HIDDEN void __tsan_func_entry(void* caller) { emulation::counting::enter(caller); }

@@ -46,11 +46,11 @@ struct Counts {
     size_t blocks = 0;
     std::map<Site, Access> accesses;
     size_t read_sectors = 0, written_sectors = 0;  // different ones, counted anew in every block
-    size_t memory_sectors =
-        0;                // different ones of all blocks: of what is read, and of what is written
-    size_t barriers = 0;  // of blocks
+    size_t memory_sectors = 0;   // different ones of all blocks: of what is read, and is written
+    size_t barriers = 0;         // of blocks
     size_t warp_products = 0;    // mma, counted once a warp
     size_t waits = 0;            // for asynchronous copies, of all threads
+    size_t warpgroup_fma = 0;    // of wgmma
     size_t bytes_in_flight = 0;  // of a block's asynchronous copies: each thread's most, together
 };
 
@@ -80,6 +80,17 @@ void note_barrier();
 void note_warp_product();
 void note_copy_started(size_t bytes);
 void note_wait(size_t bytes_arrived);
+
+// What is done at once for many threads is noted as accesses of 128 bytes: a copied tensor, by the
+// runs of global memory that it reads and the bytes of shared memory that it writes; and a product
+// of a warpgroup, by what it reads of shared memory.
+constexpr size_t kBulkBytes = 128;
+struct Run {
+    const void* memory;
+    size_t bytes;
+};
+void note_tensor_copy(const std::vector<Run>& runs, size_t bytes, const void* instruction);
+void note_warpgroup_product(size_t fma, size_t bytes, const void* instruction);
 
 }  // namespace emulation::counting
 

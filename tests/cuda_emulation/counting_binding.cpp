@@ -31,8 +31,8 @@ py::dict launch(const Counts& c) {
                     "blocks_run"_a = c.blocks, "accesses"_a = accesses,
                     "read_sectors"_a = c.read_sectors, "written_sectors"_a = c.written_sectors,
                     "memory_sectors"_a = c.memory_sectors, "barriers"_a = c.barriers,
-                    "warp_products"_a = c.warp_products, "waits"_a = c.waits,
-                    "bytes_in_flight"_a = c.bytes_in_flight);
+                    "warp_products"_a = c.warp_products, "warpgroup_fma"_a = c.warpgroup_fma,
+                    "waits"_a = c.waits, "bytes_in_flight"_a = c.bytes_in_flight);
 }
 
 }  // namespace

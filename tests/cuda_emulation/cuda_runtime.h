@@ -19,6 +19,7 @@
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 struct alignas(8) float2 {
     float x, y;
@@ -26,6 +27,7 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
+inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 // --- of the thread that runs ---------------------------------------------------------------------
@@ -78,6 +80,34 @@ struct cudaLaunchConfig_t {
     size_t dynamicSmemBytes;
     cudaStream_t stream;
 };
+
+// The device that is emulated: ALEXNET_EMULATED_CAPABILITY, by default 8.0, decides which kernels are
+// launched, ALEXNET_EMULATED_MULTIPROCESSORS, by default 132, how many blocks persistent ones have.
+enum cudaDeviceAttr {
+    cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeCapabilityMajor = 75,
+    cudaDevAttrComputeCapabilityMinor = 76,
+};
+inline cudaError_t cudaGetDevice(int* device) {
+    *device = 0;
+    return cudaSuccess;
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+    *value = emulation::device_attribute(attribute == cudaDevAttrMultiProcessorCount      ? 0
+                                         : attribute == cudaDevAttrComputeCapabilityMajor ? 1
+                                                                                          : 2);
+    return cudaSuccess;
+}
+
+// Functions of the driver, by name: those of cuda.h that exist.
+enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess = 0 };
+enum { cudaEnableDefault = 0 };
+inline cudaError_t cudaGetDriverEntryPoint(const char* name, void** function, unsigned long long,
+                                           cudaDriverEntryPointQueryResult* found) {
+    *function = emulation::driver_function(name);
+    *found = cudaDriverEntryPointSuccess;
+    return *function ? cudaSuccess : cudaErrorInvalidValue;
+}
 
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t error) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "counting.h"
+#include "hopper.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/common_interface_defs.h>
@@ -50,16 +51,18 @@ struct Copy {
     size_t bytes;
 };
 
-enum class State { kReady, kAtBarrier, kInWarp, kEnded };
+enum class State { kReady, kAtBarrier, kInWarp, kUntil, kEnded };
 
 struct Fiber {
     dim3 index;
     unsigned number;  // the same, counted
     State state = State::kReady;
-    Place place = {};                      // where it waits
-    unsigned mask = 0;                     // for which lanes
-    unsigned char deposit[kLaneBytes];     // with which value
-    std::deque<std::vector<Copy>> copies;  // groups; the last one is open
+    Place place = {};                             // where it waits
+    unsigned mask = 0;                            // for which lanes
+    unsigned char deposit[kLaneBytes];            // with which value
+    const std::function<bool()>* done = nullptr;  // or until when
+    const char* awaited = nullptr;                // and for what
+    std::deque<std::vector<Copy>> copies;         // groups; the last one is open
     Memory stack;
     ucontext_t context;
     void* fake_stack = nullptr;  // the address sanitizer's
@@ -103,6 +106,7 @@ class Block {
         std::memset(shared_.get(), kPoison, shared_bytes_ + kMargin);
         counting::begin_block(fibers_.size(), shared_.get(), shared_bytes_);
         counting::exclude(received_.data(), received_.size());
+        hopper::begin_block(fibers_.size(), shared_.get(), shared_bytes_);
         std::vector<Fiber*> ready;
         for (Fiber& fiber : fibers_) {
             start(fiber);
@@ -118,6 +122,7 @@ class Block {
             ready = released();
         }
         counting::end_block();
+        if (fault_.empty()) fault_ = hopper::end_block();
         for (size_t i = 0; i < kMargin; ++i) {
             if (shared_.get()[shared_bytes_ + i] != kPoison) fault_ = "write past shared memory";
         }
@@ -179,6 +184,11 @@ class Block {
             ended += fiber.state == State::kEnded;
             at_barrier += fiber.state == State::kAtBarrier;
             if (fiber.state == State::kInWarp && lanes_are_here(fiber)) result.push_back(&fiber);
+            if (fiber.state == State::kUntil && (*fiber.done)()) result.push_back(&fiber);
+        }
+        // What goes on without a thread does so as late as it can.
+        if (result.empty() && at_barrier < fibers_.size() && hopper::progress(order_)) {
+            return released();
         }
         if (result.empty() && at_barrier == fibers_.size()) {
             counting::note_barrier();
@@ -220,6 +230,12 @@ class Block {
             }
         }
         for (const Fiber& fiber : fibers_) {
+            if (fiber.state == State::kUntil) {
+                return std::string("what is waited for at ") + text(fiber.place) +
+                       " never comes: " + fiber.awaited;
+            }
+        }
+        for (const Fiber& fiber : fibers_) {
             if (fiber.state == State::kAtBarrier) {
                 return "not all threads of the block come to the barrier at " + text(fiber.place);
             }
@@ -258,6 +274,11 @@ void Block::enter() {
 }  // namespace
 
 int lane() { return static_cast<int>(running->current().number % kWarp); }
+unsigned thread_number() { return running->current().number; }
+void fail(const std::string& message) {
+    running->fail(message);
+    std::abort();  // a launch that failed is not gone on with
+}
 void* shared_memory() { return running->shared(); }
 void set_seed(uint64_t seed) { generator.seed(seed); }
 const char* last_fault() { return fault.c_str(); }
@@ -307,6 +328,14 @@ void wait_for_block(Place place) {
 }
 
 void wait_for_warp(unsigned mask, Place place) { deposit(mask, nullptr, 0, place); }
+
+void wait_until(const std::function<bool()>& done, const char* what, Place place) {
+    Fiber& fiber = running->current();
+    fiber.place = place;
+    fiber.done = &done;
+    fiber.awaited = what;
+    running->leave(State::kUntil);
+}
 
 const unsigned char* deposit(unsigned mask, const void* value, size_t size, Place place) {
     Fiber& fiber = running->current();

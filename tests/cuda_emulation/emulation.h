@@ -8,7 +8,8 @@
 //   - threads of a block wait at different barriers, or some have ended while others wait,
 //   - the lanes of a shuffle's mask do not all come to it,
 //   - something is written just outside of the block's shared memory,
-//   - an asynchronous copy is not aligned.
+//   - an asynchronous copy is not aligned,
+//   - something that hopper.h tells of is used wrongly.
 // Shared memory is filled with NaN before each block, and the target of an asynchronous copy until
 // a wait performs it. Arrays in global memory are the tests' own: guard their bounds there, or
 // build with the address sanitizer, which knows the fibers' stacks and the end of shared memory as
@@ -21,6 +22,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 
 struct dim3 {
     unsigned x = 1, y = 1, z = 1;
@@ -35,6 +37,8 @@ extern dim3 blockDim, gridDim;
 namespace emulation {
 
 constexpr int kMostShared = 227 * 1024;  // bytes a block, as on H100
+int device_attribute(int which);  // 0: multiprocessors, 1: major, 2: minor compute capability
+void* driver_function(const char* name);  // null if there is none
 
 struct Launch {
     dim3 grid, block;
@@ -43,6 +47,10 @@ struct Launch {
 };
 
 int lane();  // of the running thread in its warp
+unsigned thread_number();
+
+// End the launch with a message.
+[[noreturn]] void fail(const std::string& message);
 
 // A place in the source where threads wait for each other.
 struct Place {
@@ -59,6 +67,8 @@ void set_seed(uint64_t seed);
 void* shared_memory();
 void wait_for_block(Place place);
 void wait_for_warp(unsigned mask, Place place);
+// Go on once `done` says so; `what` names what is waited for, should that never come.
+void wait_until(const std::function<bool()>& done, const char* what, Place place);
 
 // Deposit `size` bytes, wait for the lanes of `mask`, and give all lanes' deposits, kLaneBytes
 // apart. They stay until the warp's next wait.

@@ -1,0 +1,89 @@
+// What a tile product of Hopper (hopper_gemm.cuh) is made of: the product as its kernels take it, the
+// tile, and the items of a block's work.
+
+#ifndef ALEXNET_CUDA_HOPPER_PRODUCT_CUH_
+#define ALEXNET_CUDA_HOPPER_PRODUCT_CUH_
+
+#include "hopper_device.cuh"
+
+namespace alexnet::cuda {
+
+constexpr uint32_t kWarpgroup = 128;
+constexpr uint32_t kStepDepth = 32;  // floats of a row of 128 bytes
+constexpr uint32_t kRowBytes = 128;
+constexpr uint32_t kBoxBytes = 32 * kRowBytes;  // of A whose depths are not neighbours
+constexpr uint32_t kPatternBytes = 1024;        // of the swizzle
+
+// Windows of images: A of convolutions. Depths run over taps, in each over the channels of a group,
+// filled up with zeros to whole steps.
+struct HopperWindows {
+    uint32_t down, across;  // windows of an image
+    int stride_h, stride_w, top, left;
+    uint32_t taps_across, channels;
+
+    __host__ __device__ uint32_t chunks() const { return (channels + kStepDepth - 1) / kStepDepth; }
+};
+
+struct HopperProduct {
+    CUtensorMap a, b;
+    uint32_t m, n, steps;
+    uint32_t splits, split_steps;
+    bool convolution;
+    HopperWindows windows;
+    float* c;       // or the sums of each split, `split_size` floats apart
+    size_t stride;  // floats from row to row of C or, where `transposed`, from column to column
+    size_t split_size;
+    bool transposed;
+    const float* bias;  // one for each of the neighbours in c; null: none
+    bool relu;
+    bool rows_are_units;  // of A: rows of 32 channels under a tap, as depths of windows are
+
+    // Turn a row of A into one of C; false if it is filled up with zeros.
+    __device__ bool find_row(uint32_t& i) const {
+        if (!rows_are_units) return true;
+        const uint32_t unit = i / kStepDepth, tap = unit / windows.chunks();
+        const uint32_t channel = i - tap * windows.chunks() * kStepDepth;
+        i = tap * windows.channels + channel;
+        return channel < windows.channels;
+    }
+};
+
+template <uint32_t rows, uint32_t columns>
+struct HopperTile {
+    static constexpr uint32_t kRows = rows, kColumns = columns;
+    static constexpr uint32_t kConsumers = rows / 64;  // warpgroups
+    static constexpr uint32_t kThreads = (kConsumers + 1) * kWarpgroup;
+    static constexpr uint32_t kBytesA = rows * kRowBytes, kBytesB = columns * kRowBytes;
+    static constexpr uint32_t kStageBytes = kBytesA + kBytesB;
+    static constexpr uint32_t kMostStages = 200 * 1024 / kStageBytes;
+    static constexpr uint32_t kStages = kMostStages < 8 ? kMostStages : 8;
+    static constexpr uint32_t kSharedBytes =
+        kPatternBytes + kStages * kStageBytes + 2 * kStages * sizeof(uint64_t);
+    // Of the 512 registers that a lane of each warpgroup can have together.
+    static constexpr int kFewRegisters = kConsumers == 2 ? 40 : 32;
+    static constexpr int kManyRegisters = kConsumers == 2 ? 232 : 160;
+};
+
+// One item of a block's work.
+struct HopperItem {
+    uint32_t row, column, split, begin, end;  // first row and column; steps
+
+    template <class Tile>
+    static __device__ HopperItem of(const HopperProduct& p, uint32_t number) {
+        const uint32_t across = (p.n + Tile::kColumns - 1) / Tile::kColumns;
+        const uint32_t down = (p.m + Tile::kRows - 1) / Tile::kRows;
+        const uint32_t line = number / across, split = line / down;
+        const uint32_t begin = split * p.split_steps;
+        return {(line - split * down) * Tile::kRows, (number - line * across) * Tile::kColumns,
+                split, begin, min(p.steps, begin + p.split_steps)};
+    }
+    template <class Tile>
+    static __host__ __device__ uint32_t count(const HopperProduct& p) {
+        return (p.n + Tile::kColumns - 1) / Tile::kColumns *
+               ((p.m + Tile::kRows - 1) / Tile::kRows) * p.splits;
+    }
+};
+
+}  // namespace alexnet::cuda
+
+#endif  // ALEXNET_CUDA_HOPPER_PRODUCT_CUH_

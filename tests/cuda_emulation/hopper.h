@@ -1,0 +1,130 @@
+// What Hopper adds, emulated: mbarriers, copies of tensors, products of warpgroups, two proxies.
+//
+// Whatever goes on without a thread, copies of tensors, does so as late as it can: only when no
+// thread can go on, in an order drawn from the seeded generator. Until then its target is NaN. A
+// warpgroup's product is performed when it is waited for; until then its accumulators are NaN.
+// Shared memory exists twice: as ordinary accesses see it, and as the asynchronous proxy does, with
+// which wgmma reads. Copies of tensors write to both; ordinary writes come to the second with
+// fence_proxy_async alone, and are NaN there before.
+//
+// Beyond that a launch fails, with a message, where
+//   - an mbarrier is used that was not initialised, not fenced after that, or was overwritten; more
+//     threads arrive than it expects; a phase that is waited for never ends,
+//   - the target of a copy is not aligned, or copies are on their way when the block ends,
+//   - the lanes of a warp, or the warps of a warpgroup, do not call the same products,
+//   - wgmma_fence is missing before the first product on accumulators, or before registers of A,
+//   - accumulators, registers of A, or the shared memory of operands change before the wait,
+//   - a thread ends with products on their way.
+//
+// From the PTX ISA 9.0: "Parallel synchronization and communication: mbarrier", "Tensors" (im2col
+// mode, swizzling), "Asynchronous warpgroup level matrix instructions" (fragments, canonical
+// layouts, matrix descriptor). A matrix in shared memory is K-major here: the only kind that tf32
+// has.
+
+#ifndef ALEXNET_CUDA_EMULATION_HOPPER_H_
+#define ALEXNET_CUDA_EMULATION_HOPPER_H_
+
+#include <cuda.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <string>
+
+#include "emulation.h"
+
+namespace emulation::hopper {
+
+// --- from the scheduler ----------------------------------------------------------------------------
+
+void begin_block(size_t threads, unsigned char* shared, size_t bytes);
+bool progress(std::mt19937_64& order);  // one step of what goes on without a thread; false: nothing
+std::string end_block();                // what was left undone, or nothing
+
+// --- shared memory ---------------------------------------------------------------------------------
+
+// Where the block's shared memory begins, as on a device no multiple of what swizzles want.
+constexpr uint32_t kSharedStart = 0x410;
+uint32_t shared_address(const void* pointer);
+// What the asynchronous proxy sees of it; fails if that is outside.
+unsigned char* asynchronous(uint32_t address, size_t bytes);
+void fence_proxy_async();
+// An address with its 16-byte chunks permuted, in spans of 32, 64 or 128 bytes (0: not at all).
+inline uint32_t swizzled(uint32_t address, uint32_t span) {
+    return span == 0 ? address : address ^ ((address >> 7) & (span / 16 - 1)) << 4;
+}
+
+// --- mbarriers and copies of tensors ---------------------------------------------------------------
+
+void init_barrier(const void* barrier, uint32_t count);
+void arrive(const void* barrier, uint32_t expected_bytes);
+void wait_for_phase(const void* barrier, uint32_t parity, Place place);
+struct Coordinates {
+    int at[kMostTensorDimensions];  // fastest dimension first
+    uint16_t offset[3];             // of the tap: im2col mode only
+};
+void copy_tensor(void* target, const CUtensorMap& map, const void* barrier, Coordinates where);
+
+// --- products of warpgroups ------------------------------------------------------------------------
+
+enum class Operands { kTf32, kBfloat16, kFloat16 };
+// d (64 × n, this thread's n / 2 elements) = a · b, added to d if `add`. A comes from the registers
+// `a`, else, if that is null, from what `descriptor_a` says.
+void multiply(Operands type, int n, float* d, const uint32_t* a, uint64_t descriptor_a,
+              uint64_t descriptor_b, bool add, Place place);
+void fence_products();
+void commit_products();
+void wait_for_products(int groups, Place place);  // all but the last `groups`
+void begin_products(size_t threads);              // of a block
+std::string unfinished_products();
+
+}  // namespace emulation::hopper
+
+namespace alexnet::cuda {
+
+inline unsigned shared_address(const void* pointer) {
+    return emulation::hopper::shared_address(pointer);
+}
+
+inline void mbarrier_init(uint64_t* barrier, uint32_t count) {
+    emulation::hopper::init_barrier(barrier, count);
+}
+inline void mbarrier_arrive(uint64_t* barrier) { emulation::hopper::arrive(barrier, 0); }
+inline void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes) {
+    emulation::hopper::arrive(barrier, bytes);
+}
+inline void mbarrier_wait(uint64_t* barrier, uint32_t parity, const char* file = __builtin_FILE(),
+                          int line = __builtin_LINE()) {
+    emulation::hopper::wait_for_phase(barrier, parity, {file, line});
+}
+inline void fence_proxy_async() { emulation::hopper::fence_proxy_async(); }
+
+inline void tensor_copy(void* shared, const CUtensorMap& map, uint64_t* barrier, int x, int y) {
+    emulation::hopper::copy_tensor(shared, map, barrier, {{x, y}, {}});
+}
+inline void tensor_copy_windows(void* shared, const CUtensorMap& map, uint64_t* barrier, int c,
+                                int w, int h, int n, uint16_t right, uint16_t down) {
+    emulation::hopper::copy_tensor(shared, map, barrier, {{c, w, h, n}, {right, down}});
+}
+
+inline void wgmma_fence(const uint32_t (&)[4][4]) { emulation::hopper::fence_products(); }
+inline void wgmma_commit() { emulation::hopper::commit_products(); }
+template <int groups>
+void wgmma_wait(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    emulation::hopper::wait_for_products(groups, {file, line});
+}
+template <int n>
+void wgmma_tf32(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,
+                const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    emulation::hopper::multiply(emulation::hopper::Operands::kTf32, n, d, a, 0, b, true,
+                                {file, line});
+}
+
+template <int registers>
+void raise_registers() {}
+template <int registers>
+void lower_registers() {}
+
+}  // namespace alexnet::cuda
+
+#endif  // ALEXNET_CUDA_EMULATION_HOPPER_H_

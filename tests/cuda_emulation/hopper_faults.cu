@@ -1,0 +1,257 @@
+// What the emulation of Hopper does, with known answers, and kernels with one planted fault each.
+//
+//   copies      a box of a matrix, or windows of images, as they come to lie in shared memory
+//   products    one wgmma of each type on an image of shared memory, by any matrix descriptors
+//   pipeline    C (64 × 32) = A (64 × depth) · B (32 × depth)ᵀ as the kernels in cpp/cuda do it: a
+//               warp that copies tiles, a warpgroup that multiplies, two stages of 32 depths
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+#include "hopper_device.cuh"
+#include "launch.cuh"
+
+namespace {
+
+namespace py = pybind11;
+using namespace alexnet::cuda;
+using emulation::hopper::Operands;
+
+// --- copies --------------------------------------------------------------------------------------
+
+constexpr uint32_t kAlignment = 1024;
+
+unsigned char* aligned_shared() {
+    unsigned char* shared = dynamic_shared<unsigned char>();
+    return shared + (kAlignment - shared_address(shared) % kAlignment) % kAlignment;
+}
+
+__global__ void copies(const CUtensorMap map, emulation::hopper::Coordinates where, uint32_t bytes,
+                       unsigned char* y) {
+    unsigned char* target = aligned_shared();
+    auto* barrier = reinterpret_cast<uint64_t*>(target + bytes);
+    if (threadIdx.x == 0) {
+        mbarrier_init(barrier, 1);
+        fence_proxy_async();
+        mbarrier_arrive_expect(barrier, bytes);
+        emulation::hopper::copy_tensor(target, map, barrier, where);
+    }
+    __syncthreads();
+    mbarrier_wait(barrier, 0);
+    for (uint32_t i = threadIdx.x; i < bytes; i += blockDim.x) y[i] = target[i];
+}
+
+py::array_t<uint8_t> run_copy(const CUtensorMap& map, const std::vector<int>& at,
+                              const std::vector<int>& offset, uint32_t bytes) {
+    emulation::hopper::Coordinates where = {};
+    std::copy(at.begin(), at.end(), where.at);
+    std::copy(offset.begin(), offset.end(), where.offset);
+    py::array_t<uint8_t> y(bytes);
+    launch("copies", copies, 1, 32, 2 * kAlignment + bytes, nullptr, map, where, bytes,
+           y.mutable_data());
+    return y;
+}
+
+const cuuint32_t kSteps[] = {1, 1, 1, 1, 1};
+
+CUtensorMap matrix_map(const py::array_t<float>& x, uint32_t box_rows, uint32_t box_columns,
+                       int swizzle) {
+    const cuuint64_t size[] = {cuuint64_t(x.shape(1)), cuuint64_t(x.shape(0))};
+    const cuuint64_t strides[] = {cuuint64_t(x.strides(0))};
+    const cuuint32_t box[] = {box_columns, box_rows};
+    CUtensorMap map;
+    if (cuTensorMapEncodeTiled(
+            &map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 2, const_cast<float*>(x.data()), size, strides,
+            box, kSteps, CU_TENSOR_MAP_INTERLEAVE_NONE, CUtensorMapSwizzle(swizzle),
+            CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS) {
+        throw std::invalid_argument("no such map");
+    }
+    return map;
+}
+
+py::array_t<uint8_t> copy_matrix(const py::array_t<float>& x, uint32_t rows, uint32_t columns,
+                                 int swizzle, int column, int row) {
+    const CUtensorMap map = matrix_map(x, rows, columns, swizzle);
+    return run_copy(map, {column, row}, {}, rows * columns * 4);
+}
+
+// Corners, steps and offsets: along w, then along h.
+py::array_t<uint8_t> copy_windows(const py::array_t<float>& x, const std::vector<int>& lower,
+                                  const std::vector<int>& upper,
+                                  const std::vector<cuuint32_t>& steps, uint32_t channels,
+                                  uint32_t pixels, const std::vector<int>& at,
+                                  const std::vector<int>& offset) {
+    cuuint64_t size[4], strides[3];
+    for (int i = 0; i < 4; ++i) size[i] = cuuint64_t(x.shape(3 - i));
+    for (int i = 0; i < 3; ++i) strides[i] = cuuint64_t(x.strides(2 - i));
+    const cuuint32_t all_steps[] = {1, steps.at(0), steps.at(1), 1};
+    CUtensorMap map;
+    if (cuTensorMapEncodeIm2col(
+            &map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, const_cast<float*>(x.data()), size, strides,
+            lower.data(), upper.data(), channels, pixels, all_steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+            CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_NONE,
+            CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS) {
+        throw std::invalid_argument("no such map");
+    }
+    return run_copy(map, at, offset, channels * pixels * 4);
+}
+
+// --- products ------------------------------------------------------------------------------------
+
+struct OneProduct {
+    Operands type;
+    int n;
+    uint64_t a, b;  // descriptors relative to where the image lies
+    bool registers, fenced;
+};
+
+__global__ void products(OneProduct p, const unsigned char* image, size_t bytes,
+                         const uint32_t* registers, float* y) {
+    unsigned char* target = aligned_shared();
+    const unsigned thread = threadIdx.x;
+    for (size_t i = thread; i < bytes; i += blockDim.x) target[i] = image[i];
+    if (p.fenced) fence_proxy_async();
+    __syncthreads();
+    const uint64_t start = shared_address(target) >> 4;
+    uint32_t a[4];
+    std::copy(registers + 4 * thread, registers + 4 * thread + 4, a);
+    float d[128];
+    for (int i = 0; i < p.n / 2; ++i) d[i] = 1;
+    emulation::hopper::fence_products();
+    emulation::hopper::multiply(p.type, p.n, d, p.registers ? a : nullptr,
+                                p.registers ? 0 : p.a + start, p.b + start, true,
+                                {__FILE__, __LINE__});
+    wgmma_commit();
+    wgmma_wait<0>();
+    const unsigned row = thread / 32 * 16 + thread % 32 / 4;
+    for (int i = 0; i < p.n / 2; ++i) {
+        const unsigned column = i / 4 * 8 + thread % 4 * 2 + i % 2;
+        y[(row + i % 4 / 2 * 8) * p.n + column] = d[i];
+    }
+}
+
+py::array_t<float> multiply(int type, int n, const py::bytes& image, uint64_t a, uint64_t b,
+                            const py::array_t<uint32_t>& registers, bool fenced) {
+    const std::string memory = image;
+    py::array_t<float> y({64, n});
+    const OneProduct p = {Operands(type), n, a, b, a == 0, fenced};
+    launch("products", products, 1, 128, kAlignment + memory.size(), nullptr, p,
+           reinterpret_cast<const unsigned char*>(memory.data()), memory.size(), registers.data(),
+           y.mutable_data());
+    return y;
+}
+
+// --- pipeline ------------------------------------------------------------------------------------
+
+constexpr int kStages = 2, kDepth = 32, kRows = 64, kColumns = 32;
+constexpr uint32_t kBytesA = kRows * kDepth * 4, kBytesB = kColumns * kDepth * 4;
+constexpr uint32_t kStageBytes = kBytesA + kBytesB;
+
+enum Fault {
+    kNone,
+    kWrongPhase,         // of the stage that the consumer waits for
+    kNoWaitForStage,     // before it is multiplied
+    kNoWaitForRoom,      // before it is filled again
+    kEarlyRelease,       // before the product is done
+    kTooFewBytes,        // expected
+    kTooManyBytes,       // expected
+    kNoRelease,          // of any stage
+    kNoBarrierFence,     // after the mbarriers' initialisation
+    kNoProductFence,     // before the products
+    kNoWaitForProducts,  // before the accumulators are read
+    kRegistersChanged,   // of A, before the wait
+    kWrongStride,        // in the descriptor of B
+    kWrongDescriptorSwizzle,
+    kWarpMissing,  // in the last product
+    kUnalignedTarget,
+};
+
+__global__ void pipeline(const CUtensorMap a, const CUtensorMap b, int steps, Fault fault,
+                         float* y) {
+    unsigned char* stages = aligned_shared() + (fault == kUnalignedTarget ? 128 : 0);
+    auto* full = reinterpret_cast<uint64_t*>(stages + kStages * kStageBytes);
+    uint64_t* room = full + kStages;
+    const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+    if (thread == 0) {
+        for (int i = 0; i < kStages; ++i) {
+            mbarrier_init(full + i, 1);
+            mbarrier_init(room + i, 4);
+        }
+        if (fault != kNoBarrierFence) fence_proxy_async();
+    }
+    __syncthreads();
+    if (warp == 4) {
+        if (lane != 0) return;
+        for (int step = 0; step < steps; ++step) {
+            const int slot = step % kStages, turn = step / kStages;
+            unsigned char* stage = stages + slot * kStageBytes;
+            if (fault != kNoWaitForRoom) mbarrier_wait(room + slot, turn % 2 == 0);
+            const uint32_t bytes = kStageBytes - (fault == kTooFewBytes ? kBytesB : 0) +
+                                   (fault == kTooManyBytes ? 16 : 0);
+            mbarrier_arrive_expect(full + slot, bytes);
+            tensor_copy(stage, a, full + slot, step * kDepth, 0);
+            tensor_copy(stage + kBytesA, b, full + slot, step * kDepth, 0);
+        }
+        return;
+    }
+    const int q = lane / 4, c = lane % 4;
+    float d[kColumns / 2] = {};
+    for (int step = 0; step < steps; ++step) {
+        const int slot = step % kStages;
+        const unsigned parity = step / kStages % 2;
+        const unsigned char* stage = stages + slot * kStageBytes;
+        if (fault != kNoWaitForStage) mbarrier_wait(full + slot, parity ^ (fault == kWrongPhase));
+        uint32_t registers[4][4];
+        for (int k = 0; k < 4; ++k) {
+            for (int i = 0; i < 4; ++i) {
+                const int row = warp * 16 + q + i % 2 * 8, chunk = 2 * k + i / 2;
+                std::memcpy(&registers[k][i], stage + row * 128 + (chunk ^ q) * 16 + c * 4, 4);
+            }
+        }
+        if (fault != kNoProductFence) wgmma_fence(registers);
+        for (uint32_t k = 0; k < 4; ++k) {
+            uint64_t matrix = swizzled_matrix(shared_address(stage + kBytesA) + 32 * k);
+            if (fault == kWrongStride) matrix -= uint64_t{32} << 32;
+            if (fault == kWrongDescriptorSwizzle) matrix += uint64_t{1} << 62;
+            if (fault == kWarpMissing && warp == 2 && step == steps - 1 && k == 3) continue;
+            wgmma_tf32<kColumns>(d, registers[k], matrix);
+        }
+        wgmma_commit();
+        if (fault == kRegistersChanged) registers[0][0] ^= 1;
+        if (fault == kEarlyRelease && lane == 0) mbarrier_arrive(room + slot);
+        if (fault == kEarlyRelease) __syncwarp();
+        if (fault != kNoWaitForProducts) wgmma_wait<0>();
+        if (fault != kEarlyRelease && fault != kNoRelease && lane == 0)
+            mbarrier_arrive(room + slot);
+    }
+    for (int i = 0; i < kColumns / 2; ++i) {
+        const int row = warp * 16 + q + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * c + i % 2;
+        y[row * kColumns + column] = d[i];
+    }
+    if (fault == kNoWaitForProducts) wgmma_wait<0>();
+}
+
+py::array_t<float> run_pipeline(const py::array_t<float>& a, const py::array_t<float>& b, int fault,
+                                int swizzle) {
+    py::array_t<float> y({kRows, kColumns});
+    const int steps = static_cast<int>((a.shape(1) + kDepth - 1) / kDepth);
+    launch("pipeline", pipeline, 1, 160, kAlignment + kStages * kStageBytes + 256, nullptr,
+           matrix_map(a, kRows, kDepth, swizzle), matrix_map(b, kColumns, kDepth, swizzle), steps,
+           Fault(fault), y.mutable_data());
+    return y;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cuda_hopper, m) {
+    m.doc() = "What the emulation of Hopper does, and faults that it finds.";
+    m.def("set_seed", &emulation::set_seed);
+    m.def("copy_matrix", &copy_matrix);
+    m.def("copy_windows", &copy_windows);
+    m.def("multiply", &multiply);
+    m.def("pipeline", &run_pipeline);
+}
