@@ -200,12 +200,12 @@ __global__ void pipeline(const CUtensorMap a, const CUtensorMap b, int steps, Fa
     }
     const int q = lane / 4, c = lane % 4;
     float d[kColumns / 2] = {};
+    uint32_t registers[4][4];  // as long as products may read them
     for (int step = 0; step < steps; ++step) {
         const int slot = step % kStages;
         const unsigned parity = step / kStages % 2;
         const unsigned char* stage = stages + slot * kStageBytes;
         if (fault != kNoWaitForStage) mbarrier_wait(full + slot, parity ^ (fault == kWrongPhase));
-        uint32_t registers[4][4];
         for (int k = 0; k < 4; ++k) {
             for (int i = 0; i < 4; ++i) {
                 const int row = warp * 16 + q + i % 2 * 8, chunk = 2 * k + i / 2;
