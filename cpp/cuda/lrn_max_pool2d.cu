@@ -25,6 +25,13 @@ constexpr int kRuns = 2 * kVector<float> / kVector<T>;  // of a lane: 8 floats
 
 constexpr int kThreads = 128;  // of a block: small ones, as each thread takes many registers
 
+// Of a lane's runs. nvcc takes no lambda that has such an array as a parameter.
+template <int width, int runs>
+struct MaximaOfLane {
+    Maxima<width> at[runs];
+    __device__ Maxima<width>& operator[](int i) { return at[i]; }
+};
+
 // A warp's part of the work: a tile of a row, in an image, from a row on.
 struct Part {
     size_t image;
@@ -57,7 +64,7 @@ __global__ void __launch_bounds__(kThreads, 3)
         has[i] = lane.pixel[i] < tiling.pixels && ow[i] < p.out_width;
     }
     const T* image = x + part.image * p.in_height * p.in_width * p.channels;
-    using Row = Maxima<kWidth>[kRuns<T>];
+    using Row = MaximaOfLane<kWidth, kRuns<T>>;
     const auto find_maxima = [&](int h, Row& row) {
 #pragma unroll
         for (int i = 0; i < kRuns<T>; ++i) row[i] = Maxima<kWidth>::of_nothing(max(-left[i], 0));

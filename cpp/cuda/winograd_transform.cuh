@@ -6,7 +6,7 @@
 //   weight           g  -> U  = G · g · Gᵀ        ToPoints<points, window>
 //   weight gradient  dU -> dg = Gᵀ · dU · G       FromPoints<window, points>
 //
-// with points = outputs + window - 1 (alexnet/winograd_matrices.h). A matrix is known at compile
+// with points = outputs + window - 1 (cpu/microkernels/winograd_points.h). A matrix is known at compile
 // time: its zeros cost nothing.
 //
 // Cost: at most (rows + columns) · rows · columns FMAs a tile, half of that with the zeros; 8 points
@@ -16,7 +16,7 @@
 #ifndef ALEXNET_CUDA_WINOGRAD_TRANSFORM_CUH_
 #define ALEXNET_CUDA_WINOGRAD_TRANSFORM_CUH_
 
-#include "alexnet/winograd_matrices.h"
+#include "../cpu/microkernels/winograd_points.h"
 #include "device.cuh"
 
 namespace alexnet::cuda {

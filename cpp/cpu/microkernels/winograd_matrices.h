@@ -1,12 +1,12 @@
-// What the transforms of the micro-kernels are made of: the matrices of alexnet/winograd_matrices.h,
-// by what they transform, and pairs of their rows and columns that share sums.
+// What the transforms of the micro-kernels are made of: the matrices of winograd_points.h, by what
+// they transform, and pairs of their rows and columns that share sums.
 
 #ifndef ALEXNET_CPU_MICROKERNELS_WINOGRAD_MATRICES_H_
 #define ALEXNET_CPU_MICROKERNELS_WINOGRAD_MATRICES_H_
 
-#include "../../include/alexnet/winograd_matrices.h"
 #include "kernels.h"
 #include "simd.h"
+#include "winograd_points.h"
 
 namespace alexnet::ALEXNET_ISA {
 

@@ -23,8 +23,8 @@
 // powers are exact in float32. Eight points are the most that float32 bears: the relative L2 error
 // is about 2e-6 with 6 points and 5e-6 with 8.
 
-#ifndef ALEXNET_WINOGRAD_MATRICES_H_
-#define ALEXNET_WINOGRAD_MATRICES_H_
+#ifndef ALEXNET_CPU_MICROKERNELS_WINOGRAD_POINTS_H_
+#define ALEXNET_CPU_MICROKERNELS_WINOGRAD_POINTS_H_
 
 #include <cstddef>
 
@@ -82,4 +82,4 @@ constexpr Matrix vandermonde_matrix(size_t n, size_t columns, bool transposed) {
 
 }  // namespace alexnet::winograd
 
-#endif  // ALEXNET_WINOGRAD_MATRICES_H_
+#endif  // ALEXNET_CPU_MICROKERNELS_WINOGRAD_POINTS_H_
