@@ -21,7 +21,7 @@ class LoadWatch {
     }
     void end() {
         const Nanoseconds now = wall_time(), took = now - began_;
-        if (now < crowded_until_) return;
+        if (now < oversubscribed_until_) return;
         computing_ += took;
         if (took >= kShortest) taken_ += took - (processor_time() - had_);
         if (computing_ >= kWindow) decide(now);
@@ -30,14 +30,15 @@ class LoadWatch {
     // Others take so much that a thread that looks stands in the way of the one it waits for.
     bool busy() const { return busy_; }
     // They take so much that a team of its size hardly ever has two threads running.
-    bool crowded(Nanoseconds now) const { return now < crowded_until_; }
+    bool oversubscribed(Nanoseconds now) const { return now < oversubscribed_until_; }
     Nanoseconds began() const { return began_; }
 
   private:
     void decide(Nanoseconds now) {
         busy_ = taken_ * kBusyOneIn > computing_;
-        crowded_windows_ = taken_ * 100 > computing_ * kCrowdedPercent ? crowded_windows_ + 1 : 0;
-        if (crowded_windows_ >= kLasting) crowded_until_ = now + kCrowdedFor;
+        oversubscribed_windows_ =
+            taken_ * 100 > computing_ * kOversubscribedPercent ? oversubscribed_windows_ + 1 : 0;
+        if (oversubscribed_windows_ >= kLasting) oversubscribed_until_ = now + kOversubscribedFor;
         computing_ = taken_ = 0;
     }
 
@@ -45,13 +46,13 @@ class LoadWatch {
     // A shorter region is not looked at: others keep a processor longer once they have it.
     static constexpr Nanoseconds kShortest = kMillisecond / 2;
     static constexpr Nanoseconds kWindow = 40 * kMillisecond;  // several time slices
-    static constexpr int kBusyOneIn = 5, kCrowdedPercent = 65;
+    static constexpr int kBusyOneIn = 5, kOversubscribedPercent = 65;
     static constexpr int kLasting = 3;  // windows one after the other
     // Then it is looked again, without what is done against it.
-    static constexpr Nanoseconds kCrowdedFor = 400 * kMillisecond;
+    static constexpr Nanoseconds kOversubscribedFor = 400 * kMillisecond;
 
-    Nanoseconds began_ = 0, had_ = 0, computing_ = 0, taken_ = 0, crowded_until_ = 0;
-    int crowded_windows_ = 0;
+    Nanoseconds began_ = 0, had_ = 0, computing_ = 0, taken_ = 0, oversubscribed_until_ = 0;
+    int oversubscribed_windows_ = 0;
     bool busy_ = false;
 };
 

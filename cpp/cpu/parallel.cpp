@@ -76,7 +76,7 @@ int startable(int wanted) {
     return static_cast<int>(trials.size());
 }
 
-// How many threads beyond the team a crowded machine gets (Team::run). Two processors, eight busy
+// How many threads beyond the team an oversubscribed machine gets (Team::run). Two processors, eight busy
 // processes, a step of cifar10-bn: 175 ms without, 90 with one, 40 with three, 28 with five.
 constexpr int kReserve = 5;
 

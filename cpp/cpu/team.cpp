@@ -13,9 +13,9 @@
 namespace alexnet::cpu {
 namespace {
 
-// Fields of the door's word, from below.
+// Fields of the word `region_`, from below.
 constexpr uint64_t kOpen = 1;        // members may enter
-constexpr uint64_t kAnySeat = 2;     // of all, whichever comes first, not each with its own number
+constexpr uint64_t kAnyIndex = 2;    // of all, whichever comes first, not each with its own number
 constexpr uint64_t kOneEntered = 4;  // 13 bits: how many have entered
 constexpr int kEnteredShift = 2, kThreadsShift = 15;
 constexpr int kRegionShift = 32;  // the upper half: the number of the region
@@ -27,7 +27,7 @@ uint32_t region_of(uint64_t state) { return static_cast<uint32_t>(state >> kRegi
 
 // How long a thread looks on a quiet machine before it sleeps: longer than Python takes between
 // most kernels. On a busy one it sleeps at once.
-constexpr Nanoseconds kPatience = 270'000;
+constexpr Nanoseconds kSpinTime = 270'000;
 // Waking the reserve takes some microseconds a thread, so it is not woken for every short region.
 constexpr Nanoseconds kReserveInterval = 200'000;
 
@@ -57,7 +57,7 @@ void wait_until_gone(const std::vector<long>& ids) {
 
 std::atomic<int> Team::teams{0};
 
-Team::Team(int size, int reserve) : patience_(kPatience) {
+Team::Team(int size, int reserve) : spin_time_(kSpinTime) {
     const int wanted = std::min(size + reserve, omp_get_thread_limit()) - 1;
     ids_.resize(static_cast<size_t>(wanted) + 1);
     ++teams;
@@ -75,7 +75,7 @@ Team::Team(int size, int reserve) : patience_(kPatience) {
                 size_ = std::min(size, members + 1);
                 reserve_ = members + 1 - size_;
                 started_ = true;
-                caller_.ring();
+                caller_.notify_all();
             }
             if (thread > 0) {
                 const DefaultArithmetic arithmetic;
@@ -88,53 +88,53 @@ Team::Team(int size, int reserve) : patience_(kPatience) {
     } catch (const std::exception&) {  // no thread can be started any more, or no memory
         return;
     }
-    caller_.sleep_until([this] { return started_.load(); });
+    caller_.wait([this] { return started_.load(); });
 }
 
 Team::~Team() {
     --teams;
     if (!dispatcher_.joinable()) return;
     over_ = true;
-    members_.ring();
-    reserves_.ring();
+    members_.notify_all();
+    reserves_.notify_all();
     dispatcher_.join();
     wait_until_gone(ids_);
 }
 
-bool Team::wants_reserve() const { return teams == 1 && watch_.crowded(wall_time()); }
+bool Team::wants_reserve() const { return teams == 1 && watch_.oversubscribed(wall_time()); }
 
 // Whether the member got into the region of `state`, and with which number.
-bool Team::enter(uint64_t& state, int thread, int& seat) {
+bool Team::enter(uint64_t& state, int thread, int& index) {
     const uint32_t region = region_of(state);
     while ((state & kOpen) != 0 && region_of(state) == region) {
-        seat = (state & kAnySeat) != 0 ? entered(state) + 1 : thread;
-        if (seat >= threads_of(state)) return false;
-        if (door_.compare_exchange_weak(state, state + kOneEntered)) return true;
+        index = (state & kAnyIndex) != 0 ? entered(state) + 1 : thread;
+        if (index >= threads_of(state)) return false;
+        if (region_.compare_exchange_weak(state, state + kOneEntered)) return true;
     }
     return false;
 }
 
 void Team::serve(int thread) {
-    caller_.sleep_until([this] { return started_.load(); });  // then size_ is there
-    Bell& bell = thread < size_ ? members_ : reserves_;
-    const bool patient = thread < size_;
+    caller_.wait([this] { return started_.load(); });  // then size_ is there
+    EventCount& event = thread < size_ ? members_ : reserves_;
+    const bool spins = thread < size_;
     uint64_t state = 0;
     uint32_t last = 0;
     const auto called = [&] {
-        state = door_.load();
+        state = region_.load();
         return ((state & kOpen) != 0 && region_of(state) != last) || over_.load();
     };
     for (;;) {
-        if (!look(patient ? patience_.load(std::memory_order_relaxed) : 0, called)) {
-            bell.sleep_until(called);
+        if (!spin_until(spins ? spin_time_.load(std::memory_order_relaxed) : 0, called)) {
+            event.wait(called);
         }
         if (over_.load()) return;
         last = region_of(state);
-        int seat = 0;
-        if (!enter(state, thread, seat)) continue;
-        body_(context_, seat, threads_of(state));
+        int index = 0;
+        if (!enter(state, thread, index)) continue;
+        body_(context_, index, threads_of(state));
         ++left_;
-        caller_.ring();
+        caller_.notify_all();
     }
 }
 
@@ -142,27 +142,28 @@ void Team::run(int threads, Body body, void* context) {
     threads = std::min(threads, size_);
     watch_.begin();
     const Nanoseconds now = watch_.began();
-    const bool any_seat = reserve_ > 0 && teams == 1 && watch_.crowded(now);
+    const bool any_index = reserve_ > 0 && teams == 1 && watch_.oversubscribed(now);
     body_ = body;
     context_ = context;
     left_ = 0;
-    const uint64_t region = region_of(door_.load(std::memory_order_relaxed)) + uint64_t{1};
-    door_ = region << kRegionShift | static_cast<uint64_t>(threads) << kThreadsShift |
-            (any_seat ? kAnySeat : 0) | kOpen;
-    members_.ring();
-    if (any_seat && now - reserve_called_ >= kReserveInterval) {
+    const uint64_t region = region_of(region_.load(std::memory_order_relaxed)) + uint64_t{1};
+    region_ = region << kRegionShift | static_cast<uint64_t>(threads) << kThreadsShift |
+              (any_index ? kAnyIndex : 0) | kOpen;
+    members_.notify_all();
+    if (any_index && now - reserve_called_ >= kReserveInterval) {
         reserve_called_ = now;
-        reserves_.ring();
+        reserves_.notify_all();
     }
     body(context, 0, threads);
-    const uint32_t inside = static_cast<uint32_t>(entered(door_.fetch_and(~kOpen)));
+    const uint32_t inside = static_cast<uint32_t>(entered(region_.fetch_and(~kOpen)));
     watch_.end();
-    const Nanoseconds patience = watch_.busy() || any_seat ? 0 : kPatience;
-    if (patience_.load(std::memory_order_relaxed) != patience) {  // else the line stays where it is
-        patience_.store(patience, std::memory_order_relaxed);
+    const Nanoseconds spin_time = watch_.busy() || any_index ? 0 : kSpinTime;
+    if (spin_time_.load(std::memory_order_relaxed) !=
+        spin_time) {  // else the line stays where it is
+        spin_time_.store(spin_time, std::memory_order_relaxed);
     }
     const auto done = [&] { return left_.load() == inside; };
-    if (!look(patience, done)) caller_.sleep_until(done);
+    if (!spin_until(spin_time, done)) caller_.wait(done);
 }
 
 }  // namespace alexnet::cpu

@@ -5,9 +5,9 @@
 // left; it then waits for those that had entered and nobody else. So a body may run on fewer
 // threads than were asked for, and has to do all work on whichever do: it claims tasks.
 //
-// Everything between caller and members goes through one word, `door_`. A member enters by adding
+// Everything between caller and members goes through one word, `region_`. A member enters by adding
 // one to it while the region is open, the caller closes it and so learns how many have entered, and
-// counts them as they leave. Body and context are written while the door is shut and nobody inside.
+// counts them as they leave. Body and context are written while no region is open and nobody inside.
 
 #ifndef ALEXNET_CPU_TEAM_H_
 #define ALEXNET_CPU_TEAM_H_
@@ -43,7 +43,7 @@ class Team {
     // body(context, thread, team) on the caller, thread 0, and on members that come in time, each
     // with a number of its own below team = min(threads, size()).
     //
-    // On a crowded machine the reserve is called, too: of all members, whichever the system lets run
+    // On an oversubscribed machine the reserve is called, too: of all members, whichever the system lets run
     // first take part, still no more than `threads` with the caller. Linux 6.18 besides gives more
     // of a processor to a process whose threads are woken often, up to several times an even share
     // (docs/notes/cpu-log.md). Several teams of a process have no reserve: they crowd each other.
@@ -54,17 +54,17 @@ class Team {
 
   private:
     void serve(int thread);
-    bool enter(uint64_t& state, int thread, int& seat);
+    bool enter(uint64_t& state, int thread, int& index);
 
     static std::atomic<int> teams;  // of the process
 
-    alignas(kLineBytes) std::atomic<uint64_t> door_{0};  // the fields are in team.cpp
-    std::atomic<Nanoseconds> patience_;
+    alignas(kLineBytes) std::atomic<uint64_t> region_{0};  // the fields are in team.cpp
+    std::atomic<Nanoseconds> spin_time_;
     Body body_ = nullptr;
     void* context_ = nullptr;
     std::atomic<bool> over_{false};
     alignas(kLineBytes) std::atomic<uint32_t> left_{0};  // of the members that had entered
-    Bell members_, reserves_, caller_;
+    EventCount members_, reserves_, caller_;
 
     alignas(kLineBytes) LoadWatch watch_;
     Nanoseconds reserve_called_ = 0;

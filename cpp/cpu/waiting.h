@@ -33,7 +33,7 @@ inline Nanoseconds wall_time() { return read_clock(CLOCK_MONOTONIC); }
 inline Nanoseconds processor_time() { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
 // Tells the processor that a loop only waits.
-inline void pause_a_moment() {
+inline void spin_pause() {
 #if defined(__SSE__)
     _mm_pause();
 #elif defined(__aarch64__)
@@ -43,57 +43,58 @@ inline void pause_a_moment() {
 
 // Looks whether `ready()` for so long at most; whether it was.
 template <typename Ready>
-bool look(Nanoseconds patience, const Ready& ready) {
+bool spin_until(Nanoseconds spin_time, const Ready& ready) {
     if (ready()) return true;
-    if (patience <= 0) return false;
+    if (spin_time <= 0) return false;
     constexpr int kLooks = 16;  // between two readings of the clock
-    const Nanoseconds end = wall_time() + patience;
+    const Nanoseconds end = wall_time() + spin_time;
     do {
         for (int i = 0; i < kLooks; ++i) {
-            pause_a_moment();
+            spin_pause();
             if (ready()) return true;
         }
     } while (wall_time() < end);
     return false;
 }
 
-// What threads sleep by. Whoever makes ready() true, by a sequentially consistent store, rings then;
-// ready() loads likewise. So either the sleeper sees the store, or the other one the sleeper.
-class alignas(kLineBytes) Bell {
+// An eventcount, by which threads sleep: whoever makes ready() true, by a sequentially consistent
+// store, notifies then; ready() loads likewise. So either the sleeper sees the store, or the other one
+// the sleeper.
+class alignas(kLineBytes) EventCount {
   public:
     template <typename Ready>
-    void sleep_until(const Ready& ready) {
+    void wait(const Ready& ready) {
         for (;;) {
-            const uint32_t heard = rings_.load();
-            ++sleepers_;
+            const uint32_t epoch = epoch_.load();
+            ++waiters_;
             const bool done = ready();
-            if (!done) sleep_while(heard);
-            --sleepers_;
+            if (!done) wait_while(epoch);
+            --waiters_;
             if (done || ready()) return;
         }
     }
 
-    void ring() {
-        if (sleepers_.load() == 0) return;
-        ++rings_;
+    void notify_all() {
+        if (waiters_.load() == 0) return;
+        ++epoch_;
         wake_all();
     }
 
   private:
 #if defined(__linux__)
-    void sleep_while(uint32_t heard) {
-        syscall(SYS_futex, &rings_, FUTEX_WAIT_PRIVATE, heard, nullptr, nullptr, 0);
+    void wait_while(uint32_t epoch) {
+        syscall(SYS_futex, &epoch_, FUTEX_WAIT_PRIVATE, epoch, nullptr, nullptr, 0);
     }
     void wake_all() {
-        syscall(SYS_futex, &rings_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+        syscall(SYS_futex, &epoch_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
     }
 #else
-    void sleep_while(uint32_t heard) { rings_.wait(heard); }
-    void wake_all() { rings_.notify_all(); }
+    void wait_while(uint32_t epoch) { epoch_.wait(epoch); }
+    void wake_all() { epoch_.notify_all(); }
 #endif
 
-    std::atomic<uint32_t> rings_{0};
-    std::atomic<int> sleepers_{0};
+    std::atomic<uint32_t> epoch_{0};
+    std::atomic<int> waiters_{0};
 };
 static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t));
 
