@@ -1,12 +1,13 @@
 // Max pooling: forward, each thread owns a range of output rows; backward, a range of rows of dx,
 // for which it searches every window that touches them. The sums over windows that overlap run in
 // the order of the windows, wherever the range begins. The formulas, cost and numerics are in
-// microkernels/max_pool2d.cpp.
+// microkernels/max_pool2d.cpp, and for bfloat16, which has a forward only, in max_pool2d_bf16.cpp there.
 
 #include "alexnet/max_pool2d.h"
 
 #include <algorithm>
 
+#include "alexnet/bfloat16.h"
 #include "dispatch.h"
 #include "gemm.h"
 #include "parallel.h"
@@ -102,22 +103,37 @@ void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin,
     open_rows.close(end);
 }
 
-}  // namespace
-
-void max_pool2d(const Pool2dShape& shape, const float* x, float* y) {
-    const KernelTable& k = kernels();
+// row(place of the windows, first row of x that they cover, row of y), for every row of y.
+template <class T, class Row>
+void for_each_row(const Pool2dShape& shape, const T* x, T* y, const Row& row) {
     const size_t in_row = shape.in_width * shape.channels;
     const size_t out_row = shape.out_width * shape.channels;
     const size_t rows = shape.batch * shape.out_height;
     const size_t row_work = std::min(shape.stride_height, shape.in_height) * in_row;
-    parallel_for(rows, std::max<size_t>(kGrain / row_work, 1), [&](size_t begin, size_t end) {
-        for (size_t row = begin; row < end; ++row) {
-            const size_t image = row / shape.out_height;
-            const PooledRows window = rows_of(shape, row % shape.out_height);
-            k.max_pool2d_row(pool_row(shape, window),
-                             x + (image * shape.in_height + window.first) * in_row,
-                             y + row * out_row, nullptr);
+    const size_t grain = kGrain * sizeof(float) / sizeof(T) / row_work;
+    parallel_for(rows, std::max<size_t>(grain, 1), [&](size_t begin, size_t end) {
+        for (size_t i = begin; i < end; ++i) {
+            const size_t image = i / shape.out_height;
+            const PooledRows window = rows_of(shape, i % shape.out_height);
+            row(pool_row(shape, window), x + (image * shape.in_height + window.first) * in_row,
+                y + i * out_row);
         }
+    });
+}
+
+}  // namespace
+
+void max_pool2d(const Pool2dShape& shape, const float* x, float* y) {
+    const KernelTable& k = kernels();
+    for_each_row(shape, x, y, [&](const PoolRow& windows, const float* from, float* to) {
+        k.max_pool2d_row(windows, from, to, nullptr);
+    });
+}
+
+void max_pool2d_bf16(const Pool2dShape& shape, const uint16_t* x, uint16_t* y) {
+    const Bf16Kernels& k = *kernels().bf16;
+    for_each_row(shape, x, y, [&](const PoolRow& windows, const uint16_t* from, uint16_t* to) {
+        k.max_pool2d_row(windows, from, to);
     });
 }
 

@@ -11,6 +11,7 @@
 
 #include "device.cuh"
 #include "gemm_layout.cuh"
+#include "storage.cuh"
 
 namespace alexnet::cuda {
 
@@ -76,7 +77,7 @@ struct FmaFragment {
 
     template <int count, class Use>
     static __device__ void read(const unsigned char* source, Use use) {
-        const auto v = *reinterpret_cast<const RunOf<count>*>(source);
+        const auto v = load_floats<count>(reinterpret_cast<const float*>(source));
 #pragma unroll
         for (int i = 0; i < count; ++i) use(i, v.at[i]);
     }

@@ -26,12 +26,6 @@ namespace alexnet::cuda {
 
 constexpr int kChunkBytes = 16;
 
-// Floats that are read or written at once.
-template <int count>
-struct alignas(count * sizeof(float)) RunOf {
-    float at[count];
-};
-
 // Depths of a step of the main loop: 64 bytes of each row.
 template <class T>
 constexpr int kTileDepth = 64 / sizeof(T);

@@ -37,6 +37,7 @@
 #include "gemm_fragment_mma.cuh"
 #include "gemm_layout.cuh"
 #include "gemm_operands.cuh"
+#include "storage.cuh"
 
 namespace alexnet::cuda {
 
@@ -156,18 +157,17 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
 #pragma unroll
         for (int j = 0; j < Fragment::kColumns; j += kRun) {
             const uint32_t c = column + Fragment::column(lane, j);
-            alignas(16) float values[kRun];
+            Floats<kRun> values;
 #pragma unroll
             for (int e = 0; e < kRun; ++e) {
-                values[e] = fragment.at(i, j + e);
+                values.at[e] = fragment.at(i, j + e);
                 if (c + e >= p.n) continue;
-                if (!first) values[e] += line[c + e];
-                if (finish) values[e] = p.finish(values[e], c + e, blockIdx.z);
-                if (!vectors) line[c + e] = values[e];
+                if (!first) values.at[e] += line[c + e];
+                if (finish) values.at[e] = p.finish(values.at[e], c + e, blockIdx.z);
+                if (!vectors) line[c + e] = values.at[e];
             }
             if (vectors && c < p.n) {
-                *reinterpret_cast<RunOf<kRun>*>(line + c) =
-                    *reinterpret_cast<const RunOf<kRun>*>(values);
+                store_floats(line + c, values);
             }
         }
     }
@@ -250,17 +250,17 @@ __global__ void sum_splits(const P p, const Divisor places) {
     }
     const float* partial = p.row(row, 0, group, gridDim.z) + column;
     const size_t to_next = size_t{gridDim.z} * p.m * p.n;
-    RunOf<width> sum = {};
+    auto sum = Floats<width>::of(0);
 #pragma unroll 4
     for (uint32_t s = 0; s < p.splits; ++s, partial += to_next) {
-        const auto part = *reinterpret_cast<const RunOf<width>*>(partial);
+        const auto part = load_floats<width>(partial);
 #pragma unroll
         for (int e = 0; e < width; ++e) sum.at[e] += part.at[e];
     }
 #pragma unroll
     for (int e = 0; e < width; ++e) sum.at[e] = p.finish(sum.at[e], column + e, group);
     float* target = p.c + p.rows(row) + size_t{group} * p.n + column;
-    *reinterpret_cast<RunOf<width>*>(target) = sum;
+    store_floats(target, sum);
 }
 
 }  // namespace alexnet::cuda
