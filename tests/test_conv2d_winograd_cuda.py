@@ -8,13 +8,19 @@ import sys
 import numpy as np
 import pytest
 
-from alexnet import reference
 from alexnet.contract.shapes import conv2d_shape
 from support.arrays import random_array, relative_error
 from support.convolutions import Case, Data, expected_of, run_guarded
 from support.cuda_device import cuda, on_device, on_host
 from support.implementations import Cuda
-from support.winograd import BOUND, Problem, check_each_place
+from support.winograd import (
+    BOUND,
+    Problem,
+    check_one_huge_pixel,
+    check_only_the_spoiled_image_is_left,
+    check_ordinary_values_are_served,
+    check_without_overflow,
+)
 
 pytestmark = pytest.mark.cuda
 
@@ -86,18 +92,7 @@ each_guarded = pytest.mark.parametrize("case", GUARDED, ids=str)
 
 @each_guarded
 def test_ordinary_values_are_served(case: tuple[int, ...]) -> None:
-    """ReLU's zeros, black borders, sparse and small gradients, a black image."""
-    problem = Problem(case)
-    problem.x[:, : problem.size // 2, :3] = 0
-    problem.x[-1] = 0
-    problem.dy *= random_array(23, *problem.dy.shape) > 0
-    problem.dy[0] *= 1e-20
-    problem.dy[:, :2, 1:3] = 0
-    winograd, direct = problem.run(on_host, "winograd"), problem.run(on_host, "direct")
-    expected = problem.run(reference, "")
-    for name, result in winograd.items():
-        assert relative_error(result, expected[name]) <= BOUND
-        assert not np.array_equal(result, direct[name]), f"{name} was left to direct"
+    check_ordinary_values_are_served(Problem(case), on_host)
 
 
 @each_guarded
@@ -105,42 +100,17 @@ def test_ordinary_values_are_served(case: tuple[int, ...]) -> None:
 def test_one_huge_pixel_spoils_no_output_that_does_not_see_it(
     case: tuple[int, ...], place: str
 ) -> None:
-    problem = Problem(case)
-    problem.x *= 1e-3
-    problem.dy *= 1e-3
-    for array in (problem.x, problem.dy):
-        at = 0 if place == "corner" else array.shape[1] // 2
-        array[0, at, at] = 1e4
-    check_each_place(problem, on_host)
+    check_one_huge_pixel(Problem(case), place, on_host)
 
 
 @each_guarded
 def test_what_direct_computes_without_overflow_is_finite(case: tuple[int, ...]) -> None:
-    for large in ("x", "weight", "dy"):
-        problem = Problem(case)
-        for name in ("x", "weight", "dy"):
-            array = getattr(problem, name)
-            array *= 1e37 / np.abs(array).max() if name == large else 1e-4
-        expected = problem.run(reference, "")
-        for name, result in problem.run(on_host, "winograd").items():
-            assert np.isfinite(result).all(), (large, name)
-            assert relative_error(result, expected[name]) <= BOUND
+    check_without_overflow(case, on_host)
 
 
 @each_guarded
 def test_only_the_image_that_it_spoils_is_left_to_direct(case: tuple[int, ...]) -> None:
-    usual, problem = Problem(case), Problem(case)
-    problem.x[1, 2, 2] *= 1e6
-    problem.dy[1, 2, 2] = np.inf
-    usual_results = usual.run(on_host, "winograd")
-    direct = problem.run(on_host, "direct")
-    for name, result in problem.run(on_host, "winograd").items():
-        if name == "dweight":  # sums over the images
-            np.testing.assert_array_equal(result, direct[name])
-            continue
-        np.testing.assert_array_equal(result[1], direct[name][1])
-        others = np.arange(case[0]) != 1
-        np.testing.assert_array_equal(result[others], usual_results[name][others])
+    check_only_the_spoiled_image_is_left(case, on_host)
 
 
 def _kinds(array: np.ndarray) -> np.ndarray:

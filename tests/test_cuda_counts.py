@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -128,12 +127,7 @@ def module(name: str, library: str = "_cuda_patterns") -> ModuleType:
     """One of the two modules that a library of the counting build holds."""
     folder = load.build(load.COUNTING, "-DALEXNET_COUNT=ON").parent
     path = next(folder.glob(f"{library}.*.so"))
-    specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None
-    assert specification.loader is not None
-    result = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(result)
-    return result
+    return load.import_from(name, path)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from types import ModuleType
@@ -34,12 +33,7 @@ SILENT = (
 @pytest.fixture(scope="module")
 def faults() -> ModuleType:
     path = next(load.path().parent.glob("_cuda_faults*.so"))
-    specification = importlib.util.spec_from_file_location("_cuda_faults", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load.import_from("_cuda_faults", path)
 
 
 def is_right(faults: ModuleType, name: str, *, faulty: bool) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from types import ModuleType
 
 import numpy as np
@@ -55,12 +54,7 @@ OTHERS = [name for name in FAULTS[1:] if name not in MESSAGES]
 @pytest.fixture(scope="module")
 def hopper() -> ModuleType:
     path = next(load.path().parent.glob("_cuda_hopper*.so"))
-    specification = importlib.util.spec_from_file_location("_cuda_hopper", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load.import_from("_cuda_hopper", path)
 
 
 def random(seed: int, *shape: int) -> Array:

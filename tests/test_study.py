@@ -15,8 +15,9 @@ import alexnet
 from alexnet.network.layer import Layer
 from alexnet.network.layers import LRN, Conv2d, Dense, MaxPool2d
 from alexnet.study.fused import LRNMaxPool2d
-from alexnet.study.ladders import LADDERS, AnyArray, Ladder, Problem, own_problem
+from alexnet.study.ladders import LADDERS, Ladder
 from alexnet.study.measure import run
+from alexnet.study.problem import AnyArray, Problem, own_problem
 from alexnet.study.rungs import Rung, module, rung_in, rungs_of, sources
 from support.arrays import Guarded, relative_error
 from support.implementations import ISAS

@@ -14,8 +14,9 @@ import alexnet
 from alexnet.comparison.peaks import Peaks
 from alexnet.network.layers import LRN, Dense
 from alexnet.study import exercise, picture, results
-from alexnet.study.ladders import LADDERS, own_problem
+from alexnet.study.ladders import LADDERS
 from alexnet.study.measure import Result, Table
+from alexnet.study.problem import own_problem
 from alexnet.study.rungs import rungs_of
 from support.processes import status_of
 

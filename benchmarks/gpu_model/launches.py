@@ -7,14 +7,12 @@ each launch, in which everything is counted.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from gpu_model.disassembly import ROOT, demangle
@@ -95,15 +93,6 @@ class Launch:
 workspaces: list[int] = []  # bytes, of each that was asked for
 
 
-def _module(name: str, path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 def _kernel_names(path: Path) -> dict[int, str]:
     """Names of the module's functions by their place in it."""
     run = subprocess.run(
@@ -151,7 +140,7 @@ def step(
         return array
 
     cupy.empty = numbers
-    counts = _module("_cuda_counts", path)
+    counts = load.import_from("_cuda_counts", path)
     names = _kernel_names(path)
 
     from alexnet.comparison.benchmark import FORWARD_BACKWARD, Benchmark

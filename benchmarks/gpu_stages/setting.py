@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from gpu_stages.record import Record
@@ -94,25 +93,15 @@ def _shown(value: object) -> str:
 
 def load_kernels(dry_run: bool) -> None:
     """Have `alexnet.cuda` usable; RuntimeError that says why it can't be."""
-    if dry_run:
-        sys.path.insert(0, str(ROOT / "tests"))
-        from cuda_emulation import load
+    sys.path.insert(0, str(ROOT / "tests"))
+    from cuda_emulation import load
 
+    if dry_run:
         if not load.loaded:
             load.load(load.path())
     elif MODULE in os.environ:
-        _load_module("alexnet._cuda", Path(os.environ[MODULE]))
+        load.import_from("alexnet._cuda", Path(os.environ[MODULE]))
     import alexnet
 
     if obstacle := alexnet.cuda_obstacle():
         raise RuntimeError(obstacle)
-
-
-def _load_module(name: str, path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(name, path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    specification.loader.exec_module(module)
-    return module

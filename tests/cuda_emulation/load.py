@@ -39,13 +39,14 @@ def load(module: Path) -> ModuleType:
     for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
         del sys.modules[name]  # CuPy itself, where it is installed without a device
     sys.path.insert(0, str(HERE))
-    kernels = _loaded("alexnet._cuda", module)
-    _loaded("_cuda_capture", module)  # of the same library, as `cupy.cuda` needs it
+    kernels = import_from("alexnet._cuda", module)
+    import_from("_cuda_capture", module)  # of the same library, as `cupy.cuda` needs it
     loaded = True
     return kernels
 
 
-def _loaded(name: str, path: Path) -> ModuleType:
+def import_from(name: str, path: Path) -> ModuleType:
+    """Import the module at `path` under a name, whatever stands under it."""
     specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet import reference
-from support.arrays import random_array
+from support.arrays import random_array, relative_error
 
 BOUND = 1e-5
 WORST = 5 * BOUND  # of the relative error of a single pixel or tap, over its channels
@@ -51,3 +51,55 @@ def check_each_place(problem: Problem, module: Any) -> None:
         axes = (2, 3) if name == "dweight" else (3,)
         worst = np.sqrt((error**2).mean(axes) / (size**2).mean(axes)).max()
         assert worst <= WORST, name
+
+
+def check_ordinary_values_are_served(problem: Problem, module: Any) -> None:
+    """ReLU's zeros, black borders, sparse and small gradients, a black image."""
+    problem.x[:, : problem.size // 2, :3] = 0
+    problem.x[-1] = 0
+    problem.dy *= random_array(23, *problem.dy.shape) > 0
+    problem.dy[0] *= 1e-20
+    problem.dy[:, :2, 1:3] = 0
+    winograd, direct = problem.run(module, "winograd"), problem.run(module, "direct")
+    expected = problem.run(reference, "")
+    for name, result in winograd.items():
+        assert relative_error(result, expected[name]) <= BOUND
+        assert not np.array_equal(result, direct[name]), f"{name} was left to direct"
+
+
+def check_one_huge_pixel(problem: Problem, place: str, module: Any) -> None:
+    """It spoils no output that does not see it."""
+    problem.x *= 1e-3
+    problem.dy *= 1e-3
+    for array in (problem.x, problem.dy):
+        at = 0 if place == "corner" else array.shape[1] // 2
+        array[0, at, at] = 1e4
+    check_each_place(problem, module)
+
+
+def check_without_overflow(case: tuple[int, ...], module: Any) -> None:
+    """What direct computes without overflow is finite."""
+    for large in ("x", "weight", "dy"):
+        problem = Problem(case)
+        for name in ("x", "weight", "dy"):
+            array = getattr(problem, name)
+            array *= 1e37 / np.abs(array).max() if name == large else 1e-4
+        expected = problem.run(reference, "")
+        for name, result in problem.run(module, "winograd").items():
+            assert np.isfinite(result).all(), (large, name)
+            assert relative_error(result, expected[name]) <= BOUND
+
+
+def check_only_the_spoiled_image_is_left(case: tuple[int, ...], module: Any) -> None:
+    """The others have the bits that they have without it."""
+    usual, problem = Problem(case), Problem(case)
+    problem.x[1, 2, 2] *= 1e6
+    problem.dy[1, 2, 2] = np.inf
+    usual_results, direct = usual.run(module, "winograd"), problem.run(module, "direct")
+    for name, result in problem.run(module, "winograd").items():
+        if name == "dweight":  # sums over the images
+            np.testing.assert_array_equal(result, direct[name])
+            continue
+        np.testing.assert_array_equal(result[1], direct[name][1])
+        others = np.arange(case[0]) != 1
+        np.testing.assert_array_equal(result[others], usual_results[name][others])
