@@ -19,7 +19,7 @@ import alexnet
 from alexnet.arrays import aligned_copy, aligned_empty
 from alexnet.network.variants import variant_named
 from alexnet.recording import recorded
-from alexnet.study.ladders import layer_problem
+from alexnet.study.problem import layer_problem
 from alexnet.study.rungs import built_ladders, module, rungs_of
 
 PATIENCE = 2.0  # seconds for a ladder

@@ -1,4 +1,4 @@
-// Shapes as the rungs get them: plain numbers, the same as alexnet.study.ladders lays them out.
+// Shapes as the rungs get them: plain numbers, the same as alexnet.study.structures lays them out.
 
 #ifndef ALEXNET_STUDY_SHAPES_H_
 #define ALEXNET_STUDY_SHAPES_H_

@@ -18,7 +18,8 @@ import drawings
 import alexnet
 from alexnet.network.variants import variant_named
 from alexnet.study import results
-from alexnet.study.ladders import LADDERS, Ladder, layer_problem
+from alexnet.study.ladders import LADDERS, Ladder
+from alexnet.study.problem import layer_problem
 from alexnet.study.rungs import Rung, rung_in
 from alexnet.verification import tolerance
 

@@ -26,8 +26,9 @@ from alexnet.comparison.peaks import measure_peaks
 from alexnet.figures import save
 from alexnet.network.variants import VARIANTS, variant_named
 from alexnet.study import exercise, picture, results
-from alexnet.study.ladders import LADDERS, Ladder, Problem, changed_problem, layer_problem
+from alexnet.study.ladders import LADDERS, Ladder
 from alexnet.study.measure import QUICK, USUAL, Pace, Table, run_ladder
+from alexnet.study.problem import Problem, changed_problem, layer_problem
 from alexnet.study.rungs import Rung, built_ladders, rungs_of, sources
 
 PEAK_BYTES = 2**26

@@ -24,7 +24,8 @@ import numpy as np
 
 from alexnet.files import check_absent, replacing
 from alexnet.messages import described
-from alexnet.study.ladders import Ladder, Problem
+from alexnet.study.ladders import Ladder
+from alexnet.study.problem import Problem
 from alexnet.study.rungs import Rung, module, rung_in, rungs_of, sources
 
 COMPILER = "g++"  # unless CXX says otherwise

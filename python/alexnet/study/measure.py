@@ -18,7 +18,8 @@ import numpy as np
 from alexnet.arrays import aligned_copy, aligned_empty
 from alexnet.comparison.peaks import Peaks
 from alexnet.network.layers import Dense
-from alexnet.study.ladders import ARITHMETIC, AnyArray, Problem
+from alexnet.study.ladders import ARITHMETIC
+from alexnet.study.problem import AnyArray, Problem
 from alexnet.study.rungs import Rung, module
 from alexnet.verification.tolerance import relative_error
 
