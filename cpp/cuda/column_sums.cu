@@ -19,8 +19,9 @@ constexpr int kWarps = 16;
 constexpr size_t kBlockRows = 256;
 constexpr size_t kSharedBytes = kWarps * 32 * sizeof(float);
 
+template <class In, class Out>
 __global__ void __launch_bounds__(32 * kWarps)
-    sum_rows(size_t rows, size_t columns, size_t block_rows, const float* x, float* sums) {
+    sum_rows(size_t rows, size_t columns, size_t block_rows, const In* x, Out* sums) {
     float* partial = dynamic_shared<float>();  // (kWarps, 32)
     const size_t column = size_t{blockIdx.x} * 32 + threadIdx.x;
     const size_t begin = blockIdx.y * block_rows;
@@ -28,13 +29,15 @@ __global__ void __launch_bounds__(32 * kWarps)
     float sum = 0.0f;
     if (column < columns) {
 #pragma unroll 4
-        for (size_t i = begin + threadIdx.y; i < end; i += kWarps) sum += x[i * columns + column];
+        for (size_t i = begin + threadIdx.y; i < end; i += kWarps) {
+            sum += to_float(x[i * columns + column]);
+        }
     }
     partial[threadIdx.y * 32 + threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y > 0 || column >= columns) return;
     for (int w = 1; w < kWarps; ++w) sum += partial[w * 32 + threadIdx.x];
-    sums[blockIdx.y * columns + column] = sum;
+    round_to(sums[blockIdx.y * columns + column], sum);
 }
 
 }  // namespace
@@ -44,21 +47,25 @@ size_t column_sums_workspace(size_t rows, size_t columns) {
     return Size{ceil_div(rows, kBlockRows)} * columns * sizeof(float);
 }
 
-void column_sums(size_t rows, size_t columns, const float* x, float* sums, void* workspace,
-                 Stream stream) {
+template <class T>
+void column_sums(size_t rows, size_t columns, const T* x, T* sums, void* workspace, Stream stream) {
     const dim3 block(32, kWarps);
     const unsigned across = gemm_index(ceil_div(columns, 32));
     if (rows <= kBlockRows) {
-        launch("column_sums", sum_rows, dim3(across), block, kSharedBytes, stream, rows, columns,
-               kBlockRows, x, sums);
+        launch("column_sums", sum_rows<T, T>, dim3(across), block, kSharedBytes, stream, rows,
+               columns, kBlockRows, x, sums);
         return;
     }
     const size_t blocks = ceil_div(rows, kBlockRows);
     float* partial = static_cast<float*>(workspace);
-    launch("column_sums", sum_rows, dim3(across, gemm_index(blocks)), block, kSharedBytes, stream,
-           rows, columns, kBlockRows, x, partial);
-    launch("column_sums", sum_rows, dim3(across), block, kSharedBytes, stream, blocks, columns,
-           blocks, partial, sums);
+    launch("column_sums", sum_rows<T, float>, dim3(across, gemm_index(blocks)), block, kSharedBytes,
+           stream, rows, columns, kBlockRows, x, partial);
+    launch("column_sums", sum_rows<float, T>, dim3(across), block, kSharedBytes, stream, blocks,
+           columns, blocks, partial, sums);
 }
+
+template void column_sums(size_t, size_t, const float*, float*, void*, Stream);
+template void column_sums(size_t, size_t, const Bfloat16*, Bfloat16*, void*, Stream);
+template void column_sums(size_t, size_t, const Float16*, Float16*, void*, Stream);
 
 }  // namespace alexnet::cuda

@@ -12,8 +12,9 @@ namespace alexnet::cuda {
 size_t column_sums_workspace(size_t rows, size_t columns);  // bytes
 
 // sums[j] = sum over i of x[i,j]; x (rows, columns) contiguous, rows may be 0.
-void column_sums(size_t rows, size_t columns, const float* x, float* sums, void* workspace,
-                 Stream stream);
+// T is float, Bfloat16 or Float16.
+template <class T>
+void column_sums(size_t rows, size_t columns, const T* x, T* sums, void* workspace, Stream stream);
 
 }  // namespace alexnet::cuda
 

@@ -67,8 +67,9 @@ size_t conv2d_backward_input_workspace(const Conv2dShape& s) {
     return bytes;
 }
 
-void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* weight,
-                           Precision precision, float* dx, void* workspace, Stream stream) {
+template <class T>
+void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, Precision precision,
+                           T* dx, void* workspace, Stream stream) {
     if (s.batch == 0) return;
     gemm_index(s.batch * s.out_height * s.out_width);
     gemm_index(s.in_height + s.pad_top);
@@ -86,15 +87,15 @@ void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* w
         const auto first_output = [&](const Phase& axis) {
             return coordinate(axis.output) - coordinate(taps(axis) - 1);
         };
-        const Divisor taps_across(taps(w)), tap_channels(s.group_out());
+        const TapOrder order = step_runs<T>(taps(h), taps(w), s.group_out());
         const size_t last = depth > 0 ? last_tap(h) * s.kernel_width + last_tap(w) : 0;
-        const Product<WindowRows<>, PhaseWeights<>, PhaseRows> p{
+        const Product<WindowRows<T>, PhaseWeights<T>, PhaseRows> p{
             {{dy, coordinate(s.out_height), coordinate(s.out_width),
-              coordinate(s.out_channels * sizeof(float)), Divisor(h.inputs), Divisor(w.inputs), 1,
-              1, first_output(h), first_output(w), taps_across, tap_channels}},
+              coordinate(s.out_channels * sizeof(T)), Divisor(h.inputs), Divisor(w.inputs), 1, 1,
+              first_output(h), first_output(w), order}},
             {weight + last * pixel, coordinate(s.out_channels),
              static_cast<ptrdiff_t>(h.stride * s.kernel_width * pixel),
-             static_cast<ptrdiff_t>(w.stride * pixel), taps_across, tap_channels},
+             static_cast<ptrdiff_t>(w.stride * pixel), order},
             {s.in_height, s.in_width, s.in_channels, Divisor(h.inputs), Divisor(w.inputs), h.stride,
              w.stride, h.first, w.first},
             gemm_index(m),
@@ -107,5 +108,12 @@ void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* w
                                          stream);
     });
 }
+
+template void conv2d_backward_input(const Conv2dShape&, const float*, const float*, Precision,
+                                    float*, void*, Stream);
+template void conv2d_backward_input(const Conv2dShape&, const Bfloat16*, const Bfloat16*, Precision,
+                                    Bfloat16*, void*, Stream);
+template void conv2d_backward_input(const Conv2dShape&, const Float16*, const Float16*, Precision,
+                                    Float16*, void*, Stream);
 
 }  // namespace alexnet::cuda

@@ -24,13 +24,13 @@ size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
         column_sums_workspace(pixels, s.out_channels));
 }
 
-void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
-                            Precision precision, float* dweight, float* dbias, void* workspace,
-                            Stream stream) {
+template <class T>
+void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Precision precision,
+                            T* dweight, T* dbias, void* workspace, Stream stream) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
-    const Product<WindowDepths<>, MatrixOperand<false>, MatrixRows> p{
-        {input_windows(s, x)},
+    const Product<WindowDepths<T>, MatrixOperand<false, T>, MatrixRows> p{
+        {input_windows(s, x, all_channels(s.kernel_height, s.kernel_width, s.group_in()))},
         matrix<false>(dy, s.out_channels, s.group_out()),
         {s.out_channels},
         gemm_index(s.window()),
@@ -42,5 +42,12 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
     run_product<Layer::kConvolution>(p, s.groups, precision, has_vectors(x, s.group_in()),
                                      has_vectors(dy, s.group_out()), workspace, stream);
 }
+
+template void conv2d_backward_weight(const Conv2dShape&, const float*, const float*, Precision,
+                                     float*, float*, void*, Stream);
+template void conv2d_backward_weight(const Conv2dShape&, const Bfloat16*, const Bfloat16*,
+                                     Precision, Bfloat16*, Bfloat16*, void*, Stream);
+template void conv2d_backward_weight(const Conv2dShape&, const Float16*, const Float16*, Precision,
+                                     Float16*, Float16*, void*, Stream);
 
 }  // namespace alexnet::cuda

@@ -18,10 +18,11 @@ size_t dense_workspace(const DenseShape& s) {
     return product_workspace(Layer::kDense, s.batch, s.out_features, s.in_features, 1);
 }
 
-void dense(const DenseShape& s, const float* x, const float* weight, const float* bias, bool relu,
-           Precision precision, float* y, void* workspace, Stream stream) {
+template <class T>
+void dense(const DenseShape& s, const T* x, const T* weight, const T* bias, bool relu,
+           Precision precision, T* y, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    Product<MatrixOperand<true>, MatrixOperand<false>, MatrixRows> p{
+    Product<MatrixOperand<true, T>, MatrixOperand<false, T>, MatrixRows> p{
         matrix<true>(x, s.in_features),
         matrix<false>(weight, s.out_features),
         {s.out_features},
@@ -39,10 +40,11 @@ size_t dense_backward_input_workspace(const DenseShape& s) {
     return product_workspace(Layer::kDense, s.batch, s.in_features, s.out_features, 1);
 }
 
-void dense_backward_input(const DenseShape& s, const float* dy, const float* weight,
-                          Precision precision, float* dx, void* workspace, Stream stream) {
+template <class T>
+void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, Precision precision,
+                          T* dx, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    Product<MatrixOperand<true>, MatrixOperand<true>, MatrixRows> p{
+    Product<MatrixOperand<true, T>, MatrixOperand<true, T>, MatrixRows> p{
         matrix<true>(dy, s.out_features),
         matrix<true>(weight, s.out_features),
         {s.in_features},
@@ -61,11 +63,11 @@ size_t dense_backward_weight_workspace(const DenseShape& s) {
                     column_sums_workspace(s.batch, s.out_features));
 }
 
-void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
-                           Precision precision, float* dweight, float* dbias, void* workspace,
-                           Stream stream) {
+template <class T>
+void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
+                           T* dweight, T* dbias, void* workspace, Stream stream) {
     column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
-    Product<MatrixOperand<false>, MatrixOperand<false>, MatrixRows> p{
+    Product<MatrixOperand<false, T>, MatrixOperand<false, T>, MatrixRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),
         {s.out_features},
@@ -78,5 +80,26 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
     run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
                                has_vectors(dy, s.out_features), workspace, stream);
 }
+
+template void dense(const DenseShape&, const float*, const float*, const float*, bool, Precision,
+                    float*, void*, Stream);
+template void dense(const DenseShape&, const Bfloat16*, const Bfloat16*, const Bfloat16*, bool,
+                    Precision, Bfloat16*, void*, Stream);
+template void dense(const DenseShape&, const Float16*, const Float16*, const Float16*, bool,
+                    Precision, Float16*, void*, Stream);
+
+template void dense_backward_input(const DenseShape&, const float*, const float*, Precision, float*,
+                                   void*, Stream);
+template void dense_backward_input(const DenseShape&, const Bfloat16*, const Bfloat16*, Precision,
+                                   Bfloat16*, void*, Stream);
+template void dense_backward_input(const DenseShape&, const Float16*, const Float16*, Precision,
+                                   Float16*, void*, Stream);
+
+template void dense_backward_weight(const DenseShape&, const float*, const float*, Precision,
+                                    float*, float*, void*, Stream);
+template void dense_backward_weight(const DenseShape&, const Bfloat16*, const Bfloat16*, Precision,
+                                    Bfloat16*, Bfloat16*, void*, Stream);
+template void dense_backward_weight(const DenseShape&, const Float16*, const Float16*, Precision,
+                                    Float16*, Float16*, void*, Stream);
 
 }  // namespace alexnet::cuda

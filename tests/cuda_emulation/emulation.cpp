@@ -317,14 +317,14 @@ const unsigned char* deposit(unsigned mask, const void* value, size_t size, Plac
     return running->received(fiber.number / kWarp);
 }
 
-void start_copy(void* target, const void* source, size_t bytes) {
+void start_copy(void* target, const void* source, size_t bytes, bool through_l1) {
     const auto misaligned = [&](const void* p) { return reinterpret_cast<uintptr_t>(p) % bytes; };
     if (misaligned(target) || misaligned(source)) {
         running->fail("asynchronous copy of " + std::to_string(bytes) + " bytes is not aligned");
     }
     std::memset(target, kPoison, bytes);
     const void* instruction = __builtin_return_address(0);
-    if (source) counting::note(source, bytes, false, true, instruction);
+    if (source) counting::note(source, bytes, false, true, instruction, through_l1);
     counting::note(target, bytes, true, true, instruction);
     counting::note_copy_started(bytes);
     running->current().copies.back().push_back({target, source, bytes});

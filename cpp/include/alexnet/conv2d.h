@@ -13,6 +13,7 @@
 #include <cstddef>
 
 #include "alexnet/cuda_stream.h"
+#include "alexnet/float16.h"
 #include "alexnet/precision.h"
 #include "alexnet/size.h"
 
@@ -82,19 +83,22 @@ namespace cuda {
 
 // The same on the device, as implicit matrix products. `workspace` is device memory, aligned to 16
 // bytes, of as many bytes as the function's namesake says; several calls on one stream may share
-// it.
+// it. T is float, multiplied as `precision` says, or Bfloat16 or Float16, which the tensor cores
+// multiply, with sums in float32.
 size_t conv2d_workspace(const Conv2dShape& shape);
-void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-            bool relu, Precision precision, float* y, void* workspace, Stream stream);
+template <class T>
+void conv2d(const Conv2dShape& shape, const T* x, const T* weight, const T* bias, bool relu,
+            Precision precision, T* y, void* workspace, Stream stream);
 
 size_t conv2d_backward_input_workspace(const Conv2dShape& shape);
-void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,
-                           Precision precision, float* dx, void* workspace, Stream stream);
+template <class T>
+void conv2d_backward_input(const Conv2dShape& shape, const T* dy, const T* weight,
+                           Precision precision, T* dx, void* workspace, Stream stream);
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& shape);
-void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const float* x,
-                            Precision precision, float* dweight, float* dbias, void* workspace,
-                            Stream stream);
+template <class T>
+void conv2d_backward_weight(const Conv2dShape& shape, const T* dy, const T* x, Precision precision,
+                            T* dweight, T* dbias, void* workspace, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

@@ -5,7 +5,8 @@ Each function has the signature, the checks and the results of its namesake in
 arrays, or any others on a CUDA device that have ``__cuda_array_interface__`` or DLPack (PyTorch's
 and Numba's among them), which are used without a copy; those that are not C-contiguous are copied
 once. All lie on the current device. Results are new CuPy arrays unless ``out`` is given, which must
-have the exact shape and dtype and be C-contiguous.
+have the exact shape and dtype and be C-contiguous. The arrays of convolutions and dense layers, and
+of their gradients, may be float16 or bfloat16 (of the package ml_dtypes) instead, all of a call.
 
 Work is put on CuPy's current stream, and calls return before it is done; workspaces come from
 CuPy's memory pool. The same input gives the same bits on every run. ``softmax_cross_entropy`` and

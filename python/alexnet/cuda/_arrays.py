@@ -1,4 +1,7 @@
-"""Arrays in and out of the CUDA operators: float32, C-contiguous, on the current device."""
+"""Arrays in and out of the CUDA operators: C-contiguous, on the current device.
+
+All are float32, but for those of convolutions and dense layers, which may be float16 or bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from alexnet.contract.arguments import (
     check_writeable,
 )
 from alexnet.messages import type_name
+
+SIXTEEN_BITS = ("float16", "bfloat16")
 
 DeviceArray: TypeAlias = Any  # a cupy.ndarray, or what `as_cupy` makes one of
 
@@ -82,10 +87,20 @@ class DeviceAccess(ArrayAccess):
 DEVICE = DeviceAccess()
 
 
-def as_input(operator: str, argument: str, array: object) -> DeviceArray:
-    """`array` as C-contiguous float32: itself, or a copy where only the layout differs."""
-    plain = cupy.ascontiguousarray(check_array(operator, argument, array, access=DEVICE))
+def as_input(operator: str, argument: str, array: object, dtype: str = "float32") -> DeviceArray:
+    """`array` as C-contiguous `dtype`: itself, or a copy where only the layout differs."""
+    plain = cupy.ascontiguousarray(check_array(operator, argument, array, (dtype,), DEVICE))
     return plain if DEVICE.is_aligned(plain) else plain.copy()
+
+
+def as_operand(operator: str, argument: str, array: object) -> DeviceArray:
+    """`as_input` for the first operand of a product, whose dtype is that of all its arrays.
+
+    float32, float16, or bfloat16 of the package ml_dtypes, which is known by its name.
+    """
+    expected = " or ".join(("float32", *SIXTEEN_BITS))
+    dtype = str(DEVICE.check_type(operator, argument, array, expected).dtype)
+    return as_input(operator, argument, array, dtype if dtype in SIXTEEN_BITS else "float32")
 
 
 def as_integers(operator: str, argument: str, array: object) -> DeviceArray:
@@ -117,12 +132,15 @@ def make_output(
     shape: Shape,
     inputs: Mapping[str, AnyArray | None],
     *,
+    dtype: str = "float32",
     may_be: str | None = None,
 ) -> DeviceArray:
     """`out` where it is given and fits, else a new array."""
     if out is None:
-        return cupy.empty(shape, cupy.float32)
-    return check_out(operator, argument, out, shape, inputs, may_be=may_be, access=DEVICE)
+        return cupy.empty(shape, dtype)
+    return check_out(
+        operator, argument, out, shape, inputs, dtypes=(dtype,), may_be=may_be, access=DEVICE
+    )
 
 
 def make_outputs(
@@ -130,11 +148,12 @@ def make_outputs(
     out: object,
     shapes: Mapping[str, Shape],
     inputs: Mapping[str, AnyArray | None],
+    dtype: str = "float32",
 ) -> list[DeviceArray]:
     """One array for each of `shapes`: the entry of `out` where one is given, else a new array."""
-    given = check_outs(operator, out, shapes, inputs, access=DEVICE)
+    given = check_outs(operator, out, shapes, inputs, dtypes=(dtype,), access=DEVICE)
     return [
-        cupy.empty(shape, cupy.float32) if array is None else array
+        cupy.empty(shape, dtype) if array is None else array
         for array, shape in zip(given, shapes.values(), strict=True)
     ]
 

@@ -11,6 +11,7 @@ from alexnet.contract.shapes import Padding
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
+    as_operand,
     make_output,
     make_outputs,
     make_workspace,
@@ -51,14 +52,15 @@ def conv2d(
     precision: str = "float32",
     out: DeviceArray | None = None,
 ) -> DeviceArray:
-    x = as_input("conv2d", "x", x)
-    weight = as_input("conv2d", "weight", weight)
-    bias = None if bias is None else as_input("conv2d", "bias", bias)
+    x = as_operand("conv2d", "x", x)
+    dtype = str(x.dtype)
+    weight = as_input("conv2d", "weight", weight, dtype)
+    bias = None if bias is None else as_input("conv2d", "bias", bias, dtype)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
     _check_algorithm("conv2d", algorithm)
-    tf32 = is_tf32("conv2d", precision)
+    tf32 = is_tf32("conv2d", precision, dtype)
     inputs = {"x": x, "weight": weight, "bias": bias}
-    y = make_output("conv2d", "out", out, shape.output_shape, inputs)
+    y = make_output("conv2d", "out", out, shape.output_shape, inputs, dtype=dtype)
     workspace = make_workspace(_cuda.conv2d_workspace(shape))
     _cuda.conv2d(shape, x, weight, bias, activation == "relu", tf32, y, workspace, stream())
     return y
@@ -78,14 +80,17 @@ def conv2d_backward_input(
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "conv2d_backward_input"
-    dy = as_input(operator, "dy", dy)
-    weight = as_input(operator, "weight", weight)
+    dy = as_operand(operator, "dy", dy)
+    dtype = str(dy.dtype)
+    weight = as_input(operator, "weight", weight, dtype)
     shape = calls.check_conv2d_backward_input(
         dy, weight, input_shape, stride, padding, groups, algorithm
     )
     _check_algorithm(operator, algorithm)
-    tf32 = is_tf32(operator, precision)
-    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    tf32 = is_tf32(operator, precision, dtype)
+    dx = make_output(
+        operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight}, dtype=dtype
+    )
     workspace = make_workspace(_cuda.conv2d_backward_input_workspace(shape))
     _cuda.conv2d_backward_input(shape, dy, weight, tf32, dx, workspace, stream())
     return dx
@@ -105,15 +110,16 @@ def conv2d_backward_weight(
     out: tuple[DeviceArray | None, DeviceArray | None] | None = None,
 ) -> tuple[DeviceArray, DeviceArray]:
     operator = "conv2d_backward_weight"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    dy = as_operand(operator, "dy", dy)
+    dtype = str(dy.dtype)
+    x = as_input(operator, "x", x, dtype)
     shape = calls.check_conv2d_backward_weight(
         dy, x, kernel_size, stride, padding, groups, algorithm
     )
     _check_algorithm(operator, algorithm)
-    tf32 = is_tf32(operator, precision)
+    tf32 = is_tf32(operator, precision, dtype)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
-    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x}, dtype)
     workspace = make_workspace(_cuda.conv2d_backward_weight_workspace(shape))
     _cuda.conv2d_backward_weight(shape, dy, x, tf32, dweight, dbias, workspace, stream())
     return dweight, dbias

@@ -7,6 +7,7 @@ from alexnet.contract import calls
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
+    as_operand,
     make_output,
     make_outputs,
     make_workspace,
@@ -25,13 +26,14 @@ def dense(
     precision: str = "float32",
     out: DeviceArray | None = None,
 ) -> DeviceArray:
-    x = as_input("dense", "x", x)
-    weight = as_input("dense", "weight", weight)
-    bias = None if bias is None else as_input("dense", "bias", bias)
+    x = as_operand("dense", "x", x)
+    dtype = str(x.dtype)
+    weight = as_input("dense", "weight", weight, dtype)
+    bias = None if bias is None else as_input("dense", "bias", bias, dtype)
     shape = calls.check_dense(x, weight, bias, activation)
-    tf32 = is_tf32("dense", precision)
+    tf32 = is_tf32("dense", precision, dtype)
     inputs = {"x": x, "weight": weight, "bias": bias}
-    y = make_output("dense", "out", out, shape.output_shape, inputs)
+    y = make_output("dense", "out", out, shape.output_shape, inputs, dtype=dtype)
     workspace = make_workspace(_cuda.dense_workspace(shape))
     _cuda.dense(shape, x, weight, bias, activation == "relu", tf32, y, workspace, stream())
     return y
@@ -46,11 +48,14 @@ def dense_backward_input(
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "dense_backward_input"
-    dy = as_input(operator, "dy", dy)
-    weight = as_input(operator, "weight", weight)
+    dy = as_operand(operator, "dy", dy)
+    dtype = str(dy.dtype)
+    weight = as_input(operator, "weight", weight, dtype)
     shape = calls.check_dense_backward_input(dy, weight)
-    tf32 = is_tf32(operator, precision)
-    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    tf32 = is_tf32(operator, precision, dtype)
+    dx = make_output(
+        operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight}, dtype=dtype
+    )
     workspace = make_workspace(_cuda.dense_backward_input_workspace(shape))
     _cuda.dense_backward_input(shape, dy, weight, tf32, dx, workspace, stream())
     return dx
@@ -65,12 +70,13 @@ def dense_backward_weight(
     out: tuple[DeviceArray | None, DeviceArray | None] | None = None,
 ) -> tuple[DeviceArray, DeviceArray]:
     operator = "dense_backward_weight"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    dy = as_operand(operator, "dy", dy)
+    dtype = str(dy.dtype)
+    x = as_input(operator, "x", x, dtype)
     shape = calls.check_dense_backward_weight(dy, x)
-    tf32 = is_tf32(operator, precision)
+    tf32 = is_tf32(operator, precision, dtype)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
-    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x}, dtype)
     workspace = make_workspace(_cuda.dense_backward_weight_workspace(shape))
     _cuda.dense_backward_weight(shape, dy, x, tf32, dweight, dbias, workspace, stream())
     return dweight, dbias
