@@ -11,6 +11,7 @@ from functools import partial
 from types import ModuleType
 
 from alexnet.contract.arguments import check_flag
+from alexnet.contract.names import explaining_keywords
 from alexnet.messages import hint, shown
 from alexnet.network.freezing import FLOAT32
 from alexnet.network.initializers import (
@@ -327,6 +328,7 @@ class AlexNet(Network):
 
     """
 
+    @explaining_keywords("AlexNet")
     def __init__(
         self,
         variant: str | Variant,

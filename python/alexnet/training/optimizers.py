@@ -28,6 +28,7 @@ from alexnet.contract.arguments import (
     check_int,
 )
 from alexnet.contract.calls import check_adam_numbers, check_sgd_numbers
+from alexnet.contract.names import ExplainsNames, explaining_keywords
 from alexnet.messages import shown, summarised
 from alexnet.network.network import Network
 from alexnet.network.parameter_memory import ParameterMemory
@@ -35,7 +36,7 @@ from alexnet.network.parameter_memory import ParameterMemory
 Observer: TypeAlias = Callable[[str, Array, Array, Array], None]
 
 
-class Optimizer(ABC):
+class Optimizer(ExplainsNames, ABC):
     """Arrays of the shapes of a network's parameters, and a step that uses them.
 
     `learning_rate` may be changed between steps: that is all a schedule does.
@@ -228,6 +229,7 @@ class SGD(Optimizer):
     rule = "sgd"
     slots = ("velocity",)
 
+    @explaining_keywords("SGD")
     def __init__(
         self,
         network: Network,
@@ -257,6 +259,7 @@ class Adam(Optimizer):
     rule = "adam"
     slots = ("first_moment", "second_moment")
 
+    @explaining_keywords("Adam")
     def __init__(
         self,
         network: Network,
