@@ -14,6 +14,7 @@ import alexnet
 from alexnet import cpu, reference
 from alexnet.contract.names import METHODS
 from alexnet.data import ImageSet
+from alexnet.network.layers import Conv2d, Dense
 from alexnet.network.variants import AlexNet
 
 IMPLEMENTATIONS = pytest.mark.parametrize(
@@ -238,6 +239,8 @@ def test_names_that_are_nearly_right(call: Callable[[], object], meant: str) -> 
         (lambda **given: alexnet.max_pool2d(X, **given), {"pool_size": 2}, "window"),
         (lambda **given: alexnet.dropout(X, **given), {"p": 0.5}, "rate"),
         (alexnet.relu, {"input": X}, "x"),
+        (lambda **given: Conv2d("conv1", 8, 3, **given), {"strides": 2}, "stride"),
+        (lambda **given: Dense("fc1", **given), {"units": 8}, "features"),
         (lambda **given: AlexNet("cifar10-bn", **given), {"classes": 2}, "num_classes"),
     ],
 )
@@ -249,6 +252,15 @@ def test_arguments_that_are_called_otherwise_here(
     with pytest.raises(TypeError, match=message):
         call(**given)
     call(**{meant: given[name]})
+
+
+def test_arguments_that_have_no_place() -> None:
+    with pytest.raises(
+        TypeError, match=r"^max_pool2d: 2 arguments by place, expected x, and window"
+    ):
+        alexnet.max_pool2d(X, 2)
+    with pytest.raises(TypeError, match=r"^SGD: 2 arguments by place, expected network, and learn"):
+        alexnet.SGD(NETWORK, 0.1)
 
 
 def test_an_argument_that_nothing_is_near_to() -> None:

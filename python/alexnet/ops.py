@@ -18,7 +18,7 @@ import numpy as np
 from alexnet import cpu, reference
 from alexnet.contract import hints
 from alexnet.contract.arguments import DLPACK_CUDA
-from alexnet.contract.names import check_keywords
+from alexnet.contract.names import check_call
 from alexnet.messages import shown, type_name
 from alexnet.runtime import cuda_obstacle
 
@@ -91,7 +91,7 @@ def _dispatched(namesake: Callable[P, R]) -> Callable[P, R]:
             function = getattr(implementation_of(name, first, array), name)
             return function(*args, **kwargs)
         except TypeError:
-            check_keywords(name, inspect.signature(function).parameters, kwargs)
+            check_call(name, inspect.signature(function), args, kwargs)
             raise
 
     return operator

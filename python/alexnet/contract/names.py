@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from alexnet.messages import hint
+from alexnet.messages import counted, hint
 
-P = ParamSpec("P")
-R = TypeVar("R")
+T = TypeVar("T")
+BY_NAME = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
 
 # Arguments of PyTorch, Keras and TensorFlow, where their names are not near to those here.
 ARGUMENTS = {
     "betas": "beta1",
     "eps": "epsilon",
+    "filters": "features",
     "input": "x",
     "inputs": "x",
     "kernel": "weight",
     "kernel_size": "window",
     "lr": "learning_rate",
+    "out_channels": "features",
+    "out_features": "features",
     "p": "rate",
     "params": "network",
     "pool_size": "window",
     "target": "labels",
     "tensor": "x",
+    "units": "features",
 }
 # Methods of PyTorch's and Keras's networks and optimizers.
 _MODES = "net(x) is inference, net(x, training=True) training"
@@ -45,31 +49,39 @@ METHODS = {
 }
 
 
-def check_keywords(function: str, known: Iterable[str], given: Iterable[str]) -> None:
-    """TypeError for the first name `given` that is not `known`, with the one that was meant."""
-    names = list(known)
+def check_call(
+    function: str, signature: inspect.Signature, args: Sequence[object], given: Iterable[str]
+) -> None:
+    """TypeError for a name `given` that there is not, and for more arguments than have a place."""
+    names = [name for name in signature.parameters if name != "self"]
     for name in given:
         if name not in names:
             meant = ARGUMENTS.get(name)
             near = f"; did you mean {meant}?" if meant in names else hint(name, names)
             expected = "" if near else f", expected one of {', '.join(names)}"
             raise TypeError(f"{function}: there is no argument {name}{near or expected}") from None
+    placed = [name for name in names if signature.parameters[name].kind not in BY_NAME]
+    if len(args) > len(placed):
+        others = [name for name in names if name not in placed]
+        by_name = f", and {', '.join(others)} by name" if others else ""
+        raise TypeError(
+            f"{function}: {counted(len(args), 'argument')} by place, expected "
+            f"{', '.join(placed)}{by_name}"
+        ) from None
 
 
-def explaining_keywords(owner: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let `owner`, whose `__init__` is decorated, explain arguments by names that it has not."""
+def explaining_arguments(cls: type[T]) -> type[T]:
+    """Let the class explain arguments by names that it has not; a decorator."""
+    init = cls.__init__
+    signature = inspect.signature(init)
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        known = [name for name in inspect.signature(function).parameters if name != "self"]
+    @functools.wraps(init)
+    def explaining(self: T, *args: Any, **kwargs: Any) -> None:
+        check_call(cls.__name__, signature, args, kwargs)
+        init(self, *args, **kwargs)
 
-        @functools.wraps(function)
-        def explaining(*args: P.args, **kwargs: P.kwargs) -> R:
-            check_keywords(owner, known, kwargs)
-            return function(*args, **kwargs)
-
-        return explaining
-
-    return decorate
+    setattr(cls, "__init__", explaining)  # noqa: B010 - mypy has no assignment to a method
+    return cls
 
 
 class ExplainsNames:

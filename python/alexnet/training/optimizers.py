@@ -28,7 +28,7 @@ from alexnet.contract.arguments import (
     check_int,
 )
 from alexnet.contract.calls import check_adam_numbers, check_sgd_numbers
-from alexnet.contract.names import ExplainsNames, explaining_keywords
+from alexnet.contract.names import ExplainsNames, explaining_arguments
 from alexnet.messages import shown, summarised
 from alexnet.network.network import Network
 from alexnet.network.parameter_memory import ParameterMemory
@@ -223,13 +223,13 @@ class Optimizer(ExplainsNames, ABC):
         self.load_state_dict(state["state"])
 
 
+@explaining_arguments
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum; see `alexnet.sgd_update`."""
 
     rule = "sgd"
     slots = ("velocity",)
 
-    @explaining_keywords("SGD")
     def __init__(
         self,
         network: Network,
@@ -253,13 +253,13 @@ class SGD(Optimizer):
         }
 
 
+@explaining_arguments
 class Adam(Optimizer):
     """Adam with bias correction (Kingma and Ba 2015); see `alexnet.adam_update`."""
 
     rule = "adam"
     slots = ("first_moment", "second_moment")
 
-    @explaining_keywords("Adam")
     def __init__(
         self,
         network: Network,
