@@ -16,7 +16,7 @@ import pytest
 import alexnet
 from alexnet.data import open_dataset
 from support import cifar_files, photo_files, trained_files
-from support.documents import ROOT, commands_in, fenced_blocks
+from support.documents import ROOT, commands_in, fenced_blocks, run_at_prompt
 from support.processes import status_of
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -59,7 +59,7 @@ def test_tutorials_work(path: Path) -> None:
         if block.file:
             Path(block.file).write_text(text)
         elif block.language == "python":
-            exec(compile(text, f"{path.name}, block {number}", "exec"), names)
+            run_at_prompt(text, f"{path.name}, block {number}", names)
         elif block.language == "sh":
             _run_lines(text)
         else:
