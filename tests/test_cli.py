@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -19,7 +20,7 @@ from alexnet.commands import describe
 from alexnet.commands.console import Progress
 from alexnet.messages import printable
 from alexnet.network.variants import variants
-from support.processes import started, status_of
+from support.processes import default_signals, started, status_of
 
 RUNNING = (
     "bench",
@@ -227,6 +228,21 @@ def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert error == "alexnet: interrupted\n"
+
+
+def test_ctrl_c_while_it_is_imported_has_no_traceback(tmp_path: Path) -> None:
+    """NumPy's import takes the first tenths of a second: one that interrupts itself is enough."""
+    (tmp_path / "numpy.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)\n")
+    result = subprocess.run(
+        [Path(sys.executable).with_name("alexnet")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        preexec_fn=default_signals,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (130, "alexnet: interrupted\n")
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codeop
 import json
 import re
 import sys
@@ -55,6 +56,18 @@ def test_python_in_the_documents_runs(
     monkeypatch.chdir(tmp_path)
     shorter = {"2000": "3", "alexnet-owt-7be5be79.pth": "runs/cifar"}
     assert run_blocks(path, shorter=shorter)
+
+
+@each_document
+def test_python_in_the_documents_can_be_pasted_into_a_prompt(path: Path) -> None:
+    """A prompt runs a statement at its end: of a loop or a `with`, that is an empty line."""
+    for block in python_blocks(path):
+        lines: list[str] = []
+        for line in [*block.splitlines(), ""]:
+            lines.append(line)
+            if codeop.compile_command("\n".join(lines), f"{path.name}: {line!r}") is not None:
+                lines.clear()
+        assert not lines
 
 
 def test_python_is_found() -> None:

@@ -12,7 +12,9 @@ import pytest
 
 import alexnet
 from alexnet import cpu, reference
+from alexnet.contract.names import METHODS
 from alexnet.data import ImageSet
+from alexnet.network.layers import Conv2d, Dense
 from alexnet.network.variants import AlexNet
 
 IMPLEMENTATIONS = pytest.mark.parametrize(
@@ -226,3 +228,56 @@ def test_an_optimizer_is_not_given_arrays() -> None:
 def test_names_that_are_nearly_right(call: Callable[[], object], meant: str) -> None:
     with pytest.raises(ValueError, match=rf"expected .*; did you mean {meant}\?$"):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "meant"),
+    [
+        (lambda **given: alexnet.SGD(NETWORK, **given), {"lr": 0.1}, "learning_rate"),
+        (lambda **given: alexnet.Adam(NETWORK, **given), {"eps": 1e-8}, "epsilon"),
+        (lambda **given: alexnet.conv2d(X, WEIGHT, **given), {"strides": 2}, "stride"),
+        (lambda **given: alexnet.max_pool2d(X, **given), {"pool_size": 2}, "window"),
+        (lambda **given: alexnet.dropout(X, **given), {"p": 0.5}, "rate"),
+        (alexnet.relu, {"input": X}, "x"),
+        (lambda **given: Conv2d("conv1", 8, 3, **given), {"strides": 2}, "stride"),
+        (lambda **given: Dense("fc1", **given), {"units": 8}, "features"),
+        (lambda **given: AlexNet("cifar10-bn", **given), {"classes": 2}, "num_classes"),
+    ],
+)
+def test_arguments_that_are_called_otherwise_here(
+    call: Callable[..., object], given: dict[str, Any], meant: str
+) -> None:
+    (name,) = given
+    message = rf"^\w+: there is no argument {name}; did you mean {meant}\?$"
+    with pytest.raises(TypeError, match=message):
+        call(**given)
+    call(**{meant: given[name]})
+
+
+def test_arguments_that_have_no_place() -> None:
+    with pytest.raises(
+        TypeError, match=r"^max_pool2d: 2 arguments by place, expected x, and window"
+    ):
+        alexnet.max_pool2d(X, 2)
+    with pytest.raises(TypeError, match=r"^SGD: 2 arguments by place, expected network, and learn"):
+        alexnet.SGD(NETWORK, 0.1)
+
+
+def test_an_argument_that_nothing_is_near_to() -> None:
+    with pytest.raises(
+        TypeError, match=r"^relu: there is no argument qqq, expected one of x, out$"
+    ):
+        alexnet.relu(X, qqq=1)
+    with pytest.raises(TypeError, match=r"^relu: x is of type NoneType"):
+        alexnet.relu(None)
+
+
+def test_methods_that_others_have() -> None:
+    with pytest.raises(AttributeError, match=r"'eval': net\(x\) is inference, "):
+        NETWORK.eval()
+    with pytest.raises(AttributeError, match=r"'zero_grad': backward overwrites the gradients"):
+        alexnet.SGD(NETWORK).zero_grad()
+    with pytest.raises(AttributeError, match=r"^'AlexNet' object has no attribute 'qqq'$"):
+        NETWORK.qqq  # noqa: B018
+    for name in METHODS:
+        assert not hasattr(NETWORK, name)

@@ -431,5 +431,23 @@ def test_what_is_neither_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         open_dataset(tmp_path / "nowhere")
     (tmp_path / "train").mkdir()
-    with pytest.raises(ValueError, match="train has no folders, expected one for each class"):
+    with pytest.raises(ValueError, match=r"train has no folders, expected one for each class$"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("folder", [".", "train"])
+def test_photos_in_no_class_s_folder_are_to_be_sorted(folder: str, tmp_path: Path) -> None:
+    for name in ("0.jpg", "1.jpg"):
+        files.write_photo(tmp_path / folder / name)
+    step = "make a folder for each class, and move them into these$"
+    with pytest.raises(ValueError, match=rf": 2 photos in it, such as 0\.jpg; {step}"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("folder", [".", "train"])
+def test_classes_in_the_names_of_photos_are_named(folder: str, tmp_path: Path) -> None:
+    for name in ("cat.0.jpg", "cat.1.jpg", "dog.0.jpg"):
+        files.write_photo(tmp_path / folder / name)
+    step = "a folder for each class, which their names begin with: cat, dog, and move"
+    with pytest.raises(ValueError, match=rf": 3 photos in it, such as cat\.0\.jpg; make {step}"):
         open_dataset(tmp_path)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import alexnet
@@ -15,7 +16,7 @@ from alexnet.comparison.peaks import Peaks
 from alexnet.network.layers import LRN, Dense
 from alexnet.study import exercise, picture, results
 from alexnet.study.ladders import LADDERS
-from alexnet.study.measure import Result, Table
+from alexnet.study.measure import UNTOUCHED, Mistake, Result, Table, largest_mistake
 from alexnet.study.problem import own_problem
 from alexnet.study.rungs import rungs_of
 from support.processes import status_of
@@ -299,7 +300,12 @@ def test_own_rungs_are_checked_and_ranked(own: Path, capsys: pytest.CaptureFixtu
     output = capsys.readouterr().out
     assert re.search(r"^11  wrong +-  .*  \d\.\de-?\+?\d\d!$", output, re.MULTILINE)
     assert re.search(r"^12  nan +-  .*  nan!$", output, re.MULTILINE)
-    assert "! rung 12 is wrong, and has no time." in output
+    number = r"-?[\d.]+(e[-+]\d+)?"
+    for line in (
+        rf"! rung 11 is wrong, and has no time\. Farthest off: element \([\d, ]+\) is {number},",
+        r"! rung 12 is wrong, and has no time\. Farthest off: element \(0, 0, 0, 0\) is nan,",
+    ):
+        assert re.search(line, " ".join(output.split()))
 
 
 @pytest.mark.parametrize(
@@ -313,11 +319,25 @@ def test_own_rungs_are_checked_and_ranked(own: Path, capsys: pytest.CaptureFixtu
             "__builtin_trap(); float squares = 0;",
             r"first run was ended by SIG(ILL|TRAP)",
         ),
-        (r"float squares = 0;", "y[-1] = 0; float squares = 0;", "writes outside of its result"),
+        (
+            r"float squares = 0;",
+            "*(volatile float*)64 = 0; float squares = 0;",
+            r"ended by SIGSEGV: an index or a pointer that leads out of all arrays",
+        ),
+        (
+            r"float squares = 0;",
+            "y[-1] = 0; float squares = 0;",
+            "writes outside of its result, before the first element",
+        ),
+        (
+            r"float squares = 0;",
+            "y[s.pixels * s.channels] = 0; float squares = 0;",
+            "writes outside of its result, behind the last element",
+        ),
         (
             r"float squares = 0;",
             "const_cast<float*>(x)[0] = 9; float squares = 0;",
-            "outside of its",
+            "writes outside of its result, to an array that it is to read",
         ),
         (r"// Predicted", "// Hoped", r"own\.cpp: its first comment has no Predicted:"),
     ],
@@ -334,13 +354,29 @@ def test_own_rungs_that_come_to_no_end_are_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_the_largest_mistake_is_found() -> None:
+    expected = np.arange(6.0).reshape(2, 3)
+    result = expected.astype(np.float32)
+    result[0, 1], result[1, 1] = 1.5, 7
+    assert largest_mistake(result, expected) == Mistake((1, 1), 7.0, 4.0)
+    result[1, 2] = np.nan
+    mistake = largest_mistake(result, expected)
+    assert mistake.place == (1, 2)
+    assert np.isnan(mistake.value)
+    result.view(np.uint32)[0, 2] = UNTOUCHED
+    result[1, 2] = 5
+    assert largest_mistake(result, expected) == Mistake((0, 2), None, 2.0)
+
+
 def test_an_endless_rung_is_ended(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exercise, "RUNNING", 2.0)
     path = variant(own, "own", r"float squares = 0;", 'for (;;) asm(""); float squares = 0;')
     problem = own_problem(LADDERS["lrn-forward"], LRN("lrn", 2, 1.0, 1.0, 0.75), (1, 2, 16), 2)
-    with pytest.raises(ValueError, match=r"own\.cpp: its first run took more than 2 s"):
+    with pytest.raises(
+        ValueError, match=r"own\.cpp: its first run took more than 2 s: is there a loop without end"
+    ):
         exercise.prepared(path, problem, 10, isa=alexnet.cpu_isa(), threads=1, folder=tmp_path)
 
 

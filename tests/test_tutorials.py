@@ -6,6 +6,7 @@ Data are small ones of the same form, and long trainings are cut (`SHORTER`).
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 import alexnet
+from alexnet.data import open_dataset
 from support import cifar_files, photo_files, trained_files
-from support.documents import ROOT, commands_in, fenced_blocks
+from support.documents import ROOT, commands_in, fenced_blocks, run_at_prompt
 from support.processes import status_of
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -27,7 +29,8 @@ SHORTER = {
     "--epochs 2": "--steps 1 --batch-size 2",
     "--peers torch": "--peers none --rounds 1 --seconds 0",
 }
-OTHERS = {'pip install ".[peers]"'}  # lines of a shell that are no `alexnet …`
+SORTING = 'for photo in *.*.jpg; do mkdir -p "${photo%%.*}" && mv "$photo" "${photo%%.*}"; done'
+OTHERS = {'pip install ".[peers]"', SORTING}  # lines of a shell that are no `alexnet …`
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +59,7 @@ def test_tutorials_work(path: Path) -> None:
         if block.file:
             Path(block.file).write_text(text)
         elif block.language == "python":
-            exec(compile(text, f"{path.name}, block {number}", "exec"), names)
+            run_at_prompt(text, f"{path.name}, block {number}", names)
         elif block.language == "sh":
             _run_lines(text)
         else:
@@ -74,3 +77,13 @@ def _run_lines(text: str) -> None:
 def test_what_is_cut_is_there() -> None:
     text = "".join(path.read_text() for path in TUTORIALS)
     assert all(long in text for long in SHORTER)
+    assert all(line in text for line in OTHERS)
+
+
+def test_photos_whose_names_begin_with_the_class_are_sorted(tmp_path: Path) -> None:
+    for name in ("cat.0.jpg", "cat.1.jpg", "dog.0.jpg", "dog.1.jpg"):
+        photo_files.write_photo(tmp_path / "train" / name)
+    with pytest.raises(ValueError, match=r"which their names begin with: cat, dog"):
+        open_dataset(tmp_path)
+    subprocess.run(["/bin/sh", "-c", SORTING], cwd=tmp_path / "train", check=True)
+    assert open_dataset(tmp_path).class_names == ("cat", "dog")

@@ -18,6 +18,7 @@ import numpy as np
 from alexnet import cpu, reference
 from alexnet.contract import hints
 from alexnet.contract.arguments import DLPACK_CUDA
+from alexnet.contract.names import check_call
 from alexnet.messages import shown, type_name
 from alexnet.runtime import cuda_obstacle
 
@@ -84,9 +85,14 @@ def _dispatched(namesake: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(namesake)
     def operator(*args: P.args, **kwargs: P.kwargs) -> R:
-        array = args[0] if args else kwargs.get(first)
-        function: Callable[P, R] = getattr(implementation_of(name, first, array), name)
-        return function(*args, **kwargs)
+        function: Callable[P, R] = namesake
+        try:
+            array = args[0] if args else kwargs.get(first)
+            function = getattr(implementation_of(name, first, array), name)
+            return function(*args, **kwargs)
+        except TypeError:
+            check_call(name, inspect.signature(function), args, kwargs)
+            raise
 
     return operator
 

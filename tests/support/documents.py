@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -16,6 +19,9 @@ DOCUMENTS = [
     *sorted((ROOT / "docs" / "study").glob("**/*.md")),
     *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
 ]
+
+
+LONGEST_VALUE = 2000  # characters
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,20 @@ def run_blocks(path: Path, shorter: dict[str, str]) -> dict[str, Any]:
     for number, block in enumerate(python_blocks(path)):
         for long, short in shorter.items():
             block = block.replace(long, short)
-        exec(compile(block, f"{path.name}, block {number}", "exec"), names)
+        run_at_prompt(block, f"{path.name}, block {number}", names)
     return names
+
+
+def run_at_prompt(block: str, name: str, names: dict[str, Any]) -> None:
+    """Run a block as a prompt does, which prints the value of every expression, also in loops."""
+
+    def display(value: object) -> None:
+        shown = repr(value)
+        assert len(shown) < LONGEST_VALUE, f"{name} fills a prompt with {shown:.80}…"
+
+    statements = ast.Interactive(ast.parse(block).body)
+    with mock.patch.object(sys, "displayhook", display):
+        exec(compile(statements, name, "single"), names)
 
 
 def shell_lines(path: Path) -> list[str]:

@@ -24,6 +24,7 @@ from alexnet.commands.options import (
 )
 from alexnet.comparison.peaks import measure_peaks
 from alexnet.figures import save
+from alexnet.messages import printable
 from alexnet.network.variants import VARIANTS, variant_named
 from alexnet.study import exercise, picture, results
 from alexnet.study.ladders import LADDERS, Ladder
@@ -185,6 +186,7 @@ def _list(options: argparse.Namespace) -> bool:
     ]
     say_table(options, ["ladder", "rungs", ""], rows, right={1})
     say(options, f"files: {sources()}")
+    say(options, "alexnet study LADDER runs one; with --explain it says what each rung changes")
     write_figures(options, {"ladders": {row[0]: int(row[1]) for row in rows}})
     return True
 
@@ -267,15 +269,18 @@ def _own_rungs(
 ) -> list[Rung]:
     own = []
     for number, path in enumerate(options.own, rungs[-1].number + 1):
+        work = f"{path}: compiled, and run once, at most {exercise.RUNNING:.0f} s"
         try:
-            rung = exercise.prepared(
-                path,
-                problem,
-                number,
-                isa=runtime.cpu_isa(),
-                threads=runtime.get_num_threads(),
-                folder=folder,
-            )
+            with Progress(printable(work), 0) as progress:
+                progress.show(at_once=progress.drawn)
+                rung = exercise.prepared(
+                    path,
+                    problem,
+                    number,
+                    isa=runtime.cpu_isa(),
+                    threads=runtime.get_num_threads(),
+                    folder=folder,
+                )
         except exercise.NotCompiledError as error:
             for line in error.lines:
                 say(options, line)

@@ -10,7 +10,7 @@ from rich.syntax import Syntax
 
 from alexnet.commands.options import say, say_table, text_file
 from alexnet.network.layers import Conv2d, Dense
-from alexnet.study.measure import Result, Table
+from alexnet.study.measure import Mistake, Result, Table
 from alexnet.study.rungs import Rung, sources
 
 WIDTH = 80
@@ -115,7 +115,9 @@ def _notes(table: Table) -> list[str]:
                 f"rung {result.rung.number} does not serve this shape, but {result.rung.serves}"
             )
         elif not result.is_right:
-            notes.append(f"! rung {result.rung.number} is wrong, and has no time.")
+            notes.append(
+                f"! rung {result.rung.number} is wrong, and has no time.{_mistaken(result.mistake)}"
+            )
     memory = table.memory_rate
     if memory is not None and memory < table.peak:
         notes.append(
@@ -123,6 +125,14 @@ def _notes(table: Table) -> list[str]:
             "possible for what stays in a cache."
         )
     return notes
+
+
+def _mistaken(mistake: Mistake | None) -> str:
+    """Say where a result is farthest off."""
+    if mistake is None:
+        return ""
+    given = "is not written" if mistake.value is None else f"is {mistake.value:.6g}"
+    return f" Farthest off: element {mistake.place} {given}, expected {mistake.expected:.6g}."
 
 
 def _explained(rung: Rung) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from alexnet.commands.options import (
 )
 from alexnet.commands.training_report import TrainingReport
 from alexnet.data import AUGMENTATIONS, Dataset, PhotoSet
+from alexnet.data.preprocessing import SAMPLE
 from alexnet.messages import described, printable
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import SMALL_IMAGE, Configuration, variant_for
@@ -144,8 +145,9 @@ def _run(options: argparse.Namespace) -> bool:
         variant, why = _suited_variant(dataset)
         with suppress(OSError):  # training goes on where nobody reads
             say_line(options, why)
-    with _shown("Preparing the images and the network"):
-        opened = _opened(options, dataset, variant)
+    measured = 0 if options.resume is not None else min(SAMPLE, len(dataset.train))
+    with _shown("Preparing the images and the network", measured) as on_image:
+        opened = _opened(options, dataset, variant, on_image)
     with closing(opened) as run, postponed_signals(NOTICE) as stopped:
         if why is not None:
             run.log(why)
@@ -175,12 +177,20 @@ def _run(options: argparse.Namespace) -> bool:
 
 
 @contextmanager
-def _shown(work: str) -> Iterator[None]:
-    """Show on a terminal what is done in the meantime, which may take seconds: photos are read."""
-    with Progress(printable(work), 0, lines=False) as progress:
-        with suppress(OSError):  # a terminal that is gone
-            progress.show(at_once=True)
-        yield
+def _shown(work: str, images: int = 0) -> Iterator[Callable[[], None]]:
+    """Show what is done in the meantime, to a terminal at once: reading photos takes seconds.
+
+    What is given is called for each of the `images` that are counted, if any are.
+    """
+    with Progress(printable(work), images) as progress:
+
+        def advance() -> None:
+            with suppress(OSError):  # a terminal that is gone
+                progress.advance()
+
+        with suppress(OSError):
+            progress.show(at_once=progress.drawn)
+        yield advance
 
 
 def _check_json(options: argparse.Namespace) -> None:
@@ -194,7 +204,12 @@ def _check_json(options: argparse.Namespace) -> None:
                 options.parser.error(f"argument --json: {error}")
 
 
-def _opened(options: argparse.Namespace, dataset: Dataset, variant: str | None) -> Run:
+def _opened(
+    options: argparse.Namespace,
+    dataset: Dataset,
+    variant: str | None,
+    on_image: Callable[[], None],
+) -> Run:
     """Begin or continue the run that the options ask for."""
     names = [field.name for field in dataclasses.fields(Configuration)]
     given = {name: getattr(options, name) for name in names} | {"variant": variant}
@@ -212,6 +227,7 @@ def _opened(options: argparse.Namespace, dataset: Dataset, variant: str | None) 
         numbered=options.output is None,
         device=options.device,
         graph=options.graph is not False,
+        on_image=on_image,
     )
 
 

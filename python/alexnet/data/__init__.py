@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from alexnet.data.cifar10 import ARCHIVE, find_cifar10, open_cifar10
-from alexnet.data.image_folder import PhotoSet, is_image_folder, open_image_folder
+from alexnet.data.image_folder import PhotoSet, is_image_folder, open_image_folder, unsorted
 from alexnet.data.imagenet import imagenet_classes
 from alexnet.data.loader import Batch, TrainingBatches, ordered_batches
 from alexnet.data.photos import read_image
@@ -64,10 +64,12 @@ def open_dataset(
 
 
 def _hint(path: Path) -> str:
-    """Say which folders in `path` are what it is not."""
+    """Say which folders in `path` are what it is not, or what to do with photos in no folder."""
     good = []
     for entry in sorted(path.iterdir()) if path.is_dir() else []:
         with suppress(OSError):  # it may not be allowed to look into it
             if find_cifar10(entry) is not None or is_image_folder(entry):
                 good.append(entry)
-    return f": did you mean {' or '.join(map(str, good[:3]))}?" if good else ""
+    if good:
+        return f": did you mean {' or '.join(map(str, good[:3]))}?"
+    return unsorted(path) if path.is_dir() else ""

@@ -222,7 +222,9 @@ def open_image_folder(
         test_share = TEST_SHARE if test_share is None else test_share
     classes = _class_folders(training[0])
     if not classes:
-        raise ValueError(f"{training[0]} has no folders, expected one for each class")
+        raise ValueError(
+            f"{training[0]} has no folders, expected one for each class{unsorted(training[0])}"
+        )
     _check_depth(training[0], classes)
     if len(classes) == 1:
         logger.warning("%s has one class only, %s: every answer is right", training[0], *classes)
@@ -258,6 +260,22 @@ def open_image_folder(
     return Dataset(tuple(classes), train, test)
 
 
+def unsorted(folder: Path) -> str:
+    """End of a message on a folder whose photos lie in no class's folder: how to sort them.
+
+    Kaggle's cats and dogs come so, the class being in the name: cat.0.jpg.
+    """
+    names = [entry.name for entry in _photos_in(folder)]
+    if not names:
+        return ""
+    classes = sorted({name.partition(".")[0] for name in names if name.count(".") > 1})
+    named = f", which their names begin with: {_listed(classes)}" if len(classes) > 1 else ""
+    return (
+        f": {counted(len(names), 'photo')} in it, such as {names[0]}; make a folder for each class"
+        f"{named}, and move them into these"
+    )
+
+
 def _has_folders_of_classes(root: Path) -> bool:
     """Whether there are two folders or more in `root`, each of them with an image in it."""
     if _folders_named(root, TEST_FOLDERS):
@@ -268,7 +286,12 @@ def _has_folders_of_classes(root: Path) -> bool:
 
 def _has_images(folder: Path) -> bool:
     """Whether there is an image in `folder` itself."""
-    return any(entry.is_file() and why_no_image(entry) is None for entry in _visible(folder))
+    return any(True for _ in _photos_in(folder))
+
+
+def _photos_in(folder: Path) -> Iterator[Path]:
+    """Images in `folder` itself, in the order of their names."""
+    return (entry for entry in _visible(folder) if entry.is_file() and why_no_image(entry) is None)
 
 
 def _split(photos: PhotoSet, test_share: float, seed: int) -> tuple[PhotoSet, PhotoSet | None]:

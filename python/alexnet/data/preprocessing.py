@@ -7,7 +7,7 @@ Ren, Sun, "Deep residual learning for image recognition", 2016, section 4.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeAlias
 
@@ -89,10 +89,12 @@ class Preprocessing:
         augment: str = "none",
         seed: int = 0,
         pixel_range: tuple[float, float] | None = None,
+        on_image: Callable[[], None] = lambda: None,
     ) -> Preprocessing:
         """Choose sizes for `input_shape`, (height, width, 3), and compute the colours' statistics.
 
-        They are computed from all images of `source`, or 1000 drawn at random if it has more.
+        They are computed from all images of `source`, or 1000 drawn at random if it has more;
+        `on_image` is called for each of these, since reading photos takes seconds.
         `pixel_range`, such as a `Variant` has, is what the pixel values 0 and 255 become, instead
         of what follows from the images' mean and deviation: (-1, 1) for pixel / 127.5 - 1.
 
@@ -120,7 +122,7 @@ class Preprocessing:
         size = input_shape[0], input_shape[1]
         own_size = source.image_shape is not None
         side = min(size) if own_size else _shortest_side(max(size))
-        mean, covariance = _colour_statistics(source, side, seed)
+        mean, covariance = _colour_statistics(source, side, seed, on_image)
         if not (np.diag(covariance) > 0).all():
             raise ValueError("preprocessing: a channel has the same value in every image")
         stddev = np.sqrt(np.diag(covariance))
@@ -282,13 +284,14 @@ def _shortest_side(size: int) -> int:
 
 
 def _colour_statistics(
-    source: ImageSource, shortest_side: int, seed: int
+    source: ImageSource, shortest_side: int, seed: int, on_image: Callable[[], None]
 ) -> tuple[Float64Array, Float64Array]:
     """Mean (3,) and covariance (3, 3) of the pixels; sums of integers, so float64 is exact."""
     generator = Generator(seed)
     generator.state = {"seed": seed, "offset": SAMPLE_STREAM}
     count, total, products = 0, np.zeros(CHANNELS), np.zeros((CHANNELS, CHANNELS))
     for position in generator.permutation(len(source))[:SAMPLE]:
+        on_image()
         try:
             image = source.read(int(position), shortest_side)
         except UnreadableImageError:

@@ -29,6 +29,7 @@ from alexnet.contract.arguments import (
     check_pair,
 )
 from alexnet.contract.calls import check_lrn_backward_numbers, check_lrn_numbers
+from alexnet.contract.names import explaining_arguments
 from alexnet.contract.shapes import Conv2dShape, Padding, conv2d_shape, dense_shape, pool2d_shape
 from alexnet.cpu import bfloat16
 from alexnet.network.initializers import Fans, Initialisation, initial_values
@@ -59,6 +60,7 @@ class _Product(Layer):
         return math.prod(self.output_shape(input_shape)[1:])
 
 
+@explaining_arguments
 @dataclass(frozen=True)
 class Conv2d(_Product):
     """Convolution, its bias and ReLU in one operator; see `alexnet.conv2d`.
@@ -135,6 +137,7 @@ class Conv2d(_Product):
         return context.operators.conv2d_backward_input(dy, weight, context.x.shape, **how, out=dx)
 
 
+@explaining_arguments
 @dataclass(frozen=True)
 class Dense(_Product):
     """Fully connected layer, its bias and ReLU in one operator; see `alexnet.dense`.
@@ -219,6 +222,7 @@ class _Windowed(Layer):
         return backward(dy, context.x, **how, out=dx)
 
 
+@explaining_arguments
 @dataclass(frozen=True)
 class LRN(_Windowed):
     """Local response normalisation across channels; see `alexnet.lrn` for the formula."""
@@ -236,6 +240,7 @@ class LRN(_Windowed):
         check_lrn_backward_numbers(self.name, self.bias, self.alpha, self.beta)
 
 
+@explaining_arguments
 @dataclass(frozen=True)
 class MaxPool2d(_Windowed):
     """Max-pooling, whose gradient goes to each window's first maximum; see `alexnet.max_pool2d`."""
@@ -260,6 +265,7 @@ class MaxPool2d(_Windowed):
         ).output_shape
 
 
+@explaining_arguments
 @dataclass(frozen=True)
 class BatchNorm(Layer):
     """Batch normalisation over all axes but the last; see `alexnet.batch_norm`.
@@ -327,6 +333,7 @@ class BatchNorm(Layer):
         )[0]
 
 
+@explaining_arguments
 @dataclass(frozen=True)
 class Dropout(Layer):
     """Inverted dropout in training, nothing in inference; see `alexnet.dropout`.
@@ -370,6 +377,7 @@ class Dropout(Layer):
         context.operators.dropout_backward(dy, rate=self.rate, seed=seed, offset=offset, out=dx)
 
 
+@explaining_arguments
 @dataclass(frozen=True)
 class Flatten(Layer):
     """(batch, ...) seen as (batch, features), rows first and channels last; no copy."""

@@ -32,6 +32,7 @@ from alexnet.contract.arguments import (
     check_flag,
     check_instance,
 )
+from alexnet.contract.names import ExplainsNames
 from alexnet.graphs import Graph
 from alexnet.messages import shown, summarised
 from alexnet.network import weights
@@ -62,7 +63,7 @@ _OWN_ATTRIBUTES = (
 )
 
 
-class Network:
+class Network(ExplainsNames):
     """The layers of a variant, one after the other, with parameters, gradients and buffers.
 
     Parameters

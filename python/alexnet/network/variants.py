@@ -11,6 +11,7 @@ from functools import partial
 from types import ModuleType
 
 from alexnet.contract.arguments import check_flag
+from alexnet.contract.names import explaining_arguments
 from alexnet.messages import hint, shown
 from alexnet.network.freezing import FLOAT32
 from alexnet.network.initializers import (
@@ -298,6 +299,7 @@ def variant_named(name: str) -> Variant:
     return VARIANTS[name]
 
 
+@explaining_arguments
 class AlexNet(Network):
     """One of the published variants of AlexNet, or one of your own.
 

@@ -32,7 +32,21 @@ COMPILER = "g++"  # unless CXX says otherwise
 COMPILING, RUNNING = 120.0, 120.0  # seconds that the compiler, and the first run, may take
 GUARD = 4096  # floats before and after the result of the first run
 SENTINEL = np.float32(-12345.678)  # what they hold
-OUTSIDE, NO_RUNG = 3, 4  # exit statuses of its process
+# Exit statuses of its process, and what they say.
+NO_RUNG, BEFORE, BEHIND, OPERAND = 3, 4, 5, 6
+FAULTS = {
+    NO_RUNG: 'it has no RUNG(...), or does not include "study.h"',
+    BEFORE: "it writes outside of its result, before the first element",
+    BEHIND: "it writes outside of its result, behind the last element",
+    OPERAND: "it writes outside of its result, to an array that it is to read",
+}
+SIGNALS = {  # what usually makes the system end a process by them
+    signal.SIGABRT: "an exception, abort(), or memory of the C library that was written over",
+    signal.SIGBUS: "an address where there is no memory",
+    signal.SIGFPE: "a division of integers by zero",
+    signal.SIGILL: "an instruction that this processor has not, or the end of a function missed",
+    signal.SIGSEGV: "an index or a pointer that leads out of all arrays, or a stack that is full",
+}
 
 TEMPLATE = """\
 // {title}
@@ -133,14 +147,16 @@ def _try(path: Path, library: Path, isa: str, problem: Problem, threads: int) ->
         process.kill()
         process.join()
     if not in_time:
-        raise ValueError(f"{path}: its first run took more than {RUNNING:.0f} s")
+        raise ValueError(
+            f"{path}: its first run took more than {RUNNING:.0f} s: is there a loop without end?"
+        )
     status = process.exitcode or 0
-    if status == OUTSIDE:
-        raise ValueError(f"{path}: it writes outside of its result")
-    if status == NO_RUNG:
-        raise ValueError(f'{path}: it has no RUNG(...), or does not include "study.h"')
+    if status in FAULTS:
+        raise ValueError(f"{path}: {FAULTS[status]}")
     if status < 0:
-        raise ValueError(f"{path}: its first run was ended by {signal.Signals(-status).name}")
+        number = signal.Signals(-status)
+        why = f": {SIGNALS[number]}" if number in SIGNALS else ""
+        raise ValueError(f"{path}: its first run was ended by {number.name}{why}")
     if status > 0:
         raise ValueError(f"{path}: its first run ended with status {status}")
 
@@ -159,10 +175,14 @@ def _first_run(library: Path, isa: str, problem: Problem, threads: int) -> None:
         count = math.prod(sized.result_shape)
         memory = np.full(count + 2 * GUARD, SENTINEL, np.float32)
         module().call(call, sized.shape, [*operands, memory[GUARD : GUARD + count]])
-        guards = np.concatenate([memory[:GUARD], memory[GUARD + count :]])
-        kept = all(map(np.array_equal, operands, before))
-        if not kept or not (guards == SENTINEL).all():
-            os._exit(OUTSIDE)  # nothing that is left of this process can be relied on
+        kept = {
+            OPERAND: all(map(np.array_equal, operands, before)),
+            BEFORE: (memory[:GUARD] == SENTINEL).all(),
+            BEHIND: (memory[GUARD + count :] == SENTINEL).all(),
+        }
+        for fault, is_kept in kept.items():
+            if not is_kept:
+                os._exit(fault)  # nothing that is left of this process can be relied on
 
 
 def _functions(library: Path, isa: str) -> tuple[int, Callable[[int], object]]:

@@ -42,11 +42,21 @@ USUAL, QUICK = Pace(rounds=7, patience=0.25), Pace(rounds=3, patience=0.05)
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """The element of a wrong result that is farthest off; None for a `value` never written."""
+
+    place: tuple[int, ...]
+    value: float | None
+    expected: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What one rung did.
 
     `error` is None where the rung does not serve the shape. `seconds` is the median of a whole
-    batch, timed on `images` of it; None where the rung is wrong or does not serve the shape.
+    batch, timed on `images` of it; None where the rung is wrong or does not serve the shape. Where
+    it is wrong, there is a `mistake`.
     """
 
     rung: Rung
@@ -54,6 +64,7 @@ class Result:
     bound: float
     seconds: float | None
     images: int
+    mistake: Mistake | None = None
 
     @property
     def is_right(self) -> bool:
@@ -200,6 +211,7 @@ def run_ladder(
     one_image = [aligned_copy(operand) for operand in single.operands()]
     expected, bound = checked.expected(operands), checked.tolerance()
     errors: dict[int, float | None] = {}
+    mistakes: dict[int, Mistake] = {}
     images = {}
     for rung in rungs:
         advance(rung.idea)
@@ -208,7 +220,10 @@ def run_ladder(
         result = run(rung, isa, checked, operands)
         seconds = perf_counter() - start
         is_served = not (rung.serves and is_untouched(result))
-        errors[rung.number] = relative_error(result, expected) if is_served else None
+        error = relative_error(result, expected) if is_served else None
+        errors[rung.number] = error
+        if error is not None and not error <= bound:
+            mistakes[rung.number] = largest_mistake(result, expected)
         images[rung.number] = whole
         if seconds / few * whole > pace.patience:
             alone = _timed(rung, isa, single, one_image, pace)
@@ -240,6 +255,7 @@ def run_ladder(
                 bound,
                 statistics.median(times[rung.number]) if times[rung.number] else None,
                 images[rung.number],
+                mistakes.get(rung.number),
             )
             for rung in rungs
         ),
@@ -256,6 +272,15 @@ def run(rung: Rung, isa: str, problem: Problem, operands: list[AnyArray]) -> Any
 def is_untouched(result: AnyArray) -> bool:
     """Whether a rung has left the whole array of `run` as it was: it does not serve the shape."""
     return bool((result.view(np.uint32) == UNTOUCHED).all())
+
+
+def largest_mistake(result: AnyArray, expected: AnyArray) -> Mistake:
+    """Find the element of `result`, of `run`, that is farthest from what is expected, or NaN."""
+    distance = np.abs(result.astype(np.float64) - expected)
+    distance[np.isnan(distance)] = np.inf
+    place = tuple(map(int, np.unravel_index(distance.argmax(), distance.shape)))
+    is_written = result.view(np.uint32)[place] != UNTOUCHED
+    return Mistake(place, float(result[place]) if is_written else None, float(expected[place]))
 
 
 def _timed(rung: Rung, isa: str, problem: Problem, operands: list[AnyArray], pace: Pace) -> float:

@@ -122,7 +122,9 @@ def rung_in(ladder: Ladder, number: int, source: Path, functions: dict[str, int]
     missing = [name for name in FIELDS if not fields[name]]
     if not title or missing:
         expected = ", ".join(f"{name}:" for name in missing) or "title"
-        raise ValueError(f"{source}: its first comment has no {expected}")
+        raise ValueError(
+            f"{source}: its first comment has no {expected}; alexnet study new writes one"
+        )
     return Rung(
         ladder,
         number,

@@ -28,6 +28,7 @@ from alexnet.contract.arguments import (
     check_int,
 )
 from alexnet.contract.calls import check_adam_numbers, check_sgd_numbers
+from alexnet.contract.names import ExplainsNames, explaining_arguments
 from alexnet.messages import shown, summarised
 from alexnet.network.network import Network
 from alexnet.network.parameter_memory import ParameterMemory
@@ -35,7 +36,7 @@ from alexnet.network.parameter_memory import ParameterMemory
 Observer: TypeAlias = Callable[[str, Array, Array, Array], None]
 
 
-class Optimizer(ABC):
+class Optimizer(ExplainsNames, ABC):
     """Arrays of the shapes of a network's parameters, and a step that uses them.
 
     `learning_rate` may be changed between steps: that is all a schedule does.
@@ -222,6 +223,7 @@ class Optimizer(ABC):
         self.load_state_dict(state["state"])
 
 
+@explaining_arguments
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum; see `alexnet.sgd_update`."""
 
@@ -251,6 +253,7 @@ class SGD(Optimizer):
         }
 
 
+@explaining_arguments
 class Adam(Optimizer):
     """Adam with bias correction (Kingma and Ba 2015); see `alexnet.adam_update`."""
 

@@ -121,13 +121,14 @@ class Run:
         numbered: bool = False,
         device: str = "cpu",
         graph: bool = True,
+        on_image: Callable[[], None] = lambda: None,
     ) -> Run:
         """Begin a run in `folder`, which is made if it is missing.
 
         If it is `numbered`, a new folder is made whose name is that of `folder` with "-1" after it,
         or "-2" and so on where there is one already. `environment` is recorded in config.json;
         `device`, "cpu" or "cuda", is where the network runs, and `graph` whether it launches CUDA
-        graphs there; both may be others after a resume.
+        graphs there; both may be others after a resume. `on_image` is that of `Preprocessing.fit`.
 
         Raises
         ------
@@ -150,6 +151,7 @@ class Run:
             augment=configuration.augment,
             seed=configuration.seed,
             pixel_range=variant.pixel_range,
+            on_image=on_image,
         )
         run = cls(folder, configuration, dataset, preprocessing, device=device, graph=graph)
         with run._closed_on_error():
