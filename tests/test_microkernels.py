@@ -64,6 +64,13 @@ def rungs(build: Path) -> dict[str, list[Path]]:
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the objects are: those of the package's own build, if nothing has changed since."""
+    folder = ROOT / "build" / str(sys.implementation.cache_tag)
+    compiled = [path for path in folder.rglob("*.o") if OBJECT_FOLDER.search(str(path))]
+    sources = [ROOT / "CMakeLists.txt", *ROOT.glob("cpp/**/*.*")]
+    changed = max(path.stat().st_mtime for path in sources)
+    if compiled and min(path.stat().st_mtime for path in compiled) > changed:
+        return folder
     folder = tmp_path_factory.mktemp("microkernels")
     run("cmake", "-S", ROOT, "-B", folder, "-G", "Ninja", "-DALEXNET_PYTHON=OFF")
     run("cmake", "--build", folder, "--target", "microkernels")
