@@ -31,6 +31,7 @@ py::dict launch(const Counts& c) {
                     "blocks_run"_a = c.blocks, "accesses"_a = accesses,
                     "read_sectors"_a = c.read_sectors, "written_sectors"_a = c.written_sectors,
                     "barriers"_a = c.barriers, "warp_products"_a = c.warp_products,
+                    "shuffles"_a = c.shuffles, "multiply_adds"_a = c.multiply_adds,
                     "waits"_a = c.waits, "bytes_in_flight"_a = c.bytes_in_flight);
 }
 

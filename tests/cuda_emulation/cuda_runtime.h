@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 
 #include "emulation.h"
@@ -40,6 +41,20 @@ T __shfl_xor_sync(unsigned mask, T value, int distance, const char* file = __bui
     return emulation::exchange(mask, value, emulation::lane() ^ distance, {file, line});
 }
 
+// Beyond the ends of the warp a lane gets its own value, as on a device.
+template <typename T>
+T __shfl_up_sync(unsigned mask, T value, int distance, const char* file = __builtin_FILE(),
+                 int line = __builtin_LINE()) {
+    const int from = emulation::lane() - distance;
+    return emulation::exchange(mask, value, from < 0 ? emulation::lane() : from, {file, line});
+}
+template <typename T>
+T __shfl_down_sync(unsigned mask, T value, int distance, const char* file = __builtin_FILE(),
+                   int line = __builtin_LINE()) {
+    const int from = emulation::lane() + distance;
+    return emulation::exchange(mask, value, from > 31 ? emulation::lane() : from, {file, line});
+}
+
 inline uint32_t __float_as_uint(float x) { return emulation::bits_as<uint32_t>(x); }
 inline float __uint_as_float(uint32_t x) { return emulation::bits_as<float>(x); }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
@@ -70,6 +85,17 @@ inline const char* cudaGetErrorString(cudaError_t error) {
 }
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int bytes) {
     return bytes <= emulation::kMostShared ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+inline cudaError_t cudaMalloc(void** memory, size_t bytes) {  // filled with NaN
+    *memory = std::aligned_alloc(512, (bytes + 511) / 512 * 512);
+    if (*memory == nullptr) return cudaErrorInvalidValue;
+    std::memset(*memory, 0xff, bytes);
+    return cudaSuccess;
+}
+inline cudaError_t cudaFree(void* memory) {
+    std::free(memory);
+    return cudaSuccess;
 }
 
 template <typename... Parameters, typename... Arguments>

@@ -1,4 +1,4 @@
-"""Build the emulated `alexnet._cuda` and put it, with the stand-in for CuPy, where imports look."""
+"""Build the emulated CUDA modules and put them, with the stand-in for CuPy, where imports look."""
 
 from __future__ import annotations
 
@@ -34,19 +34,24 @@ def _pybind11() -> str:
 
 
 def load(module: Path) -> ModuleType:
-    """Import the emulated module as `alexnet._cuda`, and its `cupy`."""
+    """Import the emulated module as `alexnet._cuda`, the ladders beside it, and their `cupy`."""
     global loaded
     for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
         del sys.modules[name]  # CuPy itself, where it is installed without a device
     sys.path.insert(0, str(HERE))
-    specification = importlib.util.spec_from_file_location("alexnet._cuda", module)
-    assert specification is not None
-    assert specification.loader is not None
-    kernels = importlib.util.module_from_spec(specification)
-    sys.modules["alexnet._cuda"] = kernels
-    specification.loader.exec_module(kernels)
+    ladders = next(module.parent.glob("_study_cuda.*.so"))
+    kernels, _ = _imported("alexnet._cuda", module), _imported("alexnet._study_cuda", ladders)
     loaded = True
     return kernels
+
+
+def _imported(name: str, path: Path) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(name, path)
+    assert specification is not None
+    assert specification.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
 def path() -> Path:

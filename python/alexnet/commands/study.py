@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import runtime
-from alexnet.commands import study_text
+from alexnet.commands import study_counts_text, study_text
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
+    DEVICES,
     add_json,
     add_kernels,
     add_parser,
     environment,
+    gpu_name,
     integer,
     picture_file,
     say,
@@ -25,8 +27,15 @@ from alexnet.commands.options import (
 from alexnet.comparison.peaks import measure_peaks
 from alexnet.figures import save
 from alexnet.network.variants import VARIANTS, variant_named
-from alexnet.study import exercise, picture, results
-from alexnet.study.ladders import LADDERS, Ladder, Problem, changed_problem, layer_problem
+from alexnet.study import counts, device, exercise, picture, results
+from alexnet.study.ladders import (
+    CUDA_LADDERS,
+    LADDERS,
+    Ladder,
+    Problem,
+    changed_problem,
+    layer_problem,
+)
 from alexnet.study.measure import QUICK, USUAL, Pace, Table, run_ladder
 from alexnet.study.rungs import Rung, built_ladders, rungs_of, sources
 
@@ -91,6 +100,14 @@ def add_parsers(subparsers: Any) -> None:
         help="put figures that --json has written side by side, of LADDER or of all",
     )
     _add_shape(parser)
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        metavar="D",
+        help=f"{', '.join(DEVICES)}: whose ladders; auto is cuda where there is one. Without one, "
+        "cuda shows what its rungs do to memory, as counted in an emulation (default: cpu)",
+    )
     add_kernels(parser, device=None)
     add_json(parser)
     parser.add_argument(
@@ -140,6 +157,8 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _run(options: argparse.Namespace) -> bool:
+    if options.device == "auto":
+        options.device = "cpu" if device.obstacle() else "cuda"
     try:
         return _chosen(options)(options)
     except NotImplementedError as error:  # the ladders are not in this build
@@ -174,13 +193,37 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], bool]
         raise ValueError(f"study: expected {NEW} NAME --ladder LADDER, all of them or none")
     if action is not _measure and (options.quick or options.plot):
         raise ValueError("study: --quick and --plot belong to a run of one LADDER, or of --all")
+    if options.device == "cuda":
+        _check_cuda(options)
     return action
+
+
+def _check_cuda(options: argparse.Namespace) -> None:
+    """Refuse what is of the CPU's ladders alone."""
+    if options.own or options.what == NEW:
+        raise ValueError(f"study: {NEW} and --with are for the CPU, but --device is cuda")
+    if options.threads is not None:
+        raise ValueError("study: --threads is of the CPU, but --device is cuda")
+    if options.what in LADDERS and options.what not in CUDA_LADDERS:
+        raise ValueError(
+            f"study: {options.what} has no ladder for CUDA; expected one of "
+            f"{', '.join(CUDA_LADDERS)}"
+        )
+
+
+def _ladder(options: argparse.Namespace) -> Ladder:
+    """Give the ladder LADDER of the device."""
+    return (CUDA_LADDERS if options.device == "cuda" else LADDERS)[options.what]
+
+
+def _all_ladders(options: argparse.Namespace) -> list[Ladder]:
+    return list(CUDA_LADDERS.values()) if options.device == "cuda" else built_ladders()
 
 
 def _list(options: argparse.Namespace) -> bool:
     rows = [
         [ladder.name, str(len(rungs)), f"{rungs[0].idea} … {rungs[-2].idea}, {rungs[-1].idea}"]
-        for ladder, rungs in ((ladder, rungs_of(ladder)) for ladder in built_ladders())
+        for ladder, rungs in ((ladder, rungs_of(ladder)) for ladder in _all_ladders(options))
     ]
     say_table(options, ["ladder", "rungs", ""], rows, right={1})
     say(options, f"files: {sources()}")
@@ -203,7 +246,7 @@ def _compare(options: argparse.Namespace) -> bool:
     for number, each in enumerate(kept, 1):
         say(options, f"{number}: {each.machine}")
     for place in places:
-        if options.what is not None and place[0] != options.what:
+        if options.what is not None and place[0] != _ladder(options).full_name:
             continue
         say(options)
         say(options, f"{place[0]}, {place[1]}")
@@ -214,7 +257,7 @@ def _compare(options: argparse.Namespace) -> bool:
 
 
 def _show(options: argparse.Namespace) -> bool:
-    rung = _numbered(rungs_of(LADDERS[options.what]), options.show)
+    rung = _numbered(rungs_of(_ladder(options)), options.show)
     study_text.show(options, rung.source.read_text(encoding="utf-8"))
     return True
 
@@ -231,9 +274,13 @@ def _numbered(rungs: list[Rung], number: int) -> Rung:
 
 
 def _measure(options: argparse.Namespace) -> bool:
-    ladders = built_ladders() if options.all else [LADDERS[options.what]]
+    ladders = _all_ladders(options) if options.all else [_ladder(options)]
     problems = [_problem(options, ladder) for ladder in ladders]
     rungs = [rungs_of(ladder) for ladder in ladders]
+    if options.device == "cuda" and (obstacle := device.obstacle()):
+        if options.rung is not None:
+            rungs = [[_numbered(rungs[0], options.rung)]]
+        return study_counts_text.show_kept(options, problems, rungs, obstacle)
     with tempfile.TemporaryDirectory(prefix="alexnet-study-") as folder:
         own = _own_rungs(options, problems[0], rungs[0], Path(folder)) if options.own else []
         if options.rung is not None:
@@ -294,20 +341,37 @@ def _tables(
     rungs: Sequence[list[Rung]],
     pace: Pace,
 ) -> list[Table]:
-    threads = runtime.get_num_threads()
     tables = []
     steps = sum(map(len, rungs)) * (1 + pace.rounds)
+    kept = counts.kept() if options.device == "cuda" else {}
     with Progress("study", steps) as progress:
         for problem, some in zip(problems, rungs, strict=True):
-            table = run_ladder(
-                problem,
-                some,
-                measure_peaks(threads, array_bytes=PEAK_BYTES),
-                threads=threads,
-                isa=runtime.cpu_isa(),
-                pace=pace,
-                advance=progress.advance,
-            )
+            table = _table(options, problem, some, pace, progress.advance)
             study_text.show_table(options, table, explain=options.explain)
+            counted = kept.get(problem.ladder.full_name)
+            if counted is not None and counted.is_of(problem):
+                study_counts_text.show(options, problem, some, counted, explain=False)
             tables.append(table)
     return tables
+
+
+def _table(
+    options: argparse.Namespace,
+    problem: Problem,
+    rungs: list[Rung],
+    pace: Pace,
+    advance: Callable[[str], None],
+) -> Table:
+    if options.device == "cuda":
+        peaks = device.measure_peaks(gpu_name() or "CUDA device")
+        return device.run_ladder(problem, rungs, peaks, pace=pace, advance=advance)
+    threads = runtime.get_num_threads()
+    return run_ladder(
+        problem,
+        rungs,
+        measure_peaks(threads, array_bytes=PEAK_BYTES),
+        threads=threads,
+        isa=runtime.cpu_isa(),
+        pace=pace,
+        advance=advance,
+    )

@@ -1,7 +1,8 @@
 """What each ladder computes: its layer and direction, its arrays, the shape as its rungs get it.
 
 A ladder's name is that of its folder in cpp/study with hyphens: ``conv2d-forward`` is
-``cpp/study/conv2d_forward``.
+``cpp/study/conv2d_forward``, and the ladder of the same name for CUDA
+``cpp/study/conv2d_forward_cuda``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from alexnet.verification.tolerance import WINOGRAD, bounds
 
 AnyArray = npt.NDArray[Any]
 ARITHMETIC, MEMORY = "arithmetic", "memory"
+# A product of operands that are rounded to 10 bits of mantissa is at most this far off, relatively.
+TF32_PRODUCT = (1 + 2.0**-11) ** 2 - 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Ladder:
         or MEMORY, the peak of copying.
     variant, layer
         What runs where nobody asks for another.
+    device
+        "cpu" or "cuda".
     """
 
     name: str
@@ -57,11 +62,17 @@ class Ladder:
     bound: str
     variant: str
     layer: str
+    device: str = "cpu"
+
+    @property
+    def full_name(self) -> str:
+        """Name that tells ladders of the two devices apart."""
+        return self.name if self.device == "cpu" else f"{self.name}-{self.device}"
 
     @property
     def folder(self) -> str:
         """Name of its folder in cpp/study."""
-        return self.name.replace("-", "_")
+        return self.full_name.replace("-", "_")
 
 
 def _ladders(
@@ -101,6 +112,12 @@ LADDERS = {
         *_ladders("dense", Dense, ARITHMETIC, ("tf-full", "fc7"), *_PRODUCTS),
     ]
 }
+CUDA_LADDERS = {
+    name: dataclasses.replace(ladder, device="cuda")
+    for name, ladder in LADDERS.items()
+    if name not in ("dense-input-gradient", "dense-weight-gradient")
+}
+LARGEST_ON_DEVICE = 2**31 - 1  # elements of an array, which kernels count in 32 bits
 
 
 class _Conv2d(ctypes.Structure):
@@ -155,11 +172,16 @@ class Problem:
     def __init__(self, ladder: Ladder, case: LayerCase) -> None:
         self.ladder, self.case = ladder, case
         self._structure = self._described()
+        largest = max(map(math.prod, [*case.operand_shapes.values(), self.result_shape]))
+        if ladder.device == "cuda" and largest > LARGEST_ON_DEVICE:
+            raise ValueError(f"{case.layer.name}: an array of {largest} elements, expected less")
 
     @property
     def shape(self) -> bytes:
-        """The structure of cpp/study/shapes.h that its rungs get."""
-        return bytes(self._structure)
+        """The structure of cpp/study/shapes.h or cuda/study.cuh that its rungs get."""
+        if self.ladder.device == "cpu":
+            return bytes(self._structure)
+        return bytes(_narrowed(self._structure))
 
     @property
     def sizes(self) -> dict[str, float]:
@@ -229,21 +251,25 @@ class Problem:
         result: AnyArray = operator(*arrays.values(), **layer.settings())
         return result
 
-    def tolerance(self) -> float:
-        """Largest relative error in the L2 norm; that of Winograd's algorithm for convolutions.
+    def tolerance(self, precision: str = "float32") -> float:
+        """Largest relative error in the L2 norm.
 
-        The bounds are those of `alexnet.verification.tolerance`.
+        The bounds are those of `alexnet.verification.tolerance`; on the CPU that of Winograd's
+        algorithm for convolutions. In "tf32" the rounding of the operands comes on top.
         """
-        if self.ladder.kind is Conv2d:
-            return WINOGRAD
         layer, direction = self.case.layer, self.case.direction
-        operator = layer.operator or "dense"
+        if precision == "tf32":
+            return TF32_PRODUCT + self.tolerance()
+        if self.ladder.kind is Conv2d and self.ladder.device == "cpu":
+            return WINOGRAD
+        operator = layer.operator or ("dense" if isinstance(layer, Dense) else "conv2d")
         if direction != "forward":
             operator += f"_{direction}"
         shapes = {"x": self.case.input_shape, "dy": self.case.output_shape}
         shapes.update(self.case.parameter_shapes)
         arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        return bounds(operator, {**arrays, **layer.settings()})[self.ladder.result]
+        others = {"algorithm": "direct", "groups": 1, **layer.settings()}
+        return bounds(operator, {**arrays, **others})[self.ladder.result]
 
     def _described(self) -> ctypes.Structure:
         layer, shape = self.case.layer, self.case.input_shape
@@ -278,6 +304,17 @@ def _equal(owner: str, pair: Any) -> int:
     if height != width:
         raise ValueError(f"{owner}: {height} by {width}, expected equal numbers in the ladders")
     return height
+
+
+def _narrowed(structure: ctypes.Structure) -> ctypes.Structure:
+    """Give the same with integers of 32 bits."""
+    fields = tuple(
+        (field[0], ctypes.c_int32 if field[1] is ctypes.c_size_t else field[1])
+        for field in structure._fields_
+    )
+    narrow = type("Narrow", (ctypes.Structure,), {"_fields_": fields})
+    result: ctypes.Structure = narrow(*(getattr(structure, name) for name, _ in fields))
+    return result
 
 
 def _filled(structure: type[ctypes.Structure], shape: Any, **others: int) -> ctypes.Structure:
