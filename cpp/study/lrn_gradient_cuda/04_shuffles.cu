@@ -31,7 +31,7 @@ __global__ void shuffles(Lrn s, const float* dy, const float* x, const float* su
     const int first = 4 * thread_number(), c = first % s.channels;
     const bool exists = first < s.pixels * s.channels;
     const int lane = thread_of_block() % kWarp;
-    float direct[4], own[4], ignored[4], term[12] = {};  // of c - 4 to c + 7
+    float direct[4], own[4], others[4], scaled[4], term[12] = {};  // of c - 4 to c + 7
     float mine[4] = {}, left[4], right[4];
     if (exists) terms_of(dy + first, x + first, sums + first, direct, own, mine);
 #pragma unroll
@@ -42,10 +42,10 @@ __global__ void shuffles(Lrn s, const float* dy, const float* x, const float* su
     if (!exists) return;
     // The ends of a pixel have no neighbours, those of the warp have them elsewhere.
     if (lane == 0 && c > 0) {
-        terms_of(dy + first - 4, x + first - 4, sums + first - 4, ignored, ignored, left);
+        terms_of(dy + first - 4, x + first - 4, sums + first - 4, scaled, others, left);
     }
     if (lane == kWarp - 1 && c + 4 < s.channels) {
-        terms_of(dy + first + 4, x + first + 4, sums + first + 4, ignored, ignored, right);
+        terms_of(dy + first + 4, x + first + 4, sums + first + 4, scaled, others, right);
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
