@@ -32,6 +32,7 @@ py::dict launch(const Counts& c) {
                     "read_sectors"_a = c.read_sectors, "written_sectors"_a = c.written_sectors,
                     "memory_sectors"_a = c.memory_sectors, "barriers"_a = c.barriers,
                     "warp_products"_a = c.warp_products, "warpgroup_fma"_a = c.warpgroup_fma,
+                    "shuffles"_a = c.shuffles, "multiply_adds"_a = c.multiply_adds,
                     "waits"_a = c.waits, "bytes_in_flight"_a = c.bytes_in_flight);
 }
 
