@@ -58,10 +58,11 @@ def _emulation_for_cuda_only(request: pytest.FixtureRequest) -> Iterator[None]:
     hidden = {
         name: sys.modules.pop(name)
         for name in list(sys.modules)
-        if name.startswith(("alexnet._cuda", "alexnet.cuda")) or name.partition(".")[0] == "cupy"
+        if name.startswith(("alexnet._cuda", "alexnet._study_cuda", "alexnet.cuda"))
+        or name.partition(".")[0] == "cupy"
     }
     own = vars(alexnet)
-    attributes = {name: own.pop(name) for name in ("cuda", "_cuda") if name in own}
+    attributes = {name: own.pop(name) for name in ("cuda", "_cuda", "_study_cuda") if name in own}
     sys.path[:] = [entry for entry in sys.path if entry != str(load.HERE)]
     yield
     sys.path.insert(0, str(load.HERE))

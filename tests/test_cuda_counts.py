@@ -234,6 +234,52 @@ def test_bank_conflicts_of_matrices(
     assert (access["units"], access["least"]) == (wavefronts, 4)
 
 
+@pytest.mark.parametrize(
+    ("width", "stride", "wavefronts", "least"),
+    [(4, 0, 1, 1), (4, 1, 1, 1), (4, 2, 2, 1), (4, 32, 32, 1), (4, 33, 1, 1), (16, 4, 4, 4)],
+)
+def test_bank_conflicts_of_stores(
+    patterns: ModuleType, counts: ModuleType, width: int, stride: int, wavefronts: int, least: int
+) -> None:
+    access = only_access(counted(patterns, counts, f"write_shared {width}", stride))
+    assert (access["space"], access["writes"]) == ("shared", True)
+    assert (access["requests"], access["units"], access["least"]) == (1, wavefronts, least)
+
+
+@pytest.mark.parametrize(
+    ("stride", "sectors", "wavefronts"),
+    [
+        (16, 16, 4),  # two rows of 16 words fill the 32 banks
+        (20, 20, 8),  # of padded rows the second begins where the first has been; half a sector off
+        (128, 16, 8),  # both begin in bank 0
+    ],
+)
+def test_copies_of_rows(
+    patterns: ModuleType, counts: ModuleType, stride: int, sectors: int, wavefronts: int
+) -> None:
+    source, target = counted(patterns, counts, "copy_rows", stride)["accesses"]
+    assert (source["space"], source["units"], source["least"]) == ("global", sectors, 16)
+    assert (target["space"], target["units"], target["least"]) == ("shared", wavefronts, 4)
+
+
+@pytest.mark.parametrize(("stride", "sectors"), [(8, 8), (32, 8), (4, 5), (12, 12)])
+def test_pairs_of_a_fragment(
+    patterns: ModuleType, counts: ModuleType, stride: int, sectors: int
+) -> None:
+    access = only_access(counted(patterns, counts, "write_fragment", stride))
+    assert (access["width"], access["requests"], access["lanes"]) == (8, 1, LANES)
+    least = 5 if stride == 4 else 8  # rows of 8 floats that lie 4 apart overlap
+    assert (access["units"], access["least"]) == (sectors, least)
+
+
+def test_multiply_adds_and_shuffles(patterns: ModuleType, counts: ModuleType) -> None:
+    launch = counted(patterns, counts, "arithmetic")
+    assert launch["multiply_adds"] == 3 * LANES // 2
+    assert launch["shuffles"] == 2 * LANES
+    assert launch["warp_products"] == 0
+    assert counted(patterns, counts, "pipeline")["multiply_adds"] == 0
+
+
 def test_copies_barriers_and_products(patterns: ModuleType, counts: ModuleType) -> None:
     launch = counted(patterns, counts, "pipeline")
     assert launch["bytes_in_flight"] == 3 * LANES * 16, "three groups before the first wait"

@@ -13,7 +13,8 @@ import pytest
 
 import alexnet
 from alexnet.study import results
-from alexnet.study.ladders import LADDERS
+from alexnet.study.counts import CountedLadder, CountedRung, Counts
+from alexnet.study.ladders import CUDA_LADDERS, LADDERS, Ladder
 from support.documents import DOCUMENTS, ROOT
 
 CONFIGURATION = (ROOT / "mkdocs.yml").read_text()
@@ -36,10 +37,12 @@ def test_every_page_is_in_the_navigation(pages: ModuleType) -> None:
     assert {docs / name for name in written if not name.startswith("notes/")} == shown
 
 
-@pytest.mark.parametrize("name", LADDERS)
-def test_a_ladder_page_has_every_rung_and_its_file(pages: ModuleType, name: str) -> None:
-    page = pages.generated()[f"study/{name}.md"]
-    files = sorted((ROOT / "cpp" / "study" / LADDERS[name].folder).glob("[0-9][0-9]_*"))
+@pytest.mark.parametrize(
+    "ladder", [*LADDERS.values(), *CUDA_LADDERS.values()], ids=lambda ladder: ladder.full_name
+)
+def test_a_ladder_page_has_every_rung_and_its_file(pages: ModuleType, ladder: Ladder) -> None:
+    page = pages.generated()[f"study/{ladder.full_name}.md"]
+    files = sorted((ROOT / "cpp" / "study" / ladder.folder).glob("[0-9][0-9]_*"))
     assert len(files) >= 4
     for number, file in enumerate(files):
         assert f"{{ #rung-{number} }}" in page
@@ -84,12 +87,36 @@ def test_kept_tables_stand_beside_the_predictions(pages: ModuleType, tmp_path: P
     assert rows[3].startswith("| 3 | another | – | 1.00"), "no longer the rung of that number"
 
 
+def test_counts_stand_beside_the_predictions(pages: ModuleType) -> None:
+    ladder = CUDA_LADDERS["conv2d-forward"]
+    page = pages.generated()[f"study/{ladder.full_name}.md"]
+    assert "alexnet study conv2d-forward --device cuda\n" in page
+    rungs = pages.rungs_of(ladder)
+    fields = dict.fromkeys(Counts.__dataclass_fields__, 1000)
+    made_up = [
+        CountedRung(rung.number, rung.idea, 1e-7, 1e-6, Counts(**{**fields, "sectors": sectors}))
+        for rung, sectors in zip(rungs, (10**6, 10**5, *[10**4] * 20), strict=False)
+    ]
+    kept = CountedLadder("case", {}, 1, tuple(made_up))
+    rows = [line for line in pages.counted(rungs, kept) if re.match(r"\| \d", line)]
+    assert len(rows) == len(rungs)
+    assert rows[0].startswith("| 0 | [naive](#rung-0) | 32 | ")
+    assert rows[2].endswith("| 20 times fewer sectors | 10× | 1.0e-07 |")
+
+
+def test_banks_are_those_that_the_caption_says(pages: ModuleType) -> None:
+    picture = pages.drawings.shared_banks()
+    assert "each bank 4 times: 4 wavefronts" in picture
+    assert "32 banks: 1 wavefront" in picture
+
+
 def test_nothing_in_a_header_is_markup(pages: ModuleType) -> None:
     assert pages.text("2 * r * x_c < `a * b`") == r"2 \* r \* x\_c &lt; `a * b`"
 
 
 def test_drawings_are_well_formed_and_inside_their_frame(pages: ModuleType) -> None:
     pictures = {picture for each in pages.INTRODUCTIONS.values() for picture, _ in each.pictures}
+    pictures |= {picture for each in pages.CUDA_PICTURES.values() for picture, _ in each}
     pictures.add(pages.drawings.roofline(pages.intensities()))
     assert pages.INTRODUCTIONS.keys() == LADDERS.keys()
     assert len(pictures) >= 6

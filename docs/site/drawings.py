@@ -366,6 +366,30 @@ def thread_ranges(threads: int = 4, rows: int = 13) -> str:
     return d.svg()
 
 
+def shared_banks(rows: int = 8, steps: int = 4, depth: int = 16) -> str:
+    """Draw which of 32 banks each lane of a fragment reads: as rows lie, and permuted."""
+    d = Drawing(700, 300, "Lanes of a fragment in the banks of shared memory")
+    width = 58
+    for half, title in enumerate(("[row][step], 16 words a row", "step ^ row / 2 % 4 · 4")):
+        left = 60 + half * 350
+        banks = [
+            [(q * depth + (c ^ (q // 2 % 4 * 4 if half else 0))) % 32 for c in range(steps)]
+            for q in range(rows)
+        ]
+        flat = [bank for row in banks for bank in row]
+        turns = max(flat.count(bank) for bank in flat)
+        d.text(left + steps * width / 2, 18, title, "strong")
+        for q, row in enumerate(banks):
+            d.text(left - 8, 48 + q * CELL, f"row {q}", "small", anchor="end")
+            cells = [(bank, "two" if flat.count(bank) > 1 else "one") for bank in row]
+            d.cells(left, 30 + q * CELL, cells, width)
+        words = (
+            f"each bank {turns} times: {turns} wavefronts" if turns > 1 else "32 banks: 1 wavefront"
+        )
+        d.text(left + steps * width / 2, 30 + rows * CELL + 26, words)
+    return d.svg()
+
+
 def roofline(layers: dict[str, float], peak: float = 340, memory: float = 60) -> str:
     """Draw the roof of a processor, in GFLOP/s and GB/s, and layers by their FLOP a byte."""
     d = Drawing(

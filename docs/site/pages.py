@@ -1,7 +1,8 @@
 """The pages of the site that stand in no file: ladders, the operators' reference, the bounds.
 
 `generated` gives them as Markdown. They are made from what the project says elsewhere: the
-headers of the rungs (`alexnet.study.rungs`), kept tables (docs/study/results), docstrings.
+headers of the rungs (`alexnet.study.rungs`), kept tables (docs/study/results), kept counts
+(`alexnet.study.counts`), docstrings.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import drawings
 
 import alexnet
 from alexnet.network.variants import variant_named
-from alexnet.study import results
-from alexnet.study.ladders import LADDERS, Ladder
+from alexnet.study import counts, results
+from alexnet.study.counts import SECTOR, CountedLadder
+from alexnet.study.ladders import CUDA_LADDERS, LADDERS, Ladder
 from alexnet.study.problem import layer_problem
 from alexnet.study.rungs import Rung, rung_in
 from alexnet.verification import tolerance
@@ -127,13 +129,27 @@ INTRODUCTIONS = {
     ),
 }
 
+BANKS = (
+    drawings.shared_banks(),
+    "Banks of shared memory that the lanes of a fragment of a read at once, before and after the "
+    "rows are permuted.",
+)
+# Of the pages for CUDA; the drawings above are of vectors.
+CUDA_PICTURES = {
+    "conv2d-forward": (BANKS,),
+    "conv2d-input-gradient": (PHASES, BANKS),
+    "conv2d-weight-gradient": (BANKS,),
+    "max-pool2d-forward": (WINDOWS,),
+    "max-pool2d-gradient": (WINDOWS,),
+}
+
 
 def generated() -> dict[str, str]:
     """All pages, by their paths below docs/."""
     kept = [results.read(path) for path in sorted(RESULTS.glob("*.json"))]
     ladders = {
-        f"study/{ladder.name}.md": "\n".join(ladder_page(ladder, rungs_of(ladder), kept))
-        for ladder in LADDERS.values()
+        f"study/{ladder.full_name}.md": "\n".join(ladder_page(ladder, rungs_of(ladder), kept))
+        for ladder in (*LADDERS.values(), *CUDA_LADDERS.values())
     }
     return {
         **ladders,
@@ -175,18 +191,24 @@ def rungs_of(ladder: Ladder) -> list[Rung]:
 def ladder_page(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iterator[str]:
     """Lines of the page of a ladder."""
     introduction = INTRODUCTIONS[ladder.name]
-    yield f"# {ladder.name}\n"
+    is_cuda = ladder.device == "cuda"
+    yield f"# {ladder.full_name}\n"
     yield from ("```text", introduction.formula, "```\n")
     yield f"The usual case is `{ladder.layer}` of `{ladder.variant}`. To run it here and now:\n"
-    yield from ("```sh", f"alexnet study {ladder.name}", "```\n")
+    yield from ("```sh", f"alexnet study {ladder.name}{' --device cuda' * is_cuda}", "```\n")
     links = " and ".join(f"[{name}](../kernels/{name}.md)" for name in introduction.kernels)
     yield (
         f"[How to read a ladder](README.md#how-to-read-a-ladder), and "
         f"[its figures](README.md#the-roofline). "
         f"What the product makes of the same ideas: {links}.\n"
     )
-    for picture, words in introduction.pictures:
+    pictures = CUDA_PICTURES.get(ladder.name, ()) if is_cuda else introduction.pictures
+    for picture, words in pictures:
         yield figure(picture, words)
+    of = counts.kept().get(ladder.full_name)
+    if is_cuda and of is not None:
+        yield "## Counts\n"
+        yield from counted(rungs, of)
     yield "## Figures\n"
     yield from figures(ladder, rungs, kept)
     for rung in rungs:
@@ -201,16 +223,17 @@ def figure(picture: str, words: str) -> str:
 
 def figures(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iterator[str]:
     """Lines of a table for every kept case: the predictions beside each machine's figures."""
-    cases = sorted({place for each in kept for place in each.ladders if place[0] == ladder.name})
+    cases = sorted(
+        {place for each in kept for place in each.ladders if place[0] == ladder.full_name}
+    )
     if not cases:
         yield (
             "No machine's table is kept yet; "
             "[this is how one is made](README.md#every-ladder-kept-and-compared).\n"
         )
-        yield from table(
-            ["", "rung", "predicted"],
-            [[str(rung.number), link(rung), times(rung.factor)] for rung in rungs],
-        )
+        if ladder.full_name not in counts.kept():
+            rows = [[str(rung.number), link(rung), predicted(rung)] for rung in rungs]
+            yield from table(["", "rung", "predicted"], rows)
     for place in cases:
         machines = [each for each in kept if place in each.ladders]
         yield (
@@ -228,11 +251,49 @@ def figures(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iter
         for number, idea, *_ in results.side_by_side(machines, place):
             rung = by_number.get(int(number))
             same = rung is not None and rung.idea == idea
-            row = [number, link(rung) if same else text(idea), times(rung.factor) if same else "–"]
+            row = [number, link(rung) if same else text(idea), predicted(rung) if same else "–"]
             for machine in machines:
                 row += measured(machine.ladders[place], int(number), idea)
             rows.append(row)
         yield from table(["", "rung", "predicted", *columns], rows)
+
+
+def counted(rungs: list[Rung], kept: CountedLadder) -> Iterator[str]:
+    """Lines of the kept counts of a ladder for CUDA, the predictions beside them."""
+    yield (
+        f"`{kept.case}`, as the emulation counts it "
+        "([what the columns mean](README.md#without-a-gpu)); no GPU was there. MB are those of "
+        "sectors that instructions touch, and of different ones in each block; instructions are "
+        "thousands of a warp's.\n"
+    )
+    by_number = {of.number: of for of in kept.rungs}
+    rows = []
+    for rung in rungs:
+        of = by_number[rung.number]
+        c, factor = of.counts, kept.counted_factor(rung)
+        thousands = (c.wavefronts, c.requests, c.arithmetic, c.barriers)
+        rows.append(
+            [
+                str(rung.number),
+                link(rung),
+                f"{c.sectors * SECTOR / 1e6:.0f}",
+                f"{c.scattering:.2f}",
+                f"{c.block_sectors * SECTOR / 1e6:.0f}",
+                *(f"{number / 1e3:.0f}" for number in thousands),
+                f"{c.conflicts:.0%}",
+                predicted(rung),
+                times(factor),
+                f"{of.error:.1e}",
+            ]
+        )
+    columns = ["MB", "× least", "MB of blocks", "wavefronts", "requests", "math", "barriers"]
+    last = ["conflicts", "predicted", "counted", "error"]
+    yield from table(["", "rung", *columns, *last], rows)
+
+
+def predicted(rung: Rung) -> str:
+    """Write the predicted factor, and of what it is where that is not time."""
+    return rung.prediction or times(rung.factor)
 
 
 def measured(rungs: dict[int, results.KeptRung], number: int, idea: str) -> list[str]:
@@ -261,6 +322,8 @@ def rung_section(rung: Rung) -> Iterator[str]:
     yield f"## {rung.number}. {text(rung.idea)} {{ #rung-{rung.number} }}\n"
     yield f"*{text(rung.title)}*\n"
     fields = {"Serves": rung.serves, "Change": rung.change, "Why": rung.why}
+    if rung.precision != "float32":
+        fields = {"Precision": f"{rung.precision}.", **fields}
     fields |= {"Predicted": rung.predicted, "Gained": rung.gained}
     for name, words in fields.items():
         if words:

@@ -1,5 +1,6 @@
 #include "counting.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -257,6 +258,14 @@ void note_warp_product() {
     if (on && thread % kWarp == 0) ++launches.back().warp_products;
 }
 
+void note_shuffle() {
+    if (on) ++launches.back().shuffles;
+}
+
+void note_multiply_add() {
+    if (on && !logs.empty()) ++launches.back().multiply_adds;
+}
+
 void note_copy_started(size_t bytes) {
     if (!on) return;
     Flight& flight = flights[thread];
@@ -354,3 +363,17 @@ ALEXNET_HIDDEN void __tsan_vptr_update(void**, void*) {}
 ALEXNET_HIDDEN void __tsan_vptr_read(void**) {}
 #undef ALEXNET_HIDDEN
 }
+
+#ifdef ALEXNET_COUNT
+// --- what kernels call for a fused multiply-add ----------------------------------------------------
+
+// Under this name the linker finds it before the library's.
+__attribute__((visibility("hidden"))) float counted_fmaf(float a, float b, float c) asm("fmaf");
+
+float counted_fmaf(float a, float b, float c) {
+    using Function = float (*)(float, float, float);
+    static const auto library = reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, "fmaf"));
+    emulation::counting::note_multiply_add();
+    return library(a, b, c);
+}
+#endif

@@ -51,6 +51,8 @@ struct Counts {
     size_t memory_sectors = 0;   // different ones of all blocks: of what is read, and is written
     size_t barriers = 0;         // of blocks
     size_t warp_products = 0;    // mma, counted once a warp
+    size_t shuffles = 0;         // of all threads
+    size_t multiply_adds = 0;    // fmaf, of all threads
     size_t waits = 0;            // for asynchronous copies, of all threads
     size_t warpgroup_fma = 0;    // of wgmma
     size_t bytes_in_flight = 0;  // of a block's asynchronous copies: each thread's most, together
@@ -81,6 +83,8 @@ void leave();
 void flush();  // all threads wait: what they did since they last did belongs together
 void note_barrier();
 void note_warp_product();
+void note_shuffle();
+void note_multiply_add();
 void note_copy_started(size_t bytes);
 void note_wait(size_t bytes_arrived);
 

@@ -33,6 +33,7 @@ py::dict launch(const Counts& c) {
                     "l1_sectors"_a = c.l1_sectors, "bypassing_units"_a = c.bypassing_units,
                     "memory_sectors"_a = c.memory_sectors, "barriers"_a = c.barriers,
                     "warp_products"_a = c.warp_products, "warpgroup_fma"_a = c.warpgroup_fma,
+                    "shuffles"_a = c.shuffles, "multiply_adds"_a = c.multiply_adds,
                     "waits"_a = c.waits, "bytes_in_flight"_a = c.bytes_in_flight);
 }
 

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -50,6 +51,20 @@ template <typename T>
 T __shfl_sync(unsigned mask, T value, int source, const char* file = __builtin_FILE(),
               int line = __builtin_LINE()) {
     return emulation::exchange(mask, value, source % 32, {file, line});
+}
+
+// Beyond the ends of the warp a lane gets its own value, as on a device.
+template <typename T>
+T __shfl_up_sync(unsigned mask, T value, int distance, const char* file = __builtin_FILE(),
+                 int line = __builtin_LINE()) {
+    const int from = emulation::lane() - distance;
+    return emulation::exchange(mask, value, from < 0 ? emulation::lane() : from, {file, line});
+}
+template <typename T>
+T __shfl_down_sync(unsigned mask, T value, int distance, const char* file = __builtin_FILE(),
+                   int line = __builtin_LINE()) {
+    const int from = emulation::lane() + distance;
+    return emulation::exchange(mask, value, from > 31 ? emulation::lane() : from, {file, line});
 }
 
 inline uint32_t __float_as_uint(float x) { return emulation::bits_as<uint32_t>(x); }
@@ -117,6 +132,17 @@ inline const char* cudaGetErrorString(cudaError_t error) {
 }
 inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int bytes) {
     return bytes <= emulation::kMostShared ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+inline cudaError_t cudaMalloc(void** memory, size_t bytes) {  // filled with NaN
+    *memory = std::aligned_alloc(512, (bytes + 511) / 512 * 512);
+    if (*memory == nullptr) return cudaErrorInvalidValue;
+    std::memset(*memory, 0xff, bytes);
+    return cudaSuccess;
+}
+inline cudaError_t cudaFree(void* memory) {
+    std::free(memory);
+    return cudaSuccess;
 }
 
 // Run the kernel or, on a stream that is captured, note it with copies of its arguments.

@@ -346,6 +346,7 @@ bool run(const Launch& launch, const std::function<void()>& body) {
 }
 
 void note_product() { counting::note_warp_product(); }
+void note_shuffle() { counting::note_shuffle(); }
 
 void wait_for_block(Place place) {
     running->current().place = place;

@@ -75,10 +75,13 @@ void wait_until(const std::function<bool()>& done, const char* what, Place place
 constexpr size_t kLaneBytes = 48;
 const unsigned char* deposit(unsigned mask, const void* value, size_t size, Place place);
 
+void note_shuffle();  // of the running thread, for counting.h
+
 template <typename T>
 T exchange(unsigned mask, T value, int source, Place place) {
     static_assert(sizeof(T) <= kLaneBytes);
     T result;
+    note_shuffle();
     std::memcpy(&result, deposit(mask, &value, sizeof(T), place) + source * kLaneBytes, sizeof(T));
     return result;
 }

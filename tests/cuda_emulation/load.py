@@ -1,4 +1,4 @@
-"""Build the emulated `alexnet._cuda` and put it, with the stand-in for CuPy, where imports look."""
+"""Build the emulated CUDA modules and put them, with the stand-in for CuPy, where imports look."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ def _pybind11() -> str:
 
 
 def load(module: Path) -> ModuleType:
-    """Import the emulated module as `alexnet._cuda`, and its `cupy`."""
+    """Import the emulated module as `alexnet._cuda`, the ladders beside it, and their `cupy`."""
     global loaded
     for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
         del sys.modules[name]  # CuPy itself, where it is installed without a device
     sys.path.insert(0, str(HERE))
     kernels = import_from("alexnet._cuda", module)
     import_from("_cuda_capture", module)  # of the same library, as `cupy.cuda` needs it
+    import_from("alexnet._study_cuda", next(module.parent.glob("_study_cuda.*.so")))
     loaded = True
     return kernels
 

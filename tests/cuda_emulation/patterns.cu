@@ -51,6 +51,35 @@ __global__ void read_swizzled(int, const float*, float*) {
     alexnet::cuda::load_matrices(r, tile + Layout::offset(row, int(threadIdx.x) / 16));
 }
 
+template <int width>
+__global__ void write_shared(int stride, const float*, float*) {
+    float* shared = dynamic_shared<float>();
+    *reinterpret_cast<Values<width>*>(shared + stride * int(threadIdx.x)) = {};
+}
+
+// Eight lanes fill two rows of 16 floats, `stride` floats apart, as copies of a tile do.
+__global__ void copy_rows(int stride, const float* x, float*) {
+    float* shared = dynamic_shared<float>();
+    const int row = int(threadIdx.x) / 4, column = int(threadIdx.x) % 4 * 4;
+    alexnet::cuda::cp_async16(shared + row * stride + column, x + row * stride + column, true);
+    alexnet::cuda::cp_async_commit();
+    alexnet::cuda::cp_async_wait<0>();
+}
+
+// Pairs of the results of an mma: 8 rows, `stride` floats apart, of 4 lanes each.
+__global__ void write_fragment(int stride, const float*, float* y) {
+    const int row = int(threadIdx.x) / 4, column = int(threadIdx.x) % 4 * 2;
+    *reinterpret_cast<Values<2>*>(y + row * stride + column) = {};
+}
+
+// Three fused multiply-adds of every other lane, two shuffles of all.
+__global__ void arithmetic(int, const float*, float*) {
+    float sum = 0;
+    for (int i = 0; i < 3 && threadIdx.x % 2 == 0; ++i) sum = fmaf(sum, 2.0f, 1.0f);
+    sum = __shfl_up_sync(alexnet::cuda::kAllLanes, sum, 1);
+    sum = __shfl_down_sync(alexnet::cuda::kAllLanes, sum, 1);
+}
+
 // Three groups of copies on their way before the first wait; two barriers; one product.
 __global__ void pipeline(int, const float* x, float*) {
     float* shared = dynamic_shared<float>();
@@ -104,6 +133,11 @@ void run_pattern(const std::string& name, int stride, unsigned blocks, const flo
                           : name == "read_global 16"  ? read_global<4>
                           : name == "write_global 4"  ? write_global<1>
                           : name == "write_global 16" ? write_global<4>
+                          : name == "write_shared 4"  ? write_shared<1>
+                          : name == "write_shared 16" ? write_shared<4>
+                          : name == "write_fragment"  ? write_fragment
+                          : name == "copy_rows"       ? copy_rows
+                          : name == "arithmetic"      ? arithmetic
                           : name == "read_shared 4"   ? read_shared<1>
                           : name == "read_shared 8"   ? read_shared<2>
                           : name == "read_shared 16"  ? read_shared<4>

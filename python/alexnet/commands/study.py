@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import runtime
-from alexnet.commands import study_text
+from alexnet.commands import study_counts_text, study_text
 from alexnet.commands.console import Progress
 from alexnet.commands.options import (
+    DEVICES,
     add_json,
     add_kernels,
     add_parser,
     environment,
+    gpu_name,
     integer,
     picture_file,
     say,
@@ -26,8 +28,8 @@ from alexnet.comparison.peaks import measure_peaks
 from alexnet.figures import save
 from alexnet.messages import printable
 from alexnet.network.variants import VARIANTS, variant_named
-from alexnet.study import exercise, picture, results
-from alexnet.study.ladders import LADDERS, Ladder
+from alexnet.study import counts, device, exercise, picture, results
+from alexnet.study.ladders import CUDA_LADDERS, LADDERS, Ladder
 from alexnet.study.measure import QUICK, USUAL, Pace, Table, run_ladder
 from alexnet.study.problem import Problem, changed_problem, layer_problem
 from alexnet.study.rungs import Rung, built_ladders, rungs_of, sources
@@ -60,7 +62,7 @@ def add_parsers(subparsers: Any) -> None:
         metavar="LADDER",
         nargs="?",
         choices=(*LADDERS, NEW),
-        help=f"one of {', '.join(LADDERS)}; without it they are listed. "
+        help=f"one of {', '.join(LADDERS)}; without it they are listed, those for CUDA too. "
         f"{NEW} NAME --ladder LADDER writes NAME.cpp, a rung to fill in",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help=argparse.SUPPRESS)
@@ -93,6 +95,14 @@ def add_parsers(subparsers: Any) -> None:
         help="put figures that --json has written side by side, of LADDER or of all",
     )
     _add_shape(parser)
+    parser.add_argument(
+        "--device",
+        choices=DEVICES,
+        default="cpu",
+        metavar="D",
+        help=f"{', '.join(DEVICES)}: whose ladders; auto is cuda where there is one. Without one, "
+        "cuda shows what its rungs do to memory, as counted in an emulation (default: cpu)",
+    )
     add_kernels(parser, device=None)
     add_json(parser)
     parser.add_argument(
@@ -142,6 +152,8 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _run(options: argparse.Namespace) -> bool:
+    if options.device == "auto":
+        options.device = "cpu" if device.obstacle() else "cuda"
     try:
         return _chosen(options)(options)
     except NotImplementedError as error:  # the ladders are not in this build
@@ -176,18 +188,52 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], bool]
         raise ValueError(f"study: expected {NEW} NAME --ladder LADDER, all of them or none")
     if action is not _measure and (options.quick or options.plot):
         raise ValueError("study: --quick and --plot belong to a run of one LADDER, or of --all")
+    if options.device == "cuda":
+        _check_cuda(options)
     return action
 
 
+def _check_cuda(options: argparse.Namespace) -> None:
+    """Refuse what is of the CPU's ladders alone."""
+    if options.own or options.what == NEW:
+        raise ValueError(f"study: {NEW} and --with are for the CPU, but --device is cuda")
+    if options.threads is not None:
+        raise ValueError("study: --threads is of the CPU, but --device is cuda")
+    if options.what in LADDERS and options.what not in CUDA_LADDERS:
+        raise ValueError(
+            f"study: {options.what} has no ladder for CUDA; expected one of "
+            f"{', '.join(CUDA_LADDERS)}"
+        )
+
+
+def _ladder(options: argparse.Namespace) -> Ladder:
+    """Give the ladder LADDER of the device."""
+    return (CUDA_LADDERS if options.device == "cuda" else LADDERS)[options.what]
+
+
+def _all_ladders(options: argparse.Namespace) -> list[Ladder]:
+    return list(CUDA_LADDERS.values()) if options.device == "cuda" else built_ladders()
+
+
 def _list(options: argparse.Namespace) -> bool:
-    rows = [
-        [ladder.name, str(len(rungs)), f"{rungs[0].idea} … {rungs[-2].idea}, {rungs[-1].idea}"]
-        for ladder, rungs in ((ladder, rungs_of(ladder)) for ladder in built_ladders())
-    ]
-    say_table(options, ["ladder", "rungs", ""], rows, right={1})
+    """List the ladders of the device, those of the CPU before those for CUDA."""
+    for_cuda = list(CUDA_LADDERS.values())
+    ladders = for_cuda if options.device == "cuda" else [*_all_ladders(options), *for_cuda]
+    rungs = {ladder: rungs_of(ladder) for ladder in ladders}
+    rows = {
+        ladder: [ladder.name, str(len(of)), f"{of[0].idea} … {of[-2].idea}, {of[-1].idea}"]
+        for ladder, of in rungs.items()
+    }
+    header = ["ladder", "rungs", ""]
+    of_cpu = [row for ladder, row in rows.items() if ladder.device == "cpu"]
+    if of_cpu:
+        say_table(options, header, of_cpu, right={1})
+        say(options)
+    say(options, "for CUDA, with --device cuda:")
+    say_table(options, header, [rows[ladder] for ladder in for_cuda], right={1})
     say(options, f"files: {sources()}")
     say(options, "alexnet study LADDER runs one; with --explain it says what each rung changes")
-    write_figures(options, {"ladders": {row[0]: int(row[1]) for row in rows}})
+    write_figures(options, {"ladders": {each.full_name: len(of) for each, of in rungs.items()}})
     return True
 
 
@@ -206,18 +252,19 @@ def _compare(options: argparse.Namespace) -> bool:
     for number, each in enumerate(kept, 1):
         say(options, f"{number}: {each.machine}")
     for place in places:
-        if options.what is not None and place[0] != options.what:
+        if options.what is not None and place[0].removesuffix("-cuda") != options.what:
             continue
         say(options)
         say(options, f"{place[0]}, {place[1]}")
-        titles = [title for n in range(1, len(kept) + 1) for title in (f"{n}: ms", "peak")]
+        first, *others = results.columns(place)
+        titles = [t for n in range(1, len(kept) + 1) for t in (f"{n}: {first}", *others)]
         rows = results.side_by_side(kept, place)
         say_table(options, ["", "rung", *titles], rows, right={0, *range(2, 2 + len(titles))})
     return True
 
 
 def _show(options: argparse.Namespace) -> bool:
-    rung = _numbered(rungs_of(LADDERS[options.what]), options.show)
+    rung = _numbered(rungs_of(_ladder(options)), options.show)
     study_text.show(options, rung.source.read_text(encoding="utf-8"))
     return True
 
@@ -234,16 +281,20 @@ def _numbered(rungs: list[Rung], number: int) -> Rung:
 
 
 def _measure(options: argparse.Namespace) -> bool:
-    ladders = built_ladders() if options.all else [LADDERS[options.what]]
+    ladders = _all_ladders(options) if options.all else [_ladder(options)]
     problems = [_problem(options, ladder) for ladder in ladders]
     rungs = [rungs_of(ladder) for ladder in ladders]
+    if options.device == "cuda" and (obstacle := device.obstacle()):
+        if options.rung is not None:
+            rungs = [[_numbered(rungs[0], options.rung)]]
+        return study_counts_text.show_kept(options, problems, rungs, obstacle)
     with tempfile.TemporaryDirectory(prefix="alexnet-study-") as folder:
         own = _own_rungs(options, problems[0], rungs[0], Path(folder)) if options.own else []
         if options.rung is not None:
             rungs = [[_numbered(rungs[0], options.rung)]]
         rungs[0] = [*rungs[0], *own]
         tables = _tables(options, problems, rungs, QUICK if options.quick else USUAL)
-    write_figures(options, results.figures(environment(), tables))
+    write_figures(options, results.figures(environment(), list(map(counts.beside, tables))))
     if options.plot is not None:
         save(picture.bars(tables), Path(options.plot))
     return all(table.is_right for table in tables)
@@ -300,20 +351,36 @@ def _tables(
     rungs: Sequence[list[Rung]],
     pace: Pace,
 ) -> list[Table]:
-    threads = runtime.get_num_threads()
     tables = []
     steps = sum(map(len, rungs)) * (1 + pace.rounds)
     with Progress("study", steps) as progress:
         for problem, some in zip(problems, rungs, strict=True):
-            table = run_ladder(
-                problem,
-                some,
-                measure_peaks(threads, array_bytes=PEAK_BYTES),
-                threads=threads,
-                isa=runtime.cpu_isa(),
-                pace=pace,
-                advance=progress.advance,
-            )
+            table = _table(options, problem, some, pace, progress.advance)
             study_text.show_table(options, table, explain=options.explain)
+            beside = counts.beside(table)
+            if isinstance(beside, counts.CountedTable):
+                study_counts_text.show(options, beside)
             tables.append(table)
     return tables
+
+
+def _table(
+    options: argparse.Namespace,
+    problem: Problem,
+    rungs: list[Rung],
+    pace: Pace,
+    advance: Callable[[str], None],
+) -> Table:
+    if options.device == "cuda":
+        peaks = device.measure_peaks(gpu_name() or "CUDA device")
+        return device.run_ladder(problem, rungs, peaks, pace=pace, advance=advance)
+    threads = runtime.get_num_threads()
+    return run_ladder(
+        problem,
+        rungs,
+        measure_peaks(threads, array_bytes=PEAK_BYTES),
+        threads=threads,
+        isa=runtime.cpu_isa(),
+        pace=pace,
+        advance=advance,
+    )

@@ -10,7 +10,9 @@ from rich.syntax import Syntax
 
 from alexnet.commands.options import say, say_table, text_file
 from alexnet.network.layers import Conv2d, Dense
+from alexnet.study.device import DevicePeaks
 from alexnet.study.measure import Mistake, Result, Table
+from alexnet.study.problem import Problem
 from alexnet.study.rungs import Rung, sources
 
 WIDTH = 80
@@ -40,37 +42,45 @@ def show_table(options: argparse.Namespace, table: Table, *, explain: bool) -> N
     say(options, f"files: {sources() / table.problem.ladder.folder}")
     if explain:
         for result in table.results:
-            for line in _explained(result.rung):
+            for line in explained(result.rung):
                 say(options, line)
     say(options)
 
 
-def _title(table: Table) -> list[str]:
-    problem, peaks = table.problem, table.peaks
+def described(problem: Problem) -> str:
+    """Say in a line what a problem computes."""
     sizes = problem.sizes
     image = " x ".join(map(str, problem.case.input_shape))
     layer = problem.case.layer
     if isinstance(layer, Conv2d):
         kernel = f"{sizes['kernel_height']} x {sizes['kernel_width']}"
-        shape = f"{kernel} to {layer.features}, stride {sizes['stride']}, on {image}"
-    elif isinstance(layer, Dense):
-        shape = f"{image} to {layer.features}"
-    else:
-        parts = [f"radius {sizes['radius']}"] if "radius" in sizes else []
-        if "window" in sizes:
-            parts.append(f"{sizes['window']} x {sizes['window']}, stride {sizes['stride']}")
-        shape = f"{', '.join(parts)}, on {image}"
-    threads = "1 thread" if peaks.threads == 1 else f"{peaks.threads} threads"
-    network = f"{problem.case.network} {layer.name}"
+        return f"{kernel} to {layer.features}, stride {sizes['stride']}, on {image}"
+    if isinstance(layer, Dense):
+        return f"{image} to {layer.features}"
+    parts = [f"radius {sizes['radius']}"] if "radius" in sizes else []
+    if "window" in sizes:
+        parts.append(f"{sizes['window']} x {sizes['window']}, stride {sizes['stride']}")
+    return f"{', '.join(parts)}, on {image}"
+
+
+def _title(table: Table) -> list[str]:
+    problem, peaks = table.problem, table.peaks
+    layer = problem.case.layer
     lines = [
-        f"{problem.ladder.name}, {network}, {peaks.isa}, {threads}",
-        f"{shape}: "
+        f"{problem.ladder.full_name}, {problem.case.network} {layer.name}, {table.place}",
+        f"{described(problem)}: "
         + (
             f"{problem.flops / 1e9:.3g} GFLOP"
             if table.is_arithmetic
             else f"{problem.bytes / 1e6:.3g} MB, every array once"
         ),
     ]
+    if isinstance(peaks, DevicePeaks):
+        return [
+            *lines,
+            f"peaks of this run: FMA {peaks.fma_gflops:.0f} GFLOP/s, tf32 "
+            f"{peaks.tensor_gflops:.0f} GFLOP/s, copy {peaks.copy_gbs:.0f} GB/s",
+        ]
     if isinstance(layer, Conv2d):
         lines.append("GFLOP/s count the definition's operations, also where Winograd spares some")
     return [
@@ -93,7 +103,7 @@ def _row(table: Table, result: Result) -> list[str]:
         cell(table.rate(result), ".1f"),
         cell(table.share(result), ".0%"),
         cell(table.factor(result), ".2f"),
-        cell(rung.factor, ".2f"),
+        cell(None if rung.quantity else rung.factor, ".2f"),  # others predict no time
         cell(result.error, ".1e") if result.is_right else f"{result.error:.1e}!",
     ]
 
@@ -101,8 +111,10 @@ def _row(table: Table, result: Result) -> list[str]:
 def _notes(table: Table) -> list[str]:
     """Sentences below the table, about what it can't say by itself."""
     batch = table.problem.case.batch_size
+    different = sorted({result.bound for result in table.results})
+    bounds = " or ".join(f"{bound:.1e}" for bound in different)
     notes = [
-        f"error: relative L2 against float64, at most {table.results[0].bound:.1e} is right. "
+        f"error: relative L2 against float64, at most {bounds} is right. "
         "factor, predicted: times as fast as the rung before."
     ]
     scaled = [result for result in table.results if result.seconds and result.images < batch]
@@ -135,11 +147,12 @@ def _mistaken(mistake: Mistake | None) -> str:
     return f" Farthest off: element {mistake.place} {given}, expected {mistake.expected:.6g}."
 
 
-def _explained(rung: Rung) -> list[str]:
+def explained(rung: Rung) -> list[str]:
     """Give a rung's header, in lines."""
     lines = ["", f"{rung.number} {rung.source.name}: {rung.title}"]
     paragraphs = {
         "Serves": rung.serves,
+        "Precision": rung.precision if rung.precision != "float32" else "",
         "Change": rung.change,
         "Why": rung.why,
         "Predicted": rung.predicted,

@@ -193,8 +193,10 @@ class Entry:
             yield key, Entry(f"{prefix}{label(key)}", value)
 
 
-def versioned(text: str | bytes, version: int, names: Collection[str]) -> dict[str, Entry]:
-    """Take the values of JSON text: an object of this "version" that has `names`, and no others.
+def versioned(
+    text: str | bytes, version: int, names: Collection[str], optional: Collection[str] = ()
+) -> dict[str, Entry]:
+    """Take the values of JSON text: an object of this "version" with `names`, maybe `optional`.
 
     Raises
     ------
@@ -204,4 +206,4 @@ def versioned(text: str | bytes, version: int, names: Collection[str]) -> dict[s
     whole = Entry("", parse(text))
     if (given := whole.entries().get("version")) and given.value != version:
         raise ValueError(f"its version is {shown(given.value)}, expected {version}")
-    return whole.fields(("version", *names))
+    return whole.fields(("version", *names), optional)

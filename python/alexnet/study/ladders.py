@@ -1,11 +1,13 @@
 """What each ladder computes: its layer and direction, and its arrays.
 
 A ladder's name is that of its folder in cpp/study with hyphens: ``conv2d-forward`` is
-``cpp/study/conv2d_forward``.
+``cpp/study/conv2d_forward``, and the ladder of the same name for CUDA
+``cpp/study/conv2d_forward_cuda``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +37,8 @@ class Ladder:
         or MEMORY, the peak of copying.
     variant, layer
         What runs where nobody asks for another.
+    device
+        "cpu" or "cuda".
     """
 
     name: str
@@ -45,11 +49,17 @@ class Ladder:
     bound: str
     variant: str
     layer: str
+    device: str = "cpu"
+
+    @property
+    def full_name(self) -> str:
+        """Name that tells ladders of the two devices apart."""
+        return self.name if self.device == "cpu" else f"{self.name}-{self.device}"
 
     @property
     def folder(self) -> str:
         """Name of its folder in cpp/study."""
-        return self.name.replace("-", "_")
+        return self.full_name.replace("-", "_")
 
 
 def _ladders(
@@ -96,4 +106,12 @@ LADDERS = {
         ),
         *_ladders("dense", Dense, ARITHMETIC, ("tf-full", "fc7"), *_PRODUCTS),
     ]
+}
+CUDA_LADDERS = {
+    name: dataclasses.replace(LADDERS[name], device="cuda")
+    for name in (
+        *("conv2d-forward", "conv2d-input-gradient", "conv2d-weight-gradient"),
+        *("lrn-forward", "lrn-gradient", "max-pool2d-forward", "max-pool2d-gradient"),
+        "dense-forward",
+    )
 }

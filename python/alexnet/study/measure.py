@@ -86,6 +86,14 @@ class Table:
         return all(result.is_right for result in self.results)
 
     @property
+    def place(self) -> str:
+        """Where it ran: instruction set and threads, or the device."""
+        if self.problem.ladder.device == "cuda":
+            return self.peaks.isa
+        threads = self.peaks.threads
+        return f"{self.peaks.isa}, {'1 thread' if threads == 1 else f'{threads} threads'}"
+
+    @property
     def is_arithmetic(self) -> bool:
         """Whether rates are in FLOP, not bytes."""
         return self.problem.ladder.bound == ARITHMETIC
@@ -122,9 +130,11 @@ class Table:
         return None if result.seconds is None else self.work / result.seconds / 1e9
 
     def share(self, result: Result) -> float | None:
-        """Rate over the measured peak."""
+        """Rate over the measured peak; of tensor cores, where the rung's precision is theirs."""
         rate = self.rate(result)
-        return None if rate is None else rate / self.peak
+        of_precision = getattr(self.peaks, "of", None)
+        peak = of_precision(result.rung.precision) if of_precision and self.is_arithmetic else None
+        return None if rate is None else rate / (peak or self.peak)
 
     def factor(self, result: Result) -> float | None:
         """How many times as fast as the rung before it, of those that have a time."""
@@ -137,13 +147,8 @@ class Table:
 
     def figures(self) -> dict[str, Any]:
         """Plain JSON values of everything, as `alexnet.study.results` reads them."""
-        ladder, case = self.problem.ladder, self.problem.case
         return {
-            "ladder": ladder.name,
-            "case": case.name,
-            "shape": self.problem.sizes,
-            "flops": self.problem.flops,
-            "bytes": self.problem.bytes,
+            **self.problem.figures(),
             "unit": self.unit,
             "peaks": {
                 "fma_gflops": self.peaks.fma_gflops,
@@ -153,20 +158,16 @@ class Table:
             "memory_rate": self.memory_rate,
             "rungs": [
                 {
-                    "number": result.rung.number,
-                    "idea": result.rung.idea,
-                    "file": result.rung.name,
-                    "serves": result.rung.serves,
+                    **result.rung.figures(),
                     "seconds": result.seconds,
                     "rate": self.rate(result),
                     "share": self.share(result),
                     "factor": self.factor(result),
-                    "predicted_factor": result.rung.factor,
                     "error": result.error,
                     "bound": result.bound,
                     "right": result.is_right,
                     "images_timed": result.images,
-                    "images": case.batch_size,
+                    "images": self.problem.case.batch_size,
                 }
                 for result in self.results
             ],

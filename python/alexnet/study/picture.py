@@ -61,12 +61,11 @@ def _draw(axes: Axes, table: Table) -> None:
         _label(rate, table.factor(result)) for result, rate in zip(results, rates, strict=True)
     ]
     axes.bar_label(drawn, labels, padding=3, bbox={"color": "white", "pad": 1})
-    threads = "1 thread" if table.peaks.threads == 1 else f"{table.peaks.threads} threads"
     case = table.problem.case
     title = (
         f"{table.problem.ladder.name}, {case.network} {case.layer.name}, batch {case.batch_size}"
     )
-    axes.set_title(f"{title}, {table.peaks.isa}, {threads}\n{lines}", loc="left")
+    axes.set_title(f"{title}, {table.place}\n{lines}", loc="left")
     counted = ", by the definition's operations" if table.is_arithmetic else ""
     axes.set_xlabel(f"{table.unit}{counted}; more is better")
 

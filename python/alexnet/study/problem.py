@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet import cpu, reference
+from alexnet import reference
 from alexnet.comparison.cases import LayerCase, layer_cases
 from alexnet.contract.arguments import Shape
 from alexnet.cpu import fused
@@ -18,10 +19,13 @@ from alexnet.network.layers import LRN, Conv2d, Dense, MaxPool2d
 from alexnet.network.variant import Variant
 from alexnet.study.fused import LRNMaxPool2d, pair_cases
 from alexnet.study.ladders import LADDERS, Ladder
-from alexnet.study.structures import structure_of, values_of
+from alexnet.study.structures import narrowed, structure_of, values_of
 from alexnet.verification.tolerance import WINOGRAD, bounds
 
 AnyArray = npt.NDArray[Any]
+LARGEST_ON_DEVICE = 2**31 - 1  # elements of an array, which kernels count in 32 bits
+# A product of operands that are rounded to 10 bits of mantissa is at most this far off, relatively.
+TF32_PRODUCT = (1 + 2.0**-11) ** 2 - 1
 
 
 class Problem:
@@ -38,22 +42,40 @@ class Problem:
     ------
     ValueError
         The layer is one that the ladder's rungs do not know: groups, unequal strides, windows that
-        reach beyond the image.
+        reach beyond the image; or, on a device, an array is too large.
     """
 
     def __init__(self, ladder: Ladder, case: LayerCase) -> None:
         self.ladder, self.case = ladder, case
         self._structure = structure_of(case)
+        largest = max(map(math.prod, [*case.operand_shapes.values(), self.result_shape]))
+        if ladder.device == "cuda" and largest > LARGEST_ON_DEVICE:
+            raise ValueError(
+                f"{case.layer.name}: an array of {largest} elements, expected at most "
+                f"{LARGEST_ON_DEVICE} on a device"
+            )
 
     @property
     def shape(self) -> bytes:
-        """The structure of cpp/study/shapes.h that its rungs get."""
+        """The structure of cpp/study/shapes.h or cuda/study.cuh that its rungs get."""
+        if self.ladder.device == "cuda":
+            return bytes(narrowed(self._structure))
         return bytes(self._structure)
 
     @property
     def sizes(self) -> dict[str, float]:
         """The same by the names of its fields: plain JSON values."""
         return values_of(self._structure)
+
+    def figures(self) -> dict[str, Any]:
+        """Say what is computed, in plain JSON values."""
+        return {
+            "ladder": self.ladder.full_name,
+            "case": self.case.name,
+            "shape": self.sizes,
+            "flops": self.flops,
+            "bytes": self.bytes,
+        }
 
     @property
     def flops(self) -> int:
@@ -122,8 +144,11 @@ class Problem:
         result: AnyArray = operator(*arrays.values(), **layer.settings())
         return result
 
-    def operator(self, operands: list[AnyArray], result: AnyArray) -> None:
-        """Compute the result by the operator of `alexnet` that the last rung stands for."""
+    def operator(self, operands: list[Any], result: Any, precision: str = "float32") -> None:
+        """Compute the result by the operator of `alexnet` that the last rung stands for.
+
+        On a device that is, of a convolution, the direct algorithm.
+        """
         layer, direction = self.case.layer, self.case.direction
         name = layer.operator
         how: dict[str, Any] = {**layer.settings(), "out": result}
@@ -144,6 +169,10 @@ class Problem:
             name = "dense"
         if direction == "backward_weight":
             how["out"] = (result, None)
+        if self.ladder.device == "cuda" and isinstance(layer, Conv2d | Dense):
+            how["precision"] = precision
+            if isinstance(layer, Conv2d):
+                how["algorithm"] = "direct"
         if direction != "forward":
             name += f"_{direction}"
         arrays = [
@@ -151,26 +180,30 @@ class Problem:
             for array, kind in zip(operands, self.ladder.operands, strict=True)
             if kind not in ("sums", "taps")
         ]
-        getattr(cpu, name)(*arrays, *extra, **how)
+        getattr(import_module(f"alexnet.{self.ladder.device}"), name)(*arrays, *extra, **how)
 
-    def tolerance(self) -> float:
-        """Largest relative error in the L2 norm; that of Winograd's algorithm for convolutions.
+    def tolerance(self, precision: str = "float32") -> float:
+        """Largest relative error in the L2 norm.
 
-        The bounds are those of `alexnet.verification.tolerance`.
+        The bounds are those of `alexnet.verification.tolerance`; on the CPU that of Winograd's
+        algorithm for convolutions. In "tf32" the rounding of the operands comes on top.
         """
-        if self.ladder.kind is Conv2d:
+        if precision == "tf32":
+            return TF32_PRODUCT + self.tolerance()
+        if self.ladder.kind is Conv2d and self.ladder.device == "cpu":
             return WINOGRAD
         layer, direction = self.case.layer, self.case.direction
         if isinstance(layer, LRNMaxPool2d):
             halves = [self._alone(layer.lrn), self._alone(layer.pool)]
             return sum(half.tolerance() for half in halves)
-        operator = layer.operator or "dense"
+        operator = layer.operator or ("dense" if isinstance(layer, Dense) else "conv2d")
         if direction != "forward":
             operator += f"_{direction}"
         shapes = {"x": self.case.input_shape, "dy": self.case.output_shape}
         shapes.update(self.case.parameter_shapes)
         arrays = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        return bounds(operator, {**arrays, **layer.settings()})[self.ladder.result]
+        others = {"algorithm": "direct", "groups": 1, **layer.settings()}
+        return bounds(operator, {**arrays, **others})[self.ladder.result]
 
     def _alone(self, half: LRN | MaxPool2d) -> Problem:
         """Give the problem of one half of a fused pair."""

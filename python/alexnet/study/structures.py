@@ -1,4 +1,4 @@
-"""Shapes as the rungs get them: the structures of cpp/study/shapes.h."""
+"""Shapes as the rungs get them: the structures of cpp/study/shapes.h and cuda/study.cuh."""
 
 from __future__ import annotations
 
@@ -98,6 +98,17 @@ def values_of(structure: ctypes.Structure) -> dict[str, float]:
         value = getattr(structure, name)
         values.update(values_of(value) if isinstance(value, ctypes.Structure) else {name: value})
     return values
+
+
+def narrowed(structure: ctypes.Structure) -> ctypes.Structure:
+    """Give the same with integers of 32 bits, as kernels for CUDA have them."""
+    fields = tuple(
+        (field[0], ctypes.c_int32 if field[1] is ctypes.c_size_t else field[1])
+        for field in structure._fields_
+    )
+    narrow = type("Narrow", (ctypes.Structure,), {"_fields_": fields})
+    result: ctypes.Structure = narrow(*(getattr(structure, name) for name, _ in fields))
+    return result
 
 
 def _equal(owner: str, pair: Any) -> int:

@@ -1,0 +1,19 @@
+// The product's kernel: alexnet::cuda::conv2d_backward_weight in float32.
+//
+// Change: the package's own launcher, which serves every shape and cuts deep sums among more blocks
+//   where the outputs are few (cpp/cuda/conv2d_backward_weight.cu): algorithm "direct". For 3 x 3 and 5 x 5 windows
+//   "auto" may take Winograd's, which multiplies less often (cpp/cuda/conv2d_winograd_weight.cu).
+// Why: what the ladder led to is what the package runs.
+// Predicted: as many sectors: the same tile, copies and splits; it also sums dbias, which the
+//   ladder leaves out.
+// Gained: not counted yet.
+
+#include "product.cuh"
+
+RUNG(const Conv2d& s, const float* dy, const float* x, float* dweight, Stream stream) {
+    const alexnet::Conv2dShape shape = product_shape(s);
+    const size_t floats = conv2d_backward_weight_workspace(shape) / sizeof(float) + 1;
+    float* memory = scratch(floats + shape.out_channels);  // behind it dbias, which nobody wants
+    conv2d_backward_weight(shape, dy, x, alexnet::Precision::kFloat32, dweight, memory + floats,
+                           memory, stream);
+}

@@ -1,0 +1,17 @@
+// The product's kernel on tensor cores: alexnet::cuda::conv2d_backward_weight in tf32.
+//
+// Precision: tf32.
+// Change: the package's own launcher with Precision::kTf32 (cpp/cuda/conv2d_backward_weight.cu).
+// Why: what the ladder led to is what the package runs.
+// Predicted: as many wavefronts: it reads fragments without conflicts, too.
+// Gained: not counted yet.
+
+#include "product.cuh"
+
+RUNG(const Conv2d& s, const float* dy, const float* x, float* dweight, Stream stream) {
+    const alexnet::Conv2dShape shape = product_shape(s);
+    const size_t floats = conv2d_backward_weight_workspace(shape) / sizeof(float) + 1;
+    float* memory = scratch(floats + shape.out_channels);  // behind it dbias, which nobody wants
+    conv2d_backward_weight(shape, dy, x, alexnet::Precision::kTf32, dweight, memory + floats,
+                           memory, stream);
+}
