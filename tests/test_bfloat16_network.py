@@ -241,7 +241,9 @@ def test_bench_times_forward(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert list(figures["targets"]) == ["forward"]  # type: ignore[call-overload]
     with pytest.raises(SystemExit, match="2"):
         main([*command, "--precision", "bfloat16", "--target", "forward-backward"])
-    expected = "--target: 'forward-backward', expected 'forward' with --precision bfloat16 on the CPU"
+    expected = (
+        "--target: 'forward-backward', expected 'forward' with --precision bfloat16 on the CPU"
+    )
     assert expected in capsys.readouterr().err
 
 
