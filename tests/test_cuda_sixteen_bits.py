@@ -21,7 +21,7 @@ from alexnet import SGD, Adam, AlexNet, reference
 from alexnet.cli import main
 from alexnet.commands import bench
 from alexnet.comparison.benchmark import FORWARD_BACKWARD, Benchmark
-from alexnet.data import Preprocessing, TrainingBatches
+from alexnet.data import ImageSet, Preprocessing, TrainingBatches
 from alexnet.inference.evaluation import evaluate
 from alexnet.network.initializers import HeNormal, Initialisation, Normal
 from alexnet.network.layers import Dropout
@@ -34,13 +34,15 @@ from alexnet.training.run import Run
 from alexnet.training.trainer import StepResult, Trainer
 from support import small_runs
 from support.arrays import random_array, relative_error
-from support.cuda_device import cuda, cupy, on_device
+from support.cuda_device import cuda, on_device
 from support.plain_sixteen_bits import PlainSixteenBits
 from support.small_networks import small_variant
 
 pytestmark = pytest.mark.cuda
 
 PRECISIONS = ("bfloat16", "float16")
+CLASSES = 10
+RULES: dict[str, type[Optimizer]] = {"bfloat16": SGD, "float16": Adam}
 MOST_OF_PLAIN = 2  # times the plain run's error
 ALIVE = Initialisation(HeNormal(), Normal(0.1))  # every layer's signal about as large as x
 NORMED = small_variant("cifar10-bn")
@@ -69,10 +71,11 @@ def host(array: Any) -> np.ndarray:
 # --- errors ---------------------------------------------------------------------------------------
 
 
-def passed(network: Network, labels: np.ndarray, scale: float) -> dict[str, np.ndarray]:
+def passed(network: Network, training: bool, scale: float) -> dict[str, np.ndarray]:
     """Output and gradients, with the loss scaled by hand."""
+    labels = np.arange(6)
     x = random_array(1, len(labels), *network.input_shape)
-    y = network.forward(x, training=True)
+    y = network.forward(x, training)
     logits = host(y)
     dy = reference.softmax_cross_entropy_backward(logits.astype(np.float64), labels)
     dy = (dy * scale).astype(np.float32)
@@ -81,18 +84,21 @@ def passed(network: Network, labels: np.ndarray, scale: float) -> dict[str, np.n
     return {"y": logits, **found}
 
 
-@pytest.mark.parametrize("name", ["cifar10-bn", "krizhevsky-2012"])
-def test_errors_against_float64(precision: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "training"),
+    [("cifar10-bn", True), ("cifar10-bn", False), ("krizhevsky-2012", True)],
+)
+def test_errors_against_float64(precision: str, name: str, training: bool) -> None:
     """Batch norm; LRN, groups and dropout; pools, dense layers and ReLU in both."""
-    variant, labels = small_variant(name), np.arange(6)
-    exact = passed(network_of(variant, implementation=reference), labels, 1.0)
+    variant = small_variant(name)
+    exact = passed(network_of(variant, implementation=reference), training, 1.0)
     ours = network_of(variant, device="cuda", precision=precision)
     plain = PlainSixteenBits(ours.activation_dtype)
     # The plain run has no loss scaling of its own, so that its small gradients would vanish.
-    expected = passed(network_of(variant, implementation=plain), labels, 1024.0)
+    expected = passed(network_of(variant, implementation=plain), training, 1024.0)
     if ours.loss_scale is not None:
         ours.loss_scale.restore(np.array([1024, 0], np.float32))
-    found = passed(ours, labels, 1.0)
+    found = passed(ours, training, 1.0)
     assert found.keys() == exact.keys()
     for key, right in exact.items():
         limit = MOST_OF_PLAIN * relative_error(expected[key], right)
@@ -145,21 +151,6 @@ def test_inferences_layer_by_layer(precision: str) -> None:
     assert len(seen) == len(network.layers)
 
 
-def test_gradients_go_through_an_inference_as_well(precision: str) -> None:
-    network, exact = (
-        network_of(NORMED, **how)
-        for how in ({"device": "cuda", "precision": precision}, {"implementation": reference})
-    )
-    x = random_array(1, 3, *network.input_shape)
-    dy = random_array(2, 3, *network.output_shape, scale=0.01)
-    gradients = []
-    for each in (network, exact):
-        each.forward(x)
-        gradients.append(each.backward(each._arrays.from_host(dy)))
-    for name, array in gradients[0].items():
-        assert relative_error(array.get(), gradients[1][name]) <= 0.1, name
-
-
 # --- training -------------------------------------------------------------------------------------
 
 
@@ -174,7 +165,9 @@ def trainer(
 ) -> Trainer:
     """Of batches of 4."""
     network = AlexNet(DROPPING, seed=3, device="cuda", graph=graph, **how)
-    source = small_runs.image_set(0, images)
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (images, *network.input_shape)).astype(np.uint8)
+    source = ImageSet(pixels, np.arange(images) % CLASSES)
     preprocessing = Preprocessing.fit(source, network.input_shape, augment="none")
     batches = TrainingBatches(source, preprocessing, 4, seed=1, step=step)
     optimizer = rule(network, learning_rate=learning_rate, weight_decay=1e-3)
@@ -196,43 +189,45 @@ def captured(running: Trainer) -> bool:
     return any(graph.is_captured for graph in plans.graphs.values())
 
 
-@pytest.mark.parametrize("rule", [SGD, Adam])
-def test_captured_steps_give_the_bits_of_steps_one_by_one(
-    precision: str, rule: type[Optimizer]
-) -> None:
+def test_captured_steps_give_the_bits_of_steps_one_by_one(precision: str) -> None:
+    rule = RULES[precision]
     runs = [trainer(rule, graph=graph, precision=precision) for graph in (True, False)]
-    for number in range(1, 6):
-        results = [figures(running.step(measure_norms=number == 4)) for running in runs]
+    for number in range(1, 5):
+        results = [figures(running.step()) for running in runs]
         assert results[0] == results[1], number
         assert bits(runs[0]) == bits(runs[1]), number
         assert captured(runs[0]) == (number >= 3), number
     assert not captured(runs[1])
 
 
-def test_the_loss_falls(precision: str) -> None:
-    """Nearly as in float32, on images of which each class has its own."""
-    losses = {}
-    for each in (precision, "float32"):
-        running = trainer(Adam, learning_rate=0.003, precision=each)
-        losses[each] = [running.step().loss for _ in range(24)]
-    ours, exact = (np.mean(losses[each][-4:]) for each in (precision, "float32"))
-    assert ours < 0.6 * losses[precision][0]
-    assert ours < 1.2 * exact + 0.05
+def losses(precision: str) -> list[float]:
+    """Over and over the same batch."""
+    running = trainer(Adam, images=4, learning_rate=0.003, precision=precision)
+    return [running.step().loss for _ in range(10)]
+
+
+@pytest.fixture(scope="module")
+def exact_losses() -> list[float]:
+    return losses("float32")
+
+
+def test_the_loss_falls(precision: str, exact_losses: list[float]) -> None:
+    found = losses(precision)
+    assert np.mean(found[-3:]) < 0.7 * found[0]
+    assert np.mean(found[-3:]) == pytest.approx(np.mean(exact_losses[-3:]), rel=0.1)
 
 
 def test_masters_are_float32(precision: str) -> None:
     """Updates that are too small for a number of 16 bits add up."""
     network = AlexNet(NORMED, seed=3, device="cuda", precision=precision)
-    optimizer = SGD(network, learning_rate=2.0**-13, momentum=0.0)
-    x, dy = random_array(1, 2, *NORMED.input_shape), None
-    name = "fc8.bias"
+    optimizer = SGD(network, learning_rate=2.0**-8, momentum=0.0)
+    x, name = random_array(1, 2, *NORMED.input_shape), "fc8.bias"
     network.parameters[name][...] = 1
     for _ in range(8):
         y = network.forward(x, training=True)
-        dy = cupy.asarray(np.ones(y.shape, np.float32))
-        network.backward(dy)
+        network.backward(on_device(np.full(y.shape, 2.0**-6, np.float32)))
         optimizer.step()
-    np.testing.assert_array_equal(network.parameters[name].get(), np.float32(1 - 8 * 2 * 2.0**-13))
+    np.testing.assert_array_equal(network.parameters[name].get(), np.float32(1 - 8 * 2.0**-13))
     copies = network._sixteen_bits.copies  # type: ignore[union-attr]
     for key, array in network.parameters.items():
         expected = array.get().astype(network.activation_dtype)
@@ -275,14 +270,14 @@ def parameters_and_slots(running: Trainer) -> dict[str, bytes]:
 
 def test_the_scale_finds_its_size() -> None:
     running = trainer(SGD, precision="float16")
-    running.network.loss_scale.restore(np.array([2.0**24, 0], np.float32))
+    running.network.loss_scale.restore(np.array([2.0**21, 0], np.float32))
     before = parameters_and_slots(running)
     scales = []
-    for _ in range(16):
+    for _ in range(8):
         running.step()
         scales.append(running.network.loss_scale.state[0])
-    assert scales[0] == 2.0**23
-    assert scales[-1] == scales[-2] < 2.0**22
+    assert scales[0] == 2.0**20
+    assert scales[-1] == scales[-2]
     assert parameters_and_slots(running) != before
 
 
@@ -323,8 +318,8 @@ def test_a_backward_whose_step_is_not_taken_leaves_no_overflow() -> None:
     assert (network.tensors()["fc8.bias"] != before).all()
 
 
-def test_a_loss_that_is_not_finite_ends_training(precision: str) -> None:
-    running = trainer(precision=precision)
+def test_a_loss_that_is_not_finite_ends_training() -> None:
+    running = trainer(precision="float16")
     for _ in range(4):
         running.step()
     before, state = parameters_and_slots(running), running.optimizer.state_dict()
@@ -364,20 +359,20 @@ def test_copies_go_on_as_the_network_does(precision: str) -> None:
     np.testing.assert_array_equal(shallow.forward(x).get(), right.get())
 
 
-@pytest.mark.parametrize("rule", [SGD, Adam])
-def test_a_resumed_run_has_the_bits_of_the_other(precision: str, rule: type[Optimizer]) -> None:
+def test_a_resumed_run_has_the_bits_of_the_other(precision: str) -> None:
+    rule = RULES[precision]
     whole = trainer(rule, precision=precision)
     early = trainer(rule, precision=precision)
     for running in (whole, early):
         if precision == "float16":
             running.network.loss_scale.restore(np.array([2.0**18, 3], np.float32))
-    for _ in range(6):
+    for _ in range(4):
         whole.step()
-    for _ in range(3):
+    for _ in range(2):
         early.step()
-    late = trainer(rule, precision=precision, step=3)
+    late = trainer(rule, precision=precision, step=2)
     late.restore(early.checkpoint())
-    for _ in range(3):
+    for _ in range(2):
         late.step()
     assert bits(late) == bits(whole)
 
@@ -385,15 +380,13 @@ def test_a_resumed_run_has_the_bits_of_the_other(precision: str, rule: type[Opti
 def test_checkpoints_are_those_of_float32(precision: str, tmp_path: Path) -> None:
     """A run goes on in another precision; a file is read by the CPU."""
     running = trainer(precision=precision)
-    for _ in range(2):
-        running.step()
-    checkpoint = running.checkpoint()
-    other = trainer(precision="float32", step=2)
-    other.restore(checkpoint)
-    assert other.step().step == 3
-    back = trainer(precision=precision, step=3)
+    running.step()
+    other = trainer(precision="float32", step=1)
+    other.restore(running.checkpoint())
+    assert other.step().step == 2
+    back = trainer(precision=precision, step=2)
     back.restore(other.checkpoint())
-    assert back.step().step == 4
+    assert back.step().step == 3
     running.network.save(tmp_path / "weights.safetensors")
     on_cpu = alexnet.load(tmp_path / "weights.safetensors")
     x = random_array(1, 2, *on_cpu.input_shape)
@@ -409,14 +402,14 @@ def test_runs_are_trained_and_evaluated(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(VARIANTS, small_runs.NAME, small_runs.SMALL)
-    data, configuration = small_runs.dataset(12, 4), Configuration(steps=4, batch_size=4)
+    data, configuration = small_runs.dataset(4, 2), Configuration(steps=1, batch_size=2)
     run = Run.start(tmp_path / "run", configuration, data, device="cuda", precision=precision)
     run.train()
     run.close()
-    run = Run.resume(tmp_path / "run", data, {"steps": 5}, device="cuda", precision=precision)
+    run = Run.resume(tmp_path / "run", data, {"steps": 2}, device="cuda", precision=precision)
     run.train()
     run.close()
-    assert run.trainer.steps == 5
+    assert run.trainer.steps == 2
     assert run.trainer.network.precision == precision
     result = evaluate(run.trainer.network, data.test, run.preprocessing)
     assert np.isfinite(result.loss)
@@ -429,13 +422,13 @@ def test_bench(
     precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench, "described_variant", lambda _: NORMED)
-    steps = ["--steps", "1", "--burn-in", "0", "--batch-size", "1", "--per-layer"]
+    steps = ["--steps", "1", "--burn-in", "0", "--batch-size", "1"]
     assert main(["bench", "--device", "cuda", "--precision", precision, *steps]) == 0
     out = capsys.readouterr().out
     assert f"{precision}, CUDA graphs\n" in out
     assert "forward-backward" in out
     benchmark = Benchmark(NORMED, 1, device="cuda", precision=precision)
-    assert benchmark.time(FORWARD_BACKWARD, 1, 3).minimum > 0
+    assert all(layer.seconds >= 0 for layer in benchmark.time_layers(FORWARD_BACKWARD, 1))
 
 
 def test_float16_is_not_for_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,8 @@
 """A plain run in 16 bits: what the errors of networks in bfloat16 and float16 are measured by.
 
 It has the reference's operators, on float32 arrays. Convolutions and dense layers round their
-operands, and whatever computes an activation, or the gradient of one, rounds its result; gradients
-of parameters and the statistics of batch norm are as exact as the arrays.
+operands but for biases, and whatever computes an activation, or the gradient of one, rounds its
+result; gradients of parameters and the statistics of batch norm are as exact as the arrays.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class PlainSixteenBits(ModuleType):
 
         def call(*given: Any, out: Any = None, **settings: Any) -> Any:
             if is_product:
-                given = tuple(map(self.rounded, given))
+                given = (*map(self.rounded, given[:2]), *given[2:])  # not the bias
             result = operator(*given, **settings)
             results = result if isinstance(result, tuple) else (result,)
-            places = out if isinstance(out, tuple) else (out,) * len(results)
+            places = out if isinstance(out, tuple) else (out, *[None] * (len(results) - 1))
             made = []
-            for number, (value, place) in enumerate(zip(results, places, strict=False)):
+            for number, (value, place) in enumerate(zip(results, places, strict=True)):
                 if value is not None and (chosen is None or number in chosen):
                     value = self.rounded(value)
                 if place is not None:

@@ -1,7 +1,7 @@
 """What a network in bfloat16 or float16 on a device has beside its float32 arrays.
 
     images -> rounded -> activations in 16 bits -> float32 output
-    parameters, float32  -> rounded copy, which products of convolutions and dense layers read
+    parameters, float32 -> rounded copy, whose weights convolutions and dense layers read
     dy -> rounded (float16: times the loss scale) -> gradients of activations in 16 bits
                                                   -> gradients of parameters, float32
 
@@ -81,6 +81,11 @@ class Border:
         self._images: Array = None
         has_overflow = shared.loss_scale is not None
         self.overflow: Array = shared.kind.module.zeros((1,), "uint32") if has_overflow else None
+
+    @property
+    def copies(self) -> ParameterMemory:
+        """The rounded parameters."""
+        return self._shared.copies
 
     def images(self, x: Array) -> Array:
         """Round images, into memory that keeps them until the next forward."""

@@ -88,9 +88,8 @@ class Workspace:
         self._guard = guard
         self._gradients: ParameterMemory | None = None
         fused: ModuleType = getattr(operators, "fused", unfused)
-        read = self._read(parameters, sixteen_bits)
         self._contexts = [
-            Context(operators, fused, generator, self._of_layer(index, read[index]), state)
+            Context(operators, fused, generator, self._read_by(index, parameters), state)
             for index, state in enumerate(states)
         ]
         self._freezer, self._packed = freezer, freezer.packed
@@ -139,13 +138,12 @@ class Workspace:
                 narrow[index] = dtype
         return narrow
 
-    def _read(
-        self, parameters: ParameterMemory, sixteen_bits: SixteenBits | None
-    ) -> list[ParameterMemory]:
-        """For each layer what it reads its parameters from: products have those of 16 bits."""
-        copies = parameters if sixteen_bits is None else sixteen_bits.copies
-        are_products = [isinstance(layer, Conv2d | Dense) for layer in self.layers]
-        return [copies if is_product else parameters for is_product in are_products]
+    def _read_by(self, index: int, parameters: ParameterMemory) -> dict[str, Array]:
+        """Parameters of a layer as it reads them: a product's weights as activations are."""
+        read = self._of_layer(index, parameters)
+        if self._border is not None and isinstance(self.layers[index], Conv2d | Dense):
+            read["weight"] = self._of_layer(index, self._border.copies)["weight"]
+        return read
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self._variant.shapes(1)[index]
