@@ -16,8 +16,7 @@ import numpy as np
 from alexnet import _cuda
 from alexnet.contract.arguments import AnyArray, check_assignable
 from alexnet.cuda._arrays import DeviceArray, stream
-
-FIRST_WITH_TENSOR_CORES = 80  # of these types; compute capability: Ampere
+from alexnet.cuda._precision import FIRST_WITH_TENSOR_CORES
 
 # Of loss scales, and how many steps without overflow it takes to double one.
 FIRST, LEAST, MOST = _cuda.first_loss_scale, _cuda.least_loss_scale, _cuda.most_loss_scale
