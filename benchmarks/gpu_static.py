@@ -185,7 +185,7 @@ def calibrate() -> list[calibration.Comparison]:
         (layer.name, direction): count
         for direction in ("forward", "backward")
         for layer, count in zip(
-            variant.layers, _bytes(variant, calibration.RATES_OF[0], direction), strict=True
+            variant.layers, _bytes(variant, calibration.RATES_OF[0], direction, 4), strict=True
         )
     }
     return calibration.compare(

@@ -182,8 +182,8 @@ def test_it_is_for_inference_alone(
     network = AlexNet(NARROW, precision="bfloat16")
     x = random_array(0, 2, *network.input_shape)
     message = (
-        f"{subject}: precision 'bfloat16' is for inference alone; train a network in float32, "
-        "save it, and load it with precision='bfloat16'"
+        f"{subject}: precision 'bfloat16' on the CPU is for inference alone; train a network in "
+        "float32, or on device 'cuda', save it, and load it with precision='bfloat16'"
     )
     with pytest.raises(NotImplementedError, match=f"^{message}$"):
         train(network, x)
@@ -241,7 +241,9 @@ def test_bench_times_forward(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert list(figures["targets"]) == ["forward"]  # type: ignore[call-overload]
     with pytest.raises(SystemExit, match="2"):
         main([*command, "--precision", "bfloat16", "--target", "forward-backward"])
-    expected = "--target: 'forward-backward', expected 'forward' with --precision bfloat16"
+    expected = (
+        "--target: 'forward-backward', expected 'forward' with --precision bfloat16 on the CPU"
+    )
     assert expected in capsys.readouterr().err
 
 

@@ -22,7 +22,7 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 # Products are exact, so a result is as far off as its rounding once, but for sums in float32.
 MOST_OF_ROUNDING = 1.1
-MOST_OF_SUMS = 1e-6  # of gradients of a bias, which are float32
+MOST_OF_SUMS = 1e-6  # of gradients of weight and bias, which are float32
 GUARD, SENTINEL = 16, -96.0  # elements, and a number that both types have
 
 CASES = [
@@ -71,7 +71,7 @@ def run_convolutions(case: Case, data: Data, dtype: np.dtype[Any]) -> dict[str, 
     bias = cupy.asarray(data.bias)
     shape = case.shape
     y, dx = Guarded(shape.output_shape, dtype), Guarded(shape.input_shape, dtype)
-    dweight, dbias = Guarded(shape.weight_shape, dtype), Guarded((shape.out_channels,), FLOAT32)
+    dweight, dbias = Guarded(shape.weight_shape, FLOAT32), Guarded((shape.out_channels,), FLOAT32)
     assert cuda.conv2d(x, weight, bias, out=y.array, **case.options) is y.array
     cuda.conv2d_backward_input(dy, weight, case.x, out=dx.array, **case.options)
     out = dweight.array, dbias.array
@@ -84,7 +84,7 @@ def run_dense(data: dense_layers.Data, dtype: np.dtype[Any]) -> dict[str, Any]:
     x, weight, dy = (cupy.asarray(array.astype(dtype)) for array in (data.x, data.weight, data.dy))
     bias = cupy.asarray(data.bias)
     y, dx = Guarded(data.dy.shape, dtype), Guarded(data.x.shape, dtype)
-    dweight, dbias = Guarded(data.weight.shape, dtype), Guarded(data.bias.shape, FLOAT32)
+    dweight, dbias = Guarded(data.weight.shape, FLOAT32), Guarded(data.bias.shape, FLOAT32)
     cuda.dense(x, weight, bias, out=y.array)
     cuda.dense_backward_input(dy, weight, out=dx.array)
     cuda.dense_backward_weight(dy, x, out=(dweight.array, dbias.array))
@@ -97,7 +97,7 @@ def check(found: dict[str, Any], expected: Any, dtype: np.dtype[Any]) -> None:
     for name, values in found.items():
         exact = getattr(expected, name) if dataclasses.is_dataclass(expected) else expected[name]
         plain = relative_error(exact.astype(dtype).astype(np.float64), exact)
-        most = MOST_OF_SUMS if name == "dbias" else MOST_OF_ROUNDING * plain
+        most = MOST_OF_SUMS if name in ("dweight", "dbias") else MOST_OF_ROUNDING * plain
         assert relative_error(values, exact) <= most, name
 
 

@@ -119,6 +119,18 @@ for dtype in (np.float32, np.float16):
 p, g, v, s = (array(5000) for _ in range(4))
 note("sgd_update", [p, g, v, p, v], lambda: cuda.sgd_update(p, g, v, learning_rate=0.1))
 note("adam_update", [p, g, v, s, p, v, s], lambda: cuda.adam_update(p, g, v, s, step=1))
+c, scale = array(5000, dtype=np.float16), cuda.sixteen_bits.LossScale()
+sgd = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0}
+adam = {"step": 1, "learning_rate": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, **sgd}
+del adam["momentum"]
+note("sgd_update with a copy", [p, g, v, p, v, c],
+     lambda: cuda.optimizer.update("sgd", sgd, [p, g, v], c, None))
+note("adam_update with a copy", [p, g, v, s, p, v, s, c],
+     lambda: cuda.optimizer.update("adam", adam, [p, g, v, s], c, None))
+note("convert to float16", [p, c], lambda: cuda.sixteen_bits.convert(p, c))
+note("convert to float32", [c, p], lambda: cuda.sixteen_bits.convert(c, p))
+flag = cupy.zeros((1,), "uint32")
+note("unscale_gradients", [g, g], lambda: scale.unscale(g, flag))
 print(json.dumps(results))
 """
 
@@ -409,4 +421,24 @@ def test_updates_pass_memory_once(memory_bound: dict[str, dict[str, Any]], opera
     count = memory_bound[operator]
     assert count["memory"] == count["L2"] == count["requests"] == count["needed"]
     assert count["widths"] == [16]
+    assert count["launches"] == 1
+
+
+@pytest.mark.parametrize(
+    ("operator", "widths"),
+    [
+        ("sgd_update with a copy", [8, 16]),
+        ("adam_update with a copy", [8, 16]),
+        ("convert to float16", [8, 16]),
+        ("convert to float32", [8, 16]),
+        ("unscale_gradients", [4, 16]),  # the scale, once a thread
+    ],
+)
+def test_networks_in_16_bits_pass_memory_once(
+    memory_bound: dict[str, dict[str, Any]], operator: str, widths: list[int]
+) -> None:
+    count = memory_bound[operator]
+    assert 1 <= count["memory"] / count["needed"] <= 1.05
+    assert count["L2"] / count["needed"] <= 1.05
+    assert count["widths"] == widths
     assert count["launches"] == 1

@@ -53,16 +53,13 @@ def test_dry_run(tmp_path: Path, module: Any, capsys: pytest.CaptureFixture[str]
         *("lrn2/forward/b1", "lrn2/backward/b1", "pool5/forward/b1", "pool5/backward/b1"),
     }
     for row in kernels["rows"]:
-        if row["precision"] == "bfloat16":
-            assert "which only device 'cpu' has" in row["ours"]["reason"]
-        else:
-            assert row["ours"]["median"] > 0
+        assert row["ours"]["median"] > 0
         assert row["PyTorch"].get("median", 0) > 0 or row["PyTorch"]["reason"]
     rows = stages["networks"]["rows"]
     assert len(rows) == 8  # precisions, LRN or not, targets
     for row in rows:
         for way in ("ours", "ours without graphs"):
-            assert row["precision"] == "bfloat16" or row[way]["median"] > 0
+            assert row[way]["median"] > 0
     assert {row["blocking"] if row["blocking"] == "rule" else tuple(row["blocking"]) for row in (
         stages["configurations"]["rows"]
     )} == {"rule", (128, 64, 1), (128, 64, 2)}  # fmt: skip

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gpu_stages.kernels import cases, operators_in, random_operands
+from gpu_stages.kernels import cases, empty_results, operators_in, random_operands
 from gpu_stages.record import Record, reason
 from gpu_stages.setting import Setting
 
@@ -118,8 +118,8 @@ def main() -> None:
 
     batch_size = int(name.rpartition("/b")[2])
     case = next(case for case in cases(setting, batch_size) if case.name == name)
-    operands = random_operands(setting, case.operand_shapes)
-    out = {key: cupy.empty(shape, cupy.float32) for key, shape in case.result_shapes.items()}
+    operands = random_operands(setting, case.operand_shapes, precision)
+    out = empty_results(setting, case.result_shapes, precision)
     call = layer_call(operators_in(precision), case, operands, out)
     for _ in range(WARM):
         call()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from gpu_stages.setting import FOLDER, Setting
 from gpu_stages.timing import our_calls, sets_for, spread, their_calls, their_launch
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
+SIXTEEN_BITS = ("bfloat16", "float16")
 BATCH_SIZES = (32, 128)
 ORDER = [(n, precision) for n in BATCH_SIZES for precision in ("float32", "tf32")]
 ORDER += [(n, "bfloat16") for n in BATCH_SIZES]
@@ -34,7 +36,7 @@ def run(setting: Setting) -> None:
     for batch_size, precision in setting.sizes(ORDER, [(1, precision) for precision in PRECISIONS]):
         for case in cases(setting, batch_size):
             row = {"case": case.name, "precision": precision}
-            row |= {"flops": case.flops, "bytes": case.bytes}
+            row |= {"flops": case.flops, "bytes": moved_bytes(case, precision)}
             row["predicted"] = predicted.get((batch_size, precision), {}).get(
                 (case.layer.name, case.direction), reason("no static prediction is there")
             )
@@ -108,12 +110,34 @@ def operators_in(precision: str) -> Any:
     return operators_on("cuda", precision)
 
 
-def random_operands(setting: Setting, shapes: dict[str, Any]) -> dict[str, Any]:
+def dtype_of(precision: str, name: str) -> np.dtype[Any]:
+    """The type of an array of a case: in 16 bits that of activations, their gradients, weights."""
+    if precision in SIXTEEN_BITS and name in ("x", "y", "dy", "dx", "weight"):
+        from alexnet.cuda import sixteen_bits
+
+        return sixteen_bits.dtype_of(precision)
+    return np.dtype(np.float32)
+
+
+def moved_bytes(case: Any, precision: str) -> int:
+    """Those of `LayerCase.bytes`, in the types of a precision."""
+    shapes = [*case.operand_shapes.items(), *case.result_shapes.items()]
+    return sum(dtype_of(precision, name).itemsize * math.prod(shape) for name, shape in shapes)
+
+
+def random_operands(setting: Setting, shapes: dict[str, Any], precision: str) -> dict[str, Any]:
     """Arrays on the device; the numbers of one small array again and again."""
     base = np.random.default_rng(0).standard_normal(1 << 16, np.float32)
     return {
-        name: setting.cupy.asarray(np.resize(base, shape).astype(np.float32))
+        name: setting.cupy.asarray(np.resize(base, shape).astype(dtype_of(precision, name)))
         for name, shape in shapes.items()
+    }
+
+
+def empty_results(setting: Setting, shapes: dict[str, Any], precision: str) -> dict[str, Any]:
+    """Memory for what a case computes."""
+    return {
+        name: setting.cupy.empty(shape, dtype_of(precision, name)) for name, shape in shapes.items()
     }
 
 
@@ -124,14 +148,13 @@ def our_time(setting: Setting, case: Any, precision: str) -> dict[str, Any]:
 
 def our_work(setting: Setting, case: Any, precision: str) -> list[Any]:
     """Calls that do it on different arrays."""
-    cupy = setting.cupy
     from alexnet.comparison.peers.ours import layer_call
 
     operators = operators_in(precision)
-    calls, given = [], random_operands(setting, case.operand_shapes)
-    for _ in range(sets_for(setting, case.bytes)):
+    calls, given = [], random_operands(setting, case.operand_shapes, precision)
+    for _ in range(sets_for(setting, moved_bytes(case, precision))):
         operands = {name: array.copy() for name, array in given.items()}
-        out = {name: cupy.empty(shape, cupy.float32) for name, shape in case.result_shapes.items()}
+        out = empty_results(setting, case.result_shapes, precision)
         calls.append(layer_call(operators, case, operands, out))
     return calls
 

@@ -62,7 +62,7 @@ void define_conv2d(py::module_& m) {
                   cuda::conv2d_backward_weight(
                       s, device_array<T>(dy, "dy", s.output_size()),
                       device_array<T>(x, "x", s.input_size()), precision_of(tf32),
-                      device_array<T>(dweight, "dweight", s.weight_size()),
+                      device_array(dweight, "dweight", s.weight_size()),
                       device_array(dbias, "dbias", s.out_channels),
                       workspace_of(workspace, cuda::conv2d_backward_weight_workspace(s)),
                       stream_of(stream));
@@ -171,7 +171,7 @@ void define_dense(py::module_& m) {
                   cuda::dense_backward_weight(
                       s, device_array<T>(dy, "dy", s.output_size()),
                       device_array<T>(x, "x", s.input_size()), precision_of(tf32),
-                      device_array<T>(dweight, "dweight", s.weight_size()),
+                      device_array(dweight, "dweight", s.weight_size()),
                       device_array(dbias, "dbias", s.out_features),
                       workspace_of(workspace, cuda::dense_backward_weight_workspace(s)),
                       stream_of(stream));

@@ -47,7 +47,7 @@ size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
 
 template <class T>
 void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Precision precision,
-                            T* dweight, float* dbias, void* workspace, Stream stream,
+                            float* dweight, float* dbias, void* workspace, Stream stream,
                             const uint32_t* only) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
@@ -58,10 +58,10 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
             return backward_weight_of_runs(s, dy, x, precision, dweight, workspace, stream);
         }
     }
-    const Product<WindowDepths<T>, MatrixOperand<false, T>, MatrixRows> p{
+    const Product<WindowDepths<T>, MatrixOperand<false, T>, FloatRows> p{
         {input_windows(s, x, all_channels(s.kernel_height, s.kernel_width, s.group_in()))},
         matrix<false>(dy, s.out_channels, s.group_out()),
-        {s.out_channels},
+        {{s.out_channels}},
         gemm_index(s.window()),
         gemm_index(s.group_out()),
         gemm_index(pixels),
@@ -72,9 +72,9 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
                                     has_vectors(x, s.group_in()), dy_vectors, workspace, stream);
 }
 
-#define ALEXNET_INSTANTIATE(T)                                                                  \
-    template void conv2d_backward_weight(const Conv2dShape&, const T*, const T*, Precision, T*, \
-                                         float*, void*, Stream, const uint32_t*);
+#define ALEXNET_INSTANTIATE(T)                                                              \
+    template void conv2d_backward_weight(const Conv2dShape&, const T*, const T*, Precision, \
+                                         float*, float*, void*, Stream, const uint32_t*);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE
 

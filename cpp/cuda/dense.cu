@@ -76,15 +76,15 @@ size_t dense_backward_weight_workspace(const DenseShape& s) {
 
 template <class T>
 void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
-                           T* dweight, float* dbias, void* workspace, Stream stream) {
+                           float* dweight, float* dbias, void* workspace, Stream stream) {
     column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
     if constexpr (std::is_same_v<T, float>) {
         if (hopper_dense_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
     }
-    Product<MatrixOperand<false, T>, MatrixOperand<false, T>, MatrixRows> p{
+    Product<MatrixOperand<false, T>, MatrixOperand<false, T>, FloatRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),
-        {s.out_features},
+        {{s.out_features}},
         gemm_index(s.in_features),
         gemm_index(s.out_features),
         gemm_index(s.batch),
@@ -100,7 +100,7 @@ void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precisi
                         void*, Stream);                                                           \
     template void dense_backward_input(const DenseShape&, const T*, const T*, Precision, T*,      \
                                        void*, Stream);                                            \
-    template void dense_backward_weight(const DenseShape&, const T*, const T*, Precision, T*,     \
+    template void dense_backward_weight(const DenseShape&, const T*, const T*, Precision, float*, \
                                         float*, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE

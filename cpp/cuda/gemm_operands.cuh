@@ -313,10 +313,15 @@ struct PhaseWeights {
     }
 };
 
-// Where row i of a result begins, in floats.
+// Where row i of a result begins, in elements. What they are is said by Out, else by the operands.
 struct MatrixRows {
     size_t stride;
     __device__ size_t operator()(uint32_t i) const { return i * stride; }
+};
+
+// Of floats whatever the operands are: gradients of parameters.
+struct FloatRows : MatrixRows {
+    using Out = float;
 };
 
 // Every stride_h-th line and stride_w-th column of NHWC images, from (first_h, first_w) on.

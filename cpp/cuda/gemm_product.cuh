@@ -40,17 +40,28 @@ constexpr bool kIsMarked = false;
 template <class Rows>
 constexpr bool kIsMarked<MarkedRows<Rows>> = true;
 
+// The elements of C: Rows::Out, or those of the operands.
+template <class Rows, class Element, class = void>
+struct ElementOfC {
+    using Type = Element;
+};
+template <class Rows, class Element>
+struct ElementOfC<Rows, Element, std::void_t<typename Rows::Out>> {
+    using Type = typename Rows::Out;
+};
+
 template <class A, class B, class Rows_>
 struct Product {
     using Rows = Rows_;
     using Element = typename A::Element;
+    using Out = typename ElementOfC<Rows, Element>::Type;
     static_assert(std::is_same_v<Element, typename B::Element>);
 
     A a;
     B b;
     Rows rows;  // where the rows of c begin
     uint32_t m, n, depth;
-    Element* c;
+    Out* c;
     const float* bias;  // n for each group; may be null
     bool relu;
     uint32_t splits = 1;
@@ -63,7 +74,7 @@ struct Product {
         return (steps + splits - 1) / splits * kDepths;
     }
     // Where row i of a group begins, in c and in the sums of one split.
-    __device__ Element* row(uint32_t i, uint32_t group) const {
+    __device__ Out* row(uint32_t i, uint32_t group) const {
         return c + rows(i) + size_t{group} * n;
     }
     __device__ float* partial_row(uint32_t i, uint32_t split, uint32_t group,
@@ -114,11 +125,10 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
 template <class Fragment, class P>
 __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32_t column, int lane,
                       bool first, bool last) {
-    using Element = typename P::Element;
     const auto partial = [&](uint32_t r) {
         return p.partial_row(r, blockIdx.y, blockIdx.z, gridDim.z);
     };
-    if constexpr (std::is_same_v<Element, float>) {
+    if constexpr (std::is_same_v<typename P::Out, float>) {
         const auto line = [&](uint32_t r) { return p.partial ? partial(r) : p.row(r, blockIdx.z); };
         store(p, fragment, row, column, lane, first, last && !p.partial, line);
     } else if (p.partial) {

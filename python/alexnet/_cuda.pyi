@@ -10,6 +10,10 @@ from alexnet.contract.shapes import ChannelsShape, Conv2dShape, DenseShape, Pool
 Array: TypeAlias = Any
 
 most_lrn_channels: int
+first_loss_scale: float
+least_loss_scale: float
+most_loss_scale: float
+steps_to_double: float
 
 def conv2d_workspace(shape: Conv2dShape) -> int: ...
 def conv2d(
@@ -244,6 +248,8 @@ def sgd_update(
     learning_rate: float,
     momentum: float,
     weight_decay: float,
+    copy: Array | None,
+    overflow: Array | None,
     stream: int,
 ) -> None: ...
 def adam_update(
@@ -257,6 +263,8 @@ def adam_update(
     beta2: float,
     epsilon: float,
     weight_decay: float,
+    copy: Array | None,
+    overflow: Array | None,
     stream: int,
 ) -> None: ...
 def sgd_step(
@@ -271,7 +279,14 @@ def adam_step(
     weight_decay: float,
 ) -> tuple[float, ...]: ...
 def sgd_update_by(
-    parameter: Array, gradient: Array, velocity: Array, step: Array, loss: Array, stream: int
+    parameter: Array,
+    gradient: Array,
+    velocity: Array,
+    step: Array,
+    loss: Array,
+    copy: Array | None,
+    overflow: Array | None,
+    stream: int,
 ) -> None: ...
 def adam_update_by(
     parameter: Array,
@@ -280,6 +295,14 @@ def adam_update_by(
     second_moment: Array,
     step: Array,
     loss: Array,
+    copy: Array | None,
+    overflow: Array | None,
     stream: int,
 ) -> None: ...
+def convert(x: Array, y: Array, stream: int) -> None: ...
+def scale_gradient(
+    dy: Array, scale: Array, scaled: Array, overflow: Array, stream: int
+) -> None: ...
+def unscale_gradients(gradient: Array, scale: Array, overflow: Array, stream: int) -> None: ...
+def move_loss_scale(scale: Array, overflow: Array, loss: Array | None, stream: int) -> None: ...
 def force_blocking(rows: int, columns: int, splits: int) -> None: ...

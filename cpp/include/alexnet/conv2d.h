@@ -104,7 +104,7 @@ void conv2d_backward_input(const Conv2dShape& shape, const T* dy, const T* weigh
 size_t conv2d_backward_weight_workspace(const Conv2dShape& shape);
 template <class T>
 void conv2d_backward_weight(const Conv2dShape& shape, const T* dy, const T* x, Precision precision,
-                            T* dweight, float* dbias, void* workspace, Stream stream,
+                            float* dweight, float* dbias, void* workspace, Stream stream,
                             const uint32_t* only = nullptr);
 
 // The same by Winograd's algorithm, in float32, for shapes for which winograd_unsupported, the

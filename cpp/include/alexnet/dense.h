@@ -53,7 +53,7 @@ void dense_backward_input(const DenseShape& shape, const T* dy, const T* weight,
 size_t dense_backward_weight_workspace(const DenseShape& shape);
 template <class T>
 void dense_backward_weight(const DenseShape& shape, const T* dy, const T* x, Precision precision,
-                           T* dweight, float* dbias, void* workspace, Stream stream);
+                           float* dweight, float* dbias, void* workspace, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

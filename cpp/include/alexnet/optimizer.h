@@ -49,18 +49,23 @@ AdamStep adam_step(const AdamOptions& options);
 
 // A step as it is now, or one in the device's memory, which the kernel reads when it runs: so the
 // same launch serves every step of a CUDA graph. With the latter nothing changes unless *loss, of
-// the device as well, is finite.
+// the device as well, is finite. Where there is an `overflow`, nothing changes unless it is 0.
 template <class Step>
 struct StepSource {
     Step now = {};
     const Step* later = nullptr;
     const float* loss = nullptr;
+    const uint32_t* overflow = nullptr;
 };
 
+// Into `copy`, if there is one, of Bfloat16 or Float16, goes what the parameters are then, rounded.
+template <class... Copy>
 void sgd_update(size_t n, float* parameter, const float* gradient, float* velocity,
-                const StepSource<SgdStep>& step, Stream stream);
+                const StepSource<SgdStep>& step, Stream stream, Copy*... copy);
+template <class... Copy>
 void adam_update(size_t n, float* parameter, const float* gradient, float* first_moment,
-                 float* second_moment, const StepSource<AdamStep>& step, Stream stream);
+                 float* second_moment, const StepSource<AdamStep>& step, Stream stream,
+                 Copy*... copy);
 
 }  // namespace cuda
 }  // namespace alexnet

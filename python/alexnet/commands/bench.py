@@ -59,7 +59,8 @@ def add_parsers(subparsers: Any) -> None:
         "--target",
         choices=(*TARGETS, "both"),
         metavar="T",
-        help=f"what is timed: {', '.join(TARGETS)} or both (default: both; forward in bfloat16)",
+        help=f"what is timed: {', '.join(TARGETS)} or both (default: both; forward in bfloat16 "
+        "on the CPU)",
     )
     parser.add_argument(
         "--per-layer", action="store_true", help="also the time of each layer by itself"
@@ -72,12 +73,13 @@ def add_parsers(subparsers: Any) -> None:
 
 
 def _targets(options: argparse.Namespace) -> tuple[str, ...]:
-    default = FORWARD if options.precision == BFLOAT16 else "both"
-    target = options.target or default
+    is_for_inference = options.precision == BFLOAT16 and options.device == "cpu"
+    target = options.target or (FORWARD if is_for_inference else "both")
     targets = TARGETS if target == "both" else (target,)
-    if options.precision == BFLOAT16 and targets != (FORWARD,):
+    if is_for_inference and targets != (FORWARD,):
         options.parser.error(
-            f"argument --target: {target!r}, expected {FORWARD!r} with --precision {BFLOAT16}"
+            f"argument --target: {target!r}, expected {FORWARD!r} with --precision {BFLOAT16} on "
+            "the CPU"
         )
     return targets
 

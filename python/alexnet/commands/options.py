@@ -145,7 +145,8 @@ def add_seed(parser: argparse.ArgumentParser, default: int) -> None:
 def add_precision(
     parser: argparse.ArgumentParser,
     choices: Sequence[str] = PRECISIONS,
-    meaning: str = "of the products: float32; tf32 on a CUDA device; bfloat16 on the CPU, forward",
+    meaning: str = "of the products: float32; tf32, bfloat16, float16 on a CUDA device; bfloat16 "
+    "on the CPU, forward",
 ) -> None:
     """--precision P, one of `choices`, the first of which is the default."""
     parser.add_argument(

@@ -17,6 +17,7 @@ from alexnet.commands.options import (
     add_json,
     add_kernels,
     add_parser,
+    add_precision,
     environment,
     integer,
     number,
@@ -74,6 +75,7 @@ def add_parsers(subparsers: Any) -> None:
         "and when 15 seconds have passed)",
     )
     add_kernels(parser, device="auto")
+    add_precision(parser, meaning="of the products: float32; the others on a CUDA device")
     add_graph(parser)
     add_json(parser, check=str)  # it may be in --output, which does not exist yet
 
@@ -214,10 +216,13 @@ def _opened(
     names = [field.name for field in dataclasses.fields(Configuration)]
     given = {name: getattr(options, name) for name in names} | {"variant": variant}
     given = {name: value for name, value in given.items() if value is not None}
+    where: dict[str, Any] = {
+        "device": options.device,
+        "graph": options.graph is not False,
+        "precision": options.precision,
+    }
     if options.resume is not None:
-        return Run.resume(
-            options.resume, dataset, given, device=options.device, graph=options.graph is not False
-        )
+        return Run.resume(options.resume, dataset, given, **where)
     configuration = Configuration(**given)
     return Run.start(
         options.output or RUNS / configuration.variant,
@@ -225,9 +230,8 @@ def _opened(
         dataset,
         environment(),
         numbered=options.output is None,
-        device=options.device,
-        graph=options.graph is not False,
         on_image=on_image,
+        **where,
     )
 
 
@@ -253,6 +257,7 @@ def _figures(run: Run) -> dict[str, Any]:
     return {
         **dataclasses.asdict(run.configuration),
         "environment": environment(),
+        "precision": run.trainer.network.precision,
         "folder": str(run.folder),
         "steps": len(losses),
         "losses": list(losses.values()),

@@ -142,9 +142,9 @@ def _flops(variant: Variant, batch_size: int, direction: str) -> list[int]:
     return [flops if index == first else 2 * flops for index, flops in enumerate(forward)]
 
 
-def _bytes(variant: Variant, batch_size: int, direction: str) -> list[int]:
+def _bytes(variant: Variant, batch_size: int, direction: str, itemsize: int) -> list[int]:
     """Compulsory traffic of each layer without products; none for one that makes a view."""
-    sizes = [4 * int(np.prod(shape)) for shape in variant.shapes(batch_size)]
+    sizes = [itemsize * int(np.prod(shape)) for shape in variant.shapes(batch_size)]
     passes = 1 if direction == "forward" else 2
     return [
         0 if row.macs or layer.memory == "view" else passes * x + y
@@ -230,7 +230,7 @@ class Benchmark:
         for _ in range(steps):
             self.step(target, observer=observe)
             on_step()
-        variant = self.network.variant
+        variant, itemsize = self.network.variant, self.network.activation_dtype.itemsize
         names = [layer.name for layer in variant.layers]
         return [
             LayerTiming(name, direction, statistics.median(seconds[name, direction]), flops, moved)
@@ -238,7 +238,7 @@ class Benchmark:
             for name, flops, moved in zip(
                 names,
                 _flops(variant, self.batch_size, direction),
-                _bytes(variant, self.batch_size, direction),
+                _bytes(variant, self.batch_size, direction, itemsize),
                 strict=True,
             )
             if (name, direction) in seconds

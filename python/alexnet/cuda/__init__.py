@@ -10,7 +10,8 @@ have the exact shape and dtype and be C-contiguous.
 Arrays are float32. `conv2d`, `dense`, `lrn`, `max_pool2d`, `relu`, `dropout`, `batch_norm`,
 `softmax_cross_entropy` and their gradients also take maps, and weights, of float16 or bfloat16 (of
 `ml_dtypes`, where CuPy has it), all of a call of one dtype, which their results have as well: they
-compute as in float32 and round once. What belongs to a channel, and a loss, is float32 in any case.
+compute as in float32 and round once. What belongs to a channel, gradients of weights and a loss are
+float32 in any case.
 
 Work is put on CuPy's current stream, and calls return before it is done; workspaces come from
 CuPy's memory pool. The same input gives the same bits on every run. ``softmax_cross_entropy`` and
@@ -27,6 +28,7 @@ if obstacle := cuda_obstacle():
     raise ImportError(f"alexnet.cuda: {obstacle}")
 
 from alexnet.cuda import fused as fused
+from alexnet.cuda import sixteen_bits as sixteen_bits
 from alexnet.cuda.batch_norm import batch_norm, batch_norm_backward
 from alexnet.cuda.conv2d import (
     conv2d,

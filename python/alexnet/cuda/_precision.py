@@ -23,8 +23,8 @@ PARAMETER = """\
         relative L2 error of 3e-4; runs of channels or features that are no multiple of 4 stay with
         float32, but for the channels of x in a convolution. Maps and weights may also be, all of
         them, float16 or `ml_dtypes.bfloat16`, which tensor cores multiply as they are, with sums in
-        float32 and results rounded once: precision stays "float32" then. A bias and its gradient
-        are float32 in any case.
+        float32 and results rounded once: precision stays "float32" then. A bias and the gradients
+        of both are float32 in any case.
 """
 
 

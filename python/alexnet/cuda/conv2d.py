@@ -166,7 +166,7 @@ def conv2d_backward_weight(
     tf32 = is_tf32(operator, precision, dtype)
     winograd = _is_winograd(operator, "backward_weight", shape, algorithm, dtype, tf32=tf32)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
-    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x}, {"dweight": dy})
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
     if winograd:
         workspace = make_workspace(
             _cuda.conv2d_winograd_backward_weight_workspace(shape, WINOGRAD_FLOATS)

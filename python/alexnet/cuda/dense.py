@@ -72,7 +72,7 @@ def dense_backward_weight(
     shape = calls.check_dense_backward_weight(dy, x)
     tf32 = is_tf32(operator, precision, dy.dtype.name)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
-    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x}, {"dweight": dy})
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
     workspace = make_workspace(_cuda.dense_backward_weight_workspace(shape))
     _cuda.dense_backward_weight(shape, dy, x, tf32, dweight, dbias, workspace, stream())
     return dweight, dbias

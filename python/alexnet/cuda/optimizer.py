@@ -6,7 +6,7 @@ arguments that stay, they lie in device memory and are written before each step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from alexnet import _cuda, reference
 from alexnet.contract import calls
@@ -30,7 +30,9 @@ def sgd_update(
     parameter, velocity = state.values()
     calls.check_sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay)
     check_in_place(operator, state, slope)
-    _cuda.sgd_update(parameter, slope, velocity, learning_rate, momentum, weight_decay, stream())
+    _cuda.sgd_update(
+        parameter, slope, velocity, learning_rate, momentum, weight_decay, None, None, stream()
+    )
 
 
 @documented_as(reference.adam_update)
@@ -59,20 +61,42 @@ def adam_update(
     rates = (learning_rate, beta1, beta2, epsilon, weight_decay)
     calls.check_adam_update(parameter, slope, first_moment, second_moment, step, *rates)
     check_in_place(operator, state, slope)
-    _cuda.adam_update(parameter, slope, first_moment, second_moment, step, *rates, stream())
+    _cuda.adam_update(
+        parameter, slope, first_moment, second_moment, step, *rates, None, None, stream()
+    )
 
 
-# --- steps of a CUDA graph ------------------------------------------------------------------------
+# --- steps of networks ----------------------------------------------------------------------------
+
+# These take parameter, gradient and slots of "sgd" or "adam", which are the network's own and so
+# unchecked; `copy`, of 16 bits, that is to be what the parameters are then, or None; and
+# `overflow`: where it is not None and not 0, nothing changes.
+
+
+def update(
+    rule: str,
+    settings: Mapping[str, float],
+    arrays: Sequence[DeviceArray],
+    copy: DeviceArray | None,
+    overflow: DeviceArray | None,
+) -> None:
+    """Update by settings in the order of the operator's arguments."""
+    getattr(_cuda, f"{rule}_update")(*arrays, *settings.values(), copy, overflow, stream())
 
 
 def step_numbers(rule: str, settings: Mapping[str, float]) -> tuple[float, ...]:
-    """Round the settings of "sgd" or "adam", in the order of its update's arguments, for a step."""
+    """Round the settings for a step of a CUDA graph."""
     numbers: tuple[float, ...] = getattr(_cuda, f"{rule}_step")(*settings.values())
     return numbers
 
 
 def update_by_numbers(
-    rule: str, numbers: DeviceArray, loss: DeviceArray, *arrays: DeviceArray
+    rule: str,
+    numbers: DeviceArray,
+    loss: DeviceArray,
+    arrays: Sequence[DeviceArray],
+    copy: DeviceArray | None,
+    overflow: DeviceArray | None,
 ) -> None:
-    """Update parameter and slots by `step_numbers` on the device, unless `loss` is not finite."""
-    getattr(_cuda, f"{rule}_update_by")(*arrays, numbers, loss, stream())
+    """Update by `step_numbers` on the device, unless `loss` is not finite."""
+    getattr(_cuda, f"{rule}_update_by")(*arrays, numbers, loss, copy, overflow, stream())

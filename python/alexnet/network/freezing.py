@@ -21,17 +21,21 @@ from alexnet.contract.arguments import check_choice
 from alexnet.network.layer import Layer
 from alexnet.network.layers import Conv2d
 from alexnet.network.parameter_memory import ParameterMemory
+from alexnet.network.sixteen_bits import FLOAT16
 from alexnet.network.variant import Variant
 from alexnet.ops import implementation_on
 from alexnet.runtime import cpu_bfloat16
 
 FLOAT32, TF32, BFLOAT16 = "float32", "tf32", "bfloat16"
-PRECISIONS = (FLOAT32, TF32, BFLOAT16)
+PRECISIONS = (FLOAT32, TF32, BFLOAT16, FLOAT16)
 TILES = "amx"
 
 
 def operators_on(device: str, precision: str) -> ModuleType:
-    """Find the module whose operators run on `device` in `precision`; for bfloat16, in float32.
+    """Find the module whose operators run on `device` in `precision`.
+
+    In 16 bits it is that of float32: on the CPU the freezer packs for bfloat16, and the operators
+    of a device go by the dtype of their arrays.
 
     Raises
     ------
@@ -46,8 +50,11 @@ def operators_on(device: str, precision: str) -> ModuleType:
         if device == "cpu":
             raise ValueError("network: precision is 'tf32', which only device 'cuda' has")
         return import_module("alexnet.cuda.tf32")
-    if precision == BFLOAT16 and device != "cpu":
-        raise ValueError("network: precision is 'bfloat16', which only device 'cpu' has")
+    if precision == FLOAT16 and device == "cpu":
+        raise ValueError(
+            "network: precision is 'float16', which only device 'cuda' has; device 'cpu' has "
+            "'bfloat16', for inference"
+        )
     return operators
 
 
@@ -84,6 +91,7 @@ class Freezer:
         self._states = states
         self.precision = precision
         self._packs = operators is cpu
+        self.is_for_inference = precision == BFLOAT16 and self._packs
         self.packed: Mapping[str, tuple[ModuleType, Any]] = {}
         self.is_frozen = False
 
@@ -98,7 +106,7 @@ class Freezer:
         They would round it to bfloat16 anyway, so the bits are the same, and half of
         the bytes go through memory. None without the package ml_dtypes, which names the dtype.
         """
-        if self.precision != BFLOAT16 or find_spec("ml_dtypes") is None:
+        if not self.is_for_inference or find_spec("ml_dtypes") is None:
             return None
         bfloat16: np.dtype[Any] = np.dtype(import_module("ml_dtypes").bfloat16)
         return bfloat16
@@ -132,13 +140,18 @@ class Freezer:
             )
 
     def check_may_train(self, subject: str) -> None:
-        """NotImplementedError in bfloat16; RuntimeError if they are frozen."""
-        if self.precision == BFLOAT16:
-            raise NotImplementedError(
-                f"{subject}: precision 'bfloat16' is for inference alone; train a network in "
-                "float32, save it, and load it with precision='bfloat16'"
-            )
+        """NotImplementedError in bfloat16 on the CPU; RuntimeError if they are frozen."""
+        self.check_has_gradients(subject)
         self.check_may_change(subject)
+
+    def check_has_gradients(self, subject: str) -> None:
+        """NotImplementedError in bfloat16 on the CPU."""
+        if self.is_for_inference:
+            raise NotImplementedError(
+                f"{subject}: precision 'bfloat16' on the CPU is for inference alone; train a "
+                "network in float32, or on device 'cuda', save it, and load it with "
+                "precision='bfloat16'"
+            )
 
     def _set_writeable(self, writeable: bool) -> None:
         for array in self._all_arrays():

@@ -254,7 +254,7 @@ class MaxPool2d(_Windowed):
 
     def forward(self, context: Context, x: Array, out: Array) -> Array:
         """Find each window's maximum, in bfloat16 where the layer before has handed that over."""
-        if x.dtype.name == "bfloat16":
+        if isinstance(x, np.ndarray) and x.dtype.name == "bfloat16":
             return bfloat16.max_pool2d(x, **self.settings(), out=out)
         return super().forward(context, x, out)
 

@@ -15,6 +15,7 @@ import copy
 import os
 import threading
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -42,6 +43,7 @@ from alexnet.network.layers import is_known
 from alexnet.network.named_arrays import NamedArrays
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Observer
+from alexnet.network.sixteen_bits import FLOAT16, SixteenBits
 from alexnet.network.summary import Summary
 from alexnet.network.variant import Variant
 from alexnet.network.workspace import Workspace
@@ -56,11 +58,26 @@ _OWN_ATTRIBUTES = (
     "_parameters",
     "_states",
     "_freezer",
+    "_sixteen_bits",
     "_guard",
     "_threads",
     "_has_gone_back",
     "_uses_graphs",
 )
+
+
+@dataclass(frozen=True)
+class Update:
+    """Memories that are laid out alike: what an optimizer's step reads and changes.
+
+    Of a network in 16 bits there are `copies`, which are to be what the parameters are then,
+    rounded; and in float16 `overflow`, an array of the device: where it is not 0, nothing changes.
+    """
+
+    parameters: ParameterMemory
+    gradients: ParameterMemory
+    copies: ParameterMemory | None = None
+    overflow: Array = None
 
 
 class Network(ExplainsNames):
@@ -86,7 +103,11 @@ class Network(ExplainsNames):
         `alexnet.cuda`); or "bfloat16" on the CPU, for inference alone: weights and inputs are
         rounded to bfloat16, sums are float32. Convolutions stay float32 where that is faster, which
         is where `alexnet.cpu_bfloat16()` is not "amx". A network in bfloat16 freezes itself in its
-        first forward.
+        first forward. On device "cuda", "bfloat16" and "float16" are those of all activations and
+        their gradients, and of a copy of the weights that products read; sums, parameters, their
+        gradients, images and output are float32. There a network trains in them as well, in float16
+        with dynamic loss scaling. A parameter that is written to directly has to be asked for anew
+        (`parameters`), by which the network knows that it may have changed.
     graph
         On device "cuda": from the third forward of a batch size on, launch all of it as one CUDA
         graph, and so whole steps of a `Trainer`. The bits are the same; images are copied into the
@@ -136,6 +157,10 @@ class Network(ExplainsNames):
         self._parameters = ParameterMemory(self._arrays, variant.parameter_shapes())
         self._states = [self._initial_state(index, seed) for index in range(len(self.layers))]
         self._freezer = Freezer(variant, operators, precision, self._parameters, self._states)
+        self._sixteen_bits: SixteenBits | None = None
+        if self._arrays.module is not np and precision in (BFLOAT16, FLOAT16):
+            shapes = variant.parameter_shapes()
+            self._sixteen_bits = SixteenBits(precision, self._arrays, self._parameters, shapes)
         self._guard = Guard(variant.name)
         self._forget_passes()
 
@@ -171,6 +196,7 @@ class Network(ExplainsNames):
                 self._states,
                 self._freezer,
                 self._guard,
+                self._sixteen_bits,
             )
         return workspace
 
@@ -195,6 +221,12 @@ class Network(ExplainsNames):
         return self._freezer.precision
 
     @property
+    def activation_dtype(self) -> np.dtype[Any]:
+        """What layers hand on to each other (on the CPU in bfloat16: not all of them)."""
+        kind = self._arrays if self._sixteen_bits is None else self._sixteen_bits.kind
+        return kind.dtype
+
+    @property
     def is_frozen(self) -> bool:
         """Whether parameters and state are kept from changing; see `freeze`."""
         return self._freezer.is_frozen
@@ -213,9 +245,15 @@ class Network(ExplainsNames):
     def parameters(self) -> Mapping[str, Array]:
         """Trainable arrays by full name, such as "conv1.weight": write to them in place.
 
-        Those of a frozen network are read-only (on a device they have no such flag).
+        Those of a frozen network are read-only (on a device they have no such flag). A network in
+        16 bits takes what is written before its next forward; for more, ask for them again.
         """
+        self._parameters_may_change()
         return NamedArrays(self._parameters.arrays)
+
+    def _parameters_may_change(self) -> None:
+        if self._sixteen_bits is not None:
+            self._sixteen_bits.is_current = False
 
     @property
     def gradients(self) -> Mapping[str, Array]:
@@ -240,8 +278,12 @@ class Network(ExplainsNames):
             )
         return workspace.gradient_memory
 
-    def begin_update(self) -> tuple[ParameterMemory, ParameterMemory]:
-        """Parameters and gradients for an optimizer's step, inside a section that changes.
+    def check_trains(self, subject: str) -> None:
+        """NotImplementedError, which begins with `subject`, in bfloat16 on the CPU."""
+        self._freezer.check_has_gradients(subject)
+
+    def begin_update(self) -> Update:
+        """Give what an optimizer's step works on, inside a section that changes.
 
         Raises
         ------
@@ -249,11 +291,30 @@ class Network(ExplainsNames):
             The gradients are those of another thread, another has changed the network since, or it
             is frozen.
         NotImplementedError
-            The network is in bfloat16.
+            The network is in bfloat16 on the CPU.
         """
         self._freezer.check_may_train("optimizer")
         self._workspace.check_unchanged("optimizer")
-        return self._parameters, self.gradient_memory
+        self._parameters_may_change()
+        if self._sixteen_bits is None:
+            return Update(self._parameters, self.gradient_memory)
+        copies, overflow = self._sixteen_bits.copies, self._workspace.overflow
+        return Update(self._parameters, self.gradient_memory, copies, overflow)
+
+    def end_update(self, update: Update, loss: Array = None) -> None:
+        """Take note of a step that has written the copies; `loss` is that of `step_in_graph`."""
+        if self._sixteen_bits is not None:
+            self._sixteen_bits.is_current = True
+            if self._sixteen_bits.loss_scale is not None:
+                self._sixteen_bits.loss_scale.move(update.overflow, loss)
+
+    @property
+    def loss_scale(self) -> Any:
+        """Of a network in float16: what its gradients are scaled by; None of others.
+
+        Its `state` has the scale, and the number of steps since it has changed.
+        """
+        return None if self._sixteen_bits is None else self._sixteen_bits.loss_scale
 
     @property
     def guard(self) -> Guard:
@@ -285,7 +346,8 @@ class Network(ExplainsNames):
 
         In the network's own memory, overwritten by the next forward: read them only. Dropout works
         in place, so the layer before it shows what dropout left. In bfloat16, where ml_dtypes is
-        installed, layers hand on arrays of that type where only layers read them that round.
+        installed, layers hand on arrays of that type where only layers read them that round; on
+        device "cuda" all of them do, in float16 as well.
         """
         with self._guard.reading:
             return NamedArrays(self._workspace.activations)
@@ -332,7 +394,7 @@ class Network(ExplainsNames):
         RuntimeError
             `training` of a network that is frozen.
         NotImplementedError
-            `training` of a network in bfloat16.
+            `training` of a network in bfloat16 on the CPU.
 
         """
         check_flag("forward", "training", training)
@@ -341,11 +403,12 @@ class Network(ExplainsNames):
         x = self._arrays.check_input("forward", "x", x, self.input_shape)[...]
         if training:
             self._freezer.check_may_train("forward")
-        elif self.precision == BFLOAT16:
+        elif self._freezer.is_for_inference:
             self.freeze()
         # Training moves running statistics and takes numbers from the generator.
         with self._guard.changing if training else self._guard.reading:
             workspace, training = self._workspace, bool(training)
+            self._refresh()
             if observer is None:
                 work = partial(workspace.forward, training=training, observer=None)
                 graph = self.graph(("forward", training), x.shape[0], work)
@@ -384,11 +447,10 @@ class Network(ExplainsNames):
         ValueError, TypeError
             dy has the wrong shape, dtype or kind.
         NotImplementedError
-            The network is in bfloat16.
+            The network is in bfloat16 on the CPU.
 
         """
-        if self.precision == BFLOAT16:
-            self._freezer.check_may_train("backward")
+        self._freezer.check_has_gradients("backward")
         check_flag("backward", "input_gradient", input_gradient)
         check_callable("backward", "observer", observer)
         workspace = self._workspace
@@ -429,9 +491,15 @@ class Network(ExplainsNames):
         """
         self._freezer.check_may_train("graph")
         with self._guard.changing:
+            self._refresh()
             result = self._workspace.run(graph, *given)
             self._has_gone_back = self._has_gone_back or self._workspace.has_gone_back
             return result
+
+    def _refresh(self) -> None:
+        """Have what products read be the parameters of now."""
+        if self._sixteen_bits is not None:
+            self._sixteen_bits.refresh()
 
     # --- frozen -----------------------------------------------------------------------------------
 
@@ -463,7 +531,7 @@ class Network(ExplainsNames):
 
     def tensors(self) -> dict[str, AnyArray]:
         """Parameters and state together, as NumPy arrays: all that `save` writes."""
-        arrays = {**self.parameters, **self.state}
+        arrays = {**self._parameters.arrays, **self.state}
         return {name: self._arrays.to_host(array) for name, array in arrays.items()}
 
     def assign(self, tensors: Mapping[str, AnyArray]) -> None:
@@ -480,7 +548,7 @@ class Network(ExplainsNames):
             The network is frozen.
         """
         self._freezer.check_may_change(self.variant.name)
-        name, own = self.variant.name, {**self.parameters, **self.state}
+        name, own = self.variant.name, {**self._parameters.arrays, **self.state}
         if not isinstance(tensors, Mapping):
             raise TypeError(
                 f"{name}: tensors is {shown(tensors)}, expected arrays by name, as a network's "
@@ -497,7 +565,8 @@ class Network(ExplainsNames):
         seed, offset = (int(word) for word in tensors["generator"])
         with self._guard.changing:
             self._generator.state = {"seed": seed, "offset": offset}
-            for key, array in {**self.parameters, **self._layer_state}.items():
+            self._parameters_may_change()
+            for key, array in {**self._parameters.arrays, **self._layer_state}.items():
                 array[...] = self._arrays.from_host(tensors[key])
 
     # --- copies -----------------------------------------------------------------------------------
@@ -515,6 +584,8 @@ class Network(ExplainsNames):
         with self._guard.reading:
             copied._build(self.variant, self._operators, None, self.precision)
             copied.assign(self.tensors())
+            if self.loss_scale is not None:
+                copied.loss_scale.restore(self.loss_scale.state)
         vars(copied).update(copy.deepcopy(self._additions(), memo))
         return copied
 
@@ -527,6 +598,7 @@ class Network(ExplainsNames):
             "precision": self.precision,
             "graph": self._uses_graphs,
             "tensors": tensors,
+            "loss_scale": None if self.loss_scale is None else self.loss_scale.state,
             "additions": self._additions(),
         }
 
@@ -535,6 +607,8 @@ class Network(ExplainsNames):
         self._uses_graphs = state.get("graph", True)
         self._build(state["variant"], operators, None, state["precision"])
         self.assign(state["tensors"])
+        if self.loss_scale is not None:
+            self.loss_scale.restore(state["loss_scale"])
         vars(self).update(state["additions"])
 
     def _additions(self) -> dict[str, Any]:

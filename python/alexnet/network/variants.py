@@ -322,8 +322,8 @@ class AlexNet(Network):
         The module whose operators run it, instead of the device's. With `alexnet.reference` every
         array is float64.
     precision
-        Of the products: "float32", "tf32" on device "cuda", or "bfloat16" for inference on the CPU;
-        see `Network`.
+        Of the products: "float32"; "tf32", "bfloat16" or "float16" on device "cuda"; "bfloat16" for
+        inference on the CPU; see `Network`.
     graph
         On device "cuda": launch passes whose shape comes again as CUDA graphs; see `Network`.
 

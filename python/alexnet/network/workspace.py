@@ -21,6 +21,7 @@ from alexnet.network.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
 from alexnet.network.replay import Replay, can_replay
+from alexnet.network.sixteen_bits import Border, SixteenBits
 from alexnet.network.variant import Variant
 from alexnet.random import Generator
 from alexnet.sharing import Guard
@@ -61,10 +62,11 @@ class Plans:
 class Workspace:
     """Activations, gradients, and the plans that compute them: everything that a pass writes.
 
-    Parameters, state and generator are the network's, which all of its threads share, and so is
-    what `freezer` keeps: it is of no more use once that has changed, either. `guard` is
-    entered by the caller of `forward` and `backward`. When one of them ends by an exception, which
-    may come at any moment (KeyboardInterrupt), the workspace is of no more use: `is_whole`.
+    Parameters, state and generator are the network's, which all of its threads share, and so are
+    `sixteen_bits` and what `freezer` keeps: it is of no more use once that has changed, either.
+    `guard` is entered by the caller of `forward` and `backward`. When one of them ends by an
+    exception, which may come at any moment (KeyboardInterrupt), the workspace is of no more use:
+    `is_whole`.
     """
 
     def __init__(
@@ -77,14 +79,17 @@ class Workspace:
         states: Sequence[dict[str, Array]],
         freezer: Freezer,
         guard: Guard,
+        sixteen_bits: SixteenBits | None,
     ) -> None:
         self._variant = variant
         self._arrays = arrays
+        self._kind = arrays if sixteen_bits is None else sixteen_bits.kind  # of activations
+        self._border = None if sixteen_bits is None else Border(sixteen_bits)
         self._guard = guard
         self._gradients: ParameterMemory | None = None
         fused: ModuleType = getattr(operators, "fused", unfused)
         self._contexts = [
-            Context(operators, fused, generator, self._of_layer(index, parameters), state)
+            Context(operators, fused, generator, self._read_by(index, parameters), state)
             for index, state in enumerate(states)
         ]
         self._freezer, self._packed = freezer, freezer.packed
@@ -97,7 +102,7 @@ class Workspace:
                 self._contexts[index + 1].through_relu = True
         self._fusions = find_fusions(self.layers, fused)
         self._can_replay = fused.CALLS_ARE_RECORDED and can_replay(self.layers)
-        self._buffers = Buffers(arrays, variant, left_out(self._fusions), self._narrow())
+        self._buffers = Buffers(self._kind, variant, left_out(self._fusions), self._narrow())
         self._kept: dict[int, Plans] = {}  # by batch size
         # For which graphs, of which batch sizes, since there is that memory.
         self._asked: set[tuple[Hashable, int]] = set()
@@ -133,6 +138,13 @@ class Workspace:
                 narrow[index] = dtype
         return narrow
 
+    def _read_by(self, index: int, parameters: ParameterMemory) -> dict[str, Array]:
+        """Parameters of a layer as it reads them: a product's weights as activations are."""
+        read = self._of_layer(index, parameters)
+        if self._border is not None and isinstance(self.layers[index], Conv2d | Dense):
+            read["weight"] = self._of_layer(index, self._border.copies)["weight"]
+        return read
+
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
         layer, input_shape = self.layers[index], self._variant.shapes(1)[index]
         return memory.of(layer.name, layer.parameter_shapes(input_shape))
@@ -156,6 +168,11 @@ class Workspace:
                 context.gradients = self._of_layer(index, gradients)
             self._gradients = gradients
         return self._gradients
+
+    @property
+    def overflow(self) -> Array:
+        """See `Border`."""
+        return None if self._border is None else self._border.overflow
 
     @property
     def activations(self) -> dict[str, Array]:
@@ -195,6 +212,8 @@ class Workspace:
             self._passed = None
             self._foreign_changes = self._guard.foreign_changes
             plans = self._plans_for(x.shape[0])
+            if self._border is not None:
+                x = self._border.images(x)
             out = self._output(plans.fused.out_shape)
             if observer is not None:
                 plans.forget_calls()
@@ -204,6 +223,8 @@ class Workspace:
             else:
                 y = plans.fused.forward(x, out, training)
             self._passed = plans.fused if observer is None else plans.plain
+            if self._border is not None:
+                return self._border.output(y)
             return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
         except BaseException:
             self._is_whole = False
@@ -231,7 +252,7 @@ class Workspace:
             if len(self._kept) == MOST_PLANS:
                 self._forget_plans()
             build = partial(
-                build_plan, self.layers, self._contexts, self._buffers, batch_size, self._arrays
+                build_plan, self.layers, self._contexts, self._buffers, batch_size, self._kind
             )
             self._kept[batch_size] = Plans(batch_size, build, self._fusions, self._can_replay)
         return self._kept[batch_size]
@@ -288,6 +309,8 @@ class Workspace:
 
     def hand_out(self, y: Array) -> Array:
         """Copy an output that lies in a graph's memory to some that is the caller's to keep."""
+        if self._border is not None:  # the network's own memory for outputs has 16 bits
+            return y.copy()
         out = self._buffers.hand_out(y.shape)
         out[...] = y
         return self._arrays.hand_out(out, writeable=True)
@@ -301,7 +324,7 @@ class Workspace:
         for context in behind:
             context.x = context.y = None
         if shape is not None and graphs.is_running():  # the graph's own, and no one else's
-            return self._arrays.empty(shape)
+            return self._kind.empty(shape)
         return None if shape is None else self._buffers.hand_out(shape)
 
     def _output_is_read_again(self) -> bool:
@@ -326,6 +349,8 @@ class Workspace:
         try:
             gradients = dict(self.gradient_memory.arrays)
             dx = self._buffers.input_gradient(plans.batch_size) if input_gradient else None
+            if self._border is not None:
+                dy = self._border.output_gradient(dy)
             # An inference leaves no note of what fused layers need to go back.
             if observer is not None or (not self._contexts[0].training and passed.leaves_out):
                 passed = self._fill_in(plans)
@@ -338,7 +363,9 @@ class Workspace:
             if dx is not None:
                 if result is not dx:  # the first layers only make views
                     dx[...] = result
-                gradients["input"] = dx
+                gradients["input"] = dx if self._border is None else self._border.input_gradient(dx)
+            if self._border is not None:
+                self._border.unscale(self.gradient_memory.whole)
             self.has_gone_back = True
             return gradients
         except BaseException:

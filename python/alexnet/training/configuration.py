@@ -22,6 +22,7 @@ from alexnet.contract.arguments import (
 from alexnet.data import AUGMENTATIONS, Dataset, Preprocessing, TrainingBatches
 from alexnet.files import json_text, read_regular, replacing
 from alexnet.files.descriptions import LARGEST, Entry, versioned
+from alexnet.network.freezing import FLOAT32
 from alexnet.network.variant import Variant
 from alexnet.network.variants import AlexNet, variant_named, variants
 from alexnet.random import LARGEST_WORD_64
@@ -207,26 +208,31 @@ def build_trainer(
     step: int = 0,
     device: str = "cpu",
     graph: bool = True,
+    precision: str = FLOAT32,
 ) -> Trainer:
     """Make network, optimizer, schedule and batches as `configuration`, resolved, says.
 
     `step` is the number of the first batch, `device` where the network runs: "cpu" or "cuda", there
-    with CUDA graphs or without.
+    with CUDA graphs or without, and in any `precision` of `Network`.
 
     Raises
     ------
     ValueError
         The images do not fit the network, or a batch is larger than the training set.
+    NotImplementedError
+        The device does not train in that precision.
     """
-    batches = TrainingBatches(
-        dataset.train, preprocessing, configuration.batch_size, configuration.seed, step=step
-    )
     network = AlexNet(
         configuration.described,
         seed=configuration.seed,
         device=device,
         num_classes=len(dataset.class_names),
+        precision=precision,
         graph=graph,
+    )
+    network.check_trains("training")
+    batches = TrainingBatches(
+        dataset.train, preprocessing, configuration.batch_size, configuration.seed, step=step
     )
     assert configuration.learning_rate is not None
     schedule = Schedule(

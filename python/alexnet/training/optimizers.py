@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
@@ -30,10 +30,20 @@ from alexnet.contract.arguments import (
 from alexnet.contract.calls import check_adam_numbers, check_sgd_numbers
 from alexnet.contract.names import ExplainsNames, explaining_arguments
 from alexnet.messages import shown, summarised
-from alexnet.network.network import Network
+from alexnet.network.network import Network, Update
 from alexnet.network.parameter_memory import ParameterMemory
 
+LOSS_SCALE = "loss_scale"
+
 Observer: TypeAlias = Callable[[str, Array, Array, Array], None]
+
+
+class _Part(NamedTuple):
+    """Parameters, gradients and slots that are updated alike, and the parameters' copy."""
+
+    decays: bool
+    arrays: list[Array]
+    copy: Array
 
 
 class Optimizer(ExplainsNames, ABC):
@@ -104,16 +114,22 @@ class Optimizer(ExplainsNames, ABC):
             )
         check_callable(type(self).__name__, "observer", observer)
         with self._network.guard.changing:
-            parameters, gradients = self._network.begin_update()
-            arrays = parameters.arrays.items()
+            update = self._network.begin_update()
+            arrays = update.parameters.arrays.items()
             before = {} if observer is None else {name: array.copy() for name, array in arrays}
             self._begin_step()
             operators = self._network.implementation
-            for decays, memories in self._parts(parameters, gradients):
-                getattr(operators, f"{self.rule}_update")(*memories, **self._settings(decays))
+            for part in self._parts(update):
+                settings = self._settings(part.decays)
+                if part.copy is None:
+                    getattr(operators, f"{self.rule}_update")(*part.arrays, **settings)
+                else:
+                    given = (part.arrays, part.copy, update.overflow)
+                    self._cuda.update(self.rule, settings, *given)
+            self._network.end_update(update)
             if observer is not None:
                 for name, array in arrays:
-                    observer(name, before[name], gradients.arrays[name], array)
+                    observer(name, before[name], update.gradients.arrays[name], array)
 
     def step_in_graph(self, loss: Array) -> None:
         """Do what `step` does as part of a CUDA graph's work (`alexnet.graphs`).
@@ -123,11 +139,13 @@ class Optimizer(ExplainsNames, ABC):
         """
         cuda = self._cuda
         with self._network.guard.changing:
-            parameters, gradients = self._network.begin_update()
+            update = self._network.begin_update()
             graphs.each_time(self._begin_step)
-            for decays, memories in self._parts(parameters, gradients):
-                numbers = graphs.numbers(partial(self._rounded, decays), np.float32)
-                cuda.update_by_numbers(self.rule, numbers, loss, *memories)
+            for part in self._parts(update):
+                numbers = graphs.numbers(partial(self._rounded, part.decays), np.float32)
+                given = (part.arrays, part.copy, update.overflow)
+                cuda.update_by_numbers(self.rule, numbers, loss, *given)
+            self._network.end_update(update, loss)
 
     @property
     def _cuda(self) -> Any:
@@ -151,16 +169,18 @@ class Optimizer(ExplainsNames, ABC):
         """Whether weights and other parameters are updated differently."""
         return self.weight_decay != 0
 
-    def _parts(
-        self, parameters: ParameterMemory, gradients: ParameterMemory
-    ) -> list[tuple[bool, list[Array]]]:
-        """Parameters, gradients and slots that are updated alike, and whether they decay."""
-        memories = (parameters, gradients, *self._memory)
+    def _parts(self, update: Update) -> list[_Part]:
+        """Find what is updated alike."""
+        memories = (update.parameters, update.gradients, *self._memory)
+        copies = update.copies
         if not self.decays:
-            return [(False, [memory.whole for memory in memories])]
+            whole = None if copies is None else copies.whole
+            return [_Part(False, [memory.whole for memory in memories], whole)]
+        weights = None if copies is None else copies.weights
+        others = None if copies is None else copies.others
         return [
-            (True, [memory.weights for memory in memories]),
-            (False, [memory.others for memory in memories]),
+            _Part(True, [memory.weights for memory in memories], weights),
+            _Part(False, [memory.others for memory in memories], others),
         ]
 
     @abstractmethod
@@ -174,16 +194,22 @@ class Optimizer(ExplainsNames, ABC):
     def state_dict(self) -> dict[str, AnyArray]:
         """Return all that a resume needs: the steps taken, and arrays such as "velocity.fc8.bias".
 
-        NumPy arrays of their own, which later steps leave alone.
+        NumPy arrays of their own, which later steps leave alone. Of a network in float16, the state
+        of its loss scale as well: "loss_scale".
         """
         with self._network.guard.reading:
             slots = {
                 name: np.array(self._arrays.to_host(array)) for name, array in self._slots.items()
             }
-            return {"steps": np.array(self.steps, np.int64), **slots}
+            scale = self._network.loss_scale
+            scaling = {} if scale is None else {LOSS_SCALE: scale.state}
+            return {"steps": np.array(self.steps, np.int64), **slots, **scaling}
 
     def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
         """Continue from what `state_dict` gave, all or nothing.
+
+        A loss scale may be missing, which leaves that of a network in float16 as it is, and is of
+        no effect on others.
 
         Raises
         ------
@@ -194,14 +220,19 @@ class Optimizer(ExplainsNames, ABC):
         """
         kind = type(self).__name__
         check_instance(kind, "state", state, Mapping)
-        if state.keys() != {"steps", *self._slots}:
+        if state.keys() - {LOSS_SCALE} != {"steps", *self._slots}:
             raise ValueError(f"{kind}: the state's arrays are not those of this network and rule")
         for name, array in self._slots.items():
             check_assignable(kind, name, state[name], array)
         check_assignable(kind, "steps", state["steps"], np.empty((), np.int64))
         steps = check_int(kind, "steps", int(state["steps"]), 0, 2**63 - 1)
+        scale = self._network.loss_scale if LOSS_SCALE in state else None
+        if scale is not None:
+            scale.check(kind, LOSS_SCALE, state[LOSS_SCALE])
         with self._network.guard.changing:
             self.steps = steps
+            if scale is not None:
+                scale.restore(state[LOSS_SCALE])
             for name, array in self._slots.items():
                 array[...] = self._arrays.from_host(state[name])
 

@@ -36,6 +36,7 @@ from alexnet.files import check_folder, check_regular, lock, naming, remove_rema
 from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.messages import described, summarised, timestamp
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
+from alexnet.network.freezing import FLOAT32
 from alexnet.training import plots
 from alexnet.training.configuration import (
     Configuration,
@@ -91,12 +92,15 @@ class Run:
         step: int = 0,
         device: str = "cpu",
         graph: bool = True,
+        precision: str = FLOAT32,
     ) -> None:
         self.folder = folder
         self.configuration = configuration
         self.dataset = dataset
         self.preprocessing = preprocessing
-        self.trainer = build_trainer(configuration, dataset, preprocessing, step, device, graph)
+        self.trainer = build_trainer(
+            configuration, dataset, preprocessing, step, device, graph, precision
+        )
         self.best_accuracy: float | None = None
         self.best_step: int | None = None
         self._curves = {name: Curve() for name in CURVE_COLUMNS}
@@ -121,14 +125,16 @@ class Run:
         numbered: bool = False,
         device: str = "cpu",
         graph: bool = True,
+        precision: str = FLOAT32,
         on_image: Callable[[], None] = lambda: None,
     ) -> Run:
         """Begin a run in `folder`, which is made if it is missing.
 
         If it is `numbered`, a new folder is made whose name is that of `folder` with "-1" after it,
         or "-2" and so on where there is one already. `environment` is recorded in config.json;
-        `device`, "cpu" or "cuda", is where the network runs, and `graph` whether it launches CUDA
-        graphs there; both may be others after a resume. `on_image` is that of `Preprocessing.fit`.
+        `device`, "cpu" or "cuda", is where the network runs, `graph` whether it launches CUDA
+        graphs there, and `precision` that of `Network`; all three may be others after a resume.
+        `on_image` is that of `Preprocessing.fit`.
 
         Raises
         ------
@@ -136,6 +142,8 @@ class Run:
             `folder` holds a run already, or a file of one, or the settings do not fit the images.
         OSError
             It cannot be written to.
+        NotImplementedError
+            The device does not train in that precision.
         """
         check_instance("training", "configuration", configuration, Configuration)
         check_instance("training", "dataset", dataset, Dataset)
@@ -153,7 +161,8 @@ class Run:
             pixel_range=variant.pixel_range,
             on_image=on_image,
         )
-        run = cls(folder, configuration, dataset, preprocessing, device=device, graph=graph)
+        where = (device, graph, precision)
+        run = cls(folder, configuration, dataset, preprocessing, 0, *where)
         with run._closed_on_error():
             if numbered:
                 run.folder = _new_folder(folder)
@@ -176,6 +185,7 @@ class Run:
         *,
         device: str = "cpu",
         graph: bool = True,
+        precision: str = FLOAT32,
     ) -> Run:
         """Go on with the run in `folder` from its last checkpoint.
 
@@ -206,7 +216,8 @@ class Run:
                 raise ValueError(f"{folder}: {error}") from error
             checkpoint = _last_checkpoint(folder)
             step = 0 if checkpoint is None else checkpoint.step
-            run = cls(folder, configuration, dataset, preprocessing, step, device, graph)
+            where = (device, graph, precision)
+            run = cls(folder, configuration, dataset, preprocessing, step, *where)
         except BaseException:
             os.close(held)
             raise

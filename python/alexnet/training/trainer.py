@@ -326,6 +326,8 @@ class Trainer:
 
 
 def _finite(array: Array) -> bool:
+    if array.dtype.itemsize == 2:  # of a network in 16 bits
+        array = array.astype(np.float32)
     return math.isfinite(array.max()) and math.isfinite(array.min())
 
 

@@ -141,7 +141,7 @@ def _borrowed(values: np.ndarray) -> np.ndarray:
     """The same elements without a hold on their memory: a launch has none, either."""
     if values.size == 0:
         return values
-    return _over_interface(values.__array_interface__)
+    return _over_interface(values.__array_interface__).view(values.dtype)  # bfloat16 has no name
 
 
 def _unwrapped(value: Any) -> Any:
