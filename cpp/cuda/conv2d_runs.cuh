@@ -79,6 +79,7 @@ struct Runs {
         int32_t top, left;  // its line, and its float in the line
     };
     struct Tap {
+        uint32_t index;
         int32_t offset, down, right;  // floats in memory, lines, floats in a line
     };
     static constexpr bool kHasSingles = true, kThroughL1 = true;
@@ -122,27 +123,15 @@ struct Runs {
         }
     }
 
-    __device__ Tap tap(const RunOrder::Place& place) const {
+    __device__ Tap tap(uint32_t index, const RunOrder::Place& place) const {
         const auto down = static_cast<int32_t>(place.line);
         const auto right = static_cast<int32_t>(place.position);
-        return {down * line_floats + right, down, right};
+        return {index, down * line_floats + right, down, right};
     }
-    __device__ Tap four(uint32_t index) const { return tap(order.of_four(index)); }
-    __device__ Tap single(uint32_t index) const { return tap(order.of_single(index)); }
-    // To a four that is n indices further on.
-    __device__ Tap tap_step(uint32_t n) const {
-        return {static_cast<int32_t>(n), 0, static_cast<int32_t>(n)};
-    }
-    __device__ void advance(Tap& tap, const Tap& step) const {
-        const int32_t fours = order.four_floats.as_int();
-        tap.offset += step.offset;
-        tap.right += step.right;
-        while (tap.right >= static_cast<int32_t>(order.front) + fours) {
-            tap.right -= fours;
-            ++tap.down;
-            tap.offset += line_floats - fours;
-        }
-    }
+    __device__ Tap four(uint32_t index) const { return tap(index, order.of_four(index)); }
+    __device__ Tap single(uint32_t index) const { return tap(index, order.of_single(index)); }
+    // Once a step of the main loop, which may go on by several lines: a division is less.
+    __device__ void advance(Tap& tap, const Tap& step) const { tap = four(tap.index + step.index); }
 
     __device__ bool exists(const Window& window, const Tap& tap) const {
         const int32_t h = window.top + tap.down, f = window.left + tap.right;
@@ -160,7 +149,7 @@ struct RunRows : Runs {
     static constexpr bool kDepthContiguous = true, kEvenSteps = true;
     __device__ Row row(uint32_t i) const { return window(i); }
     __device__ Depth depth(uint32_t k) const { return four(k); }
-    __device__ Depth step(uint32_t n) const { return tap_step(n); }
+    __device__ Depth step(uint32_t n) const { return four(n); }
 };
 
 struct RunDepths : Runs {

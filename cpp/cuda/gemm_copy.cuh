@@ -104,26 +104,35 @@ class TileCopy {
         operand_.advance(depth_, step_);
     }
 
-    // `start` for four indices that lie apart.
+    // `start` for four indices that lie apart, each of which is found once.
     __device__ void start_singles(unsigned char* tile, uint32_t end) {
-#pragma unroll
-        for (int i = 0; i < kCopies; ++i) {
+        if constexpr (kDepthContiguous) {
 #pragma unroll
             for (int e = 0; e < width; ++e) {
-                unsigned char* place = tile + target(i) + e * sizeof(T);
-                if constexpr (kDepthContiguous) {
-                    const auto depth = operand_.single(k_ + e);
-                    const bool exists = (k_ + e < end) & operand_.exists(rows_[i], depth);
-                    cp_async4(place, operand_.at(rows_[i], depth), exists);
-                } else {
-                    const auto row = operand_.single(min(row_ + e, last_row_));
-                    const bool exists = (k_ < end) & operand_.exists(row, depth_);
-                    cp_async4(place, operand_.at(row, depth_), exists);
+                const auto depth = operand_.single(k_ + e);
+#pragma unroll
+                for (int i = 0; i < kCopies; ++i) {
+                    copy_single(tile + target(i) + e * sizeof(T), rows_[i], depth, k_ + e < end);
                 }
             }
-            if (!kEvenSteps) advance();
+            advance();
+        } else {
+            typename Operand::Row apart[width];
+#pragma unroll
+            for (int e = 0; e < width; ++e) apart[e] = operand_.single(min(row_ + e, last_row_));
+#pragma unroll
+            for (int i = 0; i < kCopies; ++i) {
+#pragma unroll
+                for (int e = 0; e < width; ++e) {
+                    copy_single(tile + target(i) + e * sizeof(T), apart[e], depth_, k_ < end);
+                }
+                advance();
+            }
         }
-        if (kEvenSteps) advance();
+    }
+    __device__ void copy_single(unsigned char* target, const typename Operand::Row& row,
+                                const typename Operand::Depth& depth, bool within) {
+        cp_async4(target, operand_.at(row, depth), within & operand_.exists(row, depth));
     }
 
     __device__ void copy(unsigned char* target, const typename Operand::Row& row,
