@@ -1,7 +1,10 @@
-// The scheduler of the emulation: fibers on stacks of their own, switched by ucontext.
+// The scheduler of the emulation: fibers on stacks of their own.
+
+#undef _FORTIFY_SOURCE  // it forbids jumps to another stack
 
 #include "emulation.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -53,6 +56,26 @@ struct Copy {
 
 enum class State { kReady, kAtBarrier, kInWarp, kUntil, kEnded };
 
+// Where a stack goes on. swapcontext asks the system for the signal mask at each switch, which takes
+// longer than most steps of a kernel: here it only begins a fiber, which then is left and entered by
+// jumps. The address sanitizer does not follow such jumps from one stack to another.
+struct Context {
+    ucontext_t first;
+    jmp_buf rest;
+    bool begun = true;
+};
+
+void go(Context& from, Context& to) {
+#ifdef __SANITIZE_ADDRESS__
+    swapcontext(&from.first, &to.first);
+#else
+    if (_setjmp(from.rest) != 0) return;
+    if (to.begun) _longjmp(to.rest, 1);
+    to.begun = true;
+    setcontext(&to.first);
+#endif
+}
+
 struct Fiber {
     dim3 index;
     unsigned number;  // the same, counted
@@ -64,11 +87,13 @@ struct Fiber {
     const char* awaited = nullptr;                // and for what
     std::deque<std::vector<Copy>> copies;         // groups; the last one is open
     Memory stack;
-    ucontext_t context;
+    Context context;
     void* fake_stack = nullptr;  // the address sanitizer's
 };
 
-bool same(Place a, Place b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+bool same(Place a, Place b) {
+    return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
 
 std::string text(Place place) {
     const char* slash = std::strrchr(place.file, '/');
@@ -141,7 +166,7 @@ class Block {
         void** save = state == State::kEnded ? nullptr : &fiber.fake_stack;
         __sanitizer_start_switch_fiber(save, scheduler_stack_, scheduler_stack_bytes_);
 #endif
-        swapcontext(&fiber.context, &scheduler_);
+        go(fiber.context, scheduler_);
 #ifdef __SANITIZE_ADDRESS__
         __sanitizer_finish_switch_fiber(fiber.fake_stack, nullptr, nullptr);
 #endif
@@ -157,10 +182,12 @@ class Block {
         fiber.copies.assign(1, {});
         fiber.state = State::kReady;
         fiber.fake_stack = nullptr;
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.get();
-        fiber.context.uc_stack.ss_size = kStackBytes;
-        makecontext(&fiber.context, &Block::enter, 0);
+        fiber.context.begun = false;
+        ucontext_t& context = fiber.context.first;
+        getcontext(&context);
+        context.uc_stack.ss_sp = fiber.stack.get();
+        context.uc_stack.ss_size = kStackBytes;
+        makecontext(&context, &Block::enter, 0);
     }
     void resume(Fiber& fiber) {
         current_ = &fiber;
@@ -170,7 +197,7 @@ class Block {
         void* fake_stack;
         __sanitizer_start_switch_fiber(&fake_stack, fiber.stack.get(), kStackBytes);
 #endif
-        swapcontext(&scheduler_, &fiber.context);
+        go(scheduler_, fiber.context);
 #ifdef __SANITIZE_ADDRESS__
         __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
@@ -250,7 +277,7 @@ class Block {
     std::vector<Fiber> fibers_;
     std::vector<unsigned char> received_;  // of each thread, in its warp's last exchange
     Fiber* current_ = nullptr;
-    ucontext_t scheduler_;
+    Context scheduler_;
     const void* scheduler_stack_ = nullptr;
     size_t scheduler_stack_bytes_ = 0;
     std::string fault_;
