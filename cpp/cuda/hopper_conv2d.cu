@@ -191,7 +191,7 @@ size_t hopper_conv2d_backward_weight_workspace(const Conv2dShape& s) {
 }
 
 template <class T>
-bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const T* bias, bool relu,
+bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias, bool relu,
                    Precision precision, T* y, void* workspace, Stream stream) {
     if (!serves_arrays(precision, x, weight) || !serves_forward<T>(s)) return false;
     const auto seen = seen_input<T>(s);
@@ -267,8 +267,8 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x
 }
 
 #define ALEXNET_INSTANTIATE(T)                                                                     \
-    template bool hopper_conv2d(const Conv2dShape&, const T*, const T*, const T*, bool, Precision, \
-                                T*, void*, Stream);                                                \
+    template bool hopper_conv2d(const Conv2dShape&, const T*, const T*, const float*, bool,        \
+                                Precision, T*, void*, Stream);                                     \
     template bool hopper_conv2d_backward_input(const Conv2dShape&, const T*, const T*, Precision,  \
                                                T*, void*, Stream);                                 \
     template bool hopper_conv2d_backward_weight(const Conv2dShape&, const T*, const T*, Precision, \

@@ -115,7 +115,7 @@ size_t hopper_dense_backward_weight_workspace(const DenseShape& s) {
 }
 
 template <class T>
-bool hopper_dense(const DenseShape& s, const T* x, const T* weight, const T* bias, bool relu,
+bool hopper_dense(const DenseShape& s, const T* x, const T* weight, const float* bias, bool relu,
                   Precision precision, T* y, void* workspace, Stream stream) {
     if (!serves(s, precision, weight, x)) return false;
     HopperTask<T> task = {};
@@ -169,8 +169,8 @@ bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, 
 }
 
 #define ALEXNET_INSTANTIATE(T)                                                                   \
-    template bool hopper_dense(const DenseShape&, const T*, const T*, const T*, bool, Precision, \
-                               T*, void*, Stream);                                               \
+    template bool hopper_dense(const DenseShape&, const T*, const T*, const float*, bool,        \
+                               Precision, T*, void*, Stream);                                    \
     template bool hopper_dense_backward_input(const DenseShape&, const T*, const T*, Precision,  \
                                               T*, void*, Stream);                                \
     template bool hopper_dense_backward_weight(const DenseShape&, const T*, const T*, Precision, \

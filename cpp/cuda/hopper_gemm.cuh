@@ -101,8 +101,8 @@ __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (
     if (p.splits > 1) return write(p.sums + item.split * p.split_size, p.sum_stride);
     if (p.bias) {
         for_each([&](uint32_t i, uint32_t j, float& left, float& right) {
-            left += to_float(p.bias[p.transposed ? i : j]);
-            right += to_float(p.bias[p.transposed ? i : min(j + 1, p.n - 1)]);
+            left += p.bias[p.transposed ? i : j];
+            right += p.bias[p.transposed ? i : min(j + 1, p.n - 1)];
         });
     }
     if (p.relu) {  // NaN stays NaN

@@ -100,14 +100,14 @@ void prepare(const HopperSource<float>& b, float* prepared, Stream stream) {
 template <class T>
 __global__ void __launch_bounds__(kBlockThreads)
     hopper_sum(const float* sums, uint32_t splits, uint32_t size, uint32_t neighbours, T* c,
-               size_t stride, const T* bias, bool relu) {
+               size_t stride, const float* bias, bool relu) {
     const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= size) return;
     float sum = 0.0f;
 #pragma unroll 4
     for (uint32_t split = 0; split < splits; ++split) sum += sums[size_t{split} * size + index];
     const uint32_t line = index / neighbours, j = index - line * neighbours;
-    if (bias) sum += to_float(bias[j]);
+    if (bias) sum += bias[j];
     c[line * stride + j] = from_float<T>(relu && sum < 0.0f ? 0.0f : sum);
 }
 

@@ -19,7 +19,7 @@ namespace alexnet::cuda {
 
 size_t hopper_dense_workspace(const DenseShape& s);
 template <class T>
-bool hopper_dense(const DenseShape& s, const T* x, const T* weight, const T* bias, bool relu,
+bool hopper_dense(const DenseShape& s, const T* x, const T* weight, const float* bias, bool relu,
                   Precision precision, T* y, void* workspace, Stream stream);
 size_t hopper_dense_backward_input_workspace(const DenseShape& s);
 template <class T>
@@ -32,7 +32,7 @@ bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, 
 
 size_t hopper_conv2d_workspace(const Conv2dShape& s);
 template <class T>
-bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const T* bias, bool relu,
+bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias, bool relu,
                    Precision precision, T* y, void* workspace, Stream stream);
 size_t hopper_conv2d_backward_input_workspace(const Conv2dShape& s);
 template <class T>

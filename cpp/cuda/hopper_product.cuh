@@ -44,7 +44,7 @@ struct HopperProduct {
     float* sums;      // of splits, where there are several: C without gaps, one after the other
     size_t sum_stride;  // as `stride`
     size_t split_size;
-    const T* bias;  // one for each of the neighbours in c; null: none
+    const float* bias;  // one for each of the neighbours in c; null: none
     bool relu;
     bool rows_are_units;  // of A: rows of a step's channels under a tap, as depths of windows are
 
