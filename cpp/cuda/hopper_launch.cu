@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 
@@ -128,6 +129,7 @@ HopperCut hopper_cut(size_t m, size_t n, size_t steps) {
             best = {tile.rows, tile.columns, splits, split_steps};
         }
     }
+    if (best.rows == 0) throw std::runtime_error("hopper_cut: no tile");  // of those that exist
     return best;
 }
 
