@@ -56,9 +56,11 @@ def short(kernel: Kernel) -> str:
         return f"{operands} {arithmetic} {product[2]}x{product[3]} {product[4]}/{product[5]}"
     if "sum_splits" in kernel.name:
         return f"{operands} sum_splits"
-    tile = re.search(r"hopper_gemm<HopperTile<(\d+)u, (\d+)u>, (\w+)>", kernel.name)
-    if tile:
-        return f"hopper tf32 {tile[1]}x{tile[2]} {'rows' if tile[3] == 'true' else 'columns'}"
+    gemm = r"hopper_gemm<(?:alexnet::)?(\w+), HopperTile<(\d+)u, (\d+)u>, (\w+), (\w+)>"
+    if tiles := re.search(gemm, kernel.name):
+        arithmetic = {"float": "tf32"}.get(tiles[1], tiles[1].lower())
+        order = "".join("k" if along_depth == "true" else "m" for along_depth in tiles.groups()[3:])
+        return f"hopper {arithmetic} {tiles[2]}x{tiles[3]} {order}"
     name = re.sub(r"^void |\(.*", "", kernel.name)
     return f"{kernel.file} {name.replace('elementwise', '')}"[:34]
 

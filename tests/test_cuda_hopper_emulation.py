@@ -36,6 +36,10 @@ FAULTS = (
     "wrong swizzle in the descriptor",
     "a warp missing",
     "unaligned target",
+    # Of 16 bits alone.
+    "wrong leading offset",
+    "wrong order",
+    "wrong advance",
 )
 # By message where the launch fails whatever the order; the others are seen in the result or by one
 # of the messages.
@@ -48,7 +52,8 @@ MESSAGES = {
     "a warp missing": "not all threads of a warpgroup call its products",
     "unaligned target": "not aligned to eight of the swizzle's spans",
 }
-OTHERS = [name for name in FAULTS[1:] if name not in MESSAGES]
+OF_16_BITS = FAULTS[-3:]
+OTHERS = [name for name in FAULTS[1:-3] if name not in MESSAGES]
 
 
 @pytest.fixture(scope="module")
@@ -142,18 +147,33 @@ def bits_of(x: Array, kind: int) -> npt.NDArray[np.uint8]:
     return x.view(np.uint8)
 
 
-def laid_out(rows: npt.NDArray[np.uint8], span: int) -> bytes:
-    """Rows of 32 bytes as the canonical K-major layout of a swizzle has them, eight in a group."""
-    if span == 0:  # two core matrices of 8 x 16 bytes
-        return rows.reshape(-1, 8, 2, 16).transpose(0, 2, 1, 3).tobytes()
-    wide = np.zeros((len(rows), span), np.uint8)
-    wide[:, :32] = rows
-    return permuted(wide, span).tobytes()
+def laid_out(x: Array, kind: int, span: int, *, along_depth: bool = True) -> bytes:
+    """Rows of 32 bytes of depths in the canonical layout of a swizzle.
+
+    With neighbours along the depth (K-major), eight rows in a group; or across it (MN-major), as
+    many as a span has bytes for, in a group of eight depths.
+    """
+    if along_depth:
+        rows = bits_of(x, kind)
+        if span == 0:  # two core matrices of 8 x 16 bytes
+            return rows.reshape(-1, 8, 2, 16).transpose(0, 2, 1, 3).tobytes()
+        wide = np.zeros((len(rows), span), np.uint8)
+        wide[:, :32] = rows
+        return permuted(wide, span).tobytes()
+    across = (span or 16) // 2
+    padded = np.zeros((-(-len(x) // across) * across, x.shape[1]), np.float32)
+    padded[: len(x)] = x
+    columns = bits_of(np.ascontiguousarray(padded.T), kind)  # a row for each depth
+    groups = columns.reshape(2, 8, -1, 2 * across).transpose(2, 0, 1, 3)  # rows, depths: 8 by 8
+    return permuted(np.ascontiguousarray(groups).reshape(-1, 2 * across), span).tobytes()
 
 
-def descriptor(start: int, span: int) -> int:
-    """Start address, leading (with no swizzle) and stride byte offset, all / 16, and the mode."""
-    leading, stride = (128, 256) if span == 0 else (16, 8 * span)
+def descriptor(start: int, span: int, *, along_depth: bool = True) -> int:
+    """Start address, leading and stride byte offset, all / 16, and the mode."""
+    if along_depth:
+        leading, stride = (128, 256) if span == 0 else (16, 8 * span)
+    else:
+        leading, stride = (128, 256) if span == 0 else (16 * span, 8 * span)
     return start >> 4 | (leading >> 4) << 16 | (stride >> 4) << 32 | MODES[span] << 62
 
 
@@ -172,20 +192,26 @@ def product(
     span: int,
     *,
     registers: bool,
+    along: tuple[bool, bool] = (True, True),
     wrong: int = 0,
     fenced: bool = True,
 ) -> tuple[Array, Array]:
-    """What one product makes of a matrix of ones, and what it should."""
+    """What one product makes of a matrix of ones, and what it should.
+
+    `along`: whether A and B have their neighbours along the depth.
+    """
     depth = 8 if kind == TF32 else 16
     a, b = random(3, 64, depth), random(4, n, depth)
-    memory_a, memory_b = (laid_out(bits_of(x, kind), span) for x in (a, b))
+    memory_a = laid_out(a, kind, span, along_depth=along[0])
     memory_a += bytes(-len(memory_a) % 1024)
+    start_a = 0 if registers else descriptor(0, span, along_depth=along[0])
+    start_b = descriptor(len(memory_a), span, along_depth=along[1]) + wrong
     return hopper.multiply(
         kind,
         n,
-        memory_a + memory_b,
-        0 if registers else descriptor(0, span),
-        descriptor(len(memory_a), span) + wrong,
+        memory_a + laid_out(b, kind, span, along_depth=along[1]),
+        (start_a, along[0]),
+        (start_b, along[1]),
         fragments(bits_of(a, kind)),
         fenced,
     ), 1 + a @ b.T
@@ -198,6 +224,25 @@ def product(
 def test_products(hopper: ModuleType, kind: int, n: int, span: int, *, registers: bool) -> None:
     found, expected = product(hopper, kind, n, span, registers=registers)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("along", [(True, False), (False, True), (False, False)], ids=str)
+@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize("kind", [BFLOAT16, FLOAT16])
+@pytest.mark.parametrize("n", [8, 96, 256])
+def test_products_with_neighbours_across_the_depth(
+    hopper: ModuleType, kind: int, n: int, span: int, along: tuple[bool, bool]
+) -> None:
+    found, expected = product(hopper, kind, n, span, registers=False, along=along)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_tf32_has_depths_side_by_side(hopper: ModuleType) -> None:
+    with pytest.raises(RuntimeError, match="tf32 has its depths side by side"):
+        hopper.multiply(
+            TF32, 8, bytes(4096), (0, True), (descriptor(0, 128), False),
+            np.zeros((128, 4), np.uint32), True,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("span", SPANS)
@@ -217,10 +262,9 @@ def test_a_wrong_descriptor_shows(hopper: ModuleType, span: int, wrong: str) -> 
 
 def test_tf32_ignores_the_lowest_bits(hopper: ModuleType) -> None:
     ones = np.full((64, 8), 1 + 2.0**-11, np.float32)  # one bit too many
-    image = laid_out(ones.view(np.uint8), 128)
-    found = hopper.multiply(
-        TF32, 64, image, 0, descriptor(0, 128), fragments(ones.view(np.uint8)), True
-    )
+    matrix = descriptor(0, 128), True
+    image, registers = laid_out(ones, TF32, 128), fragments(ones.view(np.uint8))
+    found = hopper.multiply(TF32, 64, image, (0, True), matrix, registers, True)
     assert (found == 9).all()
 
 
@@ -265,3 +309,35 @@ def test_faults_that_show(hopper: ModuleType, fault: str, seed: int) -> None:
 
 def test_a_map_without_the_swizzle_shows(hopper: ModuleType) -> None:
     assert not pipeline_is_right(hopper, "none", swizzle=0)
+    assert not pipeline_of_16_bits_is_right(hopper, "none", swizzle=0)
+
+
+def of_16_bits(x: Array) -> npt.NDArray[np.uint16]:
+    """Small integers as bfloat16, aligned to 16 bytes."""
+    memory = np.zeros(x.size + 8, np.uint16)
+    first = -memory.ctypes.data // 2 % 8
+    memory[first : first + x.size] = x.ravel().view(np.uint32) >> 16
+    return memory[first : first + x.size].reshape(x.shape)
+
+
+def pipeline_of_16_bits_is_right(hopper: ModuleType, fault: str, swizzle: int = 3) -> bool:
+    a, b = random(5, 64, 264), random(6, 264, 128)
+    found = hopper.pipeline_of_bfloat16(of_16_bits(a), of_16_bits(b), FAULTS.index(fault), swizzle)
+    return np.array_equal(found, a @ b)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_sound_pipeline_of_16_bits(hopper: ModuleType, seed: int) -> None:
+    hopper.set_seed(seed)
+    assert pipeline_of_16_bits_is_right(hopper, "none")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("fault", [*OTHERS, *OF_16_BITS])
+def test_faults_of_16_bits_that_show(hopper: ModuleType, fault: str, seed: int) -> None:
+    hopper.set_seed(seed)
+    try:
+        right = pipeline_of_16_bits_is_right(hopper, fault)
+    except RuntimeError:
+        return
+    assert not right

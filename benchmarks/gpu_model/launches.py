@@ -103,7 +103,7 @@ def _kernel_names(path: Path) -> dict[int, str]:
 
 def _most_read(kernel: str, layer: str, arrays: int) -> int:
     """Bytes that a kernel reads of memory at most: of the layer's arrays, or of a workspace."""
-    if kernel.startswith(("void sum_splits", "hopper_sum", "void points_to")):
+    if kernel.startswith(("void sum_splits", "void hopper_sum", "void points_to")):
         return sys.maxsize  # each value that a kernel before has written, once
     if layer.startswith("conv") and "Product<MatrixOperand" in kernel:  # Winograd's products
         return max(workspaces)

@@ -4,13 +4,16 @@
 //   dx (pixels of x, in)        = windows of dy (pixels of x, taps · out) · weightᵀ (taps · out, in)
 //   dweight (taps · in, out)    = windows of xᵀ (taps · in, pixels of y) · dy (pixels of y, out)
 //
-// Windows are A: the tensor copy engine finds their pixels (im2col mode). The other operand is
-// prepared as B: the weights, for dx with their taps in reverse, and dy transposed.
+// Windows are A: the tensor copy engine finds their pixels (im2col mode). The other operand is B: the
+// weights, for dx with their taps in reverse, and dy; of float it is prepared.
 //
-// Served are groups whose channels are a multiple of 4, at least half of the steps of 32 channels
-// that they are filled up to, and at most four groups; strides up to 8, for dx of 1; windows that
-// begin at most 128 pixels outside of the image; kernels up to 256; images of 128 KiB or more
-// (hopper_tensor_map.cuh).
+// Served are groups whose channels are whole runs of 16 bytes (of float those of A alone), at least
+// half of the steps that they are filled up to, and at most four groups; strides up to 8, for dx of 1;
+// windows that begin at most 128 pixels outside of the image; kernels up to 256; images of 128 KiB or
+// more (hopper_tensor_map.cuh).
+
+#include <algorithm>
+#include <type_traits>
 
 #include "hopper_launch.cuh"
 #include "hopper_layers.cuh"
@@ -23,7 +26,11 @@ constexpr size_t kMostGroups = 4;
 
 uint32_t index(size_t value) { return static_cast<uint32_t>(value); }
 
+template <class T>
+constexpr bool kIsFloat = std::is_same_v<T, float>;
+
 // Images that are seen through windows, and the windows of all groups.
+template <class T>
 struct Seen {
     size_t images, channels, groups;  // channels of a group
     WindowAxis h, w;
@@ -32,28 +39,29 @@ struct Seen {
     size_t pixel() const { return channels * groups; }
     size_t taps() const { return kernel_height * kernel_width; }
     size_t windows() const { return images * h.windows * w.windows; }
+    size_t chunks() const { return (channels + kStepDepth<T> - 1) / kStepDepth<T>; }
 
     bool is_possible() const {
-        const size_t steps = (channels + kStepDepth - 1) / kStepDepth;
+        const size_t filled = chunks() * kStepDepth<T>;
         const size_t size = images * h.pixels * w.pixels * pixel();
-        return images > 0 && channels % 4 == 0 && channels > 0 && groups <= kMostGroups &&
-               2 * channels >= steps * kStepDepth && h.is_possible() && w.is_possible() &&
+        return images > 0 && channels % kVector<T> == 0 && channels > 0 && groups <= kMostGroups &&
+               2 * channels >= filled && h.is_possible() && w.is_possible() &&
                kernel_height <= 256 && kernel_width <= 256 && size <= kMostIndex &&
-               size * sizeof(float) >= kLeastMappedBytes && windows() <= kMostIndex &&
-               taps() * steps * kStepDepth <= kMostIndex;
+               size * sizeof(T) >= kLeastMappedBytes && windows() <= kMostIndex &&
+               taps() * filled <= kMostIndex;
     }
-    CUtensorMap map(const float* data, size_t group, size_t box) const {
+    CUtensorMap map(const T* data, size_t group, size_t box) const {
         return windows_map(data + group * channels, images, h, w, channels, pixel(), box);
     }
     HopperWindows windows_of_group() const {
-        return {index(h.windows),           index(w.windows),
-                static_cast<int>(h.stride), static_cast<int>(w.stride),
-                static_cast<int>(h.first),  static_cast<int>(w.first),
-                index(kernel_width),        index(channels)};
+        return {index(h.windows),           index(w.windows),          static_cast<int>(h.stride),
+                static_cast<int>(w.stride), static_cast<int>(h.first), static_cast<int>(w.first),
+                index(kernel_width),        index(channels),           index(chunks())};
     }
 };
 
-Seen seen_input(const Conv2dShape& s) {
+template <class T>
+Seen<T> seen_input(const Conv2dShape& s) {
     return {s.batch,
             s.group_in(),
             s.groups,
@@ -64,7 +72,8 @@ Seen seen_input(const Conv2dShape& s) {
 }
 
 // dx[h] meets dy[h + top - tap]: with taps in reverse, windows that begin at h - (kernel - 1 - top).
-Seen seen_gradient(const Conv2dShape& s) {
+template <class T>
+Seen<T> seen_gradient(const Conv2dShape& s) {
     const auto first = [](size_t kernel, size_t pad) {
         return static_cast<int64_t>(pad) - static_cast<int64_t>(kernel - 1);
     };
@@ -77,23 +86,37 @@ Seen seen_gradient(const Conv2dShape& s) {
             s.kernel_width};
 }
 
-bool serves(const Seen& seen, size_t other_channels, size_t result) {
-    return seen.is_possible() && other_channels > 0 && result <= kMostIndex && hopper_is_here();
+template <class T>
+bool serves(const Seen<T>& seen, size_t other_channels, size_t result) {
+    return seen.is_possible() && other_channels > 0 &&
+           (kIsFloat<T> || other_channels % kVector<T> == 0) && result <= kMostIndex &&
+           hopper_is_here();
 }
+template <class T>
 bool serves_forward(const Conv2dShape& s) {
-    return serves(seen_input(s), s.group_out(), s.output_size());
+    return serves(seen_input<T>(s), s.group_out(), s.output_size());
 }
+template <class T>
 bool serves_input(const Conv2dShape& s) {
     return s.stride_height == 1 && s.stride_width == 1 &&
-           serves(seen_gradient(s), s.group_in(), s.input_size());
+           serves(seen_gradient<T>(s), s.group_in(), s.input_size());
 }
+template <class T>
 bool serves_weight(const Conv2dShape& s) {
-    return serves(seen_input(s), s.group_out(), s.weight_size()) && s.output_size() <= kMostIndex;
+    return serves(seen_input<T>(s), s.group_out(), s.weight_size()) &&
+           s.output_size() <= kMostIndex;
+}
+// Whether these arrays are served as well, A and B as the caller has them.
+template <class T>
+bool serves_arrays(Precision precision, const T* a, const T* b) {
+    return kIsFloat<T> ? precision == Precision::kTf32 && is_aligned16(a)
+                       : is_aligned16(a) && is_aligned16(b);
 }
 
 // B of the three directions, for any group: of the weights, of the weights from the last tap on
 // backwards, and of dy; `data` is the caller's.
-HopperSource source_forward(const Conv2dShape& s) {
+template <class T>
+HopperSource<T> source_forward(const Conv2dShape& s) {
     const auto out = static_cast<ptrdiff_t>(s.out_channels);
     return {nullptr,
             1,
@@ -105,7 +128,8 @@ HopperSource source_forward(const Conv2dShape& s) {
             false};
 }
 
-HopperSource source_input(const Conv2dShape& s) {
+template <class T>
+HopperSource<T> source_input(const Conv2dShape& s) {
     const auto out = static_cast<ptrdiff_t>(s.out_channels);
     return {nullptr,
             out,
@@ -117,7 +141,8 @@ HopperSource source_input(const Conv2dShape& s) {
             false};
 }
 
-HopperSource source_weight(const Conv2dShape& s) {
+template <class T>
+HopperSource<T> source_weight(const Conv2dShape& s) {
     return {nullptr,
             1,
             static_cast<ptrdiff_t>(s.out_channels),
@@ -129,25 +154,49 @@ HopperSource source_weight(const Conv2dShape& s) {
 }
 
 // Rows of A of the weights' gradient: channels of a group filled up to whole steps, for each tap.
+template <class T>
 size_t unit_rows(const Conv2dShape& s) {
-    return seen_input(s).taps() * seen_input(s).windows_of_group().chunks() * kStepDepth;
+    return seen_input<T>(s).taps() * seen_input<T>(s).chunks() * kStepDepth<T>;
+}
+
+template <class T>
+size_t workspace_forward(const Conv2dShape& s) {
+    if (!serves_forward<T>(s)) return 0;
+    const size_t m = seen_input<T>(s).windows();
+    return hopper_workspace(m, source_forward<T>(s), m * s.group_out());
+}
+template <class T>
+size_t workspace_input(const Conv2dShape& s) {
+    if (!serves_input<T>(s)) return 0;
+    const size_t m = seen_gradient<T>(s).windows();
+    return hopper_workspace(m, source_input<T>(s), m * s.group_in());
+}
+template <class T>
+size_t workspace_weight(const Conv2dShape& s) {
+    if (!serves_weight<T>(s)) return 0;
+    return hopper_workspace(unit_rows<T>(s), source_weight<T>(s), s.window() * s.group_out());
 }
 
 }  // namespace
 
+// bfloat16 and float16 are cut alike.
 size_t hopper_conv2d_workspace(const Conv2dShape& s) {
-    if (!serves_forward(s)) return 0;
-    const size_t m = seen_input(s).windows();
-    const HopperSource b = source_forward(s);
-    return hopper_workspace(hopper_cut(m, b.rows, b.steps()), b, m * b.rows);
+    return std::max(workspace_forward<float>(s), workspace_forward<Bfloat16>(s));
+}
+size_t hopper_conv2d_backward_input_workspace(const Conv2dShape& s) {
+    return std::max(workspace_input<float>(s), workspace_input<Bfloat16>(s));
+}
+size_t hopper_conv2d_backward_weight_workspace(const Conv2dShape& s) {
+    return std::max(workspace_weight<float>(s), workspace_weight<Bfloat16>(s));
 }
 
-bool hopper_conv2d(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
-                   bool relu, Precision precision, float* y, void* workspace, Stream stream) {
-    if (precision != Precision::kTf32 || !is_aligned16(x) || !serves_forward(s)) return false;
-    const Seen seen = seen_input(s);
+template <class T>
+bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias, bool relu,
+                   Precision precision, T* y, void* workspace, Stream stream) {
+    if (!serves_arrays(precision, x, weight) || !serves_forward<T>(s)) return false;
+    const auto seen = seen_input<T>(s);
     for (size_t group = 0; group < s.groups; ++group) {
-        HopperTask task = {};
+        HopperTask<T> task = {};
         task.p.m = index(seen.windows());
         task.p.n = index(s.group_out());
         task.p.convolution = true;
@@ -156,9 +205,9 @@ bool hopper_conv2d(const Conv2dShape& s, const float* x, const float* weight, co
         task.p.stride = s.out_channels;
         task.p.bias = bias ? bias + group * s.group_out() : nullptr;
         task.p.relu = relu;
-        task.b = source_forward(s);
+        task.b = source_forward<T>(s);
         task.b.data = weight + group * s.group_out();
-        task.depth_contiguous = true;
+        task.a_along_depth = true;
         task.map_a = [&](size_t rows) { return seen.map(x, group, rows); };
         task.lines = seen.windows();
         task.neighbours = s.group_out();
@@ -167,29 +216,23 @@ bool hopper_conv2d(const Conv2dShape& s, const float* x, const float* weight, co
     return true;
 }
 
-size_t hopper_conv2d_backward_input_workspace(const Conv2dShape& s) {
-    if (!serves_input(s)) return 0;
-    const size_t m = seen_gradient(s).windows();
-    const HopperSource b = source_input(s);
-    return hopper_workspace(hopper_cut(m, b.rows, b.steps()), b, m * b.rows);
-}
-
-bool hopper_conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* weight,
-                                  Precision precision, float* dx, void* workspace, Stream stream) {
-    if (precision != Precision::kTf32 || !is_aligned16(dy) || !serves_input(s)) return false;
-    const Seen seen = seen_gradient(s);
+template <class T>
+bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight,
+                                  Precision precision, T* dx, void* workspace, Stream stream) {
+    if (!serves_arrays(precision, dy, weight) || !serves_input<T>(s)) return false;
+    const auto seen = seen_gradient<T>(s);
     const size_t last_tap = (seen.taps() - 1) * s.group_in() * s.out_channels;
     for (size_t group = 0; group < s.groups; ++group) {
-        HopperTask task = {};
+        HopperTask<T> task = {};
         task.p.m = index(seen.windows());
         task.p.n = index(s.group_in());
         task.p.convolution = true;
         task.p.windows = seen.windows_of_group();
         task.p.c = dx + group * s.group_in();
         task.p.stride = s.in_channels;
-        task.b = source_input(s);
+        task.b = source_input<T>(s);
         task.b.data = weight + last_tap + group * s.group_out();
-        task.depth_contiguous = true;
+        task.a_along_depth = true;
         task.map_a = [&](size_t rows) { return seen.map(dy, group, rows); };
         task.lines = seen.windows();
         task.neighbours = s.group_in();
@@ -198,35 +241,39 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const float* dy, const f
     return true;
 }
 
-size_t hopper_conv2d_backward_weight_workspace(const Conv2dShape& s) {
-    if (!serves_weight(s)) return 0;
-    const HopperSource b = source_weight(s);
-    return hopper_workspace(hopper_cut(unit_rows(s), b.rows, b.steps()), b,
-                            s.window() * s.group_out());
-}
-
-bool hopper_conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
+template <class T>
+bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x,
                                    Precision precision, float* dweight, void* workspace,
                                    Stream stream) {
-    if (precision != Precision::kTf32 || !is_aligned16(x) || !serves_weight(s)) return false;
-    const Seen seen = seen_input(s);
+    if (!serves_arrays(precision, x, dy) || !serves_weight<T>(s)) return false;
+    const auto seen = seen_input<T>(s);
     for (size_t group = 0; group < s.groups; ++group) {
-        HopperTask task = {};
-        task.p.m = index(unit_rows(s));
+        HopperTask<T> task = {};
+        task.p.m = index(unit_rows<T>(s));
         task.p.n = index(s.group_out());
         task.p.convolution = true;
         task.p.windows = seen.windows_of_group();
-        task.p.rows_are_units = seen.channels % kStepDepth != 0;
-        task.p.c = dweight + group * s.group_out();
+        task.p.rows_are_units = seen.channels % kStepDepth<T> != 0;
+        task.p.gradient = dweight + group * s.group_out();
         task.p.stride = s.out_channels;
-        task.b = source_weight(s);
+        task.b = source_weight<T>(s);
         task.b.data = dy + group * s.group_out();
-        task.map_a = [&](size_t) { return seen.map(x, group, kStepDepth); };
+        task.map_a = [&](size_t) { return seen.map(x, group, kStepDepth<T>); };
         task.lines = s.window();
         task.neighbours = s.group_out();
         run_hopper(task, workspace, stream);
     }
     return true;
 }
+
+#define ALEXNET_INSTANTIATE(T)                                                                     \
+    template bool hopper_conv2d(const Conv2dShape&, const T*, const T*, const float*, bool,        \
+                                Precision, T*, void*, Stream);                                     \
+    template bool hopper_conv2d_backward_input(const Conv2dShape&, const T*, const T*, Precision,  \
+                                               T*, void*, Stream);                                 \
+    template bool hopper_conv2d_backward_weight(const Conv2dShape&, const T*, const T*, Precision, \
+                                                float*, void*, Stream);
+ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
+#undef ALEXNET_INSTANTIATE
 
 }  // namespace alexnet::cuda

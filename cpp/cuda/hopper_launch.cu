@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "hopper_launch.cuh"
 
@@ -22,12 +24,14 @@ size_t padded(size_t bytes) { return ceil_div(bytes, kAlignment) * kAlignment; }
 
 struct TileSize {
     size_t rows, columns;
+    bool of_16_bits;  // as well as of float
 };
-constexpr TileSize kTiles[] = {{128, 256}, {192, 192}, {128, 192}, {128, 128},
-                               {192, 64},  {128, 64},  {128, 32}};
+constexpr TileSize kTiles[] = {{128, 256, true}, {192, 192, true}, {128, 192, false},
+                               {128, 128, true}, {192, 64, true},  {128, 64, true},
+                               {128, 32, false}};
 
 size_t cycles(const TileSize& tile, size_t m, size_t n, size_t splits, size_t split_steps) {
-    const auto [rows, columns] = tile;
+    const size_t rows = tile.rows, columns = tile.columns;
     const size_t items = ceil_div(m, rows) * ceil_div(n, columns) * splits;
     const size_t tensor = rows * columns / 32;
     const size_t shared = 2 * rows + columns * (1 + rows / 64);
@@ -56,7 +60,7 @@ constexpr unsigned kSquare = 32, kSquareLines = 8;
 // A block moves 32 rows by 32 depths under one tap: read along whichever index has neighbours,
 // written along depths.
 __global__ void __launch_bounds__(kSquare* kSquareLines)
-    hopper_prepare(const HopperSource b, float* prepared) {
+    hopper_prepare(const HopperSource<float> b, float* prepared) {
     float* square = dynamic_shared<float>();  // of depths by rows, 33 floats apart
     const uint32_t first_row = blockIdx.x * kSquare, first_depth = blockIdx.y * kSquare;
     const float* source = b.data + static_cast<ptrdiff_t>(blockIdx.z) * b.tap_step;
@@ -85,7 +89,7 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
     }
 }
 
-void prepare(const HopperSource& b, float* prepared, Stream stream) {
+void prepare(const HopperSource<float>& b, float* prepared, Stream stream) {
     const dim3 grid(static_cast<unsigned>(ceil_div(b.rows, kSquare)),
                     static_cast<unsigned>(ceil_div(b.depths, kSquare)), b.taps);
     launch("hopper_prepare", hopper_prepare, grid, dim3(kSquare, kSquareLines),
@@ -94,8 +98,9 @@ void prepare(const HopperSource& b, float* prepared, Stream stream) {
 
 // --- sums of splits ------------------------------------------------------------------------------
 
+template <class T>
 __global__ void __launch_bounds__(kBlockThreads)
-    hopper_sum(const float* sums, uint32_t splits, uint32_t size, uint32_t neighbours, float* c,
+    hopper_sum(const float* sums, uint32_t splits, uint32_t size, uint32_t neighbours, T* c,
                size_t stride, const float* bias, bool relu) {
     const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= size) return;
@@ -104,45 +109,17 @@ __global__ void __launch_bounds__(kBlockThreads)
     for (uint32_t split = 0; split < splits; ++split) sum += sums[size_t{split} * size + index];
     const uint32_t line = index / neighbours, j = index - line * neighbours;
     if (bias) sum += bias[j];
-    c[line * stride + j] = relu && sum < 0.0f ? 0.0f : sum;
-}
-
-// --- tiles ---------------------------------------------------------------------------------------
-
-template <class Tile>
-void launch_tile(const HopperProduct& p, bool depth_contiguous, Stream stream) {
-    int device = 0, multiprocessors = 0;
-    check(cudaGetDevice(&device), "hopper_gemm");
-    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
-          "hopper_gemm");
-    // As few blocks as are done no later: all have the same number of items.
-    const size_t items = HopperItem::count<Tile>(p);
-    const size_t each = ceil_div(items, static_cast<size_t>(multiprocessors));
-    const dim3 grid(static_cast<unsigned>(ceil_div(items, each)));
-    const auto kernel = depth_contiguous ? hopper_gemm<Tile, true> : hopper_gemm<Tile, false>;
-    launch("hopper_gemm", kernel, grid, dim3(Tile::kThreads), Tile::kSharedBytes, stream, p);
-}
-
-void launch_tiles(const HopperCut& cut, const HopperProduct& p, bool depth_contiguous,
-                  Stream stream) {
-    if (cut.rows == 192 && cut.columns == 64) {
-        return launch_tile<HopperTile<192, 64>>(p, depth_contiguous, stream);
-    }
-    if (cut.rows == 192) return launch_tile<HopperTile<192, 192>>(p, depth_contiguous, stream);
-    if (cut.columns == 256) return launch_tile<HopperTile<128, 256>>(p, depth_contiguous, stream);
-    if (cut.columns == 192) return launch_tile<HopperTile<128, 192>>(p, depth_contiguous, stream);
-    if (cut.columns == 128) return launch_tile<HopperTile<128, 128>>(p, depth_contiguous, stream);
-    if (cut.columns == 64) return launch_tile<HopperTile<128, 64>>(p, depth_contiguous, stream);
-    launch_tile<HopperTile<128, 32>>(p, depth_contiguous, stream);
+    c[line * stride + j] = from_float<T>(relu && sum < 0.0f ? 0.0f : sum);
 }
 
 }  // namespace
 
+template <class T>
 HopperCut hopper_cut(size_t m, size_t n, size_t steps) {
     HopperCut best = {};
     size_t least = SIZE_MAX;
     for (const TileSize& tile : kTiles) {
-        if (!exists(tile)) continue;
+        if (!exists(tile) || !(tile.of_16_bits || std::is_same_v<T, float>)) continue;
         for (size_t wanted = 1; wanted <= std::min(steps, kMostSplits); ++wanted) {
             const size_t split_steps = ceil_div(steps, wanted);
             const size_t splits = ceil_div(steps, split_steps);  // none of them is empty
@@ -152,6 +129,7 @@ HopperCut hopper_cut(size_t m, size_t n, size_t steps) {
             best = {tile.rows, tile.columns, splits, split_steps};
         }
     }
+    if (best.rows == 0) throw std::runtime_error("hopper_cut: no tile");  // of those that exist
     return best;
 }
 
@@ -165,37 +143,67 @@ bool hopper_is_here() {
            major == 9 && minor == 0;
 }
 
-size_t hopper_workspace(const HopperCut& cut, const HopperSource& b, size_t size) {
-    const size_t sums = cut.splits > 1 ? cut.splits * size * sizeof(float) : 0;
-    return kAlignment + padded(b.prepared_size() * sizeof(float)) + padded(sums);
+template <class T>
+size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size) {
+    const size_t splits = hopper_cut<T>(m, b.rows, b.steps()).splits;
+    const size_t sums = splits > 1 ? splits * size * sizeof(float) : 0;
+    return kAlignment + padded(b.prepared_bytes()) + padded(sums);
 }
 
-void run_hopper(HopperTask task, void* workspace, Stream stream) {
-    HopperProduct& p = task.p;
-    const size_t steps = task.b.steps(), size = task.lines * task.neighbours;
-    const HopperCut cut = hopper_cut(p.m, p.n, steps);
-    auto* prepared = reinterpret_cast<float*>(padded(reinterpret_cast<uintptr_t>(workspace)));
-    float* sums = prepared + padded(task.b.prepared_size() * sizeof(float)) / sizeof(float);
-    prepare(task.b, prepared, stream);
+// Of float, B where it was prepared; of 16 bits, where the caller has it.
+template <class T>
+static CUtensorMap map_b(const HopperSource<T>& b, const T* prepared, size_t columns) {
+    if constexpr (std::is_same_v<T, float>) {
+        const size_t depths = b.steps() * kStepDepth<T>;
+        return matrix_map(prepared, b.rows, depths, depths, columns);
+    } else {
+        const auto tap_step = static_cast<size_t>(std::abs(b.tap_step));
+        const T* data = b.tap_step < 0 ? b.data + b.tap_step * (b.taps - 1) : b.data;
+        const bool along_depth = b.depth_step == 1;
+        const auto step = static_cast<size_t>(along_depth ? b.row_step : b.depth_step);
+        const size_t across = along_depth ? b.rows : b.depths;
+        return array_map<T, 3>(data, {along_depth ? b.depths : b.rows, across, b.taps},
+                               {step, b.taps > 1 ? tap_step : step * across},
+                               along_depth ? columns : kStepDepth<T>);
+    }
+}
+
+template <class T>
+void run_hopper(HopperTask<T> task, void* workspace, Stream stream) {
+    HopperProduct<T>& p = task.p;
+    const HopperSource<T>& b = task.b;
+    const size_t size = task.lines * task.neighbours;
+    const HopperCut cut = hopper_cut<T>(p.m, p.n, b.steps());
+    auto* memory = static_cast<unsigned char*>(workspace);
+    memory += padded(reinterpret_cast<uintptr_t>(memory)) - reinterpret_cast<uintptr_t>(memory);
+    auto* prepared = reinterpret_cast<T*>(memory);
+    if constexpr (std::is_same_v<T, float>) prepare(b, prepared, stream);
 
     p.a = task.map_a(cut.rows);
-    p.b = matrix_map(prepared, task.b.rows, steps * kStepDepth, steps * kStepDepth, cut.columns);
-    p.steps = static_cast<uint32_t>(steps);
+    p.b = map_b(b, prepared, cut.columns);
+    p.steps = static_cast<uint32_t>(b.steps());
+    p.tap_steps = static_cast<uint32_t>(b.tap_steps());
+    p.last_tap = b.tap_step < 0 ? b.taps - 1 : 0;
     p.splits = static_cast<uint32_t>(cut.splits);
     p.split_steps = static_cast<uint32_t>(cut.split_steps);
-    float* c = p.c;
-    const size_t stride = p.stride;
-    if (p.splits > 1) {
-        p.c = sums;
-        p.stride = task.neighbours;
-        p.split_size = size;
-    }
-    launch_tiles(cut, p, task.depth_contiguous, stream);
-    if (p.splits > 1) {
-        launch("hopper_sum", hopper_sum, blocks_for(size), kBlockThreads, 0, stream, sums, p.splits,
-               static_cast<uint32_t>(size), static_cast<uint32_t>(task.neighbours), c, stride,
-               p.bias, p.relu);
-    }
+    p.sums = reinterpret_cast<float*>(memory + padded(b.prepared_bytes()));
+    p.sum_stride = task.neighbours;
+    p.split_size = size;
+    const HopperOrder order = {task.a_along_depth, b.depth_step == 1};
+    launch_tiles(cut, p, order, stream);
+    const auto sum_into = [&](auto* c) {
+        launch("hopper_sum", hopper_sum<std::remove_pointer_t<decltype(c)>>, blocks_for(size),
+               kBlockThreads, 0, stream, p.sums, p.splits, static_cast<uint32_t>(size),
+               static_cast<uint32_t>(task.neighbours), c, p.stride, p.bias, p.relu);
+    };
+    if (p.splits > 1) p.gradient ? sum_into(p.gradient) : sum_into(p.c);
 }
+
+#define ALEXNET_INSTANTIATE(T)                                                \
+    template HopperCut hopper_cut<T>(size_t, size_t, size_t);                 \
+    template size_t hopper_workspace(size_t, const HopperSource<T>&, size_t); \
+    template void run_hopper(HopperTask<T>, void*, Stream);
+ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
+#undef ALEXNET_INSTANTIATE
 
 }  // namespace alexnet::cuda

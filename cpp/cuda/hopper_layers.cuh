@@ -1,11 +1,11 @@
 // Dense layers and convolutions as products of Hopper, hooked in before the ones of tile_gemm.cuh.
 //
-// Each of these does its namesake's work and returns true, or returns false and has done nothing:
-// where the precision is not tf32, the device is not of compute capability 9.0, or the shape is none
-// that the tensor copy engine can describe (channels or features that are no multiple of 4, arrays
-// not aligned to 16 bytes; and what hopper_conv2d.cu lists). Gradients of the bias are not theirs.
-// The workspace is device memory of at least the bytes that ..._workspace says, 0 where the answer
-// will be false.
+// T is float, Bfloat16 or Float16. Each of these does its namesake's work and returns true, or returns
+// false and has done nothing: where float is not multiplied in tf32, the device is not of compute
+// capability 9.0, or the shape is none that the tensor copy engine can describe (channels or features
+// that are no multiple of 16 bytes, arrays not aligned to 16 bytes; and what hopper_conv2d.cu lists).
+// Gradients of the bias are not theirs. The workspace is device memory of at least the bytes that
+// ..._workspace says, whatever T is; 0 where the answer will be false.
 
 #ifndef ALEXNET_CUDA_HOPPER_LAYERS_CUH_
 #define ALEXNET_CUDA_HOPPER_LAYERS_CUH_
@@ -18,24 +18,29 @@ namespace alexnet::cuda {
 #ifdef ALEXNET_CUDA_HOPPER  // compiled for sm_90a as well (CMakeLists.txt)
 
 size_t hopper_dense_workspace(const DenseShape& s);
-bool hopper_dense(const DenseShape& s, const float* x, const float* weight, const float* bias,
-                  bool relu, Precision precision, float* y, void* workspace, Stream stream);
+template <class T>
+bool hopper_dense(const DenseShape& s, const T* x, const T* weight, const float* bias, bool relu,
+                  Precision precision, T* y, void* workspace, Stream stream);
 size_t hopper_dense_backward_input_workspace(const DenseShape& s);
-bool hopper_dense_backward_input(const DenseShape& s, const float* dy, const float* weight,
-                                 Precision precision, float* dx, void* workspace, Stream stream);
+template <class T>
+bool hopper_dense_backward_input(const DenseShape& s, const T* dy, const T* weight,
+                                 Precision precision, T* dx, void* workspace, Stream stream);
 size_t hopper_dense_backward_weight_workspace(const DenseShape& s);
-bool hopper_dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
-                                  Precision precision, float* dweight, void* workspace,
-                                  Stream stream);
+template <class T>
+bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
+                                  float* dweight, void* workspace, Stream stream);
 
 size_t hopper_conv2d_workspace(const Conv2dShape& s);
-bool hopper_conv2d(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
-                   bool relu, Precision precision, float* y, void* workspace, Stream stream);
+template <class T>
+bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias, bool relu,
+                   Precision precision, T* y, void* workspace, Stream stream);
 size_t hopper_conv2d_backward_input_workspace(const Conv2dShape& s);
-bool hopper_conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* weight,
-                                  Precision precision, float* dx, void* workspace, Stream stream);
+template <class T>
+bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight,
+                                  Precision precision, T* dx, void* workspace, Stream stream);
 size_t hopper_conv2d_backward_weight_workspace(const Conv2dShape& s);
-bool hopper_conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
+template <class T>
+bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x,
                                    Precision precision, float* dweight, void* workspace,
                                    Stream stream);
 

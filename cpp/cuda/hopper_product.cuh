@@ -5,44 +5,55 @@
 #define ALEXNET_CUDA_HOPPER_PRODUCT_CUH_
 
 #include "hopper_device.cuh"
+#include "storage.cuh"
 
 namespace alexnet::cuda {
 
 constexpr uint32_t kWarpgroup = 128;
-constexpr uint32_t kStepDepth = 32;  // floats of a row of 128 bytes
 constexpr uint32_t kRowBytes = 128;
-constexpr uint32_t kBoxBytes = 32 * kRowBytes;  // of A whose depths are not neighbours
-constexpr uint32_t kPatternBytes = 1024;        // of the swizzle
+constexpr uint32_t kPatternBytes = 1024;  // of the swizzle
+
+// Depths of a step, as many elements as a row has: 32 of float, 64 of 16 bits.
+template <class T>
+constexpr uint32_t kStepDepth = kRowBytes / sizeof(T);
+// Of an operand whose depths are not neighbours: a step's depths, of as many rows or columns.
+template <class T>
+constexpr uint32_t kBoxBytes = kStepDepth<T> * kRowBytes;
 
 // Windows of images: A of convolutions. Depths run over taps, in each over the channels of a group,
-// filled up with zeros to whole steps.
+// filled up with zeros to whole steps, `chunks` of them.
 struct HopperWindows {
     uint32_t down, across;  // windows of an image
     int stride_h, stride_w, top, left;
-    uint32_t taps_across, channels;
-
-    __host__ __device__ uint32_t chunks() const { return (channels + kStepDepth - 1) / kStepDepth; }
+    uint32_t taps_across, channels, chunks;
 };
 
+// T is float, multiplied in tf32, Bfloat16 or Float16.
+template <class T>
 struct HopperProduct {
     CUtensorMap a, b;
     uint32_t m, n, steps;
+    uint32_t tap_steps;  // of them under a tap
+    uint32_t last_tap;   // of b, where it has its taps in reverse; else 0
     uint32_t splits, split_steps;
     bool convolution;
     HopperWindows windows;
-    float* c;       // or the sums of each split, `split_size` floats apart
-    size_t stride;  // floats from row to row of C or, where `transposed`, from column to column
+    T* c;
+    float* gradient;  // of weights, instead of c: float for every T, with no bias and no ReLU
+    size_t stride;    // elements from row to row of C or, where `transposed`, from column to column
+    bool transposed;  // float alone
+    float* sums;      // of splits, where there are several: C without gaps, one after the other
+    size_t sum_stride;  // as `stride`
     size_t split_size;
-    bool transposed;
     const float* bias;  // one for each of the neighbours in c; null: none
     bool relu;
-    bool rows_are_units;  // of A: rows of 32 channels under a tap, as depths of windows are
+    bool rows_are_units;  // of A: rows of a step's channels under a tap, as depths of windows are
 
     // Turn a row of A into one of C; false if it is filled up with zeros.
     __device__ bool find_row(uint32_t& i) const {
         if (!rows_are_units) return true;
-        const uint32_t unit = i / kStepDepth, tap = unit / windows.chunks();
-        const uint32_t channel = i - tap * windows.chunks() * kStepDepth;
+        const uint32_t unit = i / kStepDepth<T>, tap = unit / windows.chunks;
+        const uint32_t channel = i - tap * windows.chunks * kStepDepth<T>;
         i = tap * windows.channels + channel;
         return channel < windows.channels;
     }
@@ -68,8 +79,8 @@ struct HopperTile {
 struct HopperItem {
     uint32_t row, column, split, begin, end;  // first row and column; steps
 
-    template <class Tile>
-    static __device__ HopperItem of(const HopperProduct& p, uint32_t number) {
+    template <class Tile, class T>
+    static __device__ HopperItem of(const HopperProduct<T>& p, uint32_t number) {
         const uint32_t across = (p.n + Tile::kColumns - 1) / Tile::kColumns;
         const uint32_t down = (p.m + Tile::kRows - 1) / Tile::kRows;
         const uint32_t line = number / across, split = line / down;
@@ -77,8 +88,8 @@ struct HopperItem {
         return {(line - split * down) * Tile::kRows, (number - line * across) * Tile::kColumns,
                 split, begin, min(p.steps, begin + p.split_steps)};
     }
-    template <class Tile>
-    static __host__ __device__ uint32_t count(const HopperProduct& p) {
+    template <class Tile, class T>
+    static __host__ __device__ uint32_t count(const HopperProduct<T>& p) {
         return (p.n + Tile::kColumns - 1) / Tile::kColumns *
                ((p.m + Tile::kRows - 1) / Tile::kRows) * p.splits;
     }

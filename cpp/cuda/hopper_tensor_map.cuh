@@ -1,7 +1,7 @@
 // Tensor maps, which tell the tensor copy engine what an array looks like and which box of it to
 // copy. The driver makes them, on the host.
 //
-// All are of floats whose boxes have rows of 32, that is 128 bytes, which come into shared memory
+// Boxes have rows of 128 bytes, 32 elements of float or 64 of 16 bits, which come into shared memory
 // with a swizzle of 128 bytes; what lies outside of the tensor is zero.
 
 #ifndef ALEXNET_CUDA_HOPPER_TENSOR_MAP_CUH_
@@ -11,12 +11,22 @@
 
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
+#include "alexnet/storage.h"
 #include "launch.cuh"
 
 namespace alexnet::cuda {
 
-constexpr cuuint32_t kMapRow = 32;  // floats
+template <class T>
+constexpr cuuint32_t kMapRow = 128 / sizeof(T);
+
+template <class T>
+constexpr CUtensorMapDataType map_type() {
+    if (std::is_same_v<T, Bfloat16>) return CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+    if (std::is_same_v<T, Float16>) return CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+}
 
 // A function of the driver, found without linking to it.
 template <typename Function>
@@ -40,19 +50,28 @@ inline void check_map(CUresult result, const char* name) {
     throw std::runtime_error(std::string(name) + ": error " + std::to_string(int{result}));
 }
 
-// A matrix, rows `stride` floats apart, of which 32 columns of `box_rows` rows are copied.
-inline CUtensorMap matrix_map(const float* data, size_t rows, size_t columns, size_t stride,
-                              size_t box_rows) {
+// An array of up to three dimensions, neighbours first: sizes, and steps of all but the first in
+// elements. Boxes are of one matrix, of `box_rows` rows.
+template <class T, unsigned rank>
+CUtensorMap array_map(const T* data, const cuuint64_t (&size)[rank],
+                      const size_t (&steps)[rank - 1], size_t box_rows) {
     static const auto encode =
         driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
-    const cuuint64_t size[] = {columns, rows}, strides[] = {stride * sizeof(float)};
-    const cuuint32_t box[] = {kMapRow, static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+    cuuint64_t strides[rank - 1];
+    for (unsigned i = 0; i < rank - 1; ++i) strides[i] = steps[i] * sizeof(T);
+    const cuuint32_t box[] = {kMapRow<T>, static_cast<cuuint32_t>(box_rows), 1};
+    const cuuint32_t all[] = {1, 1, 1};
     CUtensorMap map;
-    check_map(encode(&map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 2, const_cast<float*>(data), size,
-                     strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+    check_map(encode(&map, map_type<T>(), rank, const_cast<T*>(data), size, strides, box, all,
+                     CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
               "cuTensorMapEncodeTiled");
     return map;
+}
+
+template <class T>
+CUtensorMap matrix_map(const T* data, size_t rows, size_t columns, size_t stride, size_t box_rows) {
+    return array_map<T, 2>(data, {columns, rows}, {stride}, box_rows);
 }
 
 // Along one axis: pixels of the image, and windows from pixel `first` on, `stride` apart.
@@ -71,14 +90,14 @@ struct WindowAxis {
     }
 };
 
-// Images (n, h, w, channels) whose pixels are `stride` floats apart: 32 channels under one tap of
-// `box_windows` windows are copied (im2col mode).
-inline CUtensorMap windows_map(const float* data, size_t images, const WindowAxis& h,
-                               const WindowAxis& w, size_t channels, size_t stride,
-                               size_t box_windows) {
+// Images (n, h, w, channels) whose pixels are `stride` elements apart: a row of channels under one
+// tap of `box_windows` windows is copied (im2col mode).
+template <class T>
+CUtensorMap windows_map(const T* data, size_t images, const WindowAxis& h, const WindowAxis& w,
+                        size_t channels, size_t stride, size_t box_windows) {
     static const auto encode =
         driver_function<decltype(cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
-    const cuuint64_t pixel = stride * sizeof(float);
+    const cuuint64_t pixel = stride * sizeof(T);
     const cuuint64_t size[] = {channels, w.pixels, h.pixels, images};
     const cuuint64_t strides[] = {pixel, pixel * w.pixels, pixel * w.pixels * h.pixels};
     const int lower[] = {static_cast<int>(w.first), static_cast<int>(h.first)};
@@ -86,8 +105,8 @@ inline CUtensorMap windows_map(const float* data, size_t images, const WindowAxi
     const cuuint32_t steps[] = {1, static_cast<cuuint32_t>(w.stride),
                                 static_cast<cuuint32_t>(h.stride), 1};
     CUtensorMap map;
-    check_map(encode(&map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, const_cast<float*>(data), size,
-                     strides, lower, upper, kMapRow, static_cast<cuuint32_t>(box_windows), steps,
+    check_map(encode(&map, map_type<T>(), 4, const_cast<T*>(data), size, strides, lower, upper,
+                     kMapRow<T>, static_cast<cuuint32_t>(box_windows), steps,
                      CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
               "cuTensorMapEncodeIm2col");

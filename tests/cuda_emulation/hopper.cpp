@@ -201,11 +201,16 @@ void wait_for_phase(const void* pointer, uint32_t parity, Place place) {
                "the end of an mbarrier's phase", place);
 }
 
+void expect_map(const CUtensorMap& map, unsigned rank, bool windows) {
+    if (map.rank != rank || map.windows != windows) {
+        fail("a tensor is copied with a map of another kind");
+    }
+}
+
 void copy_tensor(void* target, const CUtensorMap& map, const void* pointer, Coordinates where) {
     use_proxy();
     const uint32_t address = shared_address(target), width = row_bytes(map);
     const size_t bytes = rows_of(map) * width;
-    if (map.windows != (map.rank > 2)) fail("only maps of matrices and of windows are emulated");
     if (!barrier_at(pointer).fenced) fail("an mbarrier's initialisation was not fenced");
     if (address % 128 != 0) fail("the target of a copied tensor is not aligned to 128 bytes");
     if (map.swizzle != 0 && width != map.swizzle) fail("a row is shorter than the swizzle's span");

@@ -18,8 +18,7 @@
 //
 // From the PTX ISA 9.0: "Parallel synchronization and communication: mbarrier", "Tensors" (im2col
 // mode, swizzling), "Asynchronous warpgroup level matrix instructions" (fragments, canonical
-// layouts, matrix descriptor). A matrix in shared memory is K-major here: the only kind that tf32
-// has.
+// layouts, matrix descriptor). tf32 has K-major matrices alone, 16 bits have both kinds.
 
 #ifndef ALEXNET_CUDA_EMULATION_HOPPER_H_
 #define ALEXNET_CUDA_EMULATION_HOPPER_H_
@@ -30,7 +29,9 @@
 #include <cstdint>
 #include <random>
 #include <string>
+#include <type_traits>
 
+#include "alexnet/storage.h"
 #include "emulation.h"
 
 namespace emulation::hopper {
@@ -64,14 +65,24 @@ struct Coordinates {
     uint16_t offset[3];             // of the tap: im2col mode only
 };
 void copy_tensor(void* target, const CUtensorMap& map, const void* barrier, Coordinates where);
+// Fails unless the map is of so many dimensions, and of windows or not.
+void expect_map(const CUtensorMap& map, unsigned rank, bool windows);
 
 // --- products of warpgroups ------------------------------------------------------------------------
 
 enum class Operands { kTf32, kBfloat16, kFloat16 };
-// d (64 × n, this thread's n / 2 elements) = a · b, added to d if `add`. A comes from the registers
-// `a`, else, if that is null, from what `descriptor_a` says.
-void multiply(Operands type, int n, float* d, const uint32_t* a, uint64_t descriptor_a,
-              uint64_t descriptor_b, bool add, Place place);
+// A matrix in shared memory, with neighbours along the depth (K-major) or across it (MN-major).
+struct InShared {
+    uint64_t descriptor;
+    bool along_depth;
+    bool operator==(const InShared& other) const {
+        return descriptor == other.descriptor && along_depth == other.along_depth;
+    }
+};
+// d (64 × n, this thread's n / 2 elements) += a · b. A comes from the registers `a`, else, if that is
+// null, from `matrix_a`.
+void multiply(Operands type, int n, float* d, const uint32_t* a, InShared matrix_a,
+              InShared matrix_b, Place place);
 void fence_products();
 void commit_products();
 void wait_for_products(int groups, Place place);  // all but the last `groups`
@@ -100,13 +111,21 @@ inline void mbarrier_wait(uint64_t* barrier, uint32_t parity, const char* file =
 inline void fence_proxy_async() { emulation::hopper::fence_proxy_async(); }
 
 inline void tensor_copy(void* shared, const CUtensorMap& map, uint64_t* barrier, int x, int y) {
+    emulation::hopper::expect_map(map, 2, false);
     emulation::hopper::copy_tensor(shared, map, barrier, {{x, y}, {}});
+}
+inline void tensor_copy(void* shared, const CUtensorMap& map, uint64_t* barrier, int x, int y,
+                        int z) {
+    emulation::hopper::expect_map(map, 3, false);
+    emulation::hopper::copy_tensor(shared, map, barrier, {{x, y, z}, {}});
 }
 inline void tensor_copy_windows(void* shared, const CUtensorMap& map, uint64_t* barrier, int c,
                                 int w, int h, int n, uint16_t right, uint16_t down) {
+    emulation::hopper::expect_map(map, 4, true);
     emulation::hopper::copy_tensor(shared, map, barrier, {{c, w, h, n}, {right, down}});
 }
 
+inline void wgmma_fence() { emulation::hopper::fence_products(); }
 inline void wgmma_fence(const uint32_t (&)[4][4]) { emulation::hopper::fence_products(); }
 inline void wgmma_commit() { emulation::hopper::commit_products(); }
 template <int groups>
@@ -116,7 +135,15 @@ void wgmma_wait(const char* file = __builtin_FILE(), int line = __builtin_LINE()
 template <int n>
 void wgmma_tf32(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,
                 const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-    emulation::hopper::multiply(emulation::hopper::Operands::kTf32, n, d, a, 0, b, true,
+    emulation::hopper::multiply(emulation::hopper::Operands::kTf32, n, d, a, {}, {b, true},
+                                {file, line});
+}
+template <class T, int n, bool a_along_depth, bool b_along_depth>
+void wgmma_16(float (&d)[n / 2], uint64_t a, uint64_t b, const char* file = __builtin_FILE(),
+              int line = __builtin_LINE()) {
+    using emulation::hopper::Operands;
+    const auto type = std::is_same_v<T, Bfloat16> ? Operands::kBfloat16 : Operands::kFloat16;
+    emulation::hopper::multiply(type, n, d, nullptr, {a, a_along_depth}, {b, b_along_depth},
                                 {file, line});
 }
 

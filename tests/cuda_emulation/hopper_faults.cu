@@ -2,8 +2,9 @@
 //
 //   copies      a box of a matrix, or windows of images, as they come to lie in shared memory
 //   products    one wgmma of each type on an image of shared memory, by any matrix descriptors
-//   pipeline    C (64 × 32) = A (64 × depth) · B (32 × depth)ᵀ as the kernels in cpp/cuda do it: a
-//               warp that copies tiles, a warpgroup that multiplies, two stages of 32 depths
+//   pipeline    C = A · B as the kernels in cpp/cuda do it: a warp that copies tiles, a warpgroup that
+//               multiplies, two stages. In tf32 (64 × depth) · (32 × depth)ᵀ with A in registers, of
+//               bfloat16 (64 × depth) · (depth × 128), where B has its columns side by side
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -58,15 +59,16 @@ py::array_t<uint8_t> run_copy(const CUtensorMap& map, const std::vector<int>& at
 
 const cuuint32_t kSteps[] = {1, 1, 1, 1, 1};
 
-CUtensorMap matrix_map(const py::array_t<float>& x, uint32_t box_rows, uint32_t box_columns,
-                       int swizzle) {
+CUtensorMap matrix_map(const py::array& x, uint32_t box_rows, uint32_t box_columns, int swizzle) {
     const cuuint64_t size[] = {cuuint64_t(x.shape(1)), cuuint64_t(x.shape(0))};
     const cuuint64_t strides[] = {cuuint64_t(x.strides(0))};
     const cuuint32_t box[] = {box_columns, box_rows};
     CUtensorMap map;
     if (cuTensorMapEncodeTiled(
-            &map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 2, const_cast<float*>(x.data()), size, strides,
-            box, kSteps, CU_TENSOR_MAP_INTERLEAVE_NONE, CUtensorMapSwizzle(swizzle),
+            &map,
+            x.itemsize() == 4 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+            2, const_cast<void*>(x.data()), size, strides, box, kSteps,
+            CU_TENSOR_MAP_INTERLEAVE_NONE, CUtensorMapSwizzle(swizzle),
             CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS) {
         throw std::invalid_argument("no such map");
     }
@@ -105,7 +107,7 @@ py::array_t<uint8_t> copy_windows(const py::array_t<float>& x, const std::vector
 struct OneProduct {
     Operands type;
     int n;
-    uint64_t a, b;  // descriptors relative to where the image lies
+    emulation::hopper::InShared a, b;  // relative to where the image lies
     bool registers, fenced;
 };
 
@@ -122,8 +124,9 @@ __global__ void products(OneProduct p, const unsigned char* image, size_t bytes,
     float d[128];
     for (int i = 0; i < p.n / 2; ++i) d[i] = 1;
     emulation::hopper::fence_products();
-    emulation::hopper::multiply(p.type, p.n, d, p.registers ? a : nullptr,
-                                p.registers ? 0 : p.a + start, p.b + start, true,
+    p.a.descriptor += start;
+    p.b.descriptor += start;
+    emulation::hopper::multiply(p.type, p.n, d, p.registers ? a : nullptr, p.a, p.b,
                                 {__FILE__, __LINE__});
     wgmma_commit();
     wgmma_wait<0>();
@@ -134,11 +137,14 @@ __global__ void products(OneProduct p, const unsigned char* image, size_t bytes,
     }
 }
 
-py::array_t<float> multiply(int type, int n, const py::bytes& image, uint64_t a, uint64_t b,
+// Each matrix: a descriptor, and whether its neighbours lie along the depth.
+py::array_t<float> multiply(int type, int n, const py::bytes& image,
+                            const std::pair<uint64_t, bool>& a, const std::pair<uint64_t, bool>& b,
                             const py::array_t<uint32_t>& registers, bool fenced) {
     const std::string memory = image;
     py::array_t<float> y({64, n});
-    const OneProduct p = {Operands(type), n, a, b, a == 0, fenced};
+    const OneProduct p = {Operands(type), n,     {a.first, a.second}, {b.first, b.second},
+                          a.first == 0,   fenced};
     launch("products", products, 1, 128, kAlignment + memory.size(), nullptr, p,
            reinterpret_cast<const unsigned char*>(memory.data()), memory.size(), registers.data(),
            y.mutable_data());
@@ -147,9 +153,14 @@ py::array_t<float> multiply(int type, int n, const py::bytes& image, uint64_t a,
 
 // --- pipeline ------------------------------------------------------------------------------------
 
-constexpr int kStages = 2, kDepth = 32, kRows = 64, kColumns = 32;
-constexpr uint32_t kBytesA = kRows * kDepth * 4, kBytesB = kColumns * kDepth * 4;
-constexpr uint32_t kStageBytes = kBytesA + kBytesB;
+constexpr int kStages = 2, kRows = 64;
+
+template <class T>
+struct Sizes {
+    static constexpr int kDepth = 128 / sizeof(T), kColumns = sizeof(T) == 4 ? 32 : 128;
+    static constexpr uint32_t kBytesA = kRows * 128, kBytesB = kColumns * 128, kBox = 64 * 128;
+    static constexpr uint32_t kStageBytes = kBytesA + kBytesB;
+};
 
 enum Fault {
     kNone,
@@ -168,10 +179,19 @@ enum Fault {
     kWrongDescriptorSwizzle,
     kWarpMissing,  // in the last product
     kUnalignedTarget,
+    // Of 16 bits alone.
+    kWrongLeading,  // in the descriptor of B
+    kWrongOrder,    // of B: taken for one with neighbours along the depth
+    kWrongAdvance,  // in B, from 16 depths to the next
 };
 
+template <class T>
 __global__ void pipeline(const CUtensorMap a, const CUtensorMap b, int steps, Fault fault,
                          float* y) {
+    constexpr int kDepth = Sizes<T>::kDepth, kColumns = Sizes<T>::kColumns;
+    constexpr uint32_t kBytesA = Sizes<T>::kBytesA, kBytesB = Sizes<T>::kBytesB;
+    constexpr uint32_t kStageBytes = Sizes<T>::kStageBytes, kBox = Sizes<T>::kBox;
+    constexpr bool kInRegisters = sizeof(T) == 4;
     unsigned char* stages = aligned_shared() + (fault == kUnalignedTarget ? 128 : 0);
     auto* full = reinterpret_cast<uint64_t*>(stages + kStages * kStageBytes);
     uint64_t* room = full + kStages;
@@ -194,7 +214,14 @@ __global__ void pipeline(const CUtensorMap a, const CUtensorMap b, int steps, Fa
                                    (fault == kTooManyBytes ? 16 : 0);
             mbarrier_arrive_expect(full + slot, bytes);
             tensor_copy(stage, a, full + slot, step * kDepth, 0);
-            tensor_copy(stage + kBytesA, b, full + slot, step * kDepth, 0);
+            if (kInRegisters) {
+                tensor_copy(stage + kBytesA, b, full + slot, step * kDepth, 0);
+            } else {
+                for (int box = 0; box < 2; ++box) {
+                    tensor_copy(stage + kBytesA + box * kBox, b, full + slot, 64 * box,
+                                step * kDepth);
+                }
+            }
         }
         return;
     }
@@ -206,7 +233,7 @@ __global__ void pipeline(const CUtensorMap a, const CUtensorMap b, int steps, Fa
         const unsigned parity = step / kStages % 2;
         const unsigned char* stage = stages + slot * kStageBytes;
         if (fault != kNoWaitForStage) mbarrier_wait(full + slot, parity ^ (fault == kWrongPhase));
-        for (int k = 0; k < 4; ++k) {
+        for (int k = 0; kInRegisters && k < 4; ++k) {
             for (int i = 0; i < 4; ++i) {
                 const int row = warp * 16 + q + i % 2 * 8, chunk = 2 * k + i / 2;
                 std::memcpy(&registers[k][i], stage + row * 128 + (chunk ^ q) * 16 + c * 4, 4);
@@ -214,11 +241,21 @@ __global__ void pipeline(const CUtensorMap a, const CUtensorMap b, int steps, Fa
         }
         if (fault != kNoProductFence) wgmma_fence(registers);
         for (uint32_t k = 0; k < 4; ++k) {
-            uint64_t matrix = swizzled_matrix(shared_address(stage + kBytesA) + 32 * k);
+            const uint32_t start = shared_address(stage), next = fault == kWrongAdvance ? 32 : 2048;
+            uint64_t matrix = kInRegisters
+                                  ? swizzled_matrix(start + kBytesA + 32 * k)
+                                  : swizzled_columns(start + kBytesA + next * k,
+                                                     fault == kWrongLeading ? kBox / 2 : kBox);
             if (fault == kWrongStride) matrix -= uint64_t{32} << 32;
             if (fault == kWrongDescriptorSwizzle) matrix += uint64_t{1} << 62;
             if (fault == kWarpMissing && warp == 2 && step == steps - 1 && k == 3) continue;
-            wgmma_tf32<kColumns>(d, registers[k], matrix);
+            if constexpr (kInRegisters) {
+                wgmma_tf32<kColumns>(d, registers[k], matrix);
+            } else if (fault == kWrongOrder) {
+                wgmma_16<T, kColumns, true, true>(d, swizzled_matrix(start + 32 * k), matrix);
+            } else {
+                wgmma_16<T, kColumns, true, false>(d, swizzled_matrix(start + 32 * k), matrix);
+            }
         }
         wgmma_commit();
         if (fault == kRegistersChanged) registers[0][0] ^= 1;
@@ -235,12 +272,16 @@ __global__ void pipeline(const CUtensorMap a, const CUtensorMap b, int steps, Fa
     if (fault == kNoWaitForProducts) wgmma_wait<0>();
 }
 
-py::array_t<float> run_pipeline(const py::array_t<float>& a, const py::array_t<float>& b, int fault,
-                                int swizzle) {
-    py::array_t<float> y({kRows, kColumns});
-    const int steps = static_cast<int>((a.shape(1) + kDepth - 1) / kDepth);
-    launch("pipeline", pipeline, 1, 160, kAlignment + kStages * kStageBytes + 256, nullptr,
-           matrix_map(a, kRows, kDepth, swizzle), matrix_map(b, kColumns, kDepth, swizzle), steps,
+// b: of float (columns, depth), of 16 bits (depth, columns).
+template <class T>
+py::array_t<float> run_pipeline(const py::array& a, const py::array& b, int fault, int swizzle) {
+    using S = Sizes<T>;
+    py::array_t<float> y({kRows, S::kColumns});
+    const int steps = static_cast<int>((a.shape(1) + S::kDepth - 1) / S::kDepth);
+    const bool wide = sizeof(T) == 2;
+    launch("pipeline", pipeline<T>, 1, 160, kAlignment + kStages * S::kStageBytes + 256, nullptr,
+           matrix_map(a, kRows, S::kDepth, swizzle),
+           matrix_map(b, wide ? S::kDepth : S::kColumns, wide ? 64 : S::kDepth, swizzle), steps,
            Fault(fault), y.mutable_data());
     return y;
 }
@@ -253,5 +294,6 @@ PYBIND11_MODULE(_cuda_hopper, m) {
     m.def("copy_matrix", &copy_matrix);
     m.def("copy_windows", &copy_windows);
     m.def("multiply", &multiply);
-    m.def("pipeline", &run_pipeline);
+    m.def("pipeline", &run_pipeline<float>);
+    m.def("pipeline_of_bfloat16", &run_pipeline<alexnet::Bfloat16>);
 }

@@ -18,11 +18,13 @@ namespace {
 constexpr unsigned kWarp = 32, kWarpgroup = 128;
 constexpr uint32_t kDepthBytes = 32;  // of a product: 8 elements of tf32, 16 of 16 bits
 
-// A K-major matrix in shared memory.
+// A matrix in shared memory, rows of depths of which a product takes kDepthBytes. 16 bytes of it, a
+// chunk, are neighbours along the depth (K-major) or, of 16 bits each, along eight rows (MN-major).
 class Matrix {
   public:
-    explicit Matrix(uint64_t descriptor)
-        : start_(bits(descriptor, 0)),
+    Matrix(uint64_t descriptor, bool along_depth)
+        : along_depth_(along_depth),
+          start_(bits(descriptor, 0)),
           leading_(bits(descriptor, 16)),
           stride_(bits(descriptor, 32)) {
         if ((descriptor >> 49 & 7) != 0)
@@ -31,17 +33,16 @@ class Matrix {
         span_ = kSpans[descriptor >> 62];
     }
 
-    // The 16 bytes of a row that begin with the byte `depth`, a multiple of 16.
-    const unsigned char* chunk(uint32_t row, uint32_t depth) const {
-        const uint32_t group = start_ + row / 8 * stride_;
-        const uint32_t plain = span_ == 0 ? group + depth / 16 * leading_ + row % 8 * 16
-                                          : group + row % 8 * span_ + depth;
-        return asynchronous(swizzled(plain, span_), 16);
+    // Chunk `number` of all of some rows, in any order: they are 2 · rows.
+    const unsigned char* chunk(uint32_t number) const {
+        return along_depth_ ? chunk(number / 2, number % 2 * 16)
+                            : chunk_across(number / 16 * 8, number % 16);
     }
 
     float element(Operands type, uint32_t row, uint32_t k) const {
         const uint32_t size = type == Operands::kTf32 ? 4 : 2, byte = k * size;
-        const unsigned char* place = chunk(row, byte / 16 * 16) + byte % 16;
+        const unsigned char* place = along_depth_ ? chunk(row, byte / 16 * 16) + byte % 16
+                                                  : chunk_across(row, k) + row % 8 * size;
         uint32_t value = 0;
         std::memcpy(&value, place, size);
         return as_float(type, value);
@@ -54,9 +55,26 @@ class Matrix {
     }
 
   private:
+    // The 16 bytes of a row that begin with the byte `depth`, a multiple of 16.
+    const unsigned char* chunk(uint32_t row, uint32_t depth) const {
+        const uint32_t group = start_ + row / 8 * stride_;
+        const uint32_t plain = span_ == 0 ? group + depth / 16 * leading_ + row % 8 * 16
+                                          : group + row % 8 * span_ + depth;
+        return asynchronous(swizzled(plain, span_), 16);
+    }
+    // The eight rows among which this one is, at depth k.
+    const unsigned char* chunk_across(uint32_t row, uint32_t k) const {
+        const uint32_t byte = row / 8 * 16;
+        const uint32_t plain =
+            span_ == 0
+                ? start_ + row / 8 * stride_ + k / 8 * leading_ + k % 8 * 16
+                : start_ + byte / span_ * leading_ + k / 8 * stride_ + k % 8 * span_ + byte % span_;
+        return asynchronous(swizzled(plain, span_), 16);
+    }
     static uint32_t bits(uint64_t descriptor, int first) {
         return static_cast<uint32_t>(descriptor >> first & 0x3fff) << 4;
     }
+    bool along_depth_;
     uint32_t start_, leading_, stride_, span_;
 };
 
@@ -64,12 +82,14 @@ class Matrix {
 struct Call {
     Operands type;
     int n;
-    uint64_t descriptor_a, descriptor_b;
-    bool registers, add;
+    InShared a, b;
+    bool registers;
+
+    Matrix matrix_a() const { return {a.descriptor, a.along_depth}; }
+    Matrix matrix_b() const { return {b.descriptor, b.along_depth}; }
     bool operator==(const Call& other) const {
-        return type == other.type && n == other.n && descriptor_a == other.descriptor_a &&
-               descriptor_b == other.descriptor_b && registers == other.registers &&
-               add == other.add;
+        return type == other.type && n == other.n && a == other.a && b == other.b &&
+               registers == other.registers;
     }
 };
 
@@ -100,17 +120,14 @@ bool is_poison(const float* values, size_t count) {
 // A thread's share of the shared memory that a product reads.
 std::vector<unsigned char> share(const Call& call, unsigned thread) {
     std::vector<unsigned char> result;
-    const auto add = [&](uint64_t descriptor, uint32_t rows) {
-        const Matrix matrix(descriptor);
-        for (uint32_t row = thread % kWarpgroup; row < rows; row += kWarpgroup) {
-            for (uint32_t depth = 0; depth < kDepthBytes; depth += 16) {
-                const unsigned char* chunk = matrix.chunk(row, depth);
-                result.insert(result.end(), chunk, chunk + 16);
-            }
+    const auto add = [&](const Matrix& matrix, uint32_t rows) {
+        for (uint32_t i = thread % kWarpgroup; i < 2 * rows; i += kWarpgroup) {
+            const unsigned char* chunk = matrix.chunk(i);
+            result.insert(result.end(), chunk, chunk + 16);
         }
     };
-    add(call.descriptor_b, static_cast<uint32_t>(call.n));
-    if (!call.registers) add(call.descriptor_a, 64);
+    add(call.matrix_b(), static_cast<uint32_t>(call.n));
+    if (!call.registers) add(call.matrix_a(), 64);
     return result;
 }
 
@@ -131,18 +148,16 @@ void perform(const Product& p, unsigned thread, std::vector<float>& sums) {
     float a[2][16], b[16];
     for (uint32_t half = 0; half < 2; ++half) {
         for (uint32_t k = 0; k < depth; ++k) {
-            a[half][k] = p.call.registers
-                             ? register_element(p, half, k)
-                             : Matrix(p.call.descriptor_a).element(type, first + 8 * half, k);
+            a[half][k] = p.call.registers ? register_element(p, half, k)
+                                          : p.call.matrix_a().element(type, first + 8 * half, k);
         }
     }
-    const Matrix matrix(p.call.descriptor_b);
+    const Matrix matrix = p.call.matrix_b();
     for (uint32_t i = 0; i < static_cast<uint32_t>(p.call.n) / 4; ++i) {
         const uint32_t column = i / 2 * 8 + lane % 4 * 2 + i % 2;
         for (uint32_t k = 0; k < depth; ++k) b[k] = matrix.element(type, column, k);
         for (uint32_t half = 0; half < 2; ++half) {
             float& sum = sums[i / 2 * 4 + half * 2 + i % 2];
-            if (!p.call.add) sum = 0;
             for (uint32_t k = 0; k < depth; ++k) sum += a[half][k] * b[k];
         }
     }
@@ -182,12 +197,15 @@ std::string unfinished_products() {
     return "";
 }
 
-void multiply(Operands type, int n, float* d, const uint32_t* a, uint64_t descriptor_a,
-              uint64_t descriptor_b, bool add, Place place) {
+void multiply(Operands type, int n, float* d, const uint32_t* a, InShared matrix_a,
+              InShared matrix_b, Place place) {
     const unsigned number = thread_number();
     Thread& thread = threads[number];
-    Product p = {{type, n, descriptor_a, descriptor_b, a != nullptr, add}, d, a, {}, {}, {}};
+    Product p = {{type, n, matrix_a, matrix_b, a != nullptr}, d, a, {}, {}, {}};
     if (a) std::copy(a, a + 4, p.registers);
+    if (type == Operands::kTf32 && !(matrix_b.along_depth && (a || matrix_a.along_depth))) {
+        fail("a matrix of tf32 has its depths side by side");
+    }
 
     auto& common = calls[number / kWarpgroup];
     if (thread.called == common.size()) common.push_back(p.call);
@@ -208,9 +226,9 @@ void multiply(Operands type, int n, float* d, const uint32_t* a, uint64_t descri
     }
     if (!counting::is_on()) p.memory = share(p.call, number);
     if (number % kWarpgroup == 0) {
-        const size_t depth = type == Operands::kTf32 ? 8 : 16;
+        // In multiply-adds of tf32: 16 depths of 16 bits take as long as 8 of these.
         const size_t rows = static_cast<size_t>(n) + (a ? 0 : 64);
-        counting::note_warpgroup_product(64 * static_cast<size_t>(n) * depth, rows * kDepthBytes,
+        counting::note_warpgroup_product(64 * static_cast<size_t>(n) * 8, rows * kDepthBytes,
                                          __builtin_return_address(0));
     }
     thread.groups.back().push_back(std::move(p));
