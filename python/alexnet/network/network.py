@@ -438,7 +438,9 @@ class Network(ExplainsNames):
         -------
         gradients
             By full parameter name, and "input" if asked for. These are the network's own arrays:
-            this thread's next backward overwrites them. Copy what is to be kept.
+            this thread's next backward overwrites them. Copy what is to be kept. In float16 they
+            are not finite where dy times the loss scale has overflowed; steps of an optimizer lower
+            that.
 
         Raises
         ------
