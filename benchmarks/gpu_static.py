@@ -35,8 +35,8 @@ OPERANDS = (
     ("WindowDepths", "conv dw"),
     ("PhaseWeights", "conv dx"),
     ("WindowRows", "conv"),
-    ("MatrixOperand<true, float>, MatrixOperand<true", "dense dx"),
-    ("MatrixOperand<false, float>, MatrixOperand<false", "dense dw"),
+    (r"MatrixOperand<true, \w+>, MatrixOperand<true", "dense dx"),
+    (r"MatrixOperand<false, \w+>, MatrixOperand<false", "dense dw"),
     ("MatrixOperand<true", "dense"),
 )
 SHOWN_KINDS = 6
@@ -47,11 +47,13 @@ launched = functools.cache(step)
 
 def short(kernel: Kernel) -> str:
     """A name for people: operator, precision, tile, and floats a copy of each operand."""
-    product = re.search(r"Precision\)(\d), Tile<(\d+), (\d+), \d+, \d+>, (\d), (\d)", kernel.name)
-    operands = next((name for text, name in OPERANDS if text in kernel.name), "")
+    tile = r"TileGemm<(true|false), Tile<(\d+), (\d+), \d+, \d+>, (\d), (\d)"
+    product = re.search(tile, kernel.name)
+    operands = next((name for text, name in OPERANDS if re.search(text, kernel.name)), "")
     if product:
-        precision = "tf32" if product[1] == "1" else "float32"
-        return f"{operands} {precision} {product[2]}x{product[3]} {product[4]}/{product[5]}"
+        narrow = re.search(r"Bfloat16|Float16", kernel.name)
+        arithmetic = narrow[0].lower() if narrow else {"true": "tf32"}.get(product[1], "float32")
+        return f"{operands} {arithmetic} {product[2]}x{product[3]} {product[4]}/{product[5]}"
     if "sum_splits" in kernel.name:
         return f"{operands} sum_splits"
     gemm = r"hopper_gemm<(?:alexnet::)?(\w+), HopperTile<(\d+)u, (\d+)u>, (\w+), (\w+)>"

@@ -42,6 +42,7 @@ TF32_CASES = [
     Case((1, 3, 4, 68), (2, 1), 72),
     Case((1, 5, 4, 8), (2, 2), 16, groups=2, stride=(1, 2)),
     Case((1, 3, 3, 32), (3, 3), 64),
+    Case((1, 4, 5, 96), (3, 2), 64, groups=2, stride=2),  # three runs of 16 channels, and two
     Case((2, 15, 16, 3), (7, 11), 8, stride=4),  # runs
 ]
 

@@ -15,7 +15,8 @@ from gpu_model.launches import Launch
 from gpu_model.machine import COPY_SHARE, SUBPARTITIONS, WARP, Device, resident_blocks
 
 L1_BYTES = 128  # a cycle, with shared memory
-MMA_FMA = {"1688": 16 * 8 * 8, "16816": 16 * 8 * 16, "1684": 16 * 8 * 4}
+# FMA of tf32, of which all devices do half as many as of 16-bit operands.
+MMA_FMA = {"1688": 16 * 8 * 8, "16816": 16 * 8 * 16 // 2, "1684": 16 * 8 * 4}
 
 FLOAT = {"FFMA", "FMUL", "FADD", "FFMA2"}
 PRODUCT = {"IMAD", "HFMA2"}  # on the units of FMA, at half the rate of float32 on most devices

@@ -74,11 +74,9 @@ class Launch:
 
     @property
     def l2_bytes(self) -> float:
-        """Traffic with L2: L1 is passed by copies of 16 bytes and of tensors, else perfect within
-        a block."""
-        if any(self.accesses("requests", copies=True, width=width) for width in (16, BULK)):
-            return SECTOR * self.accesses("units", space="global")
-        return SECTOR * (self.of_block("read_sectors") + self.of_block("written_sectors"))
+        """Traffic with L2: some copies pass L1, which is perfect within a block for all else."""
+        sectors = self.of_block("bypassing_units") + self.of_block("l1_sectors")
+        return SECTOR * (sectors + self.of_block("written_sectors"))
 
     @property
     def memory_bytes(self) -> float:

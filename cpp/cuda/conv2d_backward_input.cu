@@ -17,6 +17,7 @@
 
 #include "conv2d_windows.cuh"
 #include "hopper_layers.cuh"
+#include "storage.cuh"
 
 namespace alexnet::cuda {
 namespace {
@@ -68,11 +69,13 @@ size_t conv2d_backward_input_workspace(const Conv2dShape& s) {
     return bytes;
 }
 
-void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* weight,
-                           Precision precision, float* dx, void* workspace, Stream stream,
-                           const uint32_t* only) {
+template <class T>
+void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, Precision precision,
+                           T* dx, void* workspace, Stream stream, const uint32_t* only) {
     if (s.batch == 0) return;
-    if (hopper_conv2d_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
+    if constexpr (std::is_same_v<T, float>) {
+        if (hopper_conv2d_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
+    }
     gemm_index(s.batch * s.out_height * s.out_width);
     gemm_index(s.in_height + s.pad_top);
     gemm_index(s.in_width + s.pad_left);
@@ -89,15 +92,15 @@ void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* w
         const auto first_output = [&](const Phase& axis) {
             return coordinate(axis.output) - coordinate(taps(axis) - 1);
         };
-        const Divisor taps_across(taps(w)), tap_channels(s.group_out());
+        const TapOrder order = step_runs<T>(taps(h), taps(w), s.group_out());
         const size_t last = depth > 0 ? last_tap(h) * s.kernel_width + last_tap(w) : 0;
-        const Product<WindowRows<>, PhaseWeights<>, PhaseRows> p{
+        const Product<WindowRows<T>, PhaseWeights<T>, PhaseRows> p{
             {{dy, coordinate(s.out_height), coordinate(s.out_width),
-              coordinate(s.out_channels * sizeof(float)), Divisor(h.inputs), Divisor(w.inputs), 1,
-              1, first_output(h), first_output(w), taps_across, tap_channels}},
+              coordinate(s.out_channels * sizeof(T)), Divisor(h.inputs), Divisor(w.inputs), 1, 1,
+              first_output(h), first_output(w), order}},
             {weight + last * pixel, coordinate(s.out_channels),
              static_cast<ptrdiff_t>(h.stride * s.kernel_width * pixel),
-             static_cast<ptrdiff_t>(w.stride * pixel), taps_across, tap_channels},
+             static_cast<ptrdiff_t>(w.stride * pixel), order},
             {s.in_height, s.in_width, s.in_channels, Divisor(h.inputs), Divisor(w.inputs), h.stride,
              w.stride, h.first, w.first},
             gemm_index(m),
@@ -110,5 +113,11 @@ void conv2d_backward_input(const Conv2dShape& s, const float* dy, const float* w
                                         vectors, workspace, stream);
     });
 }
+
+#define ALEXNET_INSTANTIATE(T)                                                                 \
+    template void conv2d_backward_input(const Conv2dShape&, const T*, const T*, Precision, T*, \
+                                        void*, Stream, const uint32_t*);
+ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
+#undef ALEXNET_INSTANTIATE
 
 }  // namespace alexnet::cuda

@@ -15,8 +15,27 @@
 #include "column_sums.cuh"
 #include "conv2d_runs.cuh"
 #include "hopper_layers.cuh"
+#include "storage.cuh"
 
 namespace alexnet::cuda {
+namespace {
+
+void backward_weight_of_runs(const Conv2dShape& s, const float* dy, const float* x,
+                             Precision precision, float* dweight, void* workspace, Stream stream) {
+    const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
+        run_operand<RunDepths>(s, x),
+        matrix<false>(dy, s.out_channels),
+        run_weight_rows(s),
+        gemm_index(s.window()),
+        gemm_index(s.out_channels),
+        gemm_index(s.batch * s.out_height * s.out_width),
+        dweight,
+        nullptr,
+        false};
+    run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
+}
+
+}  // namespace
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
@@ -26,28 +45,21 @@ size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
          hopper_conv2d_backward_weight_workspace(s)});
 }
 
-void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
-                            Precision precision, float* dweight, float* dbias, void* workspace,
-                            Stream stream, const uint32_t* only) {
+template <class T>
+void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Precision precision,
+                            T* dweight, float* dbias, void* workspace, Stream stream,
+                            const uint32_t* only) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
-    if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
     const bool dy_vectors = has_vectors(dy, s.group_out());
-    if (!only && has_runs(s, x) && dy_vectors) {
-        const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
-            run_operand<RunDepths>(s, x),
-            matrix<false>(dy, s.out_channels),
-            run_weight_rows(s),
-            gemm_index(s.window()),
-            gemm_index(s.out_channels),
-            gemm_index(pixels),
-            dweight,
-            nullptr,
-            false};
-        return run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
+    if constexpr (std::is_same_v<T, float>) {
+        if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
+        if (!only && dy_vectors && has_runs(s, x)) {
+            return backward_weight_of_runs(s, dy, x, precision, dweight, workspace, stream);
+        }
     }
-    const Product<WindowDepths<>, MatrixOperand<false>, MatrixRows> p{
-        {input_windows(s, x)},
+    const Product<WindowDepths<T>, MatrixOperand<false, T>, MatrixRows> p{
+        {input_windows(s, x, all_channels(s.kernel_height, s.kernel_width, s.group_in()))},
         matrix<false>(dy, s.out_channels, s.group_out()),
         {s.out_channels},
         gemm_index(s.window()),
@@ -59,5 +71,11 @@ void conv2d_backward_weight(const Conv2dShape& s, const float* dy, const float* 
     run_marked<Layer::kConvolution>(p, only, s.window(), s.groups, precision,
                                     has_vectors(x, s.group_in()), dy_vectors, workspace, stream);
 }
+
+#define ALEXNET_INSTANTIATE(T)                                                                  \
+    template void conv2d_backward_weight(const Conv2dShape&, const T*, const T*, Precision, T*, \
+                                         float*, void*, Stream, const uint32_t*);
+ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
+#undef ALEXNET_INSTANTIATE
 
 }  // namespace alexnet::cuda

@@ -81,7 +81,7 @@ struct Runs {
     struct Tap {
         int32_t offset, down, right;  // floats in memory, lines, floats in a line
     };
-    static constexpr bool kHasSingles = true;
+    static constexpr bool kHasSingles = true, kThroughL1 = true;
 
     const float* data;
     int32_t height, line_floats;
@@ -157,7 +157,7 @@ struct Runs {
 struct RunRows : Runs {
     using Row = Window;
     using Depth = Tap;
-    static constexpr bool kDepthContiguous = true;
+    static constexpr bool kDepthContiguous = true, kEvenSteps = true;
     __device__ Row row(uint32_t i) const { return window(i); }
     __device__ Depth depth(uint32_t k) const { return four(k); }
     __device__ Depth step(uint32_t n) const { return tap_step(n); }
@@ -166,7 +166,7 @@ struct RunRows : Runs {
 struct RunDepths : Runs {
     using Row = Tap;
     using Depth = Window;
-    static constexpr bool kDepthContiguous = false;
+    static constexpr bool kDepthContiguous = false, kEvenSteps = false;
     __device__ Row row(uint32_t i) const { return four(i); }
     __device__ Depth depth(uint32_t k) const { return window(k); }
     __device__ Depth step(uint32_t n) const { return window_step(n); }
@@ -194,7 +194,7 @@ struct RunWeights {
     using Element = float;
     using Row = const float*;
     using Depth = uint32_t;
-    static constexpr bool kDepthContiguous = false;
+    static constexpr bool kDepthContiguous = false, kEvenSteps = true, kThroughL1 = false;
 
     const float* data;
     RunWeightRows rows;
@@ -204,6 +204,7 @@ struct RunWeights {
     __device__ Depth depth(uint32_t k) const { return k; }
     __device__ Depth step(uint32_t n) const { return n; }
     __device__ void advance(Depth& depth, Depth step) const { depth += step; }
+    __device__ Depth within_step(Depth depth, int n) const { return depth + n; }
     __device__ bool exists(Row, Depth) const { return true; }
     __device__ const float* at(Row row, Depth depth) const { return row + rows(depth); }
 };

@@ -12,6 +12,7 @@
 #include "column_sums.cuh"
 #include "gemm_launch.cuh"
 #include "hopper_layers.cuh"
+#include "storage.cuh"
 
 namespace alexnet::cuda {
 
@@ -20,11 +21,14 @@ size_t dense_workspace(const DenseShape& s) {
                     hopper_dense_workspace(s));
 }
 
-void dense(const DenseShape& s, const float* x, const float* weight, const float* bias, bool relu,
-           Precision precision, float* y, void* workspace, Stream stream) {
+template <class T>
+void dense(const DenseShape& s, const T* x, const T* weight, const float* bias, bool relu,
+           Precision precision, T* y, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    if (hopper_dense(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
-    Product<MatrixOperand<true>, MatrixOperand<false>, MatrixRows> p{
+    if constexpr (std::is_same_v<T, float>) {
+        if (hopper_dense(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
+    }
+    Product<MatrixOperand<true, T>, MatrixOperand<false, T>, MatrixRows> p{
         matrix<true>(x, s.in_features),
         matrix<false>(weight, s.out_features),
         {s.out_features},
@@ -43,11 +47,14 @@ size_t dense_backward_input_workspace(const DenseShape& s) {
                     hopper_dense_backward_input_workspace(s));
 }
 
-void dense_backward_input(const DenseShape& s, const float* dy, const float* weight,
-                          Precision precision, float* dx, void* workspace, Stream stream) {
+template <class T>
+void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, Precision precision,
+                          T* dx, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    if (hopper_dense_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
-    Product<MatrixOperand<true>, MatrixOperand<true>, MatrixRows> p{
+    if constexpr (std::is_same_v<T, float>) {
+        if (hopper_dense_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
+    }
+    Product<MatrixOperand<true, T>, MatrixOperand<true, T>, MatrixRows> p{
         matrix<true>(dy, s.out_features),
         matrix<true>(weight, s.out_features),
         {s.in_features},
@@ -67,12 +74,14 @@ size_t dense_backward_weight_workspace(const DenseShape& s) {
                      hopper_dense_backward_weight_workspace(s)});
 }
 
-void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
-                           Precision precision, float* dweight, float* dbias, void* workspace,
-                           Stream stream) {
+template <class T>
+void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
+                           T* dweight, float* dbias, void* workspace, Stream stream) {
     column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
-    if (hopper_dense_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
-    Product<MatrixOperand<false>, MatrixOperand<false>, MatrixRows> p{
+    if constexpr (std::is_same_v<T, float>) {
+        if (hopper_dense_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
+    }
+    Product<MatrixOperand<false, T>, MatrixOperand<false, T>, MatrixRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),
         {s.out_features},
@@ -85,5 +94,15 @@ void dense_backward_weight(const DenseShape& s, const float* dy, const float* x,
     run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
                                has_vectors(dy, s.out_features), workspace, stream);
 }
+
+#define ALEXNET_INSTANTIATE(T)                                                                    \
+    template void dense(const DenseShape&, const T*, const T*, const float*, bool, Precision, T*, \
+                        void*, Stream);                                                           \
+    template void dense_backward_input(const DenseShape&, const T*, const T*, Precision, T*,      \
+                                       void*, Stream);                                            \
+    template void dense_backward_weight(const DenseShape&, const T*, const T*, Precision, T*,     \
+                                        float*, void*, Stream);
+ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
+#undef ALEXNET_INSTANTIATE
 
 }  // namespace alexnet::cuda

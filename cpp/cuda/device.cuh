@@ -12,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "alexnet/storage.h"
+
 #ifdef ALEXNET_CUDA_EMULATION
 #include "device_emulation.h"
 #else
@@ -35,12 +37,21 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
     return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
-// 16 bytes, both sides aligned to as many.
+// 16 bytes, both sides aligned to as many; past L1 unless a block reads the same again.
+template <bool through_l1 = false>
 __device__ __forceinline__ void cp_async16(void* shared, const void* global, bool valid) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
-                 "l"(global), "r"(valid ? 16 : 0)
-                 : "memory");
+    if constexpr (through_l1) {
+        asm volatile(
+            "cp.async.ca.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+            "l"(global), "r"(valid ? 16 : 0)
+            : "memory");
+    } else {
+        asm volatile(
+            "cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+            "l"(global), "r"(valid ? 16 : 0)
+            : "memory");
+    }
 #else
     *static_cast<float4*>(shared) =
         valid ? *static_cast<const float4*>(global) : make_float4(0, 0, 0, 0);
@@ -93,6 +104,17 @@ __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void* row)
 #endif
 }
 
+// The same with each matrix, of 8 × 8 elements of 16 bits, transposed: lane 4 · q + c receives
+// elements q of rows 2c and 2c + 1.
+__device__ __forceinline__ void load_transposed_matrices(uint32_t (&r)[4], const void* row) {
+#if __CUDA_ARCH__ >= 750
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+#endif
+}
+
 // --- tensor cores --------------------------------------------------------------------------------
 
 // The bits of x rounded to the nearest tf32, 10 bits of mantissa; the tensor cores ignore the 13 bits
@@ -125,6 +147,27 @@ __device__ __forceinline__ void mma_tf32(float (&d)[4], const uint32_t (&a)[4],
 #endif
 }
 
+// The same of 16 × 16 by 16 × 8 elements of 16 bits, two of neighbouring depths in a register:
+//   a: (q, 2c), (q + 8, 2c), (q, 2c + 8), (q + 8, 2c + 8)      b: (2c, q), (2c + 8, q)
+#if __CUDA_ARCH__ >= 800
+#define ALEXNET_CUDA_MMA_16BIT(type)                                   \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type         \
+        ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n" \
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])               \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+#else
+#define ALEXNET_CUDA_MMA_16BIT(type) __trap()
+#endif
+__device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                                    Bfloat16) {
+    ALEXNET_CUDA_MMA_16BIT("bf16");
+}
+__device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                                    Float16) {
+    ALEXNET_CUDA_MMA_16BIT("f16");
+}
+#undef ALEXNET_CUDA_MMA_16BIT
+
 }  // namespace alexnet::cuda
 
 #endif  // ALEXNET_CUDA_EMULATION
@@ -133,6 +176,11 @@ namespace alexnet::cuda {
 
 __host__ __device__ inline bool is_aligned16(const void* pointer) {
     return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+}
+
+// The same for float32, as tf32: operands are rounded before.
+__device__ inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], float) {
+    mma_tf32(d, a, b);
 }
 
 // --- warps ---------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ template <class Operand, class Layout, int rows, int threads, int width>
 class TileCopy {
     using T = typename Operand::Element;
     static constexpr bool kDepthContiguous = Operand::kDepthContiguous;
+    static constexpr bool kEvenSteps = Operand::kEvenSteps;
     static constexpr int kDepths = kTileDepth<T>;
     static constexpr int kPlaces = (kDepthContiguous ? kDepths : rows) / width;  // of a line
     static constexpr int kLinesAtOnce = threads / kPlaces;
@@ -61,15 +62,22 @@ class TileCopy {
         }
 #pragma unroll
         for (int i = 0; i < kCopies; ++i) {
-            const auto& row = rows_[kDepthContiguous ? i : 0];
-            copy(tile + target(i), row, (k_ < end) & operand_.exists(row, depth_));
-            if (!kDepthContiguous) advance();
+            if constexpr (kDepthContiguous) {
+                copy(tile + target(i), rows_[i], depth_, k_ < end);
+            } else if constexpr (kEvenSteps) {
+                const int further = i * kLinesAtOnce;
+                copy(tile + target(i), rows_[0], operand_.within_step(depth_, further),
+                     k_ + further < end);
+            } else {
+                copy(tile + target(i), rows_[0], depth_, k_ < end);
+                advance();
+            }
         }
-        if (kDepthContiguous) advance();
+        if (kEvenSteps) advance();
     }
 
   private:
-    static constexpr int kStep = kDepthContiguous ? kDepths : kLinesAtOnce;
+    static constexpr int kStep = kEvenSteps ? kDepths : kLinesAtOnce;
 
     // For FMAs, lines of a row are 80 bytes apart, and shared memory takes those of two rows at once.
     // Neighbouring ones, 20 words apart, would want the same banks, 4 rows, 80 words, apart they do
@@ -113,17 +121,21 @@ class TileCopy {
                     cp_async4(place, operand_.at(row, depth_), exists);
                 }
             }
-            if (!kDepthContiguous) advance();
+            if (!kEvenSteps) advance();
         }
-        if (kDepthContiguous) advance();
+        if (kEvenSteps) advance();
     }
 
-    __device__ void copy(unsigned char* target, const typename Operand::Row& row, bool exists) {
-        const T* source = operand_.at(row, depth_);
+    __device__ void copy(unsigned char* target, const typename Operand::Row& row,
+                         const typename Operand::Depth& depth, bool within) {
+        const bool exists = within & operand_.exists(row, depth);
+        const T* source = operand_.at(row, depth);
         if constexpr (width == kChunk) {
-            cp_async16(target, source, exists);
-        } else {
+            cp_async16<Operand::kThroughL1>(target, source, exists);
+        } else if constexpr (sizeof(T) == 4) {
             cp_async4(target, source, exists);
+        } else {  // too small for an asynchronous copy; the barrier of the next step makes it visible
+            *reinterpret_cast<T*>(target) = exists ? *source : T{};
         }
     }
 

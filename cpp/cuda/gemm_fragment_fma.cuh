@@ -2,9 +2,8 @@
 //
 // Lanes stand as 4 × 8; each multiplies 8 rows by 8 columns, exact to the last rounding. From a tile
 // that lies as [depth][row] a lane takes 4 neighbouring rows at once, the 8 lanes of a row of lanes
-// 4 · 8 = 32 neighbouring words. From [row][depth] it takes 2 depths of a row at once, 8 lanes those
-// of 8 neighbouring rows; 4 would be half as many reads, but 16 registers more than there are. A lane
-// reads 16 or 8 bytes of shared memory for 16 FMAs.
+// 4 · 8 = 32 neighbouring words. From [row][depth] it takes 4 depths of a row at once, 8 lanes those
+// of 8 neighbouring rows. A lane reads 16 bytes of shared memory for 16 FMAs.
 
 #ifndef ALEXNET_CUDA_GEMM_FRAGMENT_FMA_CUH_
 #define ALEXNET_CUDA_GEMM_FRAGMENT_FMA_CUH_
@@ -20,8 +19,6 @@ struct FmaFragment {
     static constexpr int kRows = 8, kColumns = 8;            // of C, a lane
     static constexpr int kRun = b_depth_contiguous ? 1 : 4;  // neighbours among its columns
 
-    static constexpr int kDepths = a_depth_contiguous || b_depth_contiguous ? 2 : 4;  // at once
-
     float sum[kRows][kColumns] = {};
 
     static __device__ int row(int lane, int i) { return lane / 8 * 4 + i % 4 + i / 4 * 16; }
@@ -30,38 +27,40 @@ struct FmaFragment {
     }
     __device__ float at(int i, int j) const { return sum[i][j]; }
 
-    // Add the product of a step's depths; a and b are the warp's first row and column.
+    // Add the product of a step's depths, of the tiles' rows from a_first and b_first on.
     template <class LayoutA, class LayoutB>
-    __device__ void add_product(const unsigned char* a, const unsigned char* b, int lane) {
+    __device__ void add_product(const unsigned char* a, const unsigned char* b, int a_first,
+                                int b_first, int lane) {
 #pragma unroll
-        for (int k = 0; k < kTileDepth<float>; k += kDepths) {
-            float left[kDepths][kRows];
+        for (int k = 0; k < kTileDepth<float>; k += 4) {
+            float left[4][kRows];
             if constexpr (a_depth_contiguous) {
 #pragma unroll
                 for (int i = 0; i < kRows; ++i) {
-                    read<kDepths>(place<LayoutA>(a, row(lane, i), k),
-                                  [&](int d, float v) { left[d][i] = v; });
+                    read4(a + a_first * LayoutA::kLineBytes + LayoutA::offset(row(lane, i), k / 4),
+                          [&](int d, float v) { left[d][i] = v; });
                 }
             } else {
 #pragma unroll
-                for (int d = 0; d < kDepths; ++d) {
+                for (int d = 0; d < 4; ++d) {
 #pragma unroll
                     for (int i = 0; i < kRows; i += 4) {
-                        read<4>(place<LayoutA>(a, k + d, row(lane, i)),
-                                [&](int e, float v) { left[d][i + e] = v; });
+                        read4(a + LayoutA::offset(k + d, row(lane, i) / 4) + a_first * 4,
+                              [&](int e, float v) { left[d][i + e] = v; });
                     }
                 }
             }
 #pragma unroll
             for (int j = 0; j < kColumns; j += kRun) {
                 if constexpr (b_depth_contiguous) {
-                    read<kDepths>(place<LayoutB>(b, column(lane, j), k),
-                                  [&](int d, float v) { add_column(left[d], j, v); });
+                    read4(
+                        b + b_first * LayoutB::kLineBytes + LayoutB::offset(column(lane, j), k / 4),
+                        [&](int d, float v) { add_column(left[d], j, v); });
                 } else {
 #pragma unroll
-                    for (int d = 0; d < kDepths; ++d) {
-                        read<4>(place<LayoutB>(b, k + d, column(lane, j)),
-                                [&](int e, float v) { add_column(left[d], j + e, v); });
+                    for (int d = 0; d < 4; ++d) {
+                        read4(b + LayoutB::offset(k + d, column(lane, j) / 4) + b_first * 4,
+                              [&](int e, float v) { add_column(left[d], j + e, v); });
                     }
                 }
             }
@@ -69,17 +68,11 @@ struct FmaFragment {
     }
 
   private:
-    // Where float `i` of a line is.
-    template <class Layout>
-    static __device__ const unsigned char* place(const unsigned char* tile, int line, int i) {
-        return tile + Layout::offset(line, i / 4) + i % 4 * sizeof(float);
-    }
-
-    template <int count, class Use>
-    static __device__ void read(const unsigned char* source, Use use) {
-        const auto v = load_floats<count>(reinterpret_cast<const float*>(source));
+    template <class Use>
+    static __device__ void read4(const unsigned char* source, Use use) {
+        const auto v = load_floats<4>(reinterpret_cast<const float*>(source));
 #pragma unroll
-        for (int i = 0; i < count; ++i) use(i, v.at[i]);
+        for (int i = 0; i < 4; ++i) use(i, v.at[i]);
     }
 
     __device__ void add_column(const float (&left)[kRows], int j, float right) {

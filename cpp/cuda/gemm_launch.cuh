@@ -1,10 +1,12 @@
 // Which tile and how many splits a product gets, and its launches.
 //
-// Tiles: 128 × 128, but for convolutions 128 × 64 where that leaves fewer columns empty, and for
-//   dense layers 32 × 128 up to 64 rows, where the weights come through memory once. Operands that
-//   can't be copied 16 bytes at a time (runs of neighbours that are no multiple of 4 floats, or
-//   data that are not aligned) take 128 × 64, and float32 unless it is A of a convolution alone:
-//   images of three channels whose runs have no common alignment (conv2d_runs.cuh).
+// Tiles: 128 × 128 on the tensor cores, 128 × 64 by FMAs, and for convolutions where that leaves
+//   fewer columns empty; for dense layers 32 × 128 up to 64 rows, where the weights come through
+//   memory once. Operands that can't be copied 16 bytes at a time (runs of neighbours that are no
+//   multiple of 16 bytes, or data that are not aligned) take 128 × 64, and FMAs unless it is A of a
+//   convolution alone: images of three channels whose runs have no common alignment
+//   (conv2d_runs.cuh). Of 16 bits they take 64 × 64 and the tensor cores:
+//   a thread of the larger tile would have to keep track of 32 rows.
 // Splits: the fewest of at least 256 depths with which an H100's 132 multiprocessors all have 256
 //   threads or more, and at most a fifth of the last round of blocks is empty; where there is no
 //   such number, as many as the depth allows, up to 96. For 86 tiles of 128 × 128, conv4 of
@@ -18,6 +20,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "alexnet/precision.h"
 #include "alexnet/size.h"
 #include "launch.cuh"
 #include "tile_gemm.cuh"
@@ -56,14 +59,15 @@ inline Blocking& forced_blocking() {
     return forced;
 }
 
-inline Blocking blocking(Layer layer, size_t m, size_t n, size_t depth, size_t groups) {
+inline Blocking blocking(Layer layer, bool tensor_cores, size_t m, size_t n, size_t depth,
+                         size_t groups) {
     if (const Blocking& forced = forced_blocking(); forced.rows != 0) {
         const size_t most = std::clamp<size_t>(depth / kLeastForcedDepth, 1, kMostSplits);
         return {forced.rows, forced.columns, std::min(forced.splits, most)};
     }
     const bool few = layer == Layer::kDense && m <= kFewRows;
-    const bool narrow = layer == Layer::kConvolution && ceil_div(n, 64) % 2 == 1;
-    const size_t rows = few ? 32 : 128, columns = narrow ? 64 : 128;
+    const bool odd = layer == Layer::kConvolution && ceil_div(n, 64) % 2 == 1;
+    const size_t rows = few ? 32 : 128, columns = !few && (odd || !tensor_cores) ? 64 : 128;
     const size_t tiles = ceil_div(m, rows) * ceil_div(n, columns) * groups;
     const size_t threads = rows * columns / 64;
     return {rows, columns, split_count(tiles, threads, depth)};
@@ -71,7 +75,8 @@ inline Blocking blocking(Layer layer, size_t m, size_t n, size_t depth, size_t g
 
 // Bytes that run_product wants as its workspace.
 inline size_t product_workspace(Layer layer, size_t m, size_t n, size_t depth, size_t groups) {
-    const size_t splits = blocking(layer, m, n, depth, groups).splits;
+    const size_t splits = std::max(blocking(layer, true, m, n, depth, groups).splits,
+                                   blocking(layer, false, m, n, depth, groups).splits);
     return splits > 1 ? size_t{Size{splits} * groups * m * n * sizeof(float)} : 0;
 }
 
@@ -90,57 +95,79 @@ MatrixOperand<depth_contiguous, T> matrix(const T* data, size_t stride, size_t g
     return {data, static_cast<int32_t>(gemm_index(stride * sizeof(T))), group_step};
 }
 
-// Whether runs of `run` floats, the first of them at `data`, can be copied 16 bytes at a time.
-inline bool has_vectors(const float* data, size_t run) {
-    return is_aligned16(data) && run % 4 == 0;
+// Whether runs of `run` elements, the first of them at `data`, can be copied 16 bytes at a time.
+template <class T>
+bool has_vectors(const T* data, size_t run) {
+    return is_aligned16(data) && run * sizeof(T) % kChunkBytes == 0;
 }
 
-template <Precision precision, class T, int a_width, int b_width, class A, class B, class Rows>
+template <bool tensor_cores, class T, int a_width, int b_width, class A, class B, class Rows>
 void launch_tiles(const Product<A, B, Rows>& p, uint32_t groups, Stream stream) {
-    using Gemm = TileGemm<precision, T, a_width, b_width, A, B, Rows>;
+    using Gemm = TileGemm<tensor_cores, T, a_width, b_width, A, B, Rows>;
     const size_t tiles = ceil_div(p.m, T::kRows) * ceil_div(p.n, T::kColumns);
     launch("tile_gemm", tile_gemm<Gemm>, dim3(gemm_index(tiles), p.splits, groups),
            dim3(T::kThreads), Gemm::kSharedBytes, stream, p);
 }
 
-template <Layer layer, Precision precision, class A, class B, class Rows>
+template <Layer layer, bool tensor_cores, class A, class B, class Rows>
 void launch_vectors(const Product<A, B, Rows>& p, const Blocking& blocks, uint32_t groups,
                     Stream stream) {
-    constexpr int kWarpRows = precision == Precision::kFloat32 ? 32 : 64;
+    constexpr int kWidth = kChunkBytes / sizeof(typename A::Element);
     if constexpr (layer == Layer::kDense) {
         if (blocks.rows == 32) {
-            return launch_tiles<precision, Tile<32, 128, 32, 64>, 4, 4>(p, groups, stream);
+            using T = Tile<32, 128, 32, 64>;
+            return launch_tiles<tensor_cores, T, kWidth, kWidth>(p, groups, stream);
         }
-    } else if (blocks.columns == 64) {
-        return launch_tiles<precision, Tile<128, 64, kWarpRows, 64>, 4, 4>(p, groups, stream);
     }
-    launch_tiles<precision, Tile<128, 128, kWarpRows, 64>, 4, 4>(p, groups, stream);
+    if constexpr (tensor_cores) {
+        if (layer == Layer::kDense || blocks.columns == 128) {
+            using T = Tile<128, 128, 64, 64>;
+            return launch_tiles<tensor_cores, T, kWidth, kWidth>(p, groups, stream);
+        }
+    }
+    if constexpr (layer == Layer::kConvolution || !tensor_cores) {
+        using T = Tile<128, 64, tensor_cores ? 64 : 32, 64>;
+        launch_tiles<tensor_cores, T, kWidth, kWidth>(p, groups, stream);
+    }
 }
 
-// Run a product. Vectors: whether the operand can be copied 16 bytes at a time.
+// The product alone. Vectors: whether the operand can be copied 16 bytes at a time.
+template <Layer layer, bool tensor_cores, class A, class B, class Rows>
+void launch_product(const Product<A, B, Rows>& p, const Blocking& blocks, uint32_t groups,
+                    bool a_vectors, bool b_vectors, Stream stream) {
+    if constexpr (!kHasSingles<A>) {
+        if (!a_vectors || !b_vectors) {
+            if constexpr (sizeof(typename A::Element) == 2) {
+                return launch_tiles<true, Tile<64, 64, 32, 32>, 1, 1>(p, groups, stream);
+            } else {
+                using T = Tile<128, 64, 32, 64>;
+                if constexpr (layer == Layer::kConvolution && !B::kDepthContiguous) {
+                    if (b_vectors) return launch_tiles<tensor_cores, T, 1, 4>(p, groups, stream);
+                }
+                return launch_tiles<false, T, 1, 1>(p, groups, stream);
+            }
+        }
+    }
+    launch_vectors<layer, tensor_cores>(p, blocks, groups, stream);
+}
+
+// Run a product, `precision` being that of float32 elements.
 template <Layer layer, class A, class B, class Rows>
 void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision, bool a_vectors,
                  bool b_vectors, void* workspace, Stream stream) {
-    const Blocking blocks = blocking(layer, p.m, p.n, p.depth, group_count);
+    const bool tf32 = precision == Precision::kTf32;
+    const bool tensor_cores = tf32 || !std::is_same_v<typename A::Element, float>;
+    const Blocking blocks = blocking(layer, tensor_cores, p.m, p.n, p.depth, group_count);
     const uint32_t groups = gemm_index(group_count);
     p.splits = static_cast<uint32_t>(blocks.splits);
     p.partial = p.splits > 1 ? static_cast<float*>(workspace) : nullptr;
-    // Marks are for what an algorithm in float32 leaves over.
-    constexpr Precision kTf32 = kIsMarked<Rows> ? Precision::kFloat32 : Precision::kTf32;
-    const bool tf32 = precision == Precision::kTf32;
-    constexpr bool kAloneScalar =
-        layer == Layer::kConvolution && !B::kDepthContiguous && !kHasSingles<A>;
-    if (a_vectors && b_vectors) {
-        tf32 ? launch_vectors<layer, kTf32>(p, blocks, groups, stream)
-             : launch_vectors<layer, Precision::kFloat32>(p, blocks, groups, stream);
-    } else if (kAloneScalar && b_vectors) {
-        if constexpr (kAloneScalar) {
-            using T = Tile<128, 64, 32, 64>;
-            tf32 ? launch_tiles<kTf32, T, 1, 4>(p, groups, stream)
-                 : launch_tiles<Precision::kFloat32, T, 1, 4>(p, groups, stream);
-        }
-    } else if constexpr (!kHasSingles<A>) {
-        launch_tiles<Precision::kFloat32, Tile<128, 64, 32, 64>, 1, 1>(p, groups, stream);
+    if constexpr (!std::is_same_v<typename A::Element, float>) {
+        launch_product<layer, true>(p, blocks, groups, a_vectors, b_vectors, stream);
+    } else if constexpr (kIsMarked<Rows>) {  // what an algorithm in float32 leaves over
+        launch_product<layer, false>(p, blocks, groups, a_vectors, b_vectors, stream);
+    } else {
+        tf32 ? launch_product<layer, true>(p, blocks, groups, a_vectors, b_vectors, stream)
+             : launch_product<layer, false>(p, blocks, groups, a_vectors, b_vectors, stream);
     }
     if (p.splits == 1) return;
     const auto sum = [&](auto kernel, size_t width) {
@@ -149,17 +176,24 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
         launch("sum_splits", kernel, grid, dim3(kBlockThreads), 0, stream, p, Divisor(places));
     };
     using P = Product<A, B, Rows>;
-    has_vectors(p.c, p.n) ? sum(sum_splits<P, 4>, 4) : sum(sum_splits<P, 1>, 1);
+    is_aligned16(p.c) && p.n % 4 == 0 ? sum(sum_splits<P, 4>, 4) : sum(sum_splits<P, 1>, 1);
 }
 
 // run_product, where `marks` are given only of the rows whose mark is not 0.
 template <Layer layer, class A, class B, class Rows, class... Rest>
 void run_marked(const Product<A, B, Rows>& p, const uint32_t* marks, size_t rows_per_mark,
                 Rest... rest) {
-    if (!marks) return run_product<layer>(p, rest...);
-    const Product<A, B, MarkedRows<Rows>> of_marks{
-        p.a, p.b, {p.rows, marks, Divisor(rows_per_mark)}, p.m, p.n, p.depth, p.c, p.bias, p.relu};
-    run_product<layer>(of_marks, rest...);
+    if constexpr (std::is_same_v<typename A::Element, float>) {
+        if (marks) {
+            using Marked = MarkedRows<Rows>;
+            const Product<A, B, Marked> of_marks{
+                p.a, p.b,    Marked{p.rows, marks, Divisor(rows_per_mark)},
+                p.m, p.n,    p.depth,
+                p.c, p.bias, p.relu};
+            return run_product<layer>(of_marks, rest...);
+        }
+    }
+    run_product<layer>(p, rest...);
 }
 
 }  // namespace alexnet::cuda

@@ -12,14 +12,14 @@
 //   [row][depth]  rows 2i and 2i + 1 are one line of 128 bytes. Read together are rows 4 apart; the
 //                 mask row / 4 mod 8 sends their chunks to the eight eighths.
 //   [depth][row]  read together are two neighbouring chunks of four neighbouring depths; the mask is
-//                 2 · (depth mod 4).
+//                 2 · (depth mod 4). Of elements of 16 bits it is one chunk of eight neighbouring
+//                 depths, and the mask depth mod 8, or depth / 2 mod 4 where two depths share 128 bytes.
 
 #ifndef ALEXNET_CUDA_GEMM_LAYOUT_CUH_
 #define ALEXNET_CUDA_GEMM_LAYOUT_CUH_
 
 #include <cstdint>
 
-#include "alexnet/precision.h"
 #include "device.cuh"
 
 namespace alexnet::cuda {
@@ -30,17 +30,16 @@ constexpr int kChunkBytes = 16;
 template <class T>
 constexpr int kTileDepth = 64 / sizeof(T);
 
-template <Precision precision, class T, bool depth_contiguous, int rows>
+template <bool tensor_cores, class T, bool depth_contiguous, int rows>
 struct TileLayout {
     static constexpr bool kDepthContiguous = depth_contiguous;
-    static constexpr int kElementBytes = sizeof(T);
-    static constexpr bool kSwizzled = precision != Precision::kFloat32;
+    static constexpr bool kSwizzled = tensor_cores;
     static constexpr int kLines = depth_contiguous ? rows : kTileDepth<T>;
     static constexpr int kLineBytes =
         depth_contiguous ? (kSwizzled ? 64 : 80) : rows * static_cast<int>(sizeof(T));
     static constexpr int kBytes = kLines * kLineBytes;
     // Lines as many apart have the same mask.
-    static constexpr int kPeriod = !kSwizzled ? 1 : depth_contiguous ? 32 : 4;
+    static constexpr int kPeriod = !kSwizzled ? 1 : depth_contiguous ? 32 : sizeof(T) == 4 ? 4 : 8;
 
     // Bytes from the tile's beginning to a chunk of a line.
     static __device__ constexpr int offset(int line, int chunk) {
@@ -48,16 +47,10 @@ struct TileLayout {
         if constexpr (depth_contiguous) {
             return line / 2 * 128 + ((line % 2 * 4 + chunk) ^ line / 4 % 8) * kChunkBytes;
         }
-        return line * kLineBytes + (chunk ^ line % 4 * 2) * kChunkBytes;
+        const int mask = sizeof(T) == 4 ? line % 4 * 2 : rows == 32 ? line / 2 % 4 : line % 8;
+        return line * kLineBytes + (chunk ^ mask) * kChunkBytes;
     }
 };
-
-// Bytes from the tile's beginning to a warp's first row, a multiple of 32.
-template <class Layout>
-__device__ constexpr int warp_offset(int row) {
-    const bool across = !Layout::kDepthContiguous;
-    return row * (across ? Layout::kElementBytes : Layout::kLineBytes);
-}
 
 }  // namespace alexnet::cuda
 

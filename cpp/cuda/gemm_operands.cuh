@@ -10,10 +10,14 @@
 //   bool exists(row, depth)        whether the element is in memory; if not it is zero,
 //   const T* at(row, depth)        where; of an element that does not exist it may point anywhere,
 //   kDepthContiguous               which of the two indices runs through neighbouring elements,
-//   select_group(g)                move on to group g of a convolution.
+//   kThroughL1                     whether a block copies the same elements again and again,
+//   select_group(g)                move on to group g of a convolution,
+//   kEvenSteps                     whether depths lie evenly within each step of the main loop; where
+//                                  they are not contiguous it then also has
+//   Depth within_step(depth, n)    the depth n further on in the same step.
 //
 // A thread divides once, at its first depth; in the main loop it goes on by additions, with at most
-// one carry from channel to tap, and one from tap to row of taps (or from pixel to line to image).
+// one carry from channel to tap, from tap to row of taps, and on (or from pixel to line to image).
 //
 // Convolutions are products without any im2col buffer, since `at` finds the pixel under the kernel:
 //
@@ -65,7 +69,8 @@ struct MatrixOperand {
     using Element = T;
     using Row = const T*;
     using Depth = int32_t;
-    static constexpr bool kDepthContiguous = depth_contiguous;
+    static constexpr bool kDepthContiguous = depth_contiguous, kEvenSteps = true;
+    static constexpr bool kThroughL1 = false;
 
     const T* data;
     int32_t stride_bytes;
@@ -78,9 +83,54 @@ struct MatrixOperand {
     __device__ Depth depth(uint32_t k) const { return static_cast<int32_t>(k); }
     __device__ Depth step(uint32_t n) const { return depth(n); }
     __device__ void advance(Depth& depth, Depth step) const { depth += step; }
+    __device__ Depth within_step(Depth depth, int n) const { return depth + n; }
     __device__ bool exists(Row, Depth) const { return true; }
     __device__ const T* at(Row row, Depth depth) const {
         return after(row, depth, depth_contiguous ? sizeof(T) : stride_bytes);
+    }
+};
+
+// The order in which depths run over the taps of a window and its channels: in runs of channels,
+// of each run all taps, of each tap the run's channels. With runs of one step (kTileDepth channels),
+// where the channels are so many or a multiple, neighbouring steps read neighbouring taps of the
+// same channels, which a block finds in L1: all taps of a run want no more of it than the pixels
+// under a tile's windows have in those channels. Else a run is all channels, and the order that of
+// HWIO.
+struct TapOrder {
+    struct Place {
+        int32_t within, right, down, run;  // run: its first channel
+    };
+
+    Divisor run, taps_across, taps_down;
+    int32_t channels;  // of one group
+
+    __device__ Place place(uint32_t k) const {
+        const uint32_t tap = run.quotient(k), line = taps_across.quotient(tap);
+        const uint32_t pass = taps_down.quotient(line);
+        return {static_cast<int32_t>(k - tap * run.value()),
+                static_cast<int32_t>(tap - line * taps_across.value()),
+                static_cast<int32_t>(line - pass * taps_down.value()),
+                static_cast<int32_t>(pass * run.value())};
+    }
+    __device__ void advance(Place& place, const Place& step) const {
+        const int32_t length = run.as_int(), across = taps_across.as_int();
+        const int32_t down = taps_down.as_int();
+        place.within += step.within;
+        place.right += step.right;
+        place.down += step.down;
+        place.run += step.run;
+        if (place.within >= length) {
+            place.within -= length;
+            ++place.right;
+        }
+        if (place.right >= across) {
+            place.right -= across;
+            ++place.down;
+        }
+        if (place.down >= down) {
+            place.down -= down;
+            place.run += length;
+        }
     }
 };
 
@@ -94,19 +144,20 @@ struct Windows {
         int32_t pixel, top, left;  // first pixel: counted over all images, and its coordinates
     };
     struct Tap {
-        const T* data;               // the channel in the first of all pixels
-        int32_t pixel, down, right;  // the same as Window's, relative to the window's first pixel
-        int32_t channel;
+        TapOrder::Place place;
+        const T* data;  // the channel in the first of all pixels
+        int32_t pixel;  // relative to the window's first pixel
     };
+    static constexpr bool kThroughL1 = true;
 
     const T* data;
     int32_t height, width;
     int32_t pixel_bytes;              // from pixel to pixel, with the channels of all groups
     Divisor grid_height, grid_width;  // windows down and across an image
     int32_t stride_h, stride_w, top, left;
-    Divisor taps_across, tap_channels;  // taps in a row of the kernel; channels of one group
+    TapOrder order;
 
-    __device__ void select_group(uint32_t group) { data += group * tap_channels.value(); }
+    __device__ void select_group(uint32_t group) { data += group * order.channels; }
 
     __device__ Window window(uint32_t index) const {
         const Window w = window_step(index);
@@ -138,35 +189,18 @@ struct Windows {
         }
     }
 
-    __device__ Tap tap(uint32_t index) const {
-        const uint32_t position = tap_channels.quotient(index);
-        const uint32_t r = taps_across.quotient(position);
-        const auto down = static_cast<int32_t>(r);
-        const auto right = static_cast<int32_t>(position - r * taps_across.value());
-        const uint32_t channel = index - position * tap_channels.value();
-        return {data + channel, down * width + right, down, right, static_cast<int32_t>(channel)};
+    __device__ Tap tap(const TapOrder::Place& place) const {
+        return {place, after(data, place.run + place.within, sizeof(T)),
+                place.down * width + place.right};
     }
     __device__ void advance(Tap& tap, const Tap& step) const {
-        const int32_t channels = tap_channels.as_int(), across = taps_across.as_int();
-        tap.channel += step.channel;
-        tap.right += step.right;
-        tap.down += step.down;
-        tap.pixel += step.pixel;
-        if (tap.channel >= channels) {
-            tap.channel -= channels;
-            ++tap.right;
-            ++tap.pixel;
-        }
-        if (tap.right >= across) {
-            tap.right -= across;
-            ++tap.down;
-            tap.pixel += width - across;
-        }
-        tap.data = after(data, tap.channel, sizeof(T));
+        TapOrder::Place place = tap.place;
+        order.advance(place, step.place);
+        tap = this->tap(place);
     }
 
     __device__ bool exists(const Window& window, const Tap& tap) const {
-        const int32_t h = window.top + tap.down, w = window.left + tap.right;
+        const int32_t h = window.top + tap.place.down, w = window.left + tap.place.right;
         return (static_cast<uint32_t>(h) < static_cast<uint32_t>(height)) &
                (static_cast<uint32_t>(w) < static_cast<uint32_t>(width));
     }
@@ -180,19 +214,20 @@ template <class T = float>
 struct WindowRows : Windows<T> {
     using Row = typename Windows<T>::Window;
     using Depth = typename Windows<T>::Tap;
-    static constexpr bool kDepthContiguous = true;
+    static constexpr bool kDepthContiguous = true, kEvenSteps = true;
     __device__ Row row(uint32_t i) const { return this->window(i); }
-    __device__ Depth depth(uint32_t k) const { return this->tap(k); }
-    __device__ Depth step(uint32_t n) const { return this->tap(n); }
+    __device__ Depth depth(uint32_t k) const { return this->tap(this->order.place(k)); }
+    __device__ Depth step(uint32_t n) const { return depth(n); }
 };
 
-// The same matrix transposed: the gradient of the weight.
+// The same matrix transposed: the gradient of the weight. C's rows are those of HWIO, so its order
+// has runs of all channels.
 template <class T = float>
 struct WindowDepths : Windows<T> {
     using Row = typename Windows<T>::Tap;
     using Depth = typename Windows<T>::Window;
-    static constexpr bool kDepthContiguous = false;
-    __device__ Row row(uint32_t i) const { return this->tap(i); }
+    static constexpr bool kDepthContiguous = false, kEvenSteps = false;
+    __device__ Row row(uint32_t i) const { return this->tap(this->order.place(i)); }
     __device__ Depth depth(uint32_t k) const { return this->window(k); }
     __device__ Depth step(uint32_t n) const { return this->window_step(n); }
     __device__ bool exists(const Row& tap, const Depth& window) const {
@@ -200,6 +235,44 @@ struct WindowDepths : Windows<T> {
     }
     __device__ const T* at(const Row& tap, const Depth& window) const {
         return Windows<T>::at(window, tap);
+    }
+};
+
+// HWIO weights for forward: rows are output channels of the group, depths those of the windows.
+template <class T = float>
+struct TapWeights {
+    using Element = T;
+    using Row = const T*;
+    struct Depth {
+        TapOrder::Place place;
+        int32_t line;  // of (taps · in, out)
+    };
+    static constexpr bool kDepthContiguous = false, kEvenSteps = true, kThroughL1 = false;
+
+    const T* data;
+    int32_t line_bytes;  // from one input channel to the next, with the outputs of all groups
+    size_t group_step;
+    TapOrder order;
+
+    __device__ void select_group(uint32_t group) { data += group * group_step; }
+    __device__ Row row(uint32_t i) const { return data + i; }
+    __device__ Depth at_place(const TapOrder::Place& place) const {
+        const int32_t tap = place.down * order.taps_across.as_int() + place.right;
+        return {place, tap * order.channels + place.run + place.within};
+    }
+    __device__ Depth depth(uint32_t k) const { return at_place(order.place(k)); }
+    __device__ Depth step(uint32_t n) const { return depth(n); }
+    __device__ void advance(Depth& depth, const Depth& step) const {
+        TapOrder::Place place = depth.place;
+        order.advance(place, step.place);
+        depth = at_place(place);
+    }
+    __device__ Depth within_step(const Depth& depth, int n) const {
+        return {depth.place, depth.line + n};
+    }
+    __device__ bool exists(Row, const Depth&) const { return true; }
+    __device__ const T* at(Row row, const Depth& depth) const {
+        return after(row, depth.line, line_bytes);
     }
 };
 
@@ -211,43 +284,28 @@ struct PhaseWeights {
     using Element = T;
     using Row = int32_t;
     struct Depth {
-        const T* data;     // of channel 0 of the input
-        ptrdiff_t offset;  // of it from the last tap's first channel
-        int32_t across, channel;
+        TapOrder::Place place;
+        const T* data;  // of channel 0 of the input
     };
-    static constexpr bool kDepthContiguous = true;
+    static constexpr bool kDepthContiguous = true, kEvenSteps = true, kThroughL1 = false;
 
     const T* data;             // of the phase's last tap
     int32_t out;               // output channels of all groups
     ptrdiff_t step_h, step_w;  // elements between taps of the phase
-    Divisor taps_across, tap_channels;
+    TapOrder order;
 
-    __device__ void select_group(uint32_t group) { data += group * tap_channels.value(); }
+    __device__ void select_group(uint32_t group) { data += group * order.channels; }
     __device__ Row row(uint32_t c) const { return static_cast<int32_t>(c) * out; }
-    __device__ Depth depth(uint32_t k) const {
-        const uint32_t position = tap_channels.quotient(k);
-        const uint32_t r = taps_across.quotient(position);
-        const uint32_t s = position - r * taps_across.value();
-        const uint32_t channel = k - position * tap_channels.value();
-        const ptrdiff_t offset = channel - r * step_h - s * step_w;
-        return {data + offset, offset, static_cast<int32_t>(s), static_cast<int32_t>(channel)};
+    __device__ Depth at_place(const TapOrder::Place& place) const {
+        return {place,
+                data + (place.run + place.within) - place.down * step_h - place.right * step_w};
     }
+    __device__ Depth depth(uint32_t k) const { return at_place(order.place(k)); }
     __device__ Depth step(uint32_t n) const { return depth(n); }
     __device__ void advance(Depth& depth, const Depth& step) const {
-        const int32_t channels = tap_channels.as_int(), across = taps_across.as_int();
-        depth.offset += step.offset;
-        depth.across += step.across;
-        depth.channel += step.channel;
-        if (depth.channel >= channels) {
-            depth.channel -= channels;
-            ++depth.across;
-            depth.offset -= channels + step_w;
-        }
-        if (depth.across >= across) {
-            depth.across -= across;
-            depth.offset += across * step_w - step_h;
-        }
-        depth.data = data + depth.offset;
+        TapOrder::Place place = depth.place;
+        order.advance(place, step.place);
+        depth = at_place(place);
     }
     __device__ bool exists(Row, const Depth&) const { return true; }
     __device__ const T* at(Row row, const Depth& depth) const {

@@ -28,7 +28,7 @@ struct Event {
     size_t instruction;
     uintptr_t address;
     size_t bytes;
-    bool writes, copies;
+    bool writes, copies, through_l1;
 };
 
 // One request: what its lanes access.
@@ -40,8 +40,8 @@ std::vector<Counts> launches;
 std::vector<std::vector<Event>> logs;  // of each thread, since it last waited
 unsigned thread = 0;
 Range shared, thread_stack, host_stack, excluded;
-std::unordered_set<uintptr_t> read, written;          // sectors of the running block
-std::unordered_set<uintptr_t> all_read, all_written;  // of the launch
+std::unordered_set<uintptr_t> read, read_through_l1, written;  // sectors of the running block
+std::unordered_set<uintptr_t> all_read, all_written;           // of the launch
 struct Flight {
     size_t bytes = 0, most = 0;
 };
@@ -100,9 +100,12 @@ void add_global(Access& access, const Request& request) {
         for (uintptr_t sector = event.address / kSector; sector <= last; ++sector) {
             sectors.push_back(sector);
             (event.writes ? written : read).insert(sector);
+            if (!event.writes && event.through_l1) read_through_l1.insert(sector);
         }
     }
-    access.units += distinct(sectors);
+    const size_t units = distinct(sectors);
+    access.units += units;
+    if (!request[0].writes && !request[0].through_l1) launches.back().bypassing_units += units;
     access.least += (distinct(bytes) + kSector - 1) / kSector;
 }
 
@@ -189,6 +192,7 @@ void begin_block(size_t threads, const void* memory, size_t shared_bytes) {
     calls.assign(threads, {{0, {}}});
     shared = Range(memory, shared_bytes);
     read.clear();
+    read_through_l1.clear();
     written.clear();
     flights.assign(threads, {});
     ++launches.back().blocks;
@@ -197,6 +201,7 @@ void begin_block(size_t threads, const void* memory, size_t shared_bytes) {
 void end_block() {
     if (!on) return;
     launches.back().read_sectors += read.size();
+    launches.back().l1_sectors += read_through_l1.size();
     launches.back().written_sectors += written.size();
     all_read.insert(read.begin(), read.end());
     all_written.insert(written.begin(), written.end());
@@ -214,7 +219,8 @@ void select_thread(unsigned number, const void* stack, size_t stack_bytes) {
 
 void exclude(const void* memory, size_t bytes) { excluded = Range(memory, bytes); }
 
-void note(const void* memory, size_t bytes, bool writes, bool copies, const void* instruction) {
+void note(const void* memory, size_t bytes, bool writes, bool copies, const void* instruction,
+          bool through_l1) {
     if (!on || logs.empty()) return;
     static const Range module(&__ehdr_start, static_cast<size_t>(&_end - &__ehdr_start));
     const auto address = reinterpret_cast<uintptr_t>(memory);
@@ -223,7 +229,7 @@ void note(const void* memory, size_t bytes, bool writes, bool copies, const void
     const size_t where = place(instruction);
     // A copy's two accesses are of one instruction; which is which, is told apart by what it does.
     const size_t turn = calls[thread].back().turn(4 * where + 2 * writes + shared.has(address));
-    logs[thread].push_back({turn, where, address, bytes, writes, copies});
+    logs[thread].push_back({turn, where, address, bytes, writes, copies, through_l1});
 }
 
 void flush() {
@@ -296,7 +302,9 @@ void note_tensor_copy(const std::vector<Run>& runs, size_t bytes, const void* in
     Access& access = launches.back().accesses[site];
     access.requests += 1;
     access.bytes += read_bytes;
-    access.units += distinct(sectors);
+    const size_t units = distinct(sectors);
+    access.units += units;
+    launches.back().bypassing_units += units;
     access.least += (read_bytes + kSector - 1) / kSector;
 }
 

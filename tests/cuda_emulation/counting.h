@@ -46,6 +46,8 @@ struct Counts {
     size_t blocks = 0;
     std::map<Site, Access> accesses;
     size_t read_sectors = 0, written_sectors = 0;  // different ones, counted anew in every block
+    size_t l1_sectors = 0;       // of read_sectors, those that are read through L1
+    size_t bypassing_units = 0;  // sectors of requests that read past L1
     size_t memory_sectors = 0;   // different ones of all blocks: of what is read, and is written
     size_t barriers = 0;         // of blocks
     size_t warp_products = 0;    // mma, counted once a warp
@@ -72,7 +74,8 @@ void end_block();
 void select_thread(unsigned number, const void* stack, size_t stack_bytes);
 void exclude(const void* memory, size_t bytes);
 
-void note(const void* address, size_t bytes, bool writes, bool copies, const void* instruction);
+void note(const void* address, size_t bytes, bool writes, bool copies, const void* instruction,
+          bool through_l1 = true);
 void enter(const void* caller);  // a function of the kernel
 void leave();
 void flush();  // all threads wait: what they did since they last did belongs together

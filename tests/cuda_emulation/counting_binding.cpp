@@ -30,6 +30,7 @@ py::dict launch(const Counts& c) {
                     "block"_a = size(c.launch.block), "shared_bytes"_a = c.launch.shared_bytes,
                     "blocks_run"_a = c.blocks, "accesses"_a = accesses,
                     "read_sectors"_a = c.read_sectors, "written_sectors"_a = c.written_sectors,
+                    "l1_sectors"_a = c.l1_sectors, "bypassing_units"_a = c.bypassing_units,
                     "memory_sectors"_a = c.memory_sectors, "barriers"_a = c.barriers,
                     "warp_products"_a = c.warp_products, "warpgroup_fma"_a = c.warpgroup_fma,
                     "waits"_a = c.waits, "bytes_in_flight"_a = c.bytes_in_flight);

@@ -318,8 +318,6 @@ bool run(const Launch& launch, const std::function<void()>& body) {
     return fault.empty();
 }
 
-void fail(const char* message) { running->fail(message); }
-
 void note_product() { counting::note_warp_product(); }
 
 void wait_for_block(Place place) {
@@ -346,14 +344,14 @@ const unsigned char* deposit(unsigned mask, const void* value, size_t size, Plac
     return running->received(fiber.number / kWarp);
 }
 
-void start_copy(void* target, const void* source, size_t bytes) {
+void start_copy(void* target, const void* source, size_t bytes, bool through_l1) {
     const auto misaligned = [&](const void* p) { return reinterpret_cast<uintptr_t>(p) % bytes; };
     if (misaligned(target) || misaligned(source)) {
         running->fail("asynchronous copy of " + std::to_string(bytes) + " bytes is not aligned");
     }
     std::memset(target, kPoison, bytes);
     const void* instruction = __builtin_return_address(0);
-    if (source) counting::note(source, bytes, false, true, instruction);
+    if (source) counting::note(source, bytes, false, true, instruction, through_l1);
     counting::note(target, bytes, true, true, instruction);
     counting::note_copy_started(bytes);
     running->current().copies.back().push_back({target, source, bytes});

@@ -91,12 +91,10 @@ To bits_as(From value) {
     return result;
 }
 
-void fail(const char* message);  // ends the launch
-
 void note_product();  // that the running thread takes part in an mma, for counting.h
 
 // An asynchronous copy of the running thread; null copies zeros.
-void start_copy(void* target, const void* source, size_t bytes);
+void start_copy(void* target, const void* source, size_t bytes, bool through_l1);
 void commit_copies();
 void wait_for_copies(int groups);  // all but the last `groups`
 

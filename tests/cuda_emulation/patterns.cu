@@ -44,7 +44,7 @@ __global__ void read_matrices(int stride, const float*, float*) {
 
 // The same of rows of 64 bytes, four of them apart, with the masks of gemm_layout.cuh.
 __global__ void read_swizzled(int, const float*, float*) {
-    using Layout = alexnet::cuda::TileLayout<alexnet::Precision::kTf32, float, true, 128>;
+    using Layout = alexnet::cuda::TileLayout<true, float, true, 128>;
     uint32_t r[4];
     const int row = int(threadIdx.x) % 8 * 4 + int(threadIdx.x) / 8 % 2;
     const auto* tile = dynamic_shared<unsigned char>();

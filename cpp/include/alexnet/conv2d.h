@@ -85,22 +85,27 @@ namespace cuda {
 
 // The same on the device, as implicit matrix products. `workspace` is device memory, aligned to 16
 // bytes, of as many bytes as the function's namesake says; several calls on one stream may share
-// it. Where `only` is given, in float32, only those images are computed whose entry there is not 0,
-// or the gradient of the weight if the first is not; the others' results stay as they are.
+// it. T is float, multiplied as `precision` says, or Bfloat16 or Float16 (storage.h), which the tensor
+// cores multiply, with sums in float32. Where `only` is given, of floats, only those images are
+// computed whose entry there is not 0, or the gradient of the weight if the first is not; the others'
+// results stay as they are.
 size_t conv2d_workspace(const Conv2dShape& shape);
-void conv2d(const Conv2dShape& shape, const float* x, const float* weight, const float* bias,
-            bool relu, Precision precision, float* y, void* workspace, Stream stream,
+template <class T>
+void conv2d(const Conv2dShape& shape, const T* x, const T* weight, const float* bias, bool relu,
+            Precision precision, T* y, void* workspace, Stream stream,
             const uint32_t* only = nullptr);
 
 size_t conv2d_backward_input_workspace(const Conv2dShape& shape);
-void conv2d_backward_input(const Conv2dShape& shape, const float* dy, const float* weight,
-                           Precision precision, float* dx, void* workspace, Stream stream,
+template <class T>
+void conv2d_backward_input(const Conv2dShape& shape, const T* dy, const T* weight,
+                           Precision precision, T* dx, void* workspace, Stream stream,
                            const uint32_t* only = nullptr);
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& shape);
-void conv2d_backward_weight(const Conv2dShape& shape, const float* dy, const float* x,
-                            Precision precision, float* dweight, float* dbias, void* workspace,
-                            Stream stream, const uint32_t* only = nullptr);
+template <class T>
+void conv2d_backward_weight(const Conv2dShape& shape, const T* dy, const T* x, Precision precision,
+                            T* dweight, float* dbias, void* workspace, Stream stream,
+                            const uint32_t* only = nullptr);
 
 // The same by Winograd's algorithm, in float32, for shapes for which winograd_unsupported, the
 // reason why it can't serve one, is null; whether that promises to be faster (winograd_plan.cu).

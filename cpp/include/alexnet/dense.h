@@ -37,19 +37,23 @@ void dense_backward_weight(const DenseShape& shape, const float* dy, const float
 namespace cuda {
 
 // The same on the device. `workspace` is device memory, aligned to 16 bytes, of as many bytes as
-// the function's namesake says; several calls on one stream may share it.
+// the function's namesake says; several calls on one stream may share it. T is float, multiplied as
+// `precision` says, or Bfloat16 or Float16 (storage.h), which the tensor cores multiply, with sums in
+// float32.
 size_t dense_workspace(const DenseShape& shape);
-void dense(const DenseShape& shape, const float* x, const float* weight, const float* bias,
-           bool relu, Precision precision, float* y, void* workspace, Stream stream);
+template <class T>
+void dense(const DenseShape& shape, const T* x, const T* weight, const float* bias, bool relu,
+           Precision precision, T* y, void* workspace, Stream stream);
 
 size_t dense_backward_input_workspace(const DenseShape& shape);
-void dense_backward_input(const DenseShape& shape, const float* dy, const float* weight,
-                          Precision precision, float* dx, void* workspace, Stream stream);
+template <class T>
+void dense_backward_input(const DenseShape& shape, const T* dy, const T* weight,
+                          Precision precision, T* dx, void* workspace, Stream stream);
 
 size_t dense_backward_weight_workspace(const DenseShape& shape);
-void dense_backward_weight(const DenseShape& shape, const float* dy, const float* x,
-                           Precision precision, float* dweight, float* dbias, void* workspace,
-                           Stream stream);
+template <class T>
+void dense_backward_weight(const DenseShape& shape, const T* dy, const T* x, Precision precision,
+                           T* dweight, float* dbias, void* workspace, Stream stream);
 
 }  // namespace cuda
 }  // namespace alexnet

@@ -1,4 +1,4 @@
-// How the CUDA kernels multiply; arrays are float32 in any case.
+// How the CUDA kernels multiply arrays of float32.
 
 #ifndef ALEXNET_PRECISION_H_
 #define ALEXNET_PRECISION_H_

@@ -8,11 +8,11 @@
 
 namespace alexnet {
 
-struct Bfloat16 {
+struct Bfloat16 {  // the upper half of a float: 8 bits of mantissa with the hidden one
     uint16_t bits;
 };
 
-struct Float16 {
+struct Float16 {  // half precision of IEEE 754: 11 bits of mantissa, up to 65504
     uint16_t bits;
 };
 

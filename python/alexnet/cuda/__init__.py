@@ -7,10 +7,10 @@ and Numba's among them), which are used without a copy; those that are not C-con
 once. All lie on the current device. Results are new CuPy arrays unless ``out`` is given, which must
 have the exact shape and dtype and be C-contiguous.
 
-Arrays are float32. `lrn`, `max_pool2d`, `relu`, `dropout`, `batch_norm`, `softmax_cross_entropy`
-and their gradients also take maps of float16 or bfloat16 (of `ml_dtypes`, where CuPy has it), all
-maps of a call of one dtype, which their results have as well: they compute as in float32 and round
-once. What belongs to a channel, and a loss, is float32 in any case.
+Arrays are float32. `conv2d`, `dense`, `lrn`, `max_pool2d`, `relu`, `dropout`, `batch_norm`,
+`softmax_cross_entropy` and their gradients also take maps, and weights, of float16 or bfloat16 (of
+`ml_dtypes`, where CuPy has it), all of a call of one dtype, which their results have as well: they
+compute as in float32 and round once. What belongs to a channel, and a loss, is float32 in any case.
 
 Work is put on CuPy's current stream, and calls return before it is done; workspaces come from
 CuPy's memory pool. The same input gives the same bits on every run. ``softmax_cross_entropy`` and

@@ -11,6 +11,7 @@ from alexnet.contract.shapes import Conv2dShape, Padding
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
+    as_stored,
     make_output,
     make_outputs,
     make_workspace,
@@ -46,7 +47,7 @@ def conv2d_choice(shape: Conv2dShape, direction: str) -> str:
 
 
 def _is_winograd(
-    operator: str, direction: str, shape: Conv2dShape, algorithm: str, *, tf32: bool
+    operator: str, direction: str, shape: Conv2dShape, algorithm: str, dtype: str, *, tf32: bool
 ) -> bool:
     """Check that the algorithm has a kernel and serves the shape; whether it is Winograd's."""
     if algorithm not in ("auto", *conv2d_algorithms()):
@@ -55,12 +56,15 @@ def _is_winograd(
             "'winograd'"
         )
     if algorithm == "auto":
-        return not tf32 and conv2d_choice(shape, direction) == "winograd"
+        exact = dtype == "float32" and not tf32
+        return exact and conv2d_choice(shape, direction) == "winograd"
     if algorithm == "direct":
         return False
     reason = _cuda.winograd_unsupported(shape, direction)
     if tf32:
         reason = "its precision is 'tf32'"
+    if dtype != "float32":
+        reason = f"its arrays are {dtype}"
     if reason:
         raise ValueError(
             f"{operator}: algorithm 'winograd' cannot serve this convolution: {reason}; "
@@ -83,14 +87,15 @@ def conv2d(
     precision: str = "float32",
     out: DeviceArray | None = None,
 ) -> DeviceArray:
-    x = as_input("conv2d", "x", x)
-    weight = as_input("conv2d", "weight", weight)
+    x = as_stored("conv2d", "x", x)
+    weight = as_stored("conv2d", "weight", weight, x)
     bias = None if bias is None else as_input("conv2d", "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
-    tf32 = is_tf32("conv2d", precision)
-    winograd = _is_winograd("conv2d", "forward", shape, algorithm, tf32=tf32)
+    dtype = x.dtype.name
+    tf32 = is_tf32("conv2d", precision, dtype)
+    winograd = _is_winograd("conv2d", "forward", shape, algorithm, dtype, tf32=tf32)
     inputs = {"x": x, "weight": weight, "bias": bias}
-    y = make_output("conv2d", "out", out, shape.output_shape, inputs)
+    y = make_output("conv2d", "out", out, shape.output_shape, inputs, like=x)
     relu = activation == "relu"
     if winograd:
         workspace = make_workspace(_cuda.conv2d_winograd_workspace(shape, WINOGRAD_FLOATS))
@@ -115,14 +120,16 @@ def conv2d_backward_input(
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "conv2d_backward_input"
-    dy = as_input(operator, "dy", dy)
-    weight = as_input(operator, "weight", weight)
+    dy = as_stored(operator, "dy", dy)
+    weight = as_stored(operator, "weight", weight, dy)
     shape = calls.check_conv2d_backward_input(
         dy, weight, input_shape, stride, padding, groups, algorithm
     )
-    tf32 = is_tf32(operator, precision)
-    winograd = _is_winograd(operator, "backward_input", shape, algorithm, tf32=tf32)
-    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    dtype = dy.dtype.name
+    tf32 = is_tf32(operator, precision, dtype)
+    winograd = _is_winograd(operator, "backward_input", shape, algorithm, dtype, tf32=tf32)
+    inputs = {"dy": dy, "weight": weight}
+    dx = make_output(operator, "out", out, shape.input_shape, inputs, like=dy)
     if winograd:
         workspace = make_workspace(
             _cuda.conv2d_winograd_backward_input_workspace(shape, WINOGRAD_FLOATS)
@@ -150,15 +157,16 @@ def conv2d_backward_weight(
     out: tuple[DeviceArray | None, DeviceArray | None] | None = None,
 ) -> tuple[DeviceArray, DeviceArray]:
     operator = "conv2d_backward_weight"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    dy = as_stored(operator, "dy", dy)
+    x = as_stored(operator, "x", x, dy)
     shape = calls.check_conv2d_backward_weight(
         dy, x, kernel_size, stride, padding, groups, algorithm
     )
-    tf32 = is_tf32(operator, precision)
-    winograd = _is_winograd(operator, "backward_weight", shape, algorithm, tf32=tf32)
+    dtype = dy.dtype.name
+    tf32 = is_tf32(operator, precision, dtype)
+    winograd = _is_winograd(operator, "backward_weight", shape, algorithm, dtype, tf32=tf32)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
-    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x}, {"dweight": dy})
     if winograd:
         workspace = make_workspace(
             _cuda.conv2d_winograd_backward_weight_workspace(shape, WINOGRAD_FLOATS)

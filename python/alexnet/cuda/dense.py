@@ -7,6 +7,7 @@ from alexnet.contract import calls
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
+    as_stored,
     make_output,
     make_outputs,
     make_workspace,
@@ -25,13 +26,13 @@ def dense(
     precision: str = "float32",
     out: DeviceArray | None = None,
 ) -> DeviceArray:
-    x = as_input("dense", "x", x)
-    weight = as_input("dense", "weight", weight)
+    x = as_stored("dense", "x", x)
+    weight = as_stored("dense", "weight", weight, x)
     bias = None if bias is None else as_input("dense", "bias", bias)
     shape = calls.check_dense(x, weight, bias, activation)
-    tf32 = is_tf32("dense", precision)
+    tf32 = is_tf32("dense", precision, x.dtype.name)
     inputs = {"x": x, "weight": weight, "bias": bias}
-    y = make_output("dense", "out", out, shape.output_shape, inputs)
+    y = make_output("dense", "out", out, shape.output_shape, inputs, like=x)
     workspace = make_workspace(_cuda.dense_workspace(shape))
     _cuda.dense(shape, x, weight, bias, activation == "relu", tf32, y, workspace, stream())
     return y
@@ -46,11 +47,12 @@ def dense_backward_input(
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "dense_backward_input"
-    dy = as_input(operator, "dy", dy)
-    weight = as_input(operator, "weight", weight)
+    dy = as_stored(operator, "dy", dy)
+    weight = as_stored(operator, "weight", weight, dy)
     shape = calls.check_dense_backward_input(dy, weight)
-    tf32 = is_tf32(operator, precision)
-    dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
+    tf32 = is_tf32(operator, precision, dy.dtype.name)
+    inputs = {"dy": dy, "weight": weight}
+    dx = make_output(operator, "out", out, shape.input_shape, inputs, like=dy)
     workspace = make_workspace(_cuda.dense_backward_input_workspace(shape))
     _cuda.dense_backward_input(shape, dy, weight, tf32, dx, workspace, stream())
     return dx
@@ -65,12 +67,12 @@ def dense_backward_weight(
     out: tuple[DeviceArray | None, DeviceArray | None] | None = None,
 ) -> tuple[DeviceArray, DeviceArray]:
     operator = "dense_backward_weight"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    dy = as_stored(operator, "dy", dy)
+    x = as_stored(operator, "x", x, dy)
     shape = calls.check_dense_backward_weight(dy, x)
-    tf32 = is_tf32(operator, precision)
+    tf32 = is_tf32(operator, precision, dy.dtype.name)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
-    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
+    dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x}, {"dweight": dy})
     workspace = make_workspace(_cuda.dense_backward_weight_workspace(shape))
     _cuda.dense_backward_weight(shape, dy, x, tf32, dweight, dbias, workspace, stream())
     return dweight, dbias

@@ -1,0 +1,159 @@
+// A product as the kernels take it, and how its sums reach C.
+
+#ifndef ALEXNET_CUDA_GEMM_PRODUCT_CUH_
+#define ALEXNET_CUDA_GEMM_PRODUCT_CUH_
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "device.cuh"
+#include "gemm_layout.cuh"
+#include "gemm_operands.cuh"
+#include "storage.cuh"
+
+namespace alexnet::cuda {
+
+// Depths of one chain of additions: rounding errors of float32 grow as its root (tests/support/
+// arrays.py: 8e-7). Where elements have 16 bits their own rounding hides that of any chain.
+template <class T>
+constexpr uint32_t kChain = sizeof(T) == 4 ? 2048 : 1u << 31;
+
+// Rows of C of which only those are computed whose mark is not 0, of `rows_per_mark` each. Others are
+// not written, and blocks without a row to compute end at once.
+template <class Rows>
+struct MarkedRows : Rows {
+    const uint32_t* marks;
+    Divisor rows_per_mark;
+
+    __device__ bool wants(uint32_t row) const { return marks[rows_per_mark.quotient(row)] != 0; }
+    __device__ bool wants_any(uint32_t first, uint32_t end) const {
+        const uint32_t last = rows_per_mark.quotient(end - 1);
+        for (uint32_t i = rows_per_mark.quotient(first); i <= last; ++i) {
+            if (marks[i] != 0) return true;
+        }
+        return false;
+    }
+};
+template <class Rows>
+constexpr bool kIsMarked = false;
+template <class Rows>
+constexpr bool kIsMarked<MarkedRows<Rows>> = true;
+
+template <class A, class B, class Rows_>
+struct Product {
+    using Rows = Rows_;
+    using Element = typename A::Element;
+    static_assert(std::is_same_v<Element, typename B::Element>);
+
+    A a;
+    B b;
+    Rows rows;  // where the rows of c begin
+    uint32_t m, n, depth;
+    Element* c;
+    const float* bias;  // n for each group; may be null
+    bool relu;
+    uint32_t splits = 1;
+    float* partial = nullptr;  // sums of each split, (splits, groups, m, n); null with one split
+
+    // Depths of a split: whole steps, so that copies of 16 bytes stay aligned.
+    __host__ __device__ uint32_t split_depth() const {
+        constexpr uint32_t kDepths = kTileDepth<Element>;
+        const uint32_t steps = (depth + kDepths - 1) / kDepths;
+        return (steps + splits - 1) / splits * kDepths;
+    }
+    // Where row i of a group begins, in c and in the sums of one split.
+    __device__ Element* row(uint32_t i, uint32_t group) const {
+        return c + rows(i) + size_t{group} * n;
+    }
+    __device__ float* partial_row(uint32_t i, uint32_t split, uint32_t group,
+                                  uint32_t groups) const {
+        return partial + ((size_t{split} * groups + group) * m + i) * n;
+    }
+    // NaN stays NaN.
+    __device__ float finish(float value, uint32_t column, uint32_t group) const {
+        if (bias) value += bias[size_t{group} * n + column];
+        return relu && value < 0.0f ? 0.0f : value;
+    }
+};
+
+// Write a warp's part of C, from `row` and `column` on, to the lines that line_of(row) gives: added
+// to what is there unless it is the `first` chain, and with bias and ReLU if it is to `finish`.
+template <class Fragment, class P, class LineOf>
+__device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32_t column, int lane,
+                      bool first, bool finish, LineOf line_of) {
+    using Out = std::remove_pointer_t<decltype(line_of(row))>;
+    constexpr int kRun = Fragment::kRun;
+    const bool vectors = kRun > 1 && p.n % 4 == 0 && is_aligned16(p.c);
+#pragma unroll
+    for (int i = 0; i < Fragment::kRows; ++i) {
+        const uint32_t r = row + Fragment::row(lane, i);
+        if (r >= p.m) continue;
+        if constexpr (kIsMarked<typename P::Rows>) {
+            if (!p.rows.wants(r)) continue;
+        }
+        Out* line = line_of(r);
+#pragma unroll
+        for (int j = 0; j < Fragment::kColumns; j += kRun) {
+            const uint32_t c = column + Fragment::column(lane, j);
+            Floats<kRun> values;
+#pragma unroll
+            for (int e = 0; e < kRun; ++e) {
+                values.at[e] = fragment.at(i, j + e);
+                if (c + e >= p.n) continue;
+                if (!first) values.at[e] += to_float(line[c + e]);
+                if (finish) values.at[e] = p.finish(values.at[e], c + e, blockIdx.z);
+                if (!vectors) line[c + e] = from_float<Out>(values.at[e]);
+            }
+            if (vectors && c < p.n) store_floats(line + c, values);
+        }
+    }
+}
+
+// The same to C, or to the sums of the block's split where there are any.
+template <class Fragment, class P>
+__device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32_t column, int lane,
+                      bool first, bool last) {
+    using Element = typename P::Element;
+    const auto partial = [&](uint32_t r) {
+        return p.partial_row(r, blockIdx.y, blockIdx.z, gridDim.z);
+    };
+    if constexpr (std::is_same_v<Element, float>) {
+        const auto line = [&](uint32_t r) { return p.partial ? partial(r) : p.row(r, blockIdx.z); };
+        store(p, fragment, row, column, lane, first, last && !p.partial, line);
+    } else if (p.partial) {
+        store(p, fragment, row, column, lane, first, false, partial);
+    } else {
+        store(p, fragment, row, column, lane, first, last,
+              [&](uint32_t r) { return p.row(r, blockIdx.z); });
+    }
+}
+
+// Second pass of a product cut into splits: their sums, added in order. A thread owns `width`
+// neighbours of a row, which has `places` of them.
+template <class P, int width>
+__global__ void sum_splits(const P p, const Divisor places) {
+    const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
+    if (index >= p.m * places.value()) return;
+    const uint32_t row = places.quotient(index), group = blockIdx.z;
+    const uint32_t column = (index - row * places.value()) * width;
+    if constexpr (kIsMarked<typename P::Rows>) {
+        if (!p.rows.wants(row)) return;
+    }
+    const float* partial = p.partial_row(row, 0, group, gridDim.z) + column;
+    const size_t to_next = size_t{gridDim.z} * p.m * p.n;
+    auto sum = Floats<width>::of(0);
+#pragma unroll 4
+    for (uint32_t s = 0; s < p.splits; ++s, partial += to_next) {
+        const auto part = load_floats<width>(partial);
+#pragma unroll
+        for (int e = 0; e < width; ++e) sum.at[e] += part.at[e];
+    }
+#pragma unroll
+    for (int e = 0; e < width; ++e) sum.at[e] = p.finish(sum.at[e], column + e, group);
+    store_floats(p.row(row, group) + column, sum);
+}
+
+}  // namespace alexnet::cuda
+
+#endif  // ALEXNET_CUDA_GEMM_PRODUCT_CUH_

@@ -1,0 +1,188 @@
+"""Convolutions and dense layers on float16 and bfloat16 arrays on a CUDA device."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from support import dense_layers
+from support.arrays import random_array, relative_error
+from support.convolutions import Case, Data
+from support.cuda_device import cuda, cupy
+
+pytestmark = pytest.mark.cuda
+
+FLOAT32 = np.dtype(np.float32)
+DTYPES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+# Products are exact, so a result is as far off as its rounding once, but for sums in float32.
+MOST_OF_ROUNDING = 1.1
+MOST_OF_SUMS = 1e-6  # of gradients of a bias, which are float32
+GUARD, SENTINEL = 16, -96.0  # elements, and a number that both types have
+
+CASES = [
+    Case((1, 6, 5, 16), (3, 3), 24),  # runs of 8 channels
+    Case((1, 9, 8, 3), (3, 3), 8, stride=2),  # single ones
+    Case((2, 5, 7, 80), (3, 2), 136, stride=(1, 2), padding="valid"),
+    Case((1, 5, 4, 16), (2, 2), 32, groups=2, stride=(2, 1)),
+    Case((1, 4, 4, 10), (3, 3), 7),
+    Case((1, 12, 12, 8), (5, 5), 72),
+    Case((1, 4, 5, 64), (3, 2), 64, groups=2, stride=2),  # two steps of 32 channels, one a group
+    Case((1, 3, 4, 64), (3, 2), 40),
+]
+SIZES = [(1, 16, 128), (5, 33, 40), (70, 40, 136), (33, 1032, 8), (130, 72, 72)]
+
+
+class Guarded:
+    """An output on the device between two runs of sentinels, itself filled with NaN."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._shape, size = shape, int(np.prod(shape))
+        memory = np.full(size + 2 * GUARD, SENTINEL, np.float32)
+        memory[GUARD : GUARD + size] = np.nan
+        self._memory = cupy.asarray(memory.astype(dtype))
+        self.array = self._memory[GUARD : GUARD + size].reshape(*shape)
+
+    def get(self) -> np.ndarray[Any, Any]:
+        memory = self._memory.get()
+        assert (memory[:GUARD] == SENTINEL).all(), "written before the output"
+        assert (memory[-GUARD:] == SENTINEL).all(), "written past its end"
+        return memory[GUARD:-GUARD].reshape(self._shape).astype(np.float32)
+
+
+def rounded(data: Any, dtype: np.dtype[Any]) -> Any:
+    """The data with numbers that `dtype` has, as float32."""
+    return dataclasses.replace(
+        data,
+        **{
+            field.name: getattr(data, field.name).astype(dtype).astype(np.float32)
+            for field in dataclasses.fields(data)
+        },
+    )
+
+
+def run_convolutions(case: Case, data: Data, dtype: np.dtype[Any]) -> dict[str, Any]:
+    x, weight, dy = (cupy.asarray(array.astype(dtype)) for array in (data.x, data.weight, data.dy))
+    bias = cupy.asarray(data.bias)
+    shape = case.shape
+    y, dx = Guarded(shape.output_shape, dtype), Guarded(shape.input_shape, dtype)
+    dweight, dbias = Guarded(shape.weight_shape, dtype), Guarded((shape.out_channels,), FLOAT32)
+    assert cuda.conv2d(x, weight, bias, out=y.array, **case.options) is y.array
+    cuda.conv2d_backward_input(dy, weight, case.x, out=dx.array, **case.options)
+    out = dweight.array, dbias.array
+    cuda.conv2d_backward_weight(dy, x, case.kernel, out=out, **case.options)
+    results = {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
+    return {name: result.get() for name, result in results.items()}
+
+
+def run_dense(data: dense_layers.Data, dtype: np.dtype[Any]) -> dict[str, Any]:
+    x, weight, dy = (cupy.asarray(array.astype(dtype)) for array in (data.x, data.weight, data.dy))
+    bias = cupy.asarray(data.bias)
+    y, dx = Guarded(data.dy.shape, dtype), Guarded(data.x.shape, dtype)
+    dweight, dbias = Guarded(data.weight.shape, dtype), Guarded(data.bias.shape, FLOAT32)
+    cuda.dense(x, weight, bias, out=y.array)
+    cuda.dense_backward_input(dy, weight, out=dx.array)
+    cuda.dense_backward_weight(dy, x, out=(dweight.array, dbias.array))
+    results = {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
+    return {name: result.get() for name, result in results.items()}
+
+
+def check(found: dict[str, Any], expected: Any, dtype: np.dtype[Any]) -> None:
+    """Each result is as near to the exact one as that, rounded once, is."""
+    for name, values in found.items():
+        exact = getattr(expected, name) if dataclasses.is_dataclass(expected) else expected[name]
+        plain = relative_error(exact.astype(dtype).astype(np.float64), exact)
+        most = MOST_OF_SUMS if name == "dbias" else MOST_OF_ROUNDING * plain
+        assert relative_error(values, exact) <= most, name
+
+
+@each_dtype
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_convolutions(case: Case, dtype: np.dtype[Any]) -> None:
+    data = rounded(case.data, dtype)
+    check(run_convolutions(case, data, dtype), case.expected_of(data), dtype)
+
+
+@each_dtype
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_dense(size: dense_layers.Size, dtype: np.dtype[Any]) -> None:
+    data = rounded(dense_layers.draw(size), dtype)
+    check(run_dense(data, dtype), data.expected, dtype)
+
+
+@each_dtype
+def test_a_depth_in_splits(dtype: np.dtype[Any]) -> None:
+    data = rounded(dense_layers.draw((3, 2056, 16)), dtype)
+    check(run_dense(data, dtype), data.expected, dtype)
+
+
+@each_dtype
+@pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[4], CASES[6]], ids=str)
+def test_small_integers_have_exact_products(case: Case, dtype: np.dtype[Any]) -> None:
+    """Sums of at most 256 in absolute value, which both types have."""
+    fields = {f.name: getattr(case.data, f.name) for f in dataclasses.fields(Data)}
+    data = Data(**{name: np.clip(np.rint(values), -1, 1) for name, values in fields.items()})
+    expected = case.expected_of(data)
+    for name, values in run_convolutions(case, data, dtype).items():
+        exact = getattr(expected, name)
+        assert np.abs(exact).max() <= 256
+        np.testing.assert_array_equal(values, exact, err_msg=name)
+
+
+@each_dtype
+def test_same_bits_on_every_run(dtype: np.dtype[Any]) -> None:
+    data = rounded(CASES[2].data, dtype)
+    first, second = (run_convolutions(CASES[2], data, dtype) for _ in range(2))
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name])
+
+
+@each_dtype
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_reach_what_sees_them(value: float, dtype: np.dtype[Any]) -> None:
+    data = rounded(dense_layers.draw((33, 24, 40)), dtype)
+    x = data.x.copy()
+    x[7, 5] = value
+    usual = run_dense(data, dtype)["y"]
+    found = run_dense(dataclasses.replace(data, x=x), dtype)["y"]
+    usual[7] = value * np.sign(data.weight[5])
+    np.testing.assert_array_equal(found, usual)
+
+
+@each_dtype
+def test_rectified_and_empty(dtype: np.dtype[Any]) -> None:
+    x = cupy.asarray(random_array(1, 2, 16).astype(dtype))
+    weight = cupy.asarray(random_array(2, 16, 24).astype(dtype))
+    y = cuda.dense(x, weight)
+    assert y.dtype == dtype
+    rectified = cuda.dense(x, weight, activation="relu").get().astype(np.float32)
+    np.testing.assert_array_equal(rectified, np.maximum(y.get().astype(np.float32), 0))
+    empty = cuda.dense(cupy.empty((0, 16), dtype), weight)
+    assert (empty.shape, empty.dtype) == ((0, 24), dtype)
+
+
+@each_dtype
+def test_arrays_that_do_not_go_together(dtype: np.dtype[Any]) -> None:
+    x, weight = random_array(1, 2, 8), random_array(2, 8, 4)
+    narrow, wide = cupy.asarray(x.astype(dtype)), cupy.asarray(weight)
+    there = cupy.asarray(weight.astype(dtype))
+    with pytest.raises(TypeError, match=f"dense: weight has dtype float32, expected {dtype}"):
+        cuda.dense(narrow, wide)
+    with pytest.raises(TypeError, match=f"dense: weight has dtype {dtype}, expected float32"):
+        cuda.dense(cupy.asarray(x), there)
+    with pytest.raises(TypeError, match=f"dense: bias has dtype {dtype}, expected float32"):
+        cuda.dense(narrow, there, cupy.empty((4,), dtype))
+    with pytest.raises(TypeError, match=f"dense: out has dtype float32, expected {dtype}"):
+        cuda.dense(narrow, there, out=cupy.empty((2, 4), np.float32))
+    image, window = cupy.empty((1, 9, 9, 8), dtype), cupy.empty((3, 3, 8, 8), dtype)
+    message = f"conv2d: algorithm 'winograd' cannot serve this convolution: its arrays are {dtype}"
+    with pytest.raises(ValueError, match=message):
+        cuda.conv2d(image, window, algorithm="winograd")
+    message = f"dense: precision is 'tf32', which is for float32 arrays, but they are {dtype}"
+    with pytest.raises(ValueError, match=message):
+        cuda.dense(narrow, there, precision="tf32")
