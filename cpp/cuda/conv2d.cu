@@ -47,8 +47,8 @@ void conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias
             Precision precision, T* y, void* workspace, Stream stream, const uint32_t* only) {
     if (s.batch == 0) return;
     const bool weight_vectors = has_vectors(weight, s.group_out());
+    if (hopper_conv2d(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
     if constexpr (std::is_same_v<T, float>) {
-        if (hopper_conv2d(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
         if (!only && weight_vectors && has_runs(s, x)) {
             return conv2d_of_runs(s, x, weight, bias, relu, precision, y, workspace, stream);
         }

@@ -73,9 +73,7 @@ template <class T>
 void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, Precision precision,
                            T* dx, void* workspace, Stream stream, const uint32_t* only) {
     if (s.batch == 0) return;
-    if constexpr (std::is_same_v<T, float>) {
-        if (hopper_conv2d_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
-    }
+    if (hopper_conv2d_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
     gemm_index(s.batch * s.out_height * s.out_width);
     gemm_index(s.in_height + s.pad_top);
     gemm_index(s.in_width + s.pad_left);

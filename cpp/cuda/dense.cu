@@ -25,9 +25,7 @@ template <class T>
 void dense(const DenseShape& s, const T* x, const T* weight, const float* bias, bool relu,
            Precision precision, T* y, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    if constexpr (std::is_same_v<T, float>) {
-        if (hopper_dense(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
-    }
+    if (hopper_dense(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
     Product<MatrixOperand<true, T>, MatrixOperand<false, T>, MatrixRows> p{
         matrix<true>(x, s.in_features),
         matrix<false>(weight, s.out_features),
@@ -51,9 +49,7 @@ template <class T>
 void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, Precision precision,
                           T* dx, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    if constexpr (std::is_same_v<T, float>) {
-        if (hopper_dense_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
-    }
+    if (hopper_dense_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
     Product<MatrixOperand<true, T>, MatrixOperand<true, T>, MatrixRows> p{
         matrix<true>(dy, s.out_features),
         matrix<true>(weight, s.out_features),
@@ -78,9 +74,7 @@ template <class T>
 void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
                            T* dweight, float* dbias, void* workspace, Stream stream) {
     column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
-    if constexpr (std::is_same_v<T, float>) {
-        if (hopper_dense_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
-    }
+    if (hopper_dense_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
     Product<MatrixOperand<false, T>, MatrixOperand<false, T>, MatrixRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),

@@ -1,0 +1,87 @@
+"""Convolutions and dense layers of float16 and bfloat16 on a CUDA device, for the tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from support import dense_layers
+from support.arrays import relative_error
+from support.convolutions import Case, Data
+from support.cuda_device import cuda, cupy
+
+FLOAT32 = np.dtype(np.float32)
+DTYPES = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+# Products are exact, so a result is as far off as its rounding once, but for sums in float32.
+MOST_OF_ROUNDING = 1.1
+MOST_OF_SUMS = 1e-6  # of gradients of a bias, which are float32
+GUARD, SENTINEL = 16, -96.0  # elements, and a number that both types have
+
+
+class Guarded:
+    """An output on the device between two runs of sentinels, itself filled with NaN."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self._shape, size = shape, int(np.prod(shape))
+        memory = np.full(size + 2 * GUARD, SENTINEL, np.float32)
+        memory[GUARD : GUARD + size] = np.nan
+        self._memory = cupy.asarray(memory.astype(dtype))
+        self.array = self._memory[GUARD : GUARD + size].reshape(*shape)
+
+    def get(self) -> np.ndarray[Any, Any]:
+        memory = self._memory.get()
+        assert (memory[:GUARD] == SENTINEL).all(), "written before the output"
+        assert (memory[-GUARD:] == SENTINEL).all(), "written past its end"
+        return memory[GUARD:-GUARD].reshape(self._shape).astype(np.float32)
+
+
+def rounded(data: Any, dtype: np.dtype[Any]) -> Any:
+    """The data with numbers that `dtype` has, as float32."""
+    return dataclasses.replace(
+        data,
+        **{
+            field.name: getattr(data, field.name).astype(dtype).astype(np.float32)
+            for field in dataclasses.fields(data)
+        },
+    )
+
+
+def run_convolutions(case: Case, data: Data, dtype: np.dtype[Any]) -> dict[str, Any]:
+    x, weight, dy = (cupy.asarray(array.astype(dtype)) for array in (data.x, data.weight, data.dy))
+    bias = cupy.asarray(data.bias)
+    shape = case.shape
+    y, dx = Guarded(shape.output_shape, dtype), Guarded(shape.input_shape, dtype)
+    dweight, dbias = Guarded(shape.weight_shape, dtype), Guarded((shape.out_channels,), FLOAT32)
+    assert cuda.conv2d(x, weight, bias, out=y.array, **case.options) is y.array
+    cuda.conv2d_backward_input(dy, weight, case.x, out=dx.array, **case.options)
+    out = dweight.array, dbias.array
+    cuda.conv2d_backward_weight(dy, x, case.kernel, out=out, **case.options)
+    results = {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
+    return {name: result.get() for name, result in results.items()}
+
+
+def run_dense(data: dense_layers.Data, dtype: np.dtype[Any]) -> dict[str, Any]:
+    x, weight, dy = (cupy.asarray(array.astype(dtype)) for array in (data.x, data.weight, data.dy))
+    bias = cupy.asarray(data.bias)
+    y, dx = Guarded(data.dy.shape, dtype), Guarded(data.x.shape, dtype)
+    dweight, dbias = Guarded(data.weight.shape, dtype), Guarded(data.bias.shape, FLOAT32)
+    cuda.dense(x, weight, bias, out=y.array)
+    cuda.dense_backward_input(dy, weight, out=dx.array)
+    cuda.dense_backward_weight(dy, x, out=(dweight.array, dbias.array))
+    results = {"y": y, "dx": dx, "dweight": dweight, "dbias": dbias}
+    return {name: result.get() for name, result in results.items()}
+
+
+def check(found: dict[str, Any], expected: Any, dtype: np.dtype[Any]) -> None:
+    """Each result is as near to the exact one as that, rounded once, is."""
+    for name, values in found.items():
+        exact = getattr(expected, name) if dataclasses.is_dataclass(expected) else expected[name]
+        plain = relative_error(exact.astype(dtype).astype(np.float64), exact)
+        most = MOST_OF_SUMS if name == "dbias" else MOST_OF_ROUNDING * plain
+        assert relative_error(values, exact) <= most, name
