@@ -158,7 +158,8 @@ def test_each_tile(tile: str, dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPa
 @each_dtype
 def test_which_are_hoppers(dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def served(case: Case) -> bool:
-        x, weight = (cupy.zeros(s, dtype) for s in (case.x, case.shape.weight_shape))
+        shapes = case.x, case.shape.weight_shape
+        x, weight = (cupy.asarray(np.zeros(shape, dtype)) for shape in shapes)
         return is_served(lambda: cuda.conv2d(x, weight, **case.options), monkeypatch)
 
     assert all(served(case) for case in CASES)
@@ -189,8 +190,8 @@ def test_bits_do_not_depend_on_blocks(
 def test_arrays_that_are_not_aligned(dtype: np.dtype[Any]) -> None:
     """The other kernels take them."""
     data = rounded(dense_layers.draw((3, 64, 72)), dtype)
-    memory = cupy.zeros((data.x.size + 1,), dtype)
-    memory[1:] = cupy.asarray(data.x.astype(dtype).ravel())
-    y = cuda.dense(memory[1:].reshape(data.x.shape), cupy.asarray(data.weight.astype(dtype)))
+    memory = cupy.asarray(np.append(np.zeros(1, np.float32), data.x).astype(dtype))
+    x = memory[1:].reshape(*data.x.shape)
+    y = cuda.dense(x, cupy.asarray(data.weight.astype(dtype)))
     exact = data.expected["without bias"]
     assert np.allclose(y.get().astype(np.float64), exact, rtol=1e-2, atol=1e-1)
