@@ -99,6 +99,16 @@ def test_a_result_is_rounded_as_operands_are() -> None:
     assert same_bits(out, exact.astype(BF16))
 
 
+@each_way
+def test_results_of_every_kind_are_rounded_alike() -> None:
+    bias = numbers().reshape(-1)
+    x, weight = np.zeros((17, 1), BF16), np.zeros((1, bias.size), BF16)
+    y = cpu.dense(x, weight, bias, precision="bfloat16")
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected = (np.float32(0) + bias).astype(BF16)
+    assert same_bits(y, np.broadcast_to(expected, y.shape))
+
+
 def test_subnormal_operands_may_count_as_zero(way: str) -> None:
     small = np.full((1, 1), 2.0**-130, np.float32)
     y = cpu.dense(small, np.full((1, 1), 2.0**60, np.float32), precision="bfloat16")
@@ -253,6 +263,53 @@ def test_pooling_of_other_arrays_is_an_error() -> None:
         bfloat16.max_pool2d(images, out=np.empty((1, 2, 2, 4), np.float32))
     with pytest.raises(ValueError, match="max_pool2d: window is 9"):
         bfloat16.max_pool2d(images, window=9)
+
+
+POOLED = [
+    (Case((9, 23, 25, 3), (11, 11), 64, stride=4), {"window": 2}),
+    (Case((17, 9, 8, 64), (3, 5), 40, padding=((2, 0), (1, 3)), groups=2), {}),
+    (Case((20, 13, 13, 32), (3, 3), 96), {"padding": 1, "ceil_mode": True}),
+    (Case((1, 27, 27, 32), (5, 5), 40), {"window": (3, 2), "stride": (1, 3)}),  # too few images
+    (Case((40, 4, 4, 5), (3, 3), 34), {"window": 1}),  # windows are copied
+    (Case((0, 9, 9, 32), (3, 3), 7), {}),
+]
+
+
+@each_way
+@pytest.mark.parametrize(("case", "pool"), POOLED, ids=str)
+@pytest.mark.parametrize("place", [at_page_end, at_page_start], ids=lambda place: place.__name__)
+def test_convolution_and_pooling_in_one_pass(
+    case: Case, pool: dict[str, Any], place: Callable[[Array], Array]
+) -> None:
+    data = case.data
+    weight = bfloat16.pack_conv2d(data.weight, case.shape.groups)
+    pool = {"window": 3, "stride": 2, "padding": "valid", "ceil_mode": False, **pool}
+    how = {name: value for name, value in case.options.items() if name != "groups"}
+    for activation in (None, "relu"):
+        for x in (data.x, data.x.astype(BF16)):
+            x = x.copy()
+            if x.size:
+                x[0, 2, 3, 1], x[-1, -1, -1, 0] = np.nan, -np.inf
+            between = np.empty(case.shape.output_shape, BF16)
+            bfloat16.conv2d(x, weight, data.bias, **how, activation=activation, out=between)
+            expected = bfloat16.max_pool2d(between, **pool)
+            for threads in (1, 2, 7):
+                alexnet.set_num_threads(threads)
+                out = place(np.zeros_like(expected))
+                placed = place(x), weight, place(data.bias)
+                bfloat16.conv2d_max_pool2d(
+                    *placed, **how, activation=activation, pool=pool, out=out
+                )
+                assert out.tobytes() == expected.tobytes(), (activation, threads)
+
+
+def test_convolution_and_pooling_check_their_result() -> None:
+    case, pool = POOLED[0][0], {"window": 2, "stride": 2, "padding": "valid", "ceil_mode": False}
+    weight = bfloat16.pack_conv2d(case.data.weight)
+    how = {"stride": 4, "padding": "same", "activation": None, "pool": pool}
+    for out in (np.empty((9, 3, 3, 64), np.float32), np.empty((9, 3, 3, 63), BF16)):
+        with pytest.raises((TypeError, ValueError), match="max_pool2d: out has"):
+            bfloat16.conv2d_max_pool2d(case.data.x, weight, None, **how, out=out)
 
 
 # --- what holds for both --------------------------------------------------------------------------

@@ -78,6 +78,18 @@ void define_bfloat16(py::module_& m) {
         const DriverCall call;
         cpu::max_pool2d_bf16(s, px, out);
     });
+    m.def("conv2d_max_pool2d_bf16",
+          [](const py::object& shape, const py::object& pool_shape, const py::array& x,
+             const py::array& packed, const py::object& bias, bool relu, py::array y) {
+              const Conv2dShape s = conv2d_shape(shape);
+              const Pool2dShape pool = pool2d_shape(pool_shape);
+              const cpu::Bf16Input in = bf16_input(x, "x", s.input_size());
+              const auto* pw = input<uint16_t>(packed, "packed", cpu::packed_conv2d_bf16_size(s));
+              const float* pb = optional_input(bias, "bias", s.out_channels);
+              auto* out = output<uint16_t>(y, "y", pool.output_size());
+              const DriverCall call;
+              cpu::conv2d_max_pool2d_bf16(s, pool, in, pw, pb, relu, out);
+          });
 }
 
 }  // namespace alexnet

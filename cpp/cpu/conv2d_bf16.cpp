@@ -45,4 +45,13 @@ void conv2d_bf16(const Conv2dShape& s, const Bf16Input& x, const uint16_t* packe
     if (!convolve_bf16_frame(call)) convolve_bf16_windows(call);
 }
 
+void conv2d_max_pool2d_bf16(const Conv2dShape& s, const Pool2dShape& pool, const Bf16Input& x,
+                            const uint16_t* packed, const float* bias, bool relu, uint16_t* y) {
+    if (s.batch == 0) return;
+    if (convolve_and_pool_bf16_frame({s, x, packed, bias, relu, {}}, pool, y)) return;
+    uint16_t* between = as_bf16(scratch(Slot::kIm2col, bf16_floats(s.output_size())));
+    conv2d_bf16(s, x, packed, bias, relu, {.bits = between});
+    max_pool2d_bf16(pool, between, y);
+}
+
 }  // namespace alexnet::cpu

@@ -70,8 +70,8 @@ struct Bf16Conv2d {
           relu(with_relu),
           y(output) {}
 
-    // Tiles by the panels `of` a group. `tiles` say everything of A, and C's rows.
-    void multiply_panels(size_t group, Range of, Bf16Block tiles) const {
+    // Tiles by the panels `of` a group. `tiles` say everything of A, and C's rows in `result`.
+    void multiply_panels(size_t group, Range of, Bf16Block tiles, const Bf16Output& result) const {
         for (size_t p = of.begin; p < of.end; ++p) {
             const Range columns = panels[p];
             const size_t first = group * s.group_out() + columns.begin;
@@ -80,8 +80,8 @@ struct Bf16Conv2d {
             tiles.b = all + p * panels.panel_size();
             tiles.next = all + (p + 1 < of.end ? p + 1 : of.begin) * panels.panel_size();
             tiles.columns = columns.size();
-            tiles.c = y.floats ? y.floats + first : nullptr;
-            tiles.c_bits = y.bits ? y.bits + first : nullptr;
+            tiles.c = result.floats ? result.floats + first : nullptr;
+            tiles.c_bits = result.bits ? result.bits + first : nullptr;
             tiles.bias = bias ? bias + first : nullptr;
             tiles.relu = relu;
             multiply(tiles);
@@ -102,6 +102,9 @@ struct Bf16Conv2d {
 
 // conv2d_bf16_frame.cpp: false, and nothing done, for shapes that it does not serve.
 bool convolve_bf16_frame(const Bf16Conv2d& call);
+// The same with max-pooling behind it, into `pooled`: also false where a task is not whole images.
+bool convolve_and_pool_bf16_frame(const Bf16Conv2d& call, const Pool2dShape& pool,
+                                  uint16_t* pooled);
 // conv2d_bf16_windows.cpp: for every shape.
 void convolve_bf16_windows(const Bf16Conv2d& call);
 

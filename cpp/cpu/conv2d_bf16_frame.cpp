@@ -17,16 +17,18 @@
 
 #include "conv2d_bf16.h"
 #include "parallel.h"
+#include "pool_rows.h"
 
 namespace alexnet::cpu {
 namespace {
 
-constexpr size_t kTasksAThread = 4;      // wanted, where there are as many
-constexpr size_t kL2Share = 4;           // of L2 for the frames that share a panel
-constexpr size_t kFrameTiles = 128;      // that share a panel before the next is read
-constexpr size_t kImagesByPanels = 16;   // from which on a run may be a whole image
-constexpr double kMostBorder = 4;        // times an image, its output and the weights
-constexpr double kSmallFrame = 1 << 18;  // elements that are always spared
+constexpr size_t kTasksAThread = 4;       // wanted, where there are as many
+constexpr size_t kL2Share = 4;            // of L2 for the frames that share a panel
+constexpr size_t kL2ShareWithResult = 2;  // and for what is pooled, too
+constexpr size_t kFrameTiles = 128;       // that share a panel before the next is read
+constexpr size_t kImagesByPanels = 16;    // from which on a run may be a whole image
+constexpr double kMostBorder = 4;         // times an image, its output and the weights
+constexpr double kSmallFrame = 1 << 18;   // elements that are always spared
 
 // The images with their border, as far as windows reach. Shared borders: what is right of a row is
 // what is left of the next.
@@ -179,10 +181,10 @@ class FrameTask {
 
     Size memory() const { return tiles_size() + bf16_floats(Size{runs_at_once_} * rest_size()); }
 
-    // The runs `own`, counted from an image that is at `images` and, in the result, at c, by the
+    // The runs `own`, counted from an image that is at `images` and, in `result`, at c, by the
     // panels `own_panels` of all groups.
-    void multiply(Range own, Range own_panels, const uint16_t* images, size_t c,
-                  float* memory) const {
+    void multiply(Range own, Range own_panels, const uint16_t* images, const Bf16Output& result,
+                  size_t c, float* memory) const {
         const Conv2dShape& s = call_.s;
         auto* const tiles = reinterpret_cast<Bf16Tile*>(memory);
         uint16_t* const rest = as_bf16(memory + tiles_size());
@@ -216,7 +218,8 @@ class FrameTask {
                                        .offsets = offsets_.data(),
                                        .in_place = call_.depth.in_place,
                                        .tiles = tiles,
-                                       .tile_count = count});
+                                       .tile_count = count},
+                                      result);
                 p = last;
             }
         }
@@ -236,26 +239,49 @@ class FrameTask {
     size_t rest_steps_, runs_at_once_;
 };
 
-// Tasks of some images each, with frames of their own.
-void convolve_images(const Bf16Conv2d& call, const Runs& runs, const FrameTask& task,
-                     size_t tasks) {
+// Max-pooling of the result, whose images are in L2 then and never go through memory.
+struct Pooling {
+    const Pool2dShape& shape;  // of the whole batch
+    uint16_t* y;
+
+    void pool(const Bf16Kernels& k, const uint16_t* images, Range of_batch) const {
+        const size_t image = shape.out_height * shape.out_width * shape.channels;
+        for_each_pooled_row(shape, {0, of_batch.size() * shape.out_height}, images,
+                            y + of_batch.begin * image,
+                            [&](const PoolRow& windows, const uint16_t* from, uint16_t* to) {
+                                k.max_pool2d_row(windows, from, to);
+                            });
+    }
+};
+
+// Tasks of some images each, with frames of their own, and with results of their own that are
+// pooled, unless `pooling` is null.
+void convolve_images(const Bf16Conv2d& call, const Runs& runs, const FrameTask& task, size_t tasks,
+                     const Pooling* pooling) {
     const Conv2dShape& s = call.s;
     const auto threads = static_cast<size_t>(num_threads());
     const size_t most = ceil_div(s.batch, tasks);
-    const size_t at_once =
-        std::clamp<size_t>(l2_cache_bytes() / kL2Share / (runs.image * sizeof(uint16_t)), 1, most);
-    const Slices frames(Slot::kThreadMemory, threads, bf16_floats(Size{at_once} * runs.image));
+    const Size result{pooling ? s.output_pixel(1, 0, 0) : 0};  // elements of an image
+    const size_t bytes = (runs.image + result) * sizeof(uint16_t);
+    const size_t at_once = std::clamp<size_t>(
+        l2_cache_bytes() / (pooling ? kL2ShareWithResult : kL2Share) / bytes, 1, most);
+    const Size frames_size = bf16_floats(Size{at_once} * runs.image);
+    const Slices frames(Slot::kThreadMemory, threads,
+                        frames_size + bf16_floats(Size{at_once} * result));
     const Slices memory(Slot::kThreadOperand, threads, task.memory());
     parallel_tasks(num_threads(), tasks, [&](size_t number, size_t thread) {
         const Range own = part(s.batch, tasks, number);
         const size_t blocks = parts_of(own.size(), at_once);
         uint16_t* const images = as_bf16(frames[thread]);
+        uint16_t* const results = as_bf16(frames[thread] + frames_size);
         for (size_t block = 0; block < blocks; ++block) {
             const Range of_own = part(own.size(), blocks, block);
             const size_t first = own.begin + of_own.begin;
             round_rows(call, runs, first, {0, of_own.size() * runs.frame.height}, images);
             task.multiply({0, runs.count(of_own.size())}, {0, s.groups * call.panels.count}, images,
-                          s.output_pixel(first, 0, 0), memory[thread]);
+                          pooling ? Bf16Output{.bits = results} : call.y,
+                          pooling ? 0 : s.output_pixel(first, 0, 0), memory[thread]);
+            if (pooling) pooling->pool(*call.k.bf16, results, {first, own.begin + of_own.end});
         }
     });
 }
@@ -276,14 +302,12 @@ void convolve_parts(const Bf16Conv2d& call, const Runs& runs, const FrameTask& t
     const Slices memory(Slot::kThreadOperand, static_cast<size_t>(num_threads()), task.memory());
     parallel_tasks(num_threads(), run_parts * panel_parts, [&](size_t number, size_t thread) {
         task.multiply(part(all_runs, run_parts, number / panel_parts),
-                      part(all_panels, panel_parts, number % panel_parts), images, 0,
+                      part(all_panels, panel_parts, number % panel_parts), images, call.y, 0,
                       memory[thread]);
     });
 }
 
-}  // namespace
-
-bool convolve_bf16_frame(const Bf16Conv2d& call) {
+bool convolve(const Bf16Conv2d& call, const Pooling* pooling) {
     const Conv2dShape& s = call.s;
     if (call.depth.in_place == 0 || Frame(s, false).is_mostly_border(s)) return false;
     const Runs runs(s, s.groups * call.panels.count);
@@ -293,11 +317,22 @@ bool convolve_bf16_frame(const Bf16Conv2d& call) {
                                    ceil_div(work, kBf16WorthATask));
     const size_t image_parts = std::min(wanted, ceil_div(runs.count(s.batch), runs.of_image));
     if (image_parts == wanted && runs.count(s.batch) == s.batch * runs.of_image) {
-        convolve_images(call, runs, task, wanted);
-    } else {
-        convolve_parts(call, runs, task, wanted, image_parts);
+        convolve_images(call, runs, task, wanted, pooling);
+        return true;
     }
+    if (pooling) return false;
+    convolve_parts(call, runs, task, wanted, image_parts);
     return true;
+}
+
+}  // namespace
+
+bool convolve_bf16_frame(const Bf16Conv2d& call) { return convolve(call, nullptr); }
+
+bool convolve_and_pool_bf16_frame(const Bf16Conv2d& call, const Pool2dShape& pool,
+                                  uint16_t* pooled) {
+    const Pooling pooling{pool, pooled};
+    return convolve(call, &pooling);
 }
 
 }  // namespace alexnet::cpu

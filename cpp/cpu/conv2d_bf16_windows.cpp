@@ -101,7 +101,8 @@ void convolve_bf16_windows(const Bf16Conv2d& call) {
                                   .offsets = offsets.data(),
                                   .in_place = offsets.size(),
                                   .tiles = tiles,
-                                  .tile_count = tiling.count});
+                                  .tile_count = tiling.count},
+                                 call.y);
         }
     });
 }

@@ -103,22 +103,15 @@ void backward_rows(const KernelTable& k, const Pool2dShape& shape, size_t begin,
     open_rows.close(end);
 }
 
-// row(place of the windows, first row of x that they cover, row of y), for every row of y.
+// As for_each_pooled_row, for every row of y.
 template <class T, class Row>
 void for_each_row(const Pool2dShape& shape, const T* x, T* y, const Row& row) {
-    const size_t in_row = shape.in_width * shape.channels;
-    const size_t out_row = shape.out_width * shape.channels;
-    const size_t rows = shape.batch * shape.out_height;
-    const size_t row_work = std::min(shape.stride_height, shape.in_height) * in_row;
+    const size_t row_work =
+        std::min(shape.stride_height, shape.in_height) * shape.in_width * shape.channels;
     const size_t grain = kGrain * sizeof(float) / sizeof(T) / row_work;
-    parallel_for(rows, std::max<size_t>(grain, 1), [&](size_t begin, size_t end) {
-        for (size_t i = begin; i < end; ++i) {
-            const size_t image = i / shape.out_height;
-            const PooledRows window = rows_of(shape, i % shape.out_height);
-            row(pool_row(shape, window), x + (image * shape.in_height + window.first) * in_row,
-                y + i * out_row);
-        }
-    });
+    parallel_for(
+        shape.batch * shape.out_height, std::max<size_t>(grain, 1),
+        [&](size_t begin, size_t end) { for_each_pooled_row(shape, {begin, end}, x, y, row); });
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The rows of an image that a row of pooling windows covers.
+// The rows of an image that a row of pooling windows covers, and all rows of windows in turn.
 
 #ifndef ALEXNET_CPU_POOL_ROWS_H_
 #define ALEXNET_CPU_POOL_ROWS_H_
@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "alexnet/max_pool2d.h"
+#include "gemm.h"
 #include "microkernels/kernels.h"
 
 namespace alexnet::cpu {
@@ -38,6 +39,20 @@ inline PoolRow pool_row(const Pool2dShape& shape, const PooledRows& rows) {
             .stride_height = std::min(shape.stride_height, shape.in_height),
             .stride_width = shape.stride_width,
             .pad_left = shape.pad_left};
+}
+
+// row(place of the windows, first row of x that they cover, row of y), for the rows of y in `range`
+// of all rows of the batch.
+template <class T, class Row>
+void for_each_pooled_row(const Pool2dShape& shape, Range range, const T* x, T* y, const Row& row) {
+    const size_t in_row = shape.in_width * shape.channels;
+    const size_t out_row = shape.out_width * shape.channels;
+    for (size_t i = range.begin; i < range.end; ++i) {
+        const size_t image = i / shape.out_height;
+        const PooledRows windows = rows_of(shape, i % shape.out_height);
+        row(pool_row(shape, windows), x + (image * shape.in_height + windows.first) * in_row,
+            y + i * out_row);
+    }
 }
 
 }  // namespace alexnet::cpu

@@ -42,6 +42,11 @@ void conv2d_bf16(const Conv2dShape& shape, const Bf16Input& x, const uint16_t* p
 // As `max_pool2d`, of the bits of bfloat16: to round before or after is the same.
 void max_pool2d_bf16(const Pool2dShape& shape, const uint16_t* x, uint16_t* y);
 
+// The one of the other, to the same bits; `pool` is of the convolution's result, which goes through
+// memory only where there are fewer images than threads can share.
+void conv2d_max_pool2d_bf16(const Conv2dShape& shape, const Pool2dShape& pool, const Bf16Input& x,
+                            const uint16_t* packed, const float* bias, bool relu, uint16_t* y);
+
 }  // namespace alexnet::cpu
 
 #endif  // ALEXNET_BFLOAT16_H_

@@ -10,7 +10,9 @@ Convolutions are faster than in float32 where it is "amx", dense layers everywhe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +30,7 @@ from alexnet.contract.arguments import (
     check_ndim,
     check_out,
 )
-from alexnet.contract.shapes import DenseShape, Padding, check_groups, conv2d_shape
+from alexnet.contract.shapes import DenseShape, Padding, check_groups, conv2d_shape, pool2d_shape
 from alexnet.cpu._arrays import as_input
 from alexnet.messages import shown
 from alexnet.recording import call_kernel
@@ -241,6 +243,40 @@ def max_pool2d(
     else:
         y = check_out(operator, "out", out, shape.output_shape, {"x": x}, dtypes=("bfloat16",))
     call_kernel(_cpu.max_pool2d_bf16, shape, _bits(x), _bits(y))
+    return y
+
+
+def conv2d_max_pool2d(
+    x: AnyArray,
+    weight: PackedWeights,
+    bias: AnyArray | None,
+    *,
+    stride: Size2d,
+    padding: Padding,
+    activation: str | None,
+    pool: Mapping[str, Any],
+    out: AnyArray,
+) -> AnyArray:
+    """Compute `max_pool2d` of `conv2d` of x, to the bit, without the array between the two.
+
+    `pool` has the keyword arguments of `max_pool2d`; `out` is bfloat16. The rest is as in `conv2d`.
+    """
+    x = _as_operand("conv2d", "x", x)
+    bias = None if bias is None else as_input("conv2d", "bias", bias)
+    shape = calls.check_conv2d(x, weight, bias, stride, padding, weight.groups, activation, "auto")
+    pool_shape = pool2d_shape("max_pool2d", shape.output_shape, **pool)
+    inputs = {"x": x, "bias": bias}
+    y = check_out("max_pool2d", "out", out, pool_shape.output_shape, inputs, dtypes=("bfloat16",))
+    call_kernel(
+        _cpu.conv2d_max_pool2d_bf16,
+        shape,
+        pool_shape,
+        _bits(x),
+        weight.array,
+        bias,
+        activation == "relu",
+        _bits(y),
+    )
     return y
 
 

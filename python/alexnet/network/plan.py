@@ -2,8 +2,9 @@
 
 A step is a layer, or several layers that are computed in one pass over memory, with the arrays
 that it works on. For each batch size a thread has a fused plan, whose steps are as long as the
-implementation's `fused` module (`alexnet.cpu.fused`) can make them, and, once it is needed, a plain
-one with a step for each layer: for passes with an observer, and for backward after an inference.
+implementation's `fused` module (`alexnet.cpu.fused`) and, in bfloat16, `narrow_fusions` (narrow.py)
+can make them, and, once it is needed, a plain one with a step for each layer: for passes with an
+observer, and for backward after an inference.
 
     images                                                                     output
        |     +-------+     +------+     +-------+           +-----+              ^
@@ -45,7 +46,7 @@ Observer: TypeAlias = Callable[[str, str, float], None]  # layer, "forward"/"bac
 class Fusion(Protocol):
     """Several layers in one pass, as a `fused` module offers them.
 
-    They have no parameters, and the output of each is a function of its input alone.
+    None is trained, and the output of each is a function of its input alone.
     """
 
     length: int  # layers

@@ -17,7 +17,8 @@ from alexnet.network import unfused
 from alexnet.network.buffers import Buffers
 from alexnet.network.freezing import Freezer
 from alexnet.network.layer import Context, Layer
-from alexnet.network.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d
+from alexnet.network.layers import Conv2d, Dense
+from alexnet.network.narrow import find_narrow, narrow_fusions
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
 from alexnet.network.replay import Replay, can_replay
@@ -100,9 +101,11 @@ class Workspace:
             if layer.passes_relu and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
+        narrow = self._narrow()
         self._fusions = find_fusions(self.layers, fused)
+        self._fusions |= narrow_fusions(self.layers, self._contexts, narrow)
         self._can_replay = fused.CALLS_ARE_RECORDED and can_replay(self.layers)
-        self._buffers = Buffers(self._kind, variant, left_out(self._fusions), self._narrow())
+        self._buffers = Buffers(self._kind, variant, left_out(self._fusions), narrow)
         self._kept: dict[int, Plans] = {}  # by batch size
         # For which graphs, of which batch sizes, since there is that memory.
         self._asked: set[tuple[Hashable, int]] = set()
@@ -114,29 +117,12 @@ class Workspace:
         self._is_whole = True
 
     def _narrow(self) -> dict[int, np.dtype[Any]]:
-        """Find the layers whose output only layers read that round it anyway.
-
-        They are those that round themselves, and poolings behind them: the largest number is the
-        same one before and after rounding. Views, and dropout in inference, pass on what they read.
-        """
+        """Find the layers that hand on a narrower dtype, to the same bits; see `narrow`."""
         dtype = self._freezer.dtype_between
-        narrow: dict[int, np.dtype[Any]] = {}
         if dtype is None:
-            return narrow
-        rounds = [
-            type(layer) in (Conv2d, Dense) and self._freezer.rounds(layer.name)
-            for layer in self.layers
-        ]
-        is_rounded = [False]  # whether what layer i reads is, from the last to the first
-        for layer, does_round in zip(reversed(self.layers), reversed(rounds), strict=True):
-            passes_on = type(layer) in (MaxPool2d, Flatten, Dropout)
-            is_rounded.append(does_round or (passes_on and is_rounded[-1]))
-        is_rounded.reverse()
-        for index, layer in enumerate(self.layers):
-            pools = type(layer) is MaxPool2d and index - 1 in narrow
-            if (rounds[index] or pools) and is_rounded[index + 1]:
-                narrow[index] = dtype
-        return narrow
+            return {}
+        rounding = [layer.name for layer in self.layers if self._freezer.rounds(layer.name)]
+        return dict.fromkeys(find_narrow(self.layers, rounding), dtype)
 
     def _read_by(self, index: int, parameters: ParameterMemory) -> dict[str, Array]:
         """Parameters of a layer as it reads them: a product's weights as activations are."""
