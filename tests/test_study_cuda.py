@@ -154,11 +154,11 @@ def test_tf32_rounds_its_operands() -> None:
 @pytest.mark.cuda
 @each_ladder
 def test_the_last_rung_is_the_product(ladder: Ladder) -> None:
-    rungs = rungs_of(ladder)
-    assert rungs[-1].is_product
     image, layer = SHAPES[ladder.kind][1]
     problem = own_problem(ladder, layer, image, 2)
     arrays = [on_device().on_device(operand) for operand in problem.operands()]
+    rungs = rungs_of(ladder)  # behind the device, with which their functions come
+    assert rungs[-1].is_product
     for rung in filter(lambda rung: rung.is_product, rungs):
         expected = on_device().GuardedOnDevice(problem.result_shape)
         problem.operator(arrays, expected.array, rung.precision)
