@@ -78,6 +78,7 @@ def test_products_of_warpgroups(model: Any) -> None:
     # Of a block 500 products of 64 x 128 x 8, whose operand B is 4,096 bytes, and tensors copied by
     # 125 requests of 16,384.
     counts |= {"warpgroup_fma": 2 * 500 * 64 * 128 * 8, "accesses": []}
+    counts |= {"bypassing_units": 250 * 16384 // 32, "l1_sectors": 0}
     bulk = {"width": 128, "lanes": 0, "bytes": 0}
     for space, writes, copies, requests, units in (
         ("shared", False, False, 1000, 1000 * 4096 // 128),
