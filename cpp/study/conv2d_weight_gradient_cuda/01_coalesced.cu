@@ -4,7 +4,7 @@
 // Why: neighbouring output channels are neighbours in dy and in dweight: 128 bytes in 4 sectors.
 //   All lanes read the same x.
 // Predicted: 2.2 times fewer sectors: 4 of dy and 1 of x, where there were 1 and 10.
-// Gained: not counted yet.
+// Gained: 3.77 times fewer sectors, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 

@@ -6,7 +6,7 @@
 // Why: every element of a tile is used 32 times, but read from global memory once.
 // Predicted: 20 times fewer sectors: 128 of x and 128 of dy for 32 x 32 x 32 multiply-adds; before,
 //   5 for 32 of them: 5,120.
-// Gained: not counted yet.
+// Gained: 19 times fewer sectors, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 

@@ -7,7 +7,7 @@
 //   element 128 times.
 // Predicted: 4 times fewer sectors: 256 for 128 x 128 x 8 multiply-adds, where 256 were for 32 x 32
 //   x 32.
-// Gained: not counted yet.
+// Gained: 2.82 times fewer sectors, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 

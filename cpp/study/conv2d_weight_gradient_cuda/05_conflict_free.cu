@@ -7,7 +7,7 @@
 //   neighbours are 32 bytes apart: 8 lanes meet the same 16 banks twice.
 // Predicted: 1.5 times fewer wavefronts: of a step's reads, 2 of a take 4 each and 2 of b took 8,
 //   now 4: 24 become 16.
-// Gained: not counted yet.
+// Gained: 1.47 times fewer wavefronts, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 

@@ -7,7 +7,7 @@
 //   H100, two of three of which do nothing. Another order of a sum are other last bits, but the
 //   same on every run.
 // Predicted: 4 times more blocks: 42 become 168.
-// Gained: not counted yet.
+// Gained: 4.00 times more blocks, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 

@@ -6,7 +6,7 @@
 // Why: what the ladder led to is what the package runs.
 // Predicted: as many sectors: the same tile, copies and splits; it also sums dbias, which the
 //   ladder leaves out.
-// Gained: not counted yet.
+// Gained: 1.34 times more sectors, counted in the emulation. No GPU has timed it.
 
 #include "product.cuh"
 
