@@ -6,7 +6,7 @@
 //   order of threads alone would change which of the two operands takes 32 sectors. Turning them
 //   costs one pass over the weights, and is done once for all pixels.
 // Predicted: 6.6 times fewer sectors: 4 of weights and 1 of dy, where there were 1 and 32.
-// Gained: not counted yet.
+// Gained: 7.10 times fewer sectors, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 #include "turned.cuh"

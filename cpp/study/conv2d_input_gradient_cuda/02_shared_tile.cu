@@ -6,7 +6,7 @@
 // Why: every element of a tile is used 32 times, but read from global memory once.
 // Predicted: 20 times fewer sectors: 128 of dy and 128 of weights for 32 x 32 x 32 multiply-adds;
 //   before, 5 for 32 of them: 5,120.
-// Gained: not counted yet.
+// Gained: 17 times fewer sectors, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 #include "turned.cuh"

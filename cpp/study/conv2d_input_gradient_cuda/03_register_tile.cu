@@ -7,7 +7,7 @@
 //   element 128 times.
 // Predicted: 3.4 times fewer sectors: of conv3 192 columns are 1.5 tiles of 128, but 6 of 32: dy is
 //   read 2 times instead of 6, weights 11 instead of 43 times.
-// Gained: not counted yet.
+// Gained: 3.04 times fewer sectors, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 #include "turned.cuh"

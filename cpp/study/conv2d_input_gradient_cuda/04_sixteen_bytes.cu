@@ -8,7 +8,7 @@
 //   fifth of all. And between its two barriers a step did nothing but wait for memory.
 // Predicted: 4 times fewer requests: the reads of shared memory, which are most of them, are four
 //   floats wide, and so are the copies.
-// Gained: not counted yet.
+// Gained: 3.71 times fewer requests, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 #include "turned.cuh"

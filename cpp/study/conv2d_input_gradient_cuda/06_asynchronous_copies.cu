@@ -9,7 +9,7 @@
 //   half as many barriers.
 // Predicted: 2 times fewer barriers: one for 16 steps instead of 8. The reads are as many: a takes
 //   8 for four steps, b as before.
-// Gained: not counted yet.
+// Gained: 1.88 times fewer barriers, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 #include "turned.cuh"

@@ -6,7 +6,7 @@
 // Why: what the ladder led to is what the package runs.
 // Predicted: as many sectors: the same tile and copies of 16 bytes, but no pass to turn the
 //   weights.
-// Gained: not counted yet.
+// Gained: 1.50 times more sectors, counted in the emulation. No GPU has timed it.
 
 #include "product.cuh"
 

@@ -10,7 +10,7 @@
 //   that the copies of 8 lanes fill.
 // Predicted: 3.2 times fewer wavefronts: a warp's 48 reads of a stage take 48 instead of 192, the
 //   copies 16 as before: 64 instead of 208.
-// Gained: not counted yet.
+// Gained: 3.21 times fewer wavefronts, counted in the emulation. No GPU has timed it.
 
 #include "study.cuh"
 #include "turned.cuh"

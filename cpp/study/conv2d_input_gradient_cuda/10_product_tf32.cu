@@ -4,7 +4,7 @@
 // Change: the package's own launcher with Precision::kTf32 (cpp/cuda/conv2d_backward_input.cu).
 // Why: what the ladder led to is what the package runs.
 // Predicted: as many wavefronts: it reads fragments without conflicts, too.
-// Gained: not counted yet.
+// Gained: 1.55 times fewer wavefronts, counted in the emulation. No GPU has timed it.
 
 #include "product.cuh"
 
