@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OBJECT_FOLDER = re.compile(r"(microkernels|study)_(\w+)\.dir")
+OBJECT_FOLDER = re.compile(r"\b(microkernels|study)_(portable|avx2|avx512)\.dir\b")
 ALL_ISAS = {"portable", "avx2", "avx512"}
 
 # What rungs take from cpp/study/study.cpp, which is compiled for every processor.
