@@ -3,7 +3,8 @@
 // Change: the package's own launcher, which serves every shape and cuts deep sums among more blocks
 //   where the outputs are few (cpp/cuda/conv2d.cu): algorithm "direct". For 3 x 3 and 5 x 5 windows
 //   "auto" may take Winograd's, which multiplies less often (cpp/cuda/conv2d_winograd.cu).
-// Why: what the ladder led to is what the package runs.
+// Why: what the ladder led to is what the package runs. Its tiles are of 128 x 64, so that no
+//   register is spilled, and parts of a sum go through memory: sectors that the prediction left out.
 // Predicted: as many sectors: the same tile, and copies of 16 bytes as well.
 // Gained: 1.77 times more sectors, counted in the emulation. No GPU has timed it.
 
