@@ -119,7 +119,7 @@ for dtype in (np.float32, np.float16):
 p, g, v, s = (array(5000) for _ in range(4))
 note("sgd_update", [p, g, v, p, v], lambda: cuda.sgd_update(p, g, v, learning_rate=0.1))
 note("adam_update", [p, g, v, s, p, v, s], lambda: cuda.adam_update(p, g, v, s, step=1))
-c, scale = array(5000, dtype=np.float16), cuda.sixteen_bits.LossScale()
+c, scale = array(5000, dtype=np.float16), cuda.mixed_precision.LossScale()
 sgd = {"learning_rate": 0.1, "momentum": 0.9, "weight_decay": 0.0}
 adam = {"step": 1, "learning_rate": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8, **sgd}
 del adam["momentum"]
@@ -127,8 +127,8 @@ note("sgd_update with a copy", [p, g, v, p, v, c],
      lambda: cuda.optimizer.update("sgd", sgd, [p, g, v], c, None))
 note("adam_update with a copy", [p, g, v, s, p, v, s, c],
      lambda: cuda.optimizer.update("adam", adam, [p, g, v, s], c, None))
-note("convert to float16", [p, c], lambda: cuda.sixteen_bits.convert(p, c))
-note("convert to float32", [c, p], lambda: cuda.sixteen_bits.convert(c, p))
+note("convert to float16", [p, c], lambda: cuda.mixed_precision.convert(p, c))
+note("convert to float32", [c, p], lambda: cuda.mixed_precision.convert(c, p))
 flag = cupy.zeros((1,), "uint32")
 note("unscale_gradients", [g, g], lambda: scale.unscale(g, flag))
 print(json.dumps(results))

@@ -14,7 +14,7 @@ from cuda_emulation import load
 from support import dense_layers
 from support.convolutions import Case, Data
 from support.cuda_device import cuda, cupy
-from support.sixteen_bits import check, each_dtype, rounded, run_convolutions, run_dense
+from support.products_16_bits import check, each_dtype, rounded, run_convolutions, run_dense
 
 pytestmark = pytest.mark.cuda
 

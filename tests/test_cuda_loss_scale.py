@@ -13,11 +13,11 @@ from support.cuda_device import GuardedOnDevice, cuda, cupy
 
 pytestmark = pytest.mark.cuda
 
-sixteen_bits, optimizer = cuda.sixteen_bits, cuda.optimizer
+mixed_precision, optimizer = cuda.mixed_precision, cuda.optimizer
 LossScale, convert, dtype_of = (
-    sixteen_bits.LossScale,
-    sixteen_bits.convert,
-    sixteen_bits.dtype_of,
+    mixed_precision.LossScale,
+    mixed_precision.convert,
+    mixed_precision.dtype_of,
 )
 SIZES = (1, 3, 4, 7, 8, 9, 1030)
 RULES = {
@@ -182,26 +182,26 @@ def test_gradients_are_unscaled_exactly(size: int) -> None:
 
 def test_the_scale_falls_with_an_overflow_and_rises_without() -> None:
     scale, quiet, loud = LossScale(), flag(0), flag(1)
-    scale.move(quiet, None)
+    scale.update(quiet, None)
     assert scale.state.tolist() == [65536, 1]
-    scale.move(loud, None)
+    scale.update(loud, None)
     assert scale.state.tolist() == [32768, 0]
-    scale.restore(np.array([32768, sixteen_bits.STEPS_TO_DOUBLE - 2], np.float32))
-    scale.move(quiet, None)
-    assert scale.state.tolist() == [32768, sixteen_bits.STEPS_TO_DOUBLE - 1]
-    scale.move(quiet, None)
+    scale.restore(np.array([32768, mixed_precision.STEPS_TO_DOUBLE - 2], np.float32))
+    scale.update(quiet, None)
+    assert scale.state.tolist() == [32768, mixed_precision.STEPS_TO_DOUBLE - 1]
+    scale.update(quiet, None)
     assert scale.state.tolist() == [65536, 0]
     for loss, moves in ((np.nan, False), (np.inf, False), (1.0, True)):
         before = scale.state.tolist()
-        scale.move(loud, cupy.asarray(np.array(loss, np.float32)))
+        scale.update(loud, cupy.asarray(np.array(loss, np.float32)))
         assert (scale.state.tolist() != before) == moves
 
 
 def test_the_scale_stays_within_its_limits() -> None:
-    for limit, overflow in ((sixteen_bits.LEAST, 1), (sixteen_bits.MOST, 0)):
+    for limit, overflow in ((mixed_precision.LEAST, 1), (mixed_precision.MOST, 0)):
         scale = LossScale()
-        scale.restore(np.array([limit, sixteen_bits.STEPS_TO_DOUBLE - 1], np.float32))
-        scale.move(flag(overflow), None)
+        scale.restore(np.array([limit, mixed_precision.STEPS_TO_DOUBLE - 1], np.float32))
+        scale.update(flag(overflow), None)
         assert scale.state.tolist() == [limit, 0]
         overflow_of_one, out = flag(), cupy.empty((1,), np.float16)
         one = cupy.asarray(np.ones(1, np.float32))

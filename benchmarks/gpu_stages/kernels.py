@@ -113,9 +113,9 @@ def operators_in(precision: str) -> Any:
 def dtype_of(precision: str, name: str) -> np.dtype[Any]:
     """The type of an array of a case: in 16 bits that of activations, their gradients, weights."""
     if precision in SIXTEEN_BITS and name in ("x", "y", "dy", "dx", "weight"):
-        from alexnet.cuda import sixteen_bits
+        from alexnet.cuda import mixed_precision
 
-        return sixteen_bits.dtype_of(precision)
+        return mixed_precision.dtype_of(precision)
     return np.dtype(np.float32)
 
 

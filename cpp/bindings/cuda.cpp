@@ -17,6 +17,6 @@ PYBIND11_MODULE(_cuda, m) {
     alexnet::define_dropout(m);
     alexnet::define_losses(m);
     alexnet::define_optimizer(m);
-    alexnet::define_sixteen_bits(m);
+    alexnet::define_mixed_precision(m);
     m.def("force_blocking", &alexnet::cuda::force_blocking);  // for benchmarks/gpu_check
 }

@@ -29,7 +29,7 @@ void define_batch_norm(py::module_& m);
 void define_dropout(py::module_& m);
 void define_losses(py::module_& m);
 void define_optimizer(py::module_& m);
-void define_sixteen_bits(py::module_& m);
+void define_mixed_precision(py::module_& m);
 
 }  // namespace alexnet
 

@@ -27,7 +27,7 @@ cuda::StepSource<Step> step_of(const Step& now, const Array& overflow) {
 
 // Calls body(data) with the `n` elements of an array of float16 or bfloat16.
 template <class Body>
-void with_sixteen_bits(const Array& array, const char* name, size_t n, const Body& body) {
+void with_16_bits(const Array& array, const char* name, size_t n, const Body& body) {
     if (dtype_name_of(array) == dtype_name<Float16>()) {
         body(device_array<Float16>(array, name, n));
     } else {
@@ -41,7 +41,7 @@ void with_copy(const Array& copy, size_t n, const Body& body) {
     if (copy.is_none()) {
         body();
     } else {
-        with_sixteen_bits(copy, "copy", n, body);
+        with_16_bits(copy, "copy", n, body);
     }
 }
 
@@ -158,15 +158,15 @@ void define_optimizer(py::module_& m) {
           });
 }
 
-void define_sixteen_bits(py::module_& m) {
+void define_mixed_precision(py::module_& m) {
     m.def("convert", [](const Array& x, const Array& y, uintptr_t stream) {
         const size_t n = size_of(x);
         if (dtype_name_of(x) == dtype_name<float>()) {
-            with_sixteen_bits(y, "y", n, [&](auto* data) {
+            with_16_bits(y, "y", n, [&](auto* data) {
                 cuda::convert(n, device_array(x, "x", n), data, stream_of(stream));
             });
         } else {
-            with_sixteen_bits(x, "x", n, [&](const auto* data) {
+            with_16_bits(x, "x", n, [&](const auto* data) {
                 cuda::convert(n, data, device_array(y, "y", n), stream_of(stream));
             });
         }
@@ -188,11 +188,12 @@ void define_sixteen_bits(py::module_& m) {
         cuda::unscale_gradients(n, device_array(gradient, "gradient", n), loss_scale_of(scale),
                                 device_array<uint32_t>(overflow, "overflow", 1), stream_of(stream));
     });
-    m.def("move_loss_scale", [](const Array& scale, const Array& overflow, const Array& loss,
-                                uintptr_t stream) {
-        cuda::move_loss_scale(loss_scale_of(scale), device_array<uint32_t>(overflow, "overflow", 1),
-                              optional_device_array(loss, "loss", 1), stream_of(stream));
-    });
+    m.def("update_loss_scale",
+          [](const Array& scale, const Array& overflow, const Array& loss, uintptr_t stream) {
+              cuda::update_loss_scale(loss_scale_of(scale),
+                                      device_array<uint32_t>(overflow, "overflow", 1),
+                                      optional_device_array(loss, "loss", 1), stream_of(stream));
+          });
 }
 
 }  // namespace alexnet

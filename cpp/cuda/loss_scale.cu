@@ -40,7 +40,7 @@ struct Unscale {
     }
 };
 
-__global__ void move_scale(LossScale* scale, const uint32_t* overflow, const float* loss) {
+__global__ void update_scale(LossScale* scale, const uint32_t* overflow, const float* loss) {
     if (loss != nullptr && !isfinite(*loss)) return;
     LossScale now = *scale;
     now.good = *overflow ? 0.0f : now.good + 1;
@@ -68,8 +68,9 @@ void unscale_gradients(size_t n, float* gradient, const LossScale* scale, uint32
                        Update<float>{{gradient}});
 }
 
-void move_loss_scale(LossScale* scale, const uint32_t* overflow, const float* loss, Stream stream) {
-    launch("move_loss_scale", move_scale, 1, 1, 0, stream, scale, overflow, loss);
+void update_loss_scale(LossScale* scale, const uint32_t* overflow, const float* loss,
+                       Stream stream) {
+    launch("update_loss_scale", update_scale, 1, 1, 0, stream, scale, overflow, loss);
 }
 
 }  // namespace alexnet::cuda

@@ -36,7 +36,8 @@ void unscale_gradients(size_t n, float* gradient, const LossScale* scale, uint32
 
 // After a step: half the scale if *overflow, else twice as much after kStepsToDouble good ones.
 // Nothing where `loss` is not null and *loss not finite: then no scale would have helped.
-void move_loss_scale(LossScale* scale, const uint32_t* overflow, const float* loss, Stream stream);
+void update_loss_scale(LossScale* scale, const uint32_t* overflow, const float* loss,
+                       Stream stream);
 
 }  // namespace alexnet::cuda
 

@@ -28,7 +28,7 @@ if obstacle := cuda_obstacle():
     raise ImportError(f"alexnet.cuda: {obstacle}")
 
 from alexnet.cuda import fused as fused
-from alexnet.cuda import sixteen_bits as sixteen_bits
+from alexnet.cuda import mixed_precision as mixed_precision
 from alexnet.cuda.batch_norm import batch_norm, batch_norm_backward
 from alexnet.cuda.conv2d import (
     conv2d,

@@ -20,8 +20,8 @@ from alexnet.arrays import Array
 from alexnet.contract.arguments import check_choice
 from alexnet.network.layer import Layer
 from alexnet.network.layers import Conv2d
+from alexnet.network.mixed_precision import FLOAT16
 from alexnet.network.parameter_memory import ParameterMemory
-from alexnet.network.sixteen_bits import FLOAT16
 from alexnet.network.variant import Variant
 from alexnet.ops import implementation_on
 from alexnet.runtime import cpu_bfloat16

@@ -40,10 +40,10 @@ from alexnet.network import weights
 from alexnet.network.freezing import BFLOAT16, FLOAT32, Freezer, operators_on
 from alexnet.network.layer import Layer
 from alexnet.network.layers import is_known
+from alexnet.network.mixed_precision import FLOAT16, MixedPrecision
 from alexnet.network.named_arrays import NamedArrays
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Observer
-from alexnet.network.sixteen_bits import FLOAT16, SixteenBits
 from alexnet.network.summary import Summary
 from alexnet.network.variant import Variant
 from alexnet.network.workspace import Workspace
@@ -58,7 +58,7 @@ _OWN_ATTRIBUTES = (
     "_parameters",
     "_states",
     "_freezer",
-    "_sixteen_bits",
+    "_mixed_precision",
     "_guard",
     "_threads",
     "_has_gone_back",
@@ -106,8 +106,7 @@ class Network(ExplainsNames):
         first forward. On device "cuda", "bfloat16" and "float16" are those of all activations and
         their gradients, and of a copy of the weights that products read; sums, parameters, their
         gradients, images and output are float32. There a network trains in them as well, in float16
-        with dynamic loss scaling. A parameter that is written to directly has to be asked for anew
-        (`parameters`), by which the network knows that it may have changed.
+        with dynamic loss scaling.
     graph
         On device "cuda": from the third forward of a batch size on, launch all of it as one CUDA
         graph, and so whole steps of a `Trainer`. The bits are the same; images are copied into the
@@ -157,10 +156,10 @@ class Network(ExplainsNames):
         self._parameters = ParameterMemory(self._arrays, variant.parameter_shapes())
         self._states = [self._initial_state(index, seed) for index in range(len(self.layers))]
         self._freezer = Freezer(variant, operators, precision, self._parameters, self._states)
-        self._sixteen_bits: SixteenBits | None = None
+        self._mixed_precision: MixedPrecision | None = None
         if self._arrays.module is not np and precision in (BFLOAT16, FLOAT16):
-            shapes = variant.parameter_shapes()
-            self._sixteen_bits = SixteenBits(precision, self._arrays, self._parameters, shapes)
+            given = (precision, self._arrays, self._parameters, variant.parameter_shapes())
+            self._mixed_precision = MixedPrecision(*given)
         self._guard = Guard(variant.name)
         self._forget_passes()
 
@@ -196,7 +195,7 @@ class Network(ExplainsNames):
                 self._states,
                 self._freezer,
                 self._guard,
-                self._sixteen_bits,
+                self._mixed_precision,
             )
         return workspace
 
@@ -223,7 +222,7 @@ class Network(ExplainsNames):
     @property
     def activation_dtype(self) -> np.dtype[Any]:
         """What layers hand on to each other (on the CPU in bfloat16: not all of them)."""
-        kind = self._arrays if self._sixteen_bits is None else self._sixteen_bits.kind
+        kind = self._arrays if self._mixed_precision is None else self._mixed_precision.kind
         return kind.dtype
 
     @property
@@ -245,15 +244,16 @@ class Network(ExplainsNames):
     def parameters(self) -> Mapping[str, Array]:
         """Trainable arrays by full name, such as "conv1.weight": write to them in place.
 
-        Those of a frozen network are read-only (on a device they have no such flag). A network in
-        16 bits takes what is written before its next forward; for more, ask for them again.
+        Those of a frozen network are read-only (on a device they have no such flag). Once they
+        were asked for, each forward of a network in 16 bits rounds them anew.
         """
-        self._parameters_may_change()
+        if self._mixed_precision is not None:
+            self._mixed_precision.are_handed_out = True
         return NamedArrays(self._parameters.arrays)
 
     def _parameters_may_change(self) -> None:
-        if self._sixteen_bits is not None:
-            self._sixteen_bits.is_current = False
+        if self._mixed_precision is not None:
+            self._mixed_precision.is_current = False
 
     @property
     def gradients(self) -> Mapping[str, Array]:
@@ -296,17 +296,17 @@ class Network(ExplainsNames):
         self._freezer.check_may_train("optimizer")
         self._workspace.check_unchanged("optimizer")
         self._parameters_may_change()
-        if self._sixteen_bits is None:
+        if self._mixed_precision is None:
             return Update(self._parameters, self.gradient_memory)
-        copies, overflow = self._sixteen_bits.copies, self._workspace.overflow
+        copies, overflow = self._mixed_precision.copies, self._workspace.overflow
         return Update(self._parameters, self.gradient_memory, copies, overflow)
 
     def end_update(self, update: Update, loss: Array = None) -> None:
         """Take note of a step that has written the copies; `loss` is that of `step_in_graph`."""
-        if self._sixteen_bits is not None:
-            self._sixteen_bits.is_current = True
-            if self._sixteen_bits.loss_scale is not None:
-                self._sixteen_bits.loss_scale.move(update.overflow, loss)
+        if self._mixed_precision is not None:
+            self._mixed_precision.is_current = True
+            if self._mixed_precision.loss_scale is not None:
+                self._mixed_precision.loss_scale.update(update.overflow, loss)
 
     @property
     def loss_scale(self) -> Any:
@@ -314,7 +314,7 @@ class Network(ExplainsNames):
 
         Its `state` has the scale, and the number of steps since it has changed.
         """
-        return None if self._sixteen_bits is None else self._sixteen_bits.loss_scale
+        return None if self._mixed_precision is None else self._mixed_precision.loss_scale
 
     @property
     def guard(self) -> Guard:
@@ -500,8 +500,8 @@ class Network(ExplainsNames):
 
     def _refresh(self) -> None:
         """Have what products read be the parameters of now."""
-        if self._sixteen_bits is not None:
-            self._sixteen_bits.refresh()
+        if self._mixed_precision is not None:
+            self._mixed_precision.refresh()
 
     # --- frozen -----------------------------------------------------------------------------------
 

@@ -18,11 +18,11 @@ from alexnet.network.buffers import Buffers
 from alexnet.network.freezing import Freezer
 from alexnet.network.layer import Context, Layer
 from alexnet.network.layers import Conv2d, Dense
+from alexnet.network.mixed_precision import Casts, MixedPrecision
 from alexnet.network.narrow import find_narrow, narrow_fusions
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.plan import Fusion, Observer, Plan, build_plan, find_fusions, left_out
 from alexnet.network.replay import Replay, can_replay
-from alexnet.network.sixteen_bits import Border, SixteenBits
 from alexnet.network.variant import Variant
 from alexnet.random import Generator
 from alexnet.sharing import Guard
@@ -64,7 +64,7 @@ class Workspace:
     """Activations, gradients, and the plans that compute them: everything that a pass writes.
 
     Parameters, state and generator are the network's, which all of its threads share, and so are
-    `sixteen_bits` and what `freezer` keeps: it is of no more use once that has changed, either.
+    `mixed_precision` and what `freezer` keeps: it is of no more use once that has changed, either.
     `guard` is entered by the caller of `forward` and `backward`. When one of them ends by an
     exception, which may come at any moment (KeyboardInterrupt), the workspace is of no more use:
     `is_whole`.
@@ -80,12 +80,12 @@ class Workspace:
         states: Sequence[dict[str, Array]],
         freezer: Freezer,
         guard: Guard,
-        sixteen_bits: SixteenBits | None,
+        mixed_precision: MixedPrecision | None,
     ) -> None:
         self._variant = variant
         self._arrays = arrays
-        self._kind = arrays if sixteen_bits is None else sixteen_bits.kind  # of activations
-        self._border = None if sixteen_bits is None else Border(sixteen_bits)
+        self._kind = arrays if mixed_precision is None else mixed_precision.kind  # of activations
+        self._casts = None if mixed_precision is None else Casts(mixed_precision)
         self._guard = guard
         self._gradients: ParameterMemory | None = None
         fused: ModuleType = getattr(operators, "fused", unfused)
@@ -127,8 +127,8 @@ class Workspace:
     def _read_by(self, index: int, parameters: ParameterMemory) -> dict[str, Array]:
         """Parameters of a layer as it reads them: a product's weights as activations are."""
         read = self._of_layer(index, parameters)
-        if self._border is not None and isinstance(self.layers[index], Conv2d | Dense):
-            read["weight"] = self._of_layer(index, self._border.copies)["weight"]
+        if self._casts is not None and isinstance(self.layers[index], Conv2d | Dense):
+            read["weight"] = self._of_layer(index, self._casts.copies)["weight"]
         return read
 
     def _of_layer(self, index: int, memory: ParameterMemory) -> dict[str, Array]:
@@ -157,8 +157,8 @@ class Workspace:
 
     @property
     def overflow(self) -> Array:
-        """See `Border`."""
-        return None if self._border is None else self._border.overflow
+        """See `Casts`."""
+        return None if self._casts is None else self._casts.overflow
 
     @property
     def activations(self) -> dict[str, Array]:
@@ -198,8 +198,8 @@ class Workspace:
             self._passed = None
             self._foreign_changes = self._guard.foreign_changes
             plans = self._plans_for(x.shape[0])
-            if self._border is not None:
-                x = self._border.images(x)
+            if self._casts is not None:
+                x = self._casts.images(x)
             out = self._output(plans.fused.out_shape)
             if observer is not None:
                 plans.forget_calls()
@@ -209,8 +209,8 @@ class Workspace:
             else:
                 y = plans.fused.forward(x, out, training)
             self._passed = plans.fused if observer is None else plans.plain
-            if self._border is not None:
-                return self._border.output(y)
+            if self._casts is not None:
+                return self._casts.output(y)
             return self._arrays.hand_out(y, writeable=not self._output_is_read_again())
         except BaseException:
             self._is_whole = False
@@ -295,7 +295,7 @@ class Workspace:
 
     def hand_out(self, y: Array) -> Array:
         """Copy an output that lies in a graph's memory to some that is the caller's to keep."""
-        if self._border is not None:  # the network's own memory for outputs has 16 bits
+        if self._casts is not None:  # the network's own memory for outputs has 16 bits
             return y.copy()
         out = self._buffers.hand_out(y.shape)
         out[...] = y
@@ -335,8 +335,8 @@ class Workspace:
         try:
             gradients = dict(self.gradient_memory.arrays)
             dx = self._buffers.input_gradient(plans.batch_size) if input_gradient else None
-            if self._border is not None:
-                dy = self._border.output_gradient(dy)
+            if self._casts is not None:
+                dy = self._casts.output_gradient(dy)
             # An inference leaves no note of what fused layers need to go back.
             if observer is not None or (not self._contexts[0].training and passed.leaves_out):
                 passed = self._fill_in(plans)
@@ -349,9 +349,9 @@ class Workspace:
             if dx is not None:
                 if result is not dx:  # the first layers only make views
                     dx[...] = result
-                gradients["input"] = dx if self._border is None else self._border.input_gradient(dx)
-            if self._border is not None:
-                self._border.unscale(self.gradient_memory.whole)
+                gradients["input"] = dx if self._casts is None else self._casts.input_gradient(dx)
+            if self._casts is not None:
+                self._casts.unscale(self.gradient_memory.whole)
             self.has_gone_back = True
             return gradients
         except BaseException:

@@ -310,7 +310,7 @@ class Trainer:
         """Name the first parameter or output, in the order of the layers, that is not finite."""
         outputs = self.network.activations
         for layer in self.network.layers:
-            for name, parameter in self.network.parameters.items():
+            for name, parameter in self.network.parameter_memory.arrays.items():
                 if name.startswith(f"{layer.name}.") and not _finite(parameter):
                     return f"{name} is no longer finite since the update before"
             if layer.name in outputs and not _finite(outputs[layer.name]):

@@ -83,9 +83,9 @@ class LossScale:
         """Divide gradients, float32, by `scale` in place; note where one is not finite."""
         _cuda.unscale_gradients(gradients, self._numbers, overflow, stream())
 
-    def move(self, overflow: DeviceArray, loss: DeviceArray | None) -> None:
+    def update(self, overflow: DeviceArray, loss: DeviceArray | None) -> None:
         """Change the scale behind a step, unless there is a loss that is not finite."""
-        _cuda.move_loss_scale(self._numbers, overflow, loss, stream())
+        _cuda.update_loss_scale(self._numbers, overflow, loss, stream())
 
     @property
     def state(self) -> AnyArray:

@@ -1,8 +1,8 @@
 """Networks in bfloat16 and float16 on a CUDA device: errors, training, loss scaling, resuming.
 
 The rule for the error is at most twice that of a plain run in the same precision, both against
-float64. The plain run is `support.plain_sixteen_bits`, which rounds where ours rounds, and at every
-operator where ours computes two in one pass.
+float64. The plain run is `support.plain_mixed_precision`, which rounds where ours rounds, and at
+every operator where ours computes two in one pass.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from alexnet.training.trainer import StepResult, Trainer
 from support import small_runs
 from support.arrays import random_array, relative_error
 from support.cuda_device import cuda, on_device
-from support.plain_sixteen_bits import PlainSixteenBits
+from support.plain_mixed_precision import PlainMixedPrecision
 from support.small_networks import small_variant
 
 pytestmark = pytest.mark.cuda
@@ -54,7 +54,7 @@ DROPPING = dataclasses.replace(
 @pytest.fixture(params=PRECISIONS)
 def precision(request: pytest.FixtureRequest) -> str:
     try:
-        cuda.sixteen_bits.dtype_of(request.param)
+        cuda.mixed_precision.dtype_of(request.param)
     except NotImplementedError as error:
         pytest.skip(str(error))
     return str(request.param)
@@ -93,7 +93,7 @@ def test_errors_against_float64(precision: str, name: str, training: bool) -> No
     variant = small_variant(name)
     exact = passed(network_of(variant, implementation=reference), training, 1.0)
     ours = network_of(variant, device="cuda", precision=precision)
-    plain = PlainSixteenBits(ours.activation_dtype)
+    plain = PlainMixedPrecision(ours.activation_dtype)
     # The plain run has no loss scaling of its own, so that its small gradients would vanish.
     expected = passed(network_of(variant, implementation=plain), training, 1024.0)
     if ours.loss_scale is not None:
@@ -230,10 +230,23 @@ def test_masters_are_float32(precision: str) -> None:
         network.backward(on_device(np.full(y.shape, 2.0**-6, np.float32)))
         optimizer.step()
     np.testing.assert_array_equal(network.parameters[name].get(), np.float32(1 - 8 * 2.0**-13))
-    copies = network._sixteen_bits.copies  # type: ignore[union-attr]
+    copies = network._mixed_precision.copies  # type: ignore[union-attr]
     for key, array in network.parameters.items():
         expected = array.get().astype(network.activation_dtype)
         np.testing.assert_array_equal(copies.arrays[key].get(), expected)
+
+
+def test_parameters_that_are_held_may_be_written_to_at_any_time(precision: str) -> None:
+    """As a training loop of one's own does, which asks for them once."""
+    network = AlexNet(NORMED, seed=3, device="cuda", precision=precision)
+    x, weight = random_array(1, 1, *NORMED.input_shape), network.parameters["fc8.weight"]
+    outputs = []
+    for value in (0.0, 1.0, 0.0, 1.0):
+        weight[...] = value
+        outputs.append(network.forward(x).get())
+    assert not outputs[0].any()
+    assert outputs[1].any()
+    np.testing.assert_array_equal(outputs[2:], outputs[:2])
 
 
 # --- loss scaling ---------------------------------------------------------------------------------

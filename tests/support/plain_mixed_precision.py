@@ -32,7 +32,7 @@ ROUNDED_RESULTS = {
 }
 
 
-class PlainSixteenBits(ModuleType):
+class PlainMixedPrecision(ModuleType):
     """The operators, with numbers rounded to `dtype`."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:

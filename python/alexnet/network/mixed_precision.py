@@ -6,8 +6,10 @@
                                                   -> gradients of parameters, float32
 
 Parameters, running statistics, gradients and an optimizer's arrays are those of a network in
-float32, and so are its files. The copy is made anew where the parameters may have changed, which is
-where somebody has asked for them; the steps of an optimizer write both.
+float32 (master weights, Micikevicius et al., arXiv 1710.03740), and so are its files. The steps of
+an optimizer write parameters and copy. What else may have changed parameters has the next forward
+make the copy anew; where they were handed out, every forward does, as they may be written to at
+any time.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from alexnet.network.parameter_memory import ParameterMemory
 FLOAT16 = "float16"
 
 
-class SixteenBits:
+class MixedPrecision:
     """What all threads of a network share: the copy of its parameters, and the loss scale.
 
     Attributes
@@ -36,10 +38,12 @@ class SixteenBits:
     copies
         The parameters, rounded.
     is_current
-        Whether the copies are those of the parameters.
+        Whether the copies are those of the parameters, as far as the network knows.
+    are_handed_out
+        Whether somebody else has the parameters' arrays, and may write to them.
     loss_scale
-        `alexnet.cuda.sixteen_bits.LossScale` in float16, None in bfloat16, which has the range of
-        float32.
+        `alexnet.cuda.mixed_precision.LossScale` in float16, None in bfloat16, which has the range
+        of float32.
 
     """
 
@@ -50,17 +54,17 @@ class SixteenBits:
         parameters: ParameterMemory,
         shapes: Mapping[str, Shape],
     ) -> None:
-        self.module: Any = import_module("alexnet.cuda.sixteen_bits")
+        self.module: Any = import_module("alexnet.cuda.mixed_precision")
         self.kind = replace(arrays, dtype=self.module.dtype_of(precision))
         self.copies = ParameterMemory(self.kind, shapes)
-        self.is_current = False
+        self.is_current = self.are_handed_out = False
         self.loss_scale = self.module.LossScale() if precision == FLOAT16 else None
         self._arrays = arrays
         self._parameters = parameters
 
     def refresh(self) -> None:
         """Round the parameters again if they may have changed."""
-        if not self.is_current:
+        if self.are_handed_out or not self.is_current:
             self.module.convert(self._parameters.whole, self.copies.whole)
             self.is_current = True
 
@@ -69,14 +73,14 @@ class SixteenBits:
         return self.module.convert(array, self._arrays.empty(array.shape))
 
 
-class Border:
+class Casts:
     """What goes in and out of one thread's passes.
 
     `overflow`, in float16, is an array of the device: 1 where the last backward had a gradient that
     is not finite. None in bfloat16.
     """
 
-    def __init__(self, shared: SixteenBits) -> None:
+    def __init__(self, shared: MixedPrecision) -> None:
         self._shared = shared
         self._images: Array = None
         has_overflow = shared.loss_scale is not None
