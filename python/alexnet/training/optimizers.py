@@ -30,8 +30,9 @@ from alexnet.contract.arguments import (
 from alexnet.contract.calls import check_adam_numbers, check_sgd_numbers
 from alexnet.contract.names import ExplainsNames, explaining_arguments
 from alexnet.messages import shown, summarised
-from alexnet.network.network import Network, Update
+from alexnet.network.network import Network
 from alexnet.network.parameter_memory import ParameterMemory
+from alexnet.network.state import Update
 
 LOSS_SCALE = "loss_scale"
 
