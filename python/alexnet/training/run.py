@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import itertools
-import logging
 import math
 import os
 import time
@@ -34,7 +32,7 @@ from alexnet.contract.arguments import check_callable, check_instance
 from alexnet.data import Dataset, Preprocessing
 from alexnet.files import check_folder, check_regular, lock, naming, remove_remains, replacing
 from alexnet.inference.evaluation import Evaluation, evaluate
-from alexnet.messages import described, summarised, timestamp
+from alexnet.messages import summarised, timestamp
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
 from alexnet.network.freezing import FLOAT32
 from alexnet.training import plots
@@ -45,14 +43,23 @@ from alexnet.training.configuration import (
     read_description,
     write_description,
 )
+from alexnet.training.folder import (
+    CONFIG,
+    CURVES,
+    FILES,
+    FILTERS,
+    LOG,
+    METRICS_FILE,
+    NORMS_FILE,
+    check_files,
+    check_holds_no_run,
+    last_checkpoint,
+    new_folder,
+)
 from alexnet.training.metrics import METRICS, NORMS, Curve, Table
 from alexnet.training.trainer import StepResult
 
-CONFIG, LOG, CURVES, FILTERS = "config.json", "log.txt", "curves.png", "conv1.png"
-METRICS_FILE, NORMS_FILE = "metrics.csv", "norms.csv"
-FILES = (CONFIG, METRICS_FILE, NORMS_FILE, CURVES, FILTERS, LAST, PREVIOUS, BEST)
 CURVE_COLUMNS = ("loss", "accuracy", "test_loss", "test_accuracy")
-logger = logging.getLogger(__name__)
 PICTURES_EVERY = 20.0  # seconds at least between drawing, which takes half of one
 NORMS_EVERY = 100  # steps: a few passes over the parameters stay below 1 % of the time
 
@@ -150,7 +157,7 @@ class Run:
         folder = Path(folder)
         check_folder(folder.parent if numbered else folder)  # before the images are read
         if not numbered:
-            _check_holds_no_run(folder)
+            check_holds_no_run(folder)
         configuration = configuration.resolved()
         variant = configuration.described.with_classes(len(dataset.class_names))
         preprocessing = Preprocessing.fit(
@@ -165,11 +172,11 @@ class Run:
         run = cls(folder, configuration, dataset, preprocessing, 0, *where)
         with run._closed_on_error():
             if numbered:
-                run.folder = _new_folder(folder)
+                run.folder = new_folder(folder)
             else:
                 folder.mkdir(parents=True, exist_ok=True)
             run._hold(lock(run.folder))
-            _check_holds_no_run(run.folder)  # another process may have been faster
+            check_holds_no_run(run.folder)  # another process may have been faster
             write_description(
                 run.folder / CONFIG, configuration, dataset, preprocessing, environment or {}
             )
@@ -214,7 +221,7 @@ class Run:
                 configuration = configuration.continued(given or {})
             except ValueError as error:
                 raise ValueError(f"{folder}: {error}") from error
-            checkpoint = _last_checkpoint(folder)
+            checkpoint = last_checkpoint(folder)
             step = 0 if checkpoint is None else checkpoint.step
             where = (device, graph, precision)
             run = cls(folder, configuration, dataset, preprocessing, step, *where)
@@ -348,12 +355,6 @@ class Run:
             reason = "the run's folder was removed or replaced while it trained"
             raise FileNotFoundError(errno.ENOENT, reason, str(self.folder))
 
-    def _check_files(self) -> None:
-        """OSError where a pipe is in the place of a file: writing would wait for its reader."""
-        for path in (self.folder / name for name in FILES):
-            if path.is_fifo():
-                raise FileExistsError(errno.EEXIST, "a pipe (FIFO) is in its place", str(path))
-
     def _evaluate(self, on_batch: Callable[[], None]) -> Evaluation | None:
         if self.dataset.test is None:
             return None
@@ -369,7 +370,7 @@ class Run:
                 f"{test.loss}; {self.trainer.hint()}"
             )
         if self.best_accuracy is None or test.accuracy > self.best_accuracy:
-            self._check_files()
+            check_files(self.folder)
             checkpoint = self._checkpoint(test.accuracy, for_evaluation=True)
             checkpoint.write(self.folder / BEST)
             self.best_accuracy, self.best_step = test.accuracy, self.trainer.steps
@@ -408,7 +409,7 @@ class Run:
     def save(self) -> None:
         """Write the last checkpoint, and everything up to it."""
         self._check_folder()
-        self._check_files()
+        check_files(self.folder)
         # Somebody may have removed it, and nothing goes on without.
         if not self._described or not (self.folder / CONFIG).exists():
             with replacing(self.folder / CONFIG) as file:
@@ -456,51 +457,3 @@ class Run:
 def _measures_norms(step: int) -> bool:
     """Whether the norms of this step are recorded: often at first, when layers die."""
     return step % NORMS_EVERY == 0 or (step < NORMS_EVERY and step.bit_count() == 1)
-
-
-def _check_holds_no_run(folder: Path) -> None:
-    """ValueError where there is a run, or what is left of one without config.json."""
-    if (folder / CONFIG).exists():
-        raise ValueError(f"{folder} holds a run already: resume it, or choose another folder")
-    for name in FILES:
-        if os.path.lexists(folder / name):
-            raise ValueError(
-                f"{folder} holds {name} already, which a new run would replace: choose another "
-                "folder"
-            )
-
-
-def _new_folder(stem: Path) -> Path:
-    """Make the first folder stem-1, stem-2, ... that there is not; no other process gets it."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        folder = stem.with_name(f"{stem.name}-{number}")
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise AssertionError("there is no last number")
-
-
-def _last_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the last checkpoint, or the one before where it is damaged; None before the first.
-
-    The one before takes the damaged one's place, or the next save would put that in its own.
-    """
-    last, previous = folder / LAST, folder / PREVIOUS
-    try:
-        # The run may have been killed before it had saved anything.
-        return Checkpoint.read(last) if last.exists() or previous.exists() else None
-    except (ValueError, FileNotFoundError) as damage:
-        try:
-            checkpoint = Checkpoint.read(previous)
-        except (ValueError, FileNotFoundError):
-            raise damage from None
-        previous.replace(last)
-        logger.warning(
-            "%s; going on from the checkpoint before it, of step %d",
-            " ".join(described(damage).split()),
-            checkpoint.step,
-        )
-        return checkpoint
