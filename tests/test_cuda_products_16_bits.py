@@ -10,9 +10,16 @@ import pytest
 
 from support import dense_layers
 from support.arrays import random_array
-from support.convolutions import Case, Data
+from support.convolutions import Case
 from support.cuda_device import cuda, cupy
-from support.products_16_bits import check, each_dtype, rounded, run_convolutions, run_dense
+from support.products_16_bits import (
+    check,
+    check_small_integers,
+    each_dtype,
+    rounded,
+    run_convolutions,
+    run_dense,
+)
 
 pytestmark = pytest.mark.cuda
 
@@ -52,14 +59,7 @@ def test_a_depth_in_splits(dtype: np.dtype[Any]) -> None:
 @each_dtype
 @pytest.mark.parametrize("case", [CASES[0], CASES[3], CASES[4], CASES[6]], ids=str)
 def test_small_integers_have_exact_products(case: Case, dtype: np.dtype[Any]) -> None:
-    """Sums of at most 256 in absolute value, which both types have."""
-    fields = {f.name: getattr(case.data, f.name) for f in dataclasses.fields(Data)}
-    data = Data(**{name: np.clip(np.rint(values), -1, 1) for name, values in fields.items()})
-    expected = case.expected_of(data)
-    for name, values in run_convolutions(case, data, dtype).items():
-        exact = getattr(expected, name)
-        assert np.abs(exact).max() <= 256
-        np.testing.assert_array_equal(values, exact, err_msg=name)
+    check_small_integers(case, dtype)
 
 
 @each_dtype

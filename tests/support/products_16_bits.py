@@ -85,3 +85,14 @@ def check(found: dict[str, Any], expected: Any, dtype: np.dtype[Any]) -> None:
         plain = relative_error(exact.astype(dtype).astype(np.float64), exact)
         most = MOST_OF_SUMS if name in ("dweight", "dbias") else MOST_OF_ROUNDING * plain
         assert relative_error(values, exact) <= most, name
+
+
+def check_small_integers(case: Case, dtype: np.dtype[Any]) -> None:
+    """Products are exact where sums are at most 256 in absolute value, which both types have."""
+    fields = {f.name: getattr(case.data, f.name) for f in dataclasses.fields(Data)}
+    data = Data(**{name: np.clip(np.rint(values), -1, 1) for name, values in fields.items()})
+    expected = case.expected_of(data)
+    for name, values in run_convolutions(case, data, dtype).items():
+        exact = getattr(expected, name)
+        assert np.abs(exact).max() <= 256
+        np.testing.assert_array_equal(values, exact, err_msg=name)
