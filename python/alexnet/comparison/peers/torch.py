@@ -180,13 +180,13 @@ def _lrn(layer: LRN, _: Shape) -> Function:
 
 def _max_pool2d(layer: MaxPool2d, input_shape: Shape) -> Function:
     s = pool2d_extents(layer, input_shape)
-    how = {
-        "kernel_size": (s.window_height, s.window_width),
-        "stride": (s.stride_height, s.stride_width),
-        "padding": (s.pad_top, s.pad_left),
-        "ceil_mode": layer.ceil_mode,
-    }
-    return lambda x, _parameters, _training: F.max_pool2d(x, **how)
+    window, stride = (s.window_height, s.window_width), (s.stride_height, s.stride_width)
+    padding = (s.pad_top, s.pad_left)
+
+    def function(x: Tensor, _parameters: Tensors, _training: bool) -> Tensor:
+        return F.max_pool2d(x, window, stride, padding, ceil_mode=layer.ceil_mode)
+
+    return function
 
 
 def _batch_norm(layer: BatchNorm, _: Shape) -> Function:
