@@ -131,7 +131,7 @@ INTRODUCTIONS = {
 
 BANKS = (
     drawings.shared_banks(),
-    "Banks of shared memory that the lanes of a fragment of a read at once, before and after the "
+    "Banks of shared memory that the lanes of a fragment read at once, before and after the "
     "rows are permuted.",
 )
 # Of the pages for CUDA; the drawings above are of vectors.
