@@ -78,13 +78,18 @@ def test_kept_tables_stand_beside_the_predictions(pages: ModuleType, tmp_path: P
         ],
     }
     kept.write_text(json.dumps(figures))
-    lines = list(pages.figures(ladder, rungs, [results.read(kept)]))
-    assert r"1. Xeon\_1, avx2, 2 threads" in lines
+    machine = results.read(kept)
+    lines = list(pages.figures(ladder, rungs, [machine]))
+    assert "On Xeon\\_1, avx2, 2 threads.\n" in lines
+    assert any(line.startswith("|  | rung | predicted | ms |") for line in lines)
     rows = [line for line in lines if re.match(r"\| \d", line)]
     assert rows[0] == "| 0 | [pow](#rung-0) | – | 8.00 | 50% | – |"
     assert rows[1] == "| 1 | [sliding sum](#rung-1) | 1.2× | – | – | – |"
     assert rows[2].endswith("| 4.00 | 50% | 2× |"), "over the last rung that has a time"
     assert rows[3].startswith("| 3 | another | – | 1.00"), "no longer the rung of that number"
+    of_two = list(pages.figures(ladder, rungs, [machine, machine]))
+    assert r"2. Xeon\_1, avx2, 2 threads" in of_two
+    assert any("| 1: ms | 1: peak | 1: factor | 2: ms |" in line for line in of_two)
 
 
 def test_counts_stand_beside_the_predictions(pages: ModuleType) -> None:

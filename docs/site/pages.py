@@ -59,6 +59,8 @@ OWNERS = (drawings.owners(), "Two ways to share the sum over images among thread
 ROW = (drawings.lrn_row(), "LRN's windows: unaligned loads from a row of squares with margins.")
 WINDOWS = (drawings.pooling_windows(), "Windows of 3 × 3 with stride 2: neighbours share a column.")
 
+MEASURED = ("ms", "peak", "factor")  # of a rung, as `measured` has them
+
 INTRODUCTIONS = {
     "conv2d-forward": Introduction(
         "y[n, i, j, k] = Σ x[n, i·stride + r − top, j·stride + s − left, c] · weight[r, s, c, k]\n"
@@ -240,12 +242,14 @@ def figures(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iter
             f"`{place[1]}`, in milliseconds, as a share of the peak, and times as fast as the rung "
             "before:\n"
         )
-        for number, machine in enumerate(machines, 1):
-            yield f"{number}. {text(machine.machine)}"
-        yield ""
-        columns = [
-            f"{n}: {what}" for n in range(1, len(machines) + 1) for what in ("ms", "peak", "factor")
-        ]
+        names = [text(machine.machine) for machine in machines]
+        if len(machines) == 1:
+            columns = list(MEASURED)
+            yield f"On {names[0]}.\n"
+        else:
+            columns = [f"{n}: {what}" for n in range(1, len(machines) + 1) for what in MEASURED]
+            yield from (f"{n}. {name}" for n, name in enumerate(names, 1))
+            yield ""
         by_number = {rung.number: rung for rung in rungs}
         rows = []
         for number, idea, *_ in results.side_by_side(machines, place):
