@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -130,13 +131,24 @@ def record_once(run: Callable[[], object]) -> Profile:
 
 
 def fastest(profiles: Sequence[Profile]) -> Profile:
-    """Take each task and each gap at its fastest; the profiles are of the same step."""
+    """Take each task and each gap at its fastest, of steps of one network.
+
+    Steps with other regions than most are left out: Winograd leaves an image to the direct
+    algorithm where its rounding could show, and dropout decides anew in each step whether it could.
+    """
+    kinds = Counter(map(_regions, profiles))
+    usual = kinds.most_common(1)[0][0]
+    alike = [profile for profile in profiles if _regions(profile) == usual]
     regions = []
-    for same in zip(*(profile.regions for profile in profiles), strict=True):
+    for same in zip(*(profile.regions for profile in alike), strict=True):
         tasks = zip(*(region.tasks for region in same), strict=True)
         regions.append(replace(same[0], tasks=tuple(map(min, tasks))))
-    gaps = zip(*(profile.gaps for profile in profiles), strict=True)
+    gaps = zip(*(profile.gaps for profile in alike), strict=True)
     return Profile(tuple(regions), tuple(map(min, gaps)))
+
+
+def _regions(profile: Profile) -> tuple[tuple[int, int, int], ...]:
+    return tuple((region.call, region.team, len(region.tasks)) for region in profile.regions)
 
 
 def find_layers(run: Callable[[], object]) -> list[Layer]:

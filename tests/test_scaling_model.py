@@ -184,6 +184,10 @@ def test_the_fastest_of_every_task(task_model: ModuleType) -> None:
     second = task_model.Profile((task_model.Region(1, 2, (2.0, 3.0)),), (2.0, 2.0))
     expected = task_model.Profile((task_model.Region(1, 2, (1.0, 3.0)),), (2.0, 1.0))
     assert task_model.fastest([first, second]) == expected
+    other = task_model.Region(1, 2, (0.1,))  # one image less, or one more: not the same task
+    fewer = task_model.Profile((other,), (0.1, 0.1))
+    more = task_model.Profile((*first.regions, other), (0.1, 0.1, 0.1))
+    assert task_model.fastest([fewer, first, more, second]) == expected
 
 
 @needs_threads
