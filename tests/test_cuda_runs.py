@@ -97,7 +97,7 @@ def test_small_integers_have_exact_products(case: Case, dtype: np.dtype[Any]) ->
 
 @each_format
 @pytest.mark.parametrize("case", [EVEN, ODD, CASES[3]], ids=str)
-@pytest.mark.parametrize("pixel", [(2, 1), (4, 8)])
+@pytest.mark.parametrize("pixel", [(2, 1), (4, 7)])
 def test_nan_reaches_what_sees_it_alone(
     case: Case, numbers: Format, pixel: tuple[int, int]
 ) -> None:

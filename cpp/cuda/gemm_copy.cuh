@@ -54,7 +54,7 @@ class TilePlaces {
         }
     }
 
-    const int line_, place_;
+    int line_, place_;
 
   private:
     // Copies as many apart go to lines with the same mask.
@@ -131,8 +131,10 @@ class TileCopy : TilePlaces<typename Operand::Element, Layout, rows, threads, wi
 
     __device__ void copy(unsigned char* target, const typename Operand::Row& row,
                          const typename Operand::Depth& depth, bool within) {
-        Places::template copy_elements<width, Operand::kThroughL1>(
-            target, operand_.at(row, depth), within & operand_.exists(row, depth));
+        // In the other order nvcc works out rows_ of single elements anew in each step.
+        const bool exists = within & operand_.exists(row, depth);
+        const T* source = operand_.at(row, depth);
+        Places::template copy_elements<width, Operand::kThroughL1>(target, source, exists);
     }
 
     const Operand& operand_;
