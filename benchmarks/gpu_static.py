@@ -32,9 +32,9 @@ from gpu_model.machine import DEVICES, LAUNCH_SECONDS, Device
 
 # Directions of a product by the operands of its tiles.
 OPERANDS = (
-    ("WindowDepths", "conv dw"),
+    ("WindowDepths|RunDepths", "conv dw"),
     ("PhaseWeights", "conv dx"),
-    ("WindowRows", "conv"),
+    ("WindowRows|RunRows", "conv"),
     (r"MatrixOperand<true, \w+>, MatrixOperand<true", "dense dx"),
     (r"MatrixOperand<false, \w+>, MatrixOperand<false", "dense dw"),
     ("MatrixOperand<true", "dense"),

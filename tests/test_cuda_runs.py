@@ -80,6 +80,16 @@ def test_images_of_any_width(width: int, channels: int) -> None:
     check_case(case, FORMATS[place % 4])
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("case", [EVEN, ODD], ids=str)
+@pytest.mark.parametrize("offset", [1, 2])
+def test_images_at_odd_addresses(case: Case, offset: int, precision: str) -> None:
+    found = run_guarded(Cuda(), case, case.data, offset, precision=precision)
+    for name in ("y", "dweight"):
+        bound = largest_error(case.depths[name], precision)
+        assert relative_error(found[name], getattr(case.expected, name)) <= bound, name
+
+
 @each_format
 @pytest.mark.parametrize("case", [EVEN, ODD, CASES[4]], ids=str)
 def test_same_bits_on_every_run(case: Case, numbers: Format) -> None:
