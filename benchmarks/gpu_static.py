@@ -32,9 +32,9 @@ from gpu_model.machine import DEVICES, LAUNCH_SECONDS, Device
 
 # Directions of a product by the operands of its tiles.
 OPERANDS = (
-    ("WindowDepths", "conv dw"),
+    ("WindowDepths|RunDepths", "conv dw"),
     ("PhaseWeights", "conv dx"),
-    ("WindowRows", "conv"),
+    ("WindowRows|RunRows", "conv"),
     (r"MatrixOperand<true, \w+>, MatrixOperand<true", "dense dx"),
     (r"MatrixOperand<false, \w+>, MatrixOperand<false", "dense dw"),
     ("MatrixOperand<true", "dense"),
@@ -215,7 +215,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("network", nargs="?", default=calibration.NETWORK)
     parser.add_argument("--batch-size", type=int, default=32, metavar="N")
-    parser.add_argument("--precision", choices=("float32", "tf32"), default="tf32")
+    precisions = ("float32", "tf32", "bfloat16", "float16")
+    parser.add_argument("--precision", choices=precisions, default="tf32")
     parser.add_argument("--architectures", default="80,86,89,90,120", metavar="A,...")
     parser.add_argument("--only", default="", metavar="LAYER", help="part of the layers' names")
     parser.add_argument("--calibrate", action="store_true", help="beside what was measured")

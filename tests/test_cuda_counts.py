@@ -48,6 +48,45 @@ accesses = [
 print(json.dumps([len(accesses), *(sum(a[what] for a in accesses) for what in ("units", "least"))]))
 """
 
+# Copies of windows that are read as runs, whose lines are a multiple of 4 elements or not: of each
+# product bytes that come from memory by width, and wavefronts of copies of 8 or 16 bytes
+# that they take, and need.
+RUNS = """
+import json
+import numpy as np
+from cuda_emulation import load
+from test_cuda_counts import module
+
+path = load.build(load.COUNTING, "-DALEXNET_COUNT=ON")
+load.load(path)
+counts = module("_cuda_counts", "_cuda")
+import cupy
+from alexnet import cuda
+
+results = []
+for width in (16, 17):
+    for dtype in (np.float32, np.float16):
+        x = cupy.asarray(np.ones((8, 15, width, 3), dtype))
+        weight = cupy.asarray(np.ones((11, 11, 3, 64), dtype))
+        how = {"stride": 4, "padding": "same"}
+        how.update({"precision": "tf32"} if dtype == np.float32 else {})
+        counts.start(1000)
+        y = cuda.conv2d(x, weight, **how)
+        cuda.conv2d_backward_weight(y, x, (11, 11), **how)
+        launches = counts.stop()
+        for launch in launches:
+            if not launch["warp_products"]:
+                continue
+            bytes_, wavefronts, least = {}, 0, 0
+            for a in launch["accesses"]:
+                if a["space"] == "global" and not a["writes"]:
+                    bytes_[a["width"]] = bytes_.get(a["width"], 0) + a["bytes"]
+                elif a["space"] == "shared" and a["copies"] and a["width"] >= 8:
+                    wavefronts, least = wavefronts + a["units"], least + a["least"]
+            results.append([width, np.dtype(dtype).name, bytes_, wavefronts, least])
+print(json.dumps(results))
+"""
+
 # What the operators that memory bounds do to it, in all blocks: sectors that they need at least, of
 # each array once; different ones of the whole launch; the same counted anew in every block, which
 # is the traffic with L2; those that requests of 16 bytes touch, and need; widths; barriers of a
@@ -350,6 +389,19 @@ def test_main_loops_of_products_have_no_bank_conflicts(operators: str, capabilit
     accesses, wavefronts, least = json.loads(run.stdout)
     assert accesses > 6, "reads and copies of three products"
     assert wavefronts == least
+
+
+def test_windows_of_few_channels_are_copied_by_fours_without_bank_conflicts() -> None:
+    run = subprocess.run([sys.executable, "-c", RUNS], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    products = json.loads(run.stdout)
+    assert len(products) == 2 * 2 * 2, "both directions of each"
+    for width, dtype, given, wavefronts, least in products:
+        moved = {int(bytes_of_copy): count for bytes_of_copy, count in given.items()}
+        four, single = {"float32": (16, 4), "float16": (8, 2)}[dtype]
+        assert set(moved) == {single, four, 16}, (width, dtype)
+        assert moved[four] > 4 * moved[single], (width, dtype)
+        assert wavefronts == least, (width, dtype)
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,8 @@ def predict(launch: Launch, kernel: Kernel, device: Device) -> Prediction:
     cycles["tensor"] = of_warp["tensor"] / device.tensor_fma
     busy = {part: n * launch.warps for part, n in cycles.items()}
     products = launch.of_block("warpgroup_fma")
-    busy["wgmma"] = products / device.wgmma_fma if products else 0.0
+    twice = 2 if "loat16" in kernel.name else 1  # as many of 16 bits as of tf32
+    busy["wgmma"] = products / (twice * device.wgmma_fma) if products else 0.0
     through_l1 = launch.accesses("units", space="global", copies=False) * 32 / L1_BYTES
     busy["shared"] = launch.accesses("units", space="shared") + through_l1
     # The multiprocessor that has most blocks decides.

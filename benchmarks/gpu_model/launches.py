@@ -146,9 +146,10 @@ def step(
 
     variant = variant_named(network)
     benchmark = Benchmark(variant, batch_size, device="cuda", precision=precision)
-    sizes = [4 * int(np.prod(shape)) for shape in variant.shapes(batch_size)]
+    element = 2 if precision in ("bfloat16", "float16") else 4
+    sizes = [element * int(np.prod(shape)) for shape in variant.shapes(batch_size)]
     read_bytes = {
-        layer.name: (x + 4 * row.parameters, max(x, 4 * row.parameters) + y)
+        layer.name: (x + element * row.parameters, max(x, element * row.parameters) + y)
         for layer, row, x, y in zip(
             variant.layers, variant.summary().rows, sizes[:-1], sizes[1:], strict=True
         )

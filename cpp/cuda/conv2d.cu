@@ -12,18 +12,19 @@
 //   kernel_height · kernel_width / (stride_h · stride_w) times through L1. Bound: arithmetic.
 
 #include "alexnet/conv2d.h"
-#include "conv2d_runs.cuh"
+#include "conv2d_even_lines.cuh"
 #include "hopper_layers.cuh"
 #include "storage.cuh"
 
 namespace alexnet::cuda {
 namespace {
 
-void conv2d_of_runs(const Conv2dShape& s, const float* x, const float* weight, const float* bias,
-                    bool relu, Precision precision, float* y, void* workspace, Stream stream) {
-    const Product<RunRows, RunWeights, MatrixRows> p{
+template <class T>
+void conv2d_of_runs(const Conv2dShape& s, const T* x, const T* weight, const float* bias, bool relu,
+                    Precision precision, T* y, void* workspace, Stream stream) {
+    const Product<RunRows<T>, RunWeights<T>, MatrixRows> p{
         run_operand<RunRows>(s, x),
-        {weight, run_weight_rows(s)},
+        run_weights(s, weight),
         {s.out_channels},
         gemm_index(s.batch * s.out_height * s.out_width),
         gemm_index(s.out_channels),
@@ -37,7 +38,8 @@ void conv2d_of_runs(const Conv2dShape& s, const float* x, const float* weight, c
 }  // namespace
 
 size_t conv2d_workspace(const Conv2dShape& s) {
-    return std::max(product_workspace(Layer::kConvolution, s.batch * s.out_height * s.out_width,
+    return even_lines_bytes(s) +
+           std::max(product_workspace(Layer::kConvolution, s.batch * s.out_height * s.out_width,
                                       s.group_out(), s.window(), s.groups),
                     hopper_conv2d_workspace(s));
 }
@@ -48,11 +50,10 @@ void conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias
     if (s.batch == 0) return;
     const bool weight_vectors = has_vectors(weight, s.group_out());
     if (hopper_conv2d(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
-    if constexpr (std::is_same_v<T, float>) {
-        if (!only && weight_vectors && has_runs(s, x)) {
-            return conv2d_of_runs(s, x, weight, bias, relu, precision, y, workspace, stream);
-        }
-    }
+    const auto of_runs = [&](const Conv2dShape& shape, const T* images, void* rest) {
+        conv2d_of_runs(shape, images, weight, bias, relu, precision, y, rest, stream);
+    };
+    if (!only && weight_vectors && as_runs(s, x, workspace, stream, of_runs)) return;
     const auto order = step_runs<T>(s.kernel_height, s.kernel_width, s.group_in());
     const Product<WindowRows<T>, TapWeights<T>, MatrixRows> p{
         {input_windows(s, x, order)},

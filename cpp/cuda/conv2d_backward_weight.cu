@@ -13,16 +13,17 @@
 //   splits, splits · 4 · window · out bytes, written and read. Bound: arithmetic.
 
 #include "column_sums.cuh"
-#include "conv2d_runs.cuh"
+#include "conv2d_even_lines.cuh"
 #include "hopper_layers.cuh"
 #include "storage.cuh"
 
 namespace alexnet::cuda {
 namespace {
 
-void backward_weight_of_runs(const Conv2dShape& s, const float* dy, const float* x,
-                             Precision precision, float* dweight, void* workspace, Stream stream) {
-    const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
+template <class T>
+void backward_weight_of_runs(const Conv2dShape& s, const T* dy, const T* x, Precision precision,
+                             float* dweight, void* workspace, Stream stream) {
+    const Product<RunDepths<T>, MatrixOperand<false, T>, RunWeightRows> p{
         run_operand<RunDepths>(s, x),
         matrix<false>(dy, s.out_channels),
         run_weight_rows(s),
@@ -39,10 +40,10 @@ void backward_weight_of_runs(const Conv2dShape& s, const float* dy, const float*
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
-    return std::max(
-        {product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels, s.groups),
-         column_sums_workspace(pixels, s.out_channels),
-         hopper_conv2d_backward_weight_workspace(s)});
+    return even_lines_bytes(s) + std::max({product_workspace(Layer::kConvolution, s.window(),
+                                                             s.group_out(), pixels, s.groups),
+                                           column_sums_workspace(pixels, s.out_channels),
+                                           hopper_conv2d_backward_weight_workspace(s)});
 }
 
 template <class T>
@@ -53,11 +54,10 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
     column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
     const bool dy_vectors = has_vectors(dy, s.group_out());
     if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
-    if constexpr (std::is_same_v<T, float>) {
-        if (!only && dy_vectors && has_runs(s, x)) {
-            return backward_weight_of_runs(s, dy, x, precision, dweight, workspace, stream);
-        }
-    }
+    const auto of_runs = [&](const Conv2dShape& shape, const T* images, void* rest) {
+        backward_weight_of_runs(shape, dy, images, precision, dweight, rest, stream);
+    };
+    if (!only && dy_vectors && as_runs(s, x, workspace, stream, of_runs)) return;
     const Product<WindowDepths<T>, MatrixOperand<false, T>, FloatRows> p{
         {input_windows(s, x, all_channels(s.kernel_height, s.kernel_width, s.group_in()))},
         matrix<false>(dy, s.out_channels, s.group_out()),

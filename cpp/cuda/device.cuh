@@ -58,6 +58,17 @@ __device__ __forceinline__ void cp_async16(void* shared, const void* global, boo
 #endif
 }
 
+// 8 and 4 bytes, which always go through L1.
+__device__ __forceinline__ void cp_async8(void* shared, const void* global, bool valid) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;\n" ::"r"(shared_address(shared)),
+                 "l"(global), "r"(valid ? 8 : 0)
+                 : "memory");
+#else
+    *static_cast<float2*>(shared) = valid ? *static_cast<const float2*>(global) : make_float2(0, 0);
+#endif
+}
+
 __device__ __forceinline__ void cp_async4(void* shared, const void* global, bool valid) {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;\n" ::"r"(shared_address(shared)),

@@ -3,6 +3,7 @@
 #ifndef ALEXNET_CUDA_GEMM_COPY_CUH_
 #define ALEXNET_CUDA_GEMM_COPY_CUH_
 
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
@@ -11,40 +12,85 @@
 
 namespace alexnet::cuda {
 
-// Whether an operand has indices that lie apart in memory although others are contiguous
-// (conv2d_runs.cuh): it has `single` for them, and is_apart for four of them from a multiple on.
-template <class Operand, class = void>
-constexpr bool kHasSingles = false;
-template <class Operand>
-constexpr bool kHasSingles<Operand, std::enable_if_t<Operand::kHasSingles>> = true;
-
-// A thread's share of them, for `rows` rows from `first_row` on. Its copies, of `width` elements
-// along the contiguous index, are all at the same place of that index: what the operand works out
-// there is worked out once, for rows once in all. Rows past the last one are copies of it: they only
-// reach elements of C that are not stored.
-template <class Operand, class Layout, int rows, int threads, int width>
-class TileCopy {
-    using T = typename Operand::Element;
-    static constexpr bool kDepthContiguous = Operand::kDepthContiguous;
-    static constexpr bool kEvenSteps = Operand::kEvenSteps;
+// Where a thread's copies go, for all operands: `width` elements each along the contiguous index, at
+// the same place of that index, to every kLinesAtOnce-th line of the tile.
+template <class T, class Layout, int rows, int threads, int width>
+class TilePlaces {
+  protected:
+    static constexpr bool kDepthContiguous = Layout::kDepthContiguous;
     static constexpr int kDepths = kTileDepth<T>;
     static constexpr int kPlaces = (kDepthContiguous ? kDepths : rows) / width;  // of a line
     static constexpr int kLinesAtOnce = threads / kPlaces;
     static constexpr int kCopies = Layout::kLines / kLinesAtOnce;
-    static constexpr int kRowsOwned = kDepthContiguous ? kCopies : 1;
     static constexpr int kChunk = kChunkBytes / sizeof(T);
     static_assert(threads % kPlaces == 0 && Layout::kLines % kLinesAtOnce == 0);
-    static_assert(width == 1 || width == kChunk);
+
+    __device__ explicit TilePlaces(int thread)
+        : line_(line_of(thread / kPlaces)), place_(thread % kPlaces * width) {
+        const int within = place_ % kChunk * static_cast<int>(sizeof(T));
+#pragma unroll
+        for (int i = 0; i < kTargets; ++i) {
+            targets_[i] = Layout::offset(line_ + i * kLinesAtOnce, place_ / kChunk) + within;
+        }
+    }
+
+    // Bytes from the tile's beginning to where copy i goes.
+    __device__ int target(int i) const {
+        return targets_[i % kTargets] +
+               i / kTargets * (kTargets * kLinesAtOnce * Layout::kLineBytes);
+    }
+
+    template <int elements, bool through_l1>
+    static __device__ void copy_elements(unsigned char* target, const T* source, bool exists) {
+        constexpr int kBytes = elements * static_cast<int>(sizeof(T));
+        if constexpr (kBytes == 16) {
+            cp_async16<through_l1>(target, source, exists);
+        } else if constexpr (kBytes == 8) {
+            cp_async8(target, source, exists);
+        } else if constexpr (kBytes == 4) {
+            cp_async4(target, source, exists);
+        } else {  // too small for an asynchronous copy; the barrier of the next step makes it visible
+            *reinterpret_cast<T*>(target) = exists ? *source : T{};
+        }
+    }
+
+    int line_, place_;
+
+  private:
+    // Copies as many apart go to lines with the same mask.
+    static constexpr int kTargets =
+        kLinesAtOnce % Layout::kPeriod == 0 ? 1 : std::min(kCopies, Layout::kPeriod / kLinesAtOnce);
+    static_assert(kLinesAtOnce * kTargets % Layout::kPeriod == 0 || kTargets == kCopies);
+    // For FMAs, lines of a row are 80 bytes apart, and shared memory takes those of two rows at once.
+    // Neighbouring ones, 20 words apart, would want the same banks, 4 rows, 80 words, apart they do
+    // not: every second line changes places with the one 4 further on.
+    static __device__ int line_of(int line) {
+        if (!kDepthContiguous || Layout::kSwizzled) return line;
+        static_assert(!kDepthContiguous || Layout::kSwizzled || kLinesAtOnce % 8 == 0);
+        return (line & ~5) | (line & 1) * 4 | (line & 4) / 4;
+    }
+
+    int targets_[kTargets];
+};
+
+// A thread's share of the copies, for `rows` rows from `first_row` on: what the operand works out at
+// its place is worked out once, for rows once in all. Rows past the last one are copies of it: they
+// only reach elements of C that are not stored.
+template <class Operand, class Layout, int rows, int threads, int width>
+class TileCopy : TilePlaces<typename Operand::Element, Layout, rows, threads, width> {
+    using T = typename Operand::Element;
+    using Places = TilePlaces<T, Layout, rows, threads, width>;
+    using Places::kDepthContiguous, Places::kDepths, Places::kLinesAtOnce, Places::kCopies;
+    using Places::line_, Places::place_, Places::target;
+    static constexpr bool kEvenSteps = Operand::kEvenSteps;
+    static constexpr int kRowsOwned = kDepthContiguous ? kCopies : 1;
+    static_assert(width == 1 || width == Places::kChunk);
 
   public:
     // The first copies will be those of the depths from `first` on.
     __device__ TileCopy(const Operand& operand, uint32_t first_row, uint32_t row_count,
                         uint32_t first, int thread)
-        : operand_(operand),
-          line_(line_of(thread / kPlaces)),
-          place_(thread % kPlaces * width),
-          row_(first_row + place_),
-          last_row_(row_count - 1) {
+        : Places(thread), operand_(operand) {
 #pragma unroll
         for (int i = 0; i < kRowsOwned; ++i) {
             const int row = kDepthContiguous ? line_ + i * kLinesAtOnce : place_;
@@ -57,9 +103,6 @@ class TileCopy {
 
     // Start the copies of the next kTileDepth depths, of which those from `end` on are zero.
     __device__ void start(unsigned char* tile, uint32_t end) {
-        if constexpr (kHasSingles<Operand>) {
-            if (operand_.is_apart(kDepthContiguous ? k_ : row_)) return start_singles(tile, end);
-        }
 #pragma unroll
         for (int i = 0; i < kCopies; ++i) {
             if constexpr (kDepthContiguous) {
@@ -79,81 +122,40 @@ class TileCopy {
   private:
     static constexpr int kStep = kEvenSteps ? kDepths : kLinesAtOnce;
 
-    // For FMAs, lines of a row are 80 bytes apart, and shared memory takes those of two rows at once.
-    // Neighbouring ones, 20 words apart, would want the same banks, 4 rows, 80 words, apart they do
-    // not: every second line changes places with the one 4 further on.
-    static __device__ int line_of(int line) {
-        if (!kDepthContiguous || Layout::kSwizzled) return line;
-        static_assert(!kDepthContiguous || Layout::kSwizzled || kLinesAtOnce % 8 == 0);
-        return (line & ~5) | (line & 1) * 4 | (line & 4) / 4;
-    }
     static __device__ constexpr uint32_t width_along_rows() { return kDepthContiguous ? 1 : width; }
-
-    // Bytes from the tile's beginning to where copy i goes.
-    __device__ int target(int i) const {
-        const int within = place_ % kChunk * static_cast<int>(sizeof(T));
-        if constexpr (kLinesAtOnce % Layout::kPeriod == 0) {
-            return Layout::offset(line_, place_ / kChunk) + within +
-                   i * kLinesAtOnce * Layout::kLineBytes;
-        }
-        return Layout::offset(line_ + i * kLinesAtOnce, place_ / kChunk) + within;
-    }
 
     __device__ void advance() {
         k_ += kStep;
         operand_.advance(depth_, step_);
     }
 
-    // `start` for four indices that lie apart, each of which is found once.
-    __device__ void start_singles(unsigned char* tile, uint32_t end) {
-        if constexpr (kDepthContiguous) {
-#pragma unroll
-            for (int e = 0; e < width; ++e) {
-                const auto depth = operand_.single(k_ + e);
-#pragma unroll
-                for (int i = 0; i < kCopies; ++i) {
-                    copy_single(tile + target(i) + e * sizeof(T), rows_[i], depth, k_ + e < end);
-                }
-            }
-            advance();
-        } else {
-            typename Operand::Row apart[width];
-#pragma unroll
-            for (int e = 0; e < width; ++e) apart[e] = operand_.single(min(row_ + e, last_row_));
-#pragma unroll
-            for (int i = 0; i < kCopies; ++i) {
-#pragma unroll
-                for (int e = 0; e < width; ++e) {
-                    copy_single(tile + target(i) + e * sizeof(T), apart[e], depth_, k_ < end);
-                }
-                advance();
-            }
-        }
-    }
-    __device__ void copy_single(unsigned char* target, const typename Operand::Row& row,
-                                const typename Operand::Depth& depth, bool within) {
-        cp_async4(target, operand_.at(row, depth), within & operand_.exists(row, depth));
-    }
-
     __device__ void copy(unsigned char* target, const typename Operand::Row& row,
                          const typename Operand::Depth& depth, bool within) {
+        // In the other order nvcc works out rows_ of single elements anew in each step.
         const bool exists = within & operand_.exists(row, depth);
         const T* source = operand_.at(row, depth);
-        if constexpr (width == kChunk) {
-            cp_async16<Operand::kThroughL1>(target, source, exists);
-        } else if constexpr (sizeof(T) == 4) {
-            cp_async4(target, source, exists);
-        } else {  // too small for an asynchronous copy; the barrier of the next step makes it visible
-            *reinterpret_cast<T*>(target) = exists ? *source : T{};
-        }
+        Places::template copy_elements<width, Operand::kThroughL1>(target, source, exists);
     }
 
     const Operand& operand_;
-    int line_, place_;
-    uint32_t row_, last_row_;
     uint32_t k_;
     typename Operand::Row rows_[kRowsOwned];
     typename Operand::Depth depth_, step_;
+};
+
+// The copies of an operand: its own, if it has a class for them (conv2d_run_copies.cuh).
+template <class Operand, class = void>
+constexpr bool kCopiesItself = false;
+template <class Operand>
+constexpr bool kCopiesItself<Operand, std::enable_if_t<Operand::kCopiesItself>> = true;
+
+template <class Operand, class Layout, int rows, int threads, int width, class = void>
+struct CopyOf {
+    using Type = TileCopy<Operand, Layout, rows, threads, width>;
+};
+template <class Operand, class Layout, int rows, int threads, int width>
+struct CopyOf<Operand, Layout, rows, threads, width, std::enable_if_t<kCopiesItself<Operand>>> {
+    using Type = typename Operand::template Copy<Layout, rows, threads>;
 };
 
 }  // namespace alexnet::cuda

@@ -4,7 +4,7 @@
 //   fewer columns empty; for dense layers 32 × 128 up to 64 rows, where the weights come through
 //   memory once. Operands that can't be copied 16 bytes at a time (runs of neighbours that are no
 //   multiple of 16 bytes, or data that are not aligned) take 128 × 64, and FMAs unless it is A of a
-//   convolution alone: images of three channels whose runs have no common alignment
+//   convolution alone: images of three channels whose windows aren't read as runs
 //   (conv2d_runs.cuh). Of 16 bits they take 64 × 64 and the tensor cores:
 //   a thread of the larger tile would have to keep track of 32 rows.
 // Splits: the fewest of at least 256 depths with which an H100's 132 multiprocessors all have 256
@@ -135,7 +135,7 @@ void launch_vectors(const Product<A, B, Rows>& p, const Blocking& blocks, uint32
 template <Layer layer, bool tensor_cores, class A, class B, class Rows>
 void launch_product(const Product<A, B, Rows>& p, const Blocking& blocks, uint32_t groups,
                     bool a_vectors, bool b_vectors, Stream stream) {
-    if constexpr (!kHasSingles<A>) {
+    if constexpr (!kCopiesItself<A>) {
         if (!a_vectors || !b_vectors) {
             if constexpr (sizeof(typename A::Element) == 2) {
                 return launch_tiles<true, Tile<64, 64, 32, 32>, 1, 1>(p, groups, stream);

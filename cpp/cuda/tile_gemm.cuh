@@ -66,8 +66,8 @@ struct TileGemm {
     using Tile = T;
     using LayoutA = TileLayout<tensor_cores, Element, A::kDepthContiguous, T::kRows>;
     using LayoutB = TileLayout<tensor_cores, Element, B::kDepthContiguous, T::kColumns>;
-    using CopyA = TileCopy<A, LayoutA, T::kRows, T::kThreads, a_width>;
-    using CopyB = TileCopy<B, LayoutB, T::kColumns, T::kThreads, b_width>;
+    using CopyA = typename CopyOf<A, LayoutA, T::kRows, T::kThreads, a_width>::Type;
+    using CopyB = typename CopyOf<B, LayoutB, T::kColumns, T::kThreads, b_width>::Type;
     using Fragment = std::conditional_t<tensor_cores,
                                         MmaFragment<Element, T::kWarpRows, T::kWarpColumns,
                                                     A::kDepthContiguous, B::kDepthContiguous>,

@@ -18,6 +18,9 @@ template <bool through_l1 = false>
 void cp_async16(void* shared, const void* global, bool valid) {
     emulation::start_copy(shared, valid ? global : nullptr, 16, through_l1);
 }
+inline void cp_async8(void* shared, const void* global, bool valid) {
+    emulation::start_copy(shared, valid ? global : nullptr, 8, true);
+}
 inline void cp_async4(void* shared, const void* global, bool valid) {
     emulation::start_copy(shared, valid ? global : nullptr, 4, true);
 }
