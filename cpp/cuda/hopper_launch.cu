@@ -30,24 +30,27 @@ constexpr TileSize kTiles[] = {{128, 256, true}, {192, 192, true}, {128, 192, fa
                                {128, 128, true}, {192, 64, true},  {128, 64, true},
                                {128, 32, false}};
 
-size_t cycles(const TileSize& tile, size_t m, size_t n, size_t splits, size_t split_steps) {
+// With clusters of so many blocks, which have a tile of B in common.
+size_t cycles(const TileSize& tile, size_t blocks, size_t m, size_t n, size_t splits,
+              size_t split_steps) {
     const size_t rows = tile.rows, columns = tile.columns;
-    const size_t items = ceil_div(m, rows) * ceil_div(n, columns) * splits;
+    const size_t items = ceil_div(m, blocks * rows) * blocks * ceil_div(n, columns) * splits;
     const size_t tensor = rows * columns / 32;
     const size_t shared = 2 * rows + columns * (1 + rows / 64);
     const size_t active = std::min(items, kMultiprocessors);
-    const size_t l2 = (rows + columns) * kRowBytes * active / kL2Bytes;
+    const size_t l2 = (rows + columns / blocks) * kRowBytes * active / kL2Bytes;
     const size_t item = split_steps * std::max({tensor, shared, l2}) + kItemCycles;
     const size_t sums = splits == 1 ? 0 : kLaunchCycles + 4 * (splits + 1) * m * n / kMemoryBytes;
     return ceil_div(items, kMultiprocessors) * item + sums;
 }
 
 // In the emulation ALEXNET_EMULATED_TILE names the only tile there is, so that tests can take each of
-// them in turn.
-bool exists([[maybe_unused]] const TileSize& tile) {
+// them in turn: 128x64, or 128x64x2 in clusters of two blocks.
+bool exists([[maybe_unused]] const TileSize& tile, [[maybe_unused]] size_t blocks) {
 #ifdef ALEXNET_CUDA_EMULATION
     if (const char* name = std::getenv("ALEXNET_EMULATED_TILE")) {
-        return std::to_string(tile.rows) + "x" + std::to_string(tile.columns) == name;
+        const std::string single = std::to_string(tile.rows) + "x" + std::to_string(tile.columns);
+        return (blocks == 1 ? single : single + "x" + std::to_string(blocks)) == name;
     }
 #endif
     return true;
@@ -118,16 +121,19 @@ template <class T>
 HopperCut hopper_cut(size_t m, size_t n, size_t steps) {
     HopperCut best = {};
     size_t least = SIZE_MAX;
-    for (const TileSize& tile : kTiles) {
-        if (!exists(tile) || !(tile.of_16_bits || std::is_same_v<T, float>)) continue;
+    const auto consider = [&](const TileSize& tile, size_t blocks) {
+        if (!exists(tile, blocks) || !(tile.of_16_bits || std::is_same_v<T, float>)) return;
         for (size_t wanted = 1; wanted <= std::min(steps, kMostSplits); ++wanted) {
             const size_t split_steps = ceil_div(steps, wanted);
             const size_t splits = ceil_div(steps, split_steps);  // none of them is empty
-            const size_t needed = cycles(tile, m, n, splits, split_steps);
+            const size_t needed = cycles(tile, blocks, m, n, splits, split_steps);
             if (needed >= least) continue;
             least = needed;
-            best = {tile.rows, tile.columns, splits, split_steps};
+            best = {tile.rows, tile.columns, splits, split_steps, blocks};
         }
+    };
+    for (const size_t blocks : {size_t{1}, size_t{2}}) {  // clusters only where they are sooner
+        for (const TileSize& tile : kTiles) consider(tile, blocks);
     }
     if (best.rows == 0) throw std::runtime_error("hopper_cut: no tile");  // of those that exist
     return best;
@@ -152,7 +158,8 @@ size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size) {
 
 // Of float, B where it was prepared; of 16 bits, where the caller has it.
 template <class T>
-static CUtensorMap map_b(const HopperSource<T>& b, const T* prepared, size_t columns) {
+static CUtensorMap map_b(const HopperSource<T>& b, const T* prepared, const HopperCut& cut) {
+    const size_t columns = cut.columns / cut.blocks;
     if constexpr (std::is_same_v<T, float>) {
         const size_t depths = b.steps() * kStepDepth<T>;
         return matrix_map(prepared, b.rows, depths, depths, columns);
@@ -180,7 +187,8 @@ void run_hopper(HopperTask<T> task, void* workspace, Stream stream) {
     if constexpr (std::is_same_v<T, float>) prepare(b, prepared, stream);
 
     p.a = task.map_a(cut.rows);
-    p.b = map_b(b, prepared, cut.columns);
+    p.b = map_b(b, prepared, cut);
+    p.blocks = static_cast<uint32_t>(cut.blocks);
     p.steps = static_cast<uint32_t>(b.steps());
     p.tap_steps = static_cast<uint32_t>(b.tap_steps());
     p.last_tap = b.tap_step < 0 ? b.taps - 1 : 0;

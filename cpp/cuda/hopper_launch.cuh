@@ -5,8 +5,10 @@
 //   hopper_sum       the sums of splits, added in order
 //
 // Tiles and splits are those for which the slowest part of an H100 is done soonest: tensor cores,
-// shared memory, L2 (hopper_gemm.cuh has the figures), sums at the rate of memory. They depend on the
-// shape and on whether elements have 16 bits.
+// shared memory, L2 (hopper_gemm.cuh has the figures), sums at the rate of memory. Clusters of two
+// blocks, which halve what B takes of L2, are there only where that is sooner: not where L2 does not
+// bind, nor where a last tile without rows takes what they gain. All depends on the shape and on
+// whether elements have 16 bits.
 
 #ifndef ALEXNET_CUDA_HOPPER_LAUNCH_CUH_
 #define ALEXNET_CUDA_HOPPER_LAUNCH_CUH_
@@ -35,6 +37,7 @@ struct HopperSource {
 
 struct HopperCut {
     size_t rows, columns, splits, split_steps;
+    size_t blocks;  // of a cluster
 };
 
 // Which operands have neighbours along the depth.
