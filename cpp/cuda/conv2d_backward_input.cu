@@ -15,6 +15,7 @@
 //   zeros); dy, weight and dx once through memory. Bound: arithmetic.
 // Numerics: where a tap lies beyond the border, a weight that is not finite gives NaN (0 · weight).
 
+#include "alexnet/relu.h"
 #include "conv2d_windows.cuh"
 #include "hopper_layers.cuh"
 #include "storage.cuh"
@@ -70,10 +71,14 @@ size_t conv2d_backward_input_workspace(const Conv2dShape& s) {
 }
 
 template <class T>
-void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, Precision precision,
-                           T* dx, void* workspace, Stream stream, const uint32_t* only) {
+void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, const T* relu_output,
+                           Precision precision, T* dx, void* workspace, Stream stream,
+                           const uint32_t* only) {
     if (s.batch == 0) return;
-    if (hopper_conv2d_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
+    if (hopper_conv2d_backward_input(s, dy, weight, relu_output, precision, dx, workspace,
+                                     stream)) {
+        return;
+    }
     gemm_index(s.batch * s.out_height * s.out_width);
     gemm_index(s.in_height + s.pad_top);
     gemm_index(s.in_width + s.pad_left);
@@ -110,11 +115,12 @@ void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, P
         run_marked<Layer::kConvolution>(p, only, h.inputs * w.inputs, s.groups, precision, vectors,
                                         vectors, workspace, stream);
     });
+    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
 }
 
-#define ALEXNET_INSTANTIATE(T)                                                                 \
-    template void conv2d_backward_input(const Conv2dShape&, const T*, const T*, Precision, T*, \
-                                        void*, Stream, const uint32_t*);
+#define ALEXNET_INSTANTIATE(T)                                                            \
+    template void conv2d_backward_input(const Conv2dShape&, const T*, const T*, const T*, \
+                                        Precision, T*, void*, Stream, const uint32_t*);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE
 

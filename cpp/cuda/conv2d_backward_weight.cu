@@ -50,9 +50,11 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
                             float* dweight, float* dbias, void* workspace, Stream stream,
                             const uint32_t* only) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
-    column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, dbias, workspace, stream)) {
+        return;
+    }
+    if (dbias) column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
     const bool dy_vectors = has_vectors(dy, s.group_out());
-    if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
     if constexpr (std::is_same_v<T, float>) {
         if (!only && dy_vectors && has_runs(s, x)) {
             return backward_weight_of_runs(s, dy, x, precision, dweight, workspace, stream);

@@ -16,6 +16,7 @@
 // Numerics: relative L2 error 2e-6 to 5e-6; winograd_guard.cu says what is left to direct for that. The same bits
 //   on every run.
 
+#include "alexnet/relu.h"
 #include "winograd_memory.cuh"
 
 namespace alexnet::cuda {
@@ -129,15 +130,16 @@ size_t conv2d_winograd_backward_input_workspace(const Conv2dShape& s, size_t mos
 }
 
 void conv2d_winograd_backward_input(const Conv2dShape& s, size_t most_floats, const float* dy,
-                                    const float* weight, float* dx, void* workspace,
-                                    Stream stream) {
+                                    const float* weight, const float* relu_output, float* dx,
+                                    void* workspace, Stream stream) {
     if (s.batch == 0) return;
     const WinogradPlan p(flipped(s), most_floats);
     const WinogradMemory memory(p, 1, splits_bytes(p), conv2d_backward_input_workspace(s),
                                 workspace);
     compute<true>(p, dy, weight, nullptr, false, dx, memory, stream);
-    conv2d_backward_input(s, dy, weight, Precision::kFloat32, dx, memory.direct(), stream,
-                          memory.marks());
+    conv2d_backward_input<float>(s, dy, weight, nullptr, Precision::kFloat32, dx, memory.direct(),
+                                 stream, memory.marks());
+    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
 }
 
 }  // namespace alexnet::cuda

@@ -9,6 +9,7 @@
 // bound up to a batch of 36. Splits (gemm_launch.cuh) bring small batches to all multiprocessors.
 
 #include "alexnet/dense.h"
+#include "alexnet/relu.h"
 #include "column_sums.cuh"
 #include "gemm_launch.cuh"
 #include "hopper_layers.cuh"
@@ -46,10 +47,12 @@ size_t dense_backward_input_workspace(const DenseShape& s) {
 }
 
 template <class T>
-void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, Precision precision,
-                          T* dx, void* workspace, Stream stream) {
+void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, const T* relu_output,
+                          Precision precision, T* dx, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    if (hopper_dense_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
+    if (hopper_dense_backward_input(s, dy, weight, relu_output, precision, dx, workspace, stream)) {
+        return;
+    }
     Product<MatrixOperand<true, T>, MatrixOperand<true, T>, MatrixRows> p{
         matrix<true>(dy, s.out_features),
         matrix<true>(weight, s.out_features),
@@ -62,6 +65,7 @@ void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, Pre
         false};
     run_product<Layer::kDense>(p, 1, precision, has_vectors(dy, s.out_features),
                                has_vectors(weight, s.out_features), workspace, stream);
+    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
 }
 
 size_t dense_backward_weight_workspace(const DenseShape& s) {
@@ -73,8 +77,10 @@ size_t dense_backward_weight_workspace(const DenseShape& s) {
 template <class T>
 void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
                            float* dweight, float* dbias, void* workspace, Stream stream) {
-    column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
-    if (hopper_dense_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
+    if (hopper_dense_backward_weight(s, dy, x, precision, dweight, dbias, workspace, stream)) {
+        return;
+    }
+    if (dbias) column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
     Product<MatrixOperand<false, T>, MatrixOperand<false, T>, FloatRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),
@@ -89,12 +95,12 @@ void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precisi
                                has_vectors(dy, s.out_features), workspace, stream);
 }
 
-#define ALEXNET_INSTANTIATE(T)                                                                    \
-    template void dense(const DenseShape&, const T*, const T*, const float*, bool, Precision, T*, \
-                        void*, Stream);                                                           \
-    template void dense_backward_input(const DenseShape&, const T*, const T*, Precision, T*,      \
-                                       void*, Stream);                                            \
-    template void dense_backward_weight(const DenseShape&, const T*, const T*, Precision, float*, \
+#define ALEXNET_INSTANTIATE(T)                                                                     \
+    template void dense(const DenseShape&, const T*, const T*, const float*, bool, Precision, T*,  \
+                        void*, Stream);                                                            \
+    template void dense_backward_input(const DenseShape&, const T*, const T*, const T*, Precision, \
+                                       T*, void*, Stream);                                         \
+    template void dense_backward_weight(const DenseShape&, const T*, const T*, Precision, float*,  \
                                         float*, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE

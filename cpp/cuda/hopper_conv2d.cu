@@ -15,6 +15,8 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "alexnet/relu.h"
+#include "column_sums.cuh"
 #include "hopper_launch.cuh"
 #include "hopper_layers.cuh"
 
@@ -218,7 +220,8 @@ bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const floa
 
 template <class T>
 bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight,
-                                  Precision precision, T* dx, void* workspace, Stream stream) {
+                                  const T* relu_output, Precision precision, T* dx, void* workspace,
+                                  Stream stream) {
     if (!serves_arrays(precision, dy, weight) || !serves_input<T>(s)) return false;
     const auto seen = seen_gradient<T>(s);
     const size_t last_tap = (seen.taps() - 1) * s.group_in() * s.out_channels;
@@ -238,13 +241,14 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* we
         task.neighbours = s.group_in();
         run_hopper(task, workspace, stream);
     }
+    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
     return true;
 }
 
 template <class T>
 bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x,
-                                   Precision precision, float* dweight, void* workspace,
-                                   Stream stream) {
+                                   Precision precision, float* dweight, float* dbias,
+                                   void* workspace, Stream stream) {
     if (!serves_arrays(precision, x, dy) || !serves_weight<T>(s)) return false;
     const auto seen = seen_input<T>(s);
     for (size_t group = 0; group < s.groups; ++group) {
@@ -263,16 +267,18 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x
         task.neighbours = s.group_out();
         run_hopper(task, workspace, stream);
     }
+    const size_t pixels = s.batch * s.out_height * s.out_width;
+    if (dbias) column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
     return true;
 }
 
 #define ALEXNET_INSTANTIATE(T)                                                                     \
     template bool hopper_conv2d(const Conv2dShape&, const T*, const T*, const float*, bool,        \
                                 Precision, T*, void*, Stream);                                     \
-    template bool hopper_conv2d_backward_input(const Conv2dShape&, const T*, const T*, Precision,  \
-                                               T*, void*, Stream);                                 \
+    template bool hopper_conv2d_backward_input(const Conv2dShape&, const T*, const T*, const T*,   \
+                                               Precision, T*, void*, Stream);                      \
     template bool hopper_conv2d_backward_weight(const Conv2dShape&, const T*, const T*, Precision, \
-                                                float*, void*, Stream);
+                                                float*, float*, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE
 

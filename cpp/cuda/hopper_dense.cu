@@ -13,7 +13,9 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "alexnet/relu.h"
 #include "alexnet/size.h"
+#include "column_sums.cuh"
 #include "hopper_launch.cuh"
 #include "hopper_layers.cuh"
 
@@ -135,7 +137,8 @@ bool hopper_dense(const DenseShape& s, const T* x, const T* weight, const float*
 
 template <class T>
 bool hopper_dense_backward_input(const DenseShape& s, const T* dy, const T* weight,
-                                 Precision precision, T* dx, void* workspace, Stream stream) {
+                                 const T* relu_output, Precision precision, T* dx, void* workspace,
+                                 Stream stream) {
     if (!serves(s, precision, weight, dy)) return false;
     HopperTask<T> task = {};
     set_result(task, dx, s.batch, s.in_features);
@@ -146,12 +149,13 @@ bool hopper_dense_backward_input(const DenseShape& s, const T* dy, const T* weig
                            : matrix_map(dy, s.batch, s.out_features, s.out_features, rows);
     };
     run_hopper(task, workspace, stream);
+    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
     return true;
 }
 
 template <class T>
 bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
-                                  float* dweight, void* workspace, Stream stream) {
+                                  float* dweight, float* dbias, void* workspace, Stream stream) {
     if (!serves(s, precision, x, dy)) return false;
     HopperTask<T> task = {};
     task.p.m = index(s.in_features);
@@ -165,16 +169,17 @@ bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, 
     task.lines = s.in_features;
     task.neighbours = s.out_features;
     run_hopper(task, workspace, stream);
+    if (dbias) column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
     return true;
 }
 
 #define ALEXNET_INSTANTIATE(T)                                                                   \
     template bool hopper_dense(const DenseShape&, const T*, const T*, const float*, bool,        \
                                Precision, T*, void*, Stream);                                    \
-    template bool hopper_dense_backward_input(const DenseShape&, const T*, const T*, Precision,  \
-                                              T*, void*, Stream);                                \
+    template bool hopper_dense_backward_input(const DenseShape&, const T*, const T*, const T*,   \
+                                              Precision, T*, void*, Stream);                     \
     template bool hopper_dense_backward_weight(const DenseShape&, const T*, const T*, Precision, \
-                                               float*, void*, Stream);
+                                               float*, float*, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE
 
