@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from types import ModuleType
 
 import numpy as np
@@ -31,6 +35,28 @@ FAULTS = {
     "no barrier after": "of a block that has ended",
     "a barrier of one block": "(of a block that has ended|not all threads of the cluster come)",
 }
+
+
+# Two tiles of 128 x 128 of a product of 64 depths in tf32: bytes from L2, and what is copied into
+# shared memory, of both blocks.
+BYTES = """
+import json
+import numpy as np
+from cuda_emulation import load
+
+path = load.build(load.COUNTING, "-DALEXNET_COUNT=ON")
+load.load(path)
+counts = load.import_from("_cuda_counts", path)
+import cupy
+from alexnet import cuda
+
+x, weight = (cupy.asarray(np.ones(shape, np.float32)) for shape in ((128, 64), (64, 256)))
+counts.start(10**9)
+cuda.dense(x, weight, precision="tf32")
+(product,) = [launch for launch in counts.stop() if launch["warpgroup_fma"]]
+copied = [a["bytes"] for a in product["accesses"] if a["space"] == "shared" and a["copies"]]
+print(json.dumps([32 * product["bypassing_units"], sum(copied), product["blocks_run"]]))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +122,21 @@ def test_clusters_that_a_launch_refuses(
     monkeypatch.setenv("ALEXNET_EMULATED_CAPABILITY", capability)
     with pytest.raises(RuntimeError, match="ranks: invalid value"):
         clusters.ranks(blocks, cluster)
+
+
+@pytest.mark.parametrize("cluster", [1, 2])
+def test_a_shared_tile_comes_from_l2_once(cluster: int) -> None:
+    tile = {1: "128x128", 2: "128x128x2"}[cluster]
+    run = subprocess.run(
+        [sys.executable, "-c", BYTES],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ALEXNET_EMULATED_TILE": tile},
+    )
+    assert run.returncode == 0, run.stderr
+    from_l2, copied, blocks = json.loads(run.stdout)
+    operand = 128 * 64 * 4  # bytes
+    assert blocks == 2
+    assert from_l2 == 2 * operand + (2 if cluster == 1 else 1) * operand
+    assert copied == 4 * operand

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "alexnet/relu.h"
 #include "column_sums.cuh"
 #include "hopper_launch.cuh"
 #include "hopper_layers.cuh"
@@ -176,7 +175,8 @@ size_t workspace_input(const Conv2dShape& s) {
 template <class T>
 size_t workspace_weight(const Conv2dShape& s) {
     if (!serves_weight<T>(s)) return 0;
-    return hopper_workspace(unit_rows<T>(s), source_weight<T>(s), s.window() * s.group_out());
+    return hopper_workspace(unit_rows<T>(s), source_weight<T>(s), s.window() * s.group_out(),
+                            kIsFloat<T>);
 }
 
 }  // namespace
@@ -232,6 +232,7 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* we
         task.p.convolution = true;
         task.p.windows = seen.windows_of_group();
         task.p.c = dx + group * s.group_in();
+        task.p.relu_output = relu_output ? relu_output + group * s.group_in() : nullptr;
         task.p.stride = s.in_channels;
         task.b = source_input<T>(s);
         task.b.data = weight + last_tap + group * s.group_out();
@@ -241,7 +242,6 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* we
         task.neighbours = s.group_in();
         run_hopper(task, workspace, stream);
     }
-    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
     return true;
 }
 
@@ -262,13 +262,16 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x
         task.p.stride = s.out_channels;
         task.b = source_weight<T>(s);
         task.b.data = dy + group * s.group_out();
+        task.depth_sums = kIsFloat<T> && dbias ? dbias + group * s.group_out() : nullptr;
         task.map_a = [&](size_t) { return seen.map(x, group, kStepDepth<T>); };
         task.lines = s.window();
         task.neighbours = s.group_out();
         run_hopper(task, workspace, stream);
     }
     const size_t pixels = s.batch * s.out_height * s.out_width;
-    if (dbias) column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    if (dbias && !kIsFloat<T>) {
+        column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    }
     return true;
 }
 

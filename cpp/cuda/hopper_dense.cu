@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "alexnet/relu.h"
 #include "alexnet/size.h"
 #include "column_sums.cuh"
 #include "hopper_launch.cuh"
@@ -100,7 +99,7 @@ template <class T>
 size_t workspace_weight(const DenseShape& s) {
     if (!serves<T>(s)) return 0;
     const T* any = nullptr;
-    return hopper_workspace(s.in_features, source_weight(s, any), s.weight_size());
+    return hopper_workspace(s.in_features, source_weight(s, any), s.weight_size(), kIsFloat<T>);
 }
 
 }  // namespace
@@ -142,6 +141,7 @@ bool hopper_dense_backward_input(const DenseShape& s, const T* dy, const T* weig
     if (!serves(s, precision, weight, dy)) return false;
     HopperTask<T> task = {};
     set_result(task, dx, s.batch, s.in_features);
+    task.p.relu_output = relu_output;
     task.b = source_input(s, dy, weight);
     task.a_along_depth = true;
     task.map_a = [&](size_t rows) {
@@ -149,7 +149,6 @@ bool hopper_dense_backward_input(const DenseShape& s, const T* dy, const T* weig
                            : matrix_map(dy, s.batch, s.out_features, s.out_features, rows);
     };
     run_hopper(task, workspace, stream);
-    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
     return true;
 }
 
@@ -163,13 +162,16 @@ bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, 
     task.p.gradient = dweight;
     task.p.stride = s.out_features;
     task.b = source_weight(s, dy);
+    task.depth_sums = kIsFloat<T> ? dbias : nullptr;
     task.map_a = [&](size_t) {
         return matrix_map(x, s.batch, s.in_features, s.in_features, kStepDepth<T>);
     };
     task.lines = s.in_features;
     task.neighbours = s.out_features;
     run_hopper(task, workspace, stream);
-    if (dbias) column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
+    if (dbias && !kIsFloat<T>) {
+        column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
+    }
     return true;
 }
 

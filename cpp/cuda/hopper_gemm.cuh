@@ -64,7 +64,7 @@ struct HopperShared {
 
 // --- out to memory -------------------------------------------------------------------------------
 
-// Bias and ReLU, and out to memory: 64 rows of a warpgroup, of which a thread has two, in them two
+// Bias and ReLU, or its gradient, and out to memory: 64 rows of a warpgroup, of which a thread has two, in them two
 // neighbours in each group of eight columns. Sums of splits go out as they are.
 template <uint32_t columns, class T>
 __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (&sums)[columns / 2],
@@ -84,12 +84,15 @@ __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (
             }
         }
     };
+    const auto in_pairs = [&](const auto* array, size_t stride) {
+        return !p.transposed && stride % 2 == 0 && p.n % 2 == 0 &&
+               reinterpret_cast<uintptr_t>(array) % (2 * sizeof *array) == 0;
+    };
     const auto write = [&](auto* c, size_t stride) {
         const size_t along_row = p.transposed ? stride : 1,
                      along_column = p.transposed ? 1 : stride;
         using Element = std::remove_pointer_t<decltype(c)>;
-        if (!p.transposed && stride % 2 == 0 && p.n % 2 == 0 &&
-            reinterpret_cast<uintptr_t>(c) % (2 * sizeof(Element)) == 0) {
+        if (in_pairs(c, stride)) {
             for_each([&](uint32_t i, uint32_t j, float left, float right) {
                 store_floats<2>(c + i * along_column + j, Floats<2>{{left, right}});
             });
@@ -112,6 +115,20 @@ __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (
     if (p.relu) {  // NaN stays NaN
 #pragma unroll
         for (uint32_t i = 0; i < columns / 2; ++i) sums[i] = sums[i] < 0.0f ? 0.0f : sums[i];
+    }
+    if (p.relu_output) {  // what is not positive, NaN too, let nothing through
+        const size_t along_row = p.transposed ? p.stride : 1,
+                     along_column = p.transposed ? 1 : p.stride;
+        const bool pairs = in_pairs(p.relu_output, p.stride);
+        for_each([&](uint32_t i, uint32_t j, float& left, float& right) {
+            const T* source = p.relu_output + i * along_column + j * along_row;
+            const Floats<2> y = pairs ? load_floats<2>(source)
+                                : j + 1 < p.n
+                                    ? Floats<2>{{to_float(source[0]), to_float(source[along_row])}}
+                                    : Floats<2>{{to_float(source[0]), 0.0f}};
+            if (!(y.at[0] > 0.0f)) left = 0.0f;
+            if (!(y.at[1] > 0.0f)) right = 0.0f;
+        });
     }
     write(p.c, p.stride);
 }

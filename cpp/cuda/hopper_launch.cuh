@@ -1,6 +1,7 @@
 // Products of Hopper from the host: how they are cut, and what is launched for one.
 //
-//   hopper_prepare   B of float, rounded and in rows of depths, into the workspace
+//   hopper_prepare   B of float, rounded and in rows of depths, into the workspace; where B is dy, the
+//                    sums over its depths before they are rounded, the gradient of a bias, as well
 //   hopper_gemm      the tiles; with splits, their sums into the workspace
 //   hopper_sum       the sums of splits, added in order
 //
@@ -58,13 +59,14 @@ bool hopper_is_here();
 
 // Bytes of workspace for a product of m rows of A whose C has `size` elements.
 template <class T>
-size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size);
+size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size, bool depth_sums = false);
 
 // What is not in HopperProduct, or not yet.
 template <class T>
 struct HopperTask {
     HopperProduct<T> p;  // all but a, b, steps, taps, splits and sums
     HopperSource<T> b;
+    float* depth_sums;  // of b's rows, which are neighbours under one tap; float alone; null: none
     bool a_along_depth;
     std::function<CUtensorMap(size_t rows)> map_a;  // for tiles of so many rows
     size_t lines, neighbours;                       // of C as it lies in memory

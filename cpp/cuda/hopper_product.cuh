@@ -48,7 +48,8 @@ struct HopperProduct {
     size_t split_size;
     const float* bias;  // one for each of the neighbours in c; null: none
     bool relu;
-    bool rows_are_units;  // of A: rows of a step's channels under a tap, as depths of windows are
+    const T* relu_output;  // as c: where it is not positive c is 0; null: none
+    bool rows_are_units;   // of A: rows of a step's channels under a tap, as depths of windows are
 
     // Turn a row of A into one of C; false if it is filled up with zeros.
     __device__ bool find_row(uint32_t& i) const {
