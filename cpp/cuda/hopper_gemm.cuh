@@ -64,8 +64,8 @@ struct HopperShared {
 
 // --- out to memory -------------------------------------------------------------------------------
 
-// Bias and ReLU, or its gradient, and out to memory: 64 rows of a warpgroup, of which a thread has two, in them two
-// neighbours in each group of eight columns. Sums of splits go out as they are.
+// Bias and ReLU, or the gradient of one, and out to memory: 64 rows of a warpgroup, of which a thread
+// has two, in them two neighbours in each group of eight columns. Sums of splits go out as they are.
 template <uint32_t columns, class T>
 __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (&sums)[columns / 2],
                       uint32_t row, uint32_t lane) {
@@ -121,11 +121,13 @@ __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (
                      along_column = p.transposed ? 1 : p.stride;
         const bool pairs = in_pairs(p.relu_output, p.stride);
         for_each([&](uint32_t i, uint32_t j, float& left, float& right) {
-            const T* source = p.relu_output + i * along_column + j * along_row;
-            const Floats<2> y = pairs ? load_floats<2>(source)
-                                : j + 1 < p.n
-                                    ? Floats<2>{{to_float(source[0]), to_float(source[along_row])}}
-                                    : Floats<2>{{to_float(source[0]), 0.0f}};
+            const T* place = p.relu_output + i * along_column + j * along_row;
+            Floats<2> y;
+            if (pairs) {
+                y = load_floats<2>(place);
+            } else {
+                y = {{to_float(place[0]), to_float(place[j + 1 < p.n ? along_row : 0])}};
+            }
             if (!(y.at[0] > 0.0f)) left = 0.0f;
             if (!(y.at[1] > 0.0f)) right = 0.0f;
         });

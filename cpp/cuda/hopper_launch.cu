@@ -105,22 +105,22 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
     }
 }
 
-// `memory` is for sums of squares, of which there are several where one square has not all depths.
+// `memory` is for what the blocks of several depths have added up.
 void prepare(const HopperSource<float>& b, float* prepared, float* depth_sums, float* memory,
              Stream stream) {
-    const size_t squares = ceil_div(b.depths, kSquare);
-    float* sums = depth_sums && squares > 1 ? memory : depth_sums;
-    const dim3 grid(static_cast<unsigned>(ceil_div(b.rows, kSquare)),
-                    static_cast<unsigned>(squares), b.taps);
+    const size_t blocks = ceil_div(b.depths, kSquare);
+    float* sums = depth_sums && blocks > 1 ? memory : depth_sums;
+    const dim3 grid(static_cast<unsigned>(ceil_div(b.rows, kSquare)), static_cast<unsigned>(blocks),
+                    b.taps);
     launch("hopper_prepare", hopper_prepare, grid, dim3(kSquare, kSquareLines),
            kSquare * (kSquare + 1 + kSquareLines) * sizeof(float), stream, b, prepared, sums);
     if (sums == depth_sums) return;
-    column_sums(squares, b.rows, sums, depth_sums, memory + squares * b.rows, stream);
+    column_sums(blocks, b.rows, sums, depth_sums, memory + blocks * b.rows, stream);
 }
 
 size_t depth_sums_bytes(size_t rows, size_t depths) {
-    const size_t squares = ceil_div(depths, kSquare);
-    return squares * rows * sizeof(float) + column_sums_workspace(squares, rows);
+    const size_t blocks = ceil_div(depths, kSquare);
+    return blocks * rows * sizeof(float) + column_sums_workspace(blocks, rows);
 }
 
 // --- sums of splits ------------------------------------------------------------------------------
