@@ -69,9 +69,10 @@ void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, con
 }
 
 size_t dense_backward_weight_workspace(const DenseShape& s) {
-    return std::max({product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1),
-                     column_sums_workspace(s.batch, s.out_features),
-                     hopper_dense_backward_weight_workspace(s)});
+    return std::max(
+        {product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1, true),
+         column_sums_workspace(s.batch, s.out_features),
+         hopper_dense_backward_weight_workspace(s)});
 }
 
 template <class T>
@@ -80,7 +81,6 @@ void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precisi
     if (hopper_dense_backward_weight(s, dy, x, precision, dweight, dbias, workspace, stream)) {
         return;
     }
-    if (dbias) column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
     Product<MatrixOperand<false, T>, MatrixOperand<false, T>, FloatRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),
@@ -91,6 +91,7 @@ void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precisi
         dweight,
         nullptr,
         false};
+    p.column_sums = dbias;
     run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
                                has_vectors(dy, s.out_features), workspace, stream);
 }

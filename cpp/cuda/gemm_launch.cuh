@@ -73,11 +73,12 @@ inline Blocking blocking(Layer layer, bool tensor_cores, size_t m, size_t n, siz
     return {rows, columns, split_count(tiles, threads, depth)};
 }
 
-// Bytes that run_product wants as its workspace.
-inline size_t product_workspace(Layer layer, size_t m, size_t n, size_t depth, size_t groups) {
+// Bytes that run_product wants as its workspace; of a weight's gradient with the sums of B's columns.
+inline size_t product_workspace(Layer layer, size_t m, size_t n, size_t depth, size_t groups,
+                                bool sums_columns = false) {
     const size_t splits = std::max(blocking(layer, true, m, n, depth, groups).splits,
                                    blocking(layer, false, m, n, depth, groups).splits);
-    return splits > 1 ? size_t{Size{splits} * groups * m * n * sizeof(float)} : 0;
+    return splits > 1 ? size_t{Size{splits} * groups * (m + sums_columns) * n * sizeof(float)} : 0;
 }
 
 // An index of the kernels, which has 31 bits.
@@ -172,7 +173,7 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
     if (p.splits == 1) return;
     const auto sum = [&](auto kernel, size_t width) {
         const size_t places = p.n / width;
-        const dim3 grid(blocks_for(p.m * places), 1, groups);
+        const dim3 grid(blocks_for(p.partial_rows() * places), 1, groups);
         launch("sum_splits", kernel, grid, dim3(kBlockThreads), 0, stream, p, Divisor(places));
     };
     using P = Product<A, B, Rows>;

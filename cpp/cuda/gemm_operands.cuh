@@ -319,9 +319,10 @@ struct MatrixRows {
     __device__ size_t operator()(uint32_t i) const { return i * stride; }
 };
 
-// Of floats whatever the operands are: gradients of parameters.
+// Of floats whatever the operands are: gradients of parameters, of a bias as well.
 struct FloatRows : MatrixRows {
     using Out = float;
+    static constexpr bool kSumsColumns = true;
 };
 
 // Every stride_h-th line and stride_w-th column of NHWC images, from (first_h, first_w) on.

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "device.cuh"
+#include "gemm_column_sums.cuh"
 #include "gemm_layout.cuh"
 #include "gemm_operands.cuh"
 #include "storage.cuh"
@@ -23,6 +24,8 @@ constexpr uint32_t kChain = sizeof(T) == 4 ? 2048 : 1u << 31;
 // not written, and blocks without a row to compute end at once.
 template <class Rows>
 struct MarkedRows : Rows {
+    static constexpr bool kSumsColumns = false;  // the blocks that would are not all there
+
     const uint32_t* marks;
     Divisor rows_per_mark;
 
@@ -65,7 +68,10 @@ struct Product {
     const float* bias;  // n for each group; may be null
     bool relu;
     uint32_t splits = 1;
-    float* partial = nullptr;  // sums of each split, (splits, groups, m, n); null with one split
+    // Sums of each split, (splits, groups, partial_rows(), n); null with one split. B's columns are
+    // a row behind the others where they are added up.
+    float* partial = nullptr;
+    float* column_sums = nullptr;  // of B, n for each group; null: not wanted
 
     // Depths of a split: whole steps, so that copies of 16 bytes stay aligned.
     __host__ __device__ uint32_t split_depth() const {
@@ -79,8 +85,9 @@ struct Product {
     }
     __device__ float* partial_row(uint32_t i, uint32_t split, uint32_t group,
                                   uint32_t groups) const {
-        return partial + ((size_t{split} * groups + group) * m + i) * n;
+        return partial + ((size_t{split} * groups + group) * partial_rows() + i) * n;
     }
+    __host__ __device__ uint32_t partial_rows() const { return m + kSumsColumns<Rows>; }
     // NaN stays NaN.
     __device__ float finish(float value, uint32_t column, uint32_t group) const {
         if (bias) value += bias[size_t{group} * n + column];
@@ -144,20 +151,30 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
 template <class P, int width>
 __global__ void sum_splits(const P p, const Divisor places) {
     const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
-    if (index >= p.m * places.value()) return;
+    if (index >= p.partial_rows() * places.value()) return;
     const uint32_t row = places.quotient(index), group = blockIdx.z;
     const uint32_t column = (index - row * places.value()) * width;
     if constexpr (kIsMarked<typename P::Rows>) {
         if (!p.rows.wants(row)) return;
     }
     const float* partial = p.partial_row(row, 0, group, gridDim.z) + column;
-    const size_t to_next = size_t{gridDim.z} * p.m * p.n;
+    const size_t to_next = size_t{gridDim.z} * p.partial_rows() * p.n;
+    if (kSumsColumns<typename P::Rows> && row == p.m && !p.column_sums) return;
     auto sum = Floats<width>::of(0);
 #pragma unroll 4
     for (uint32_t s = 0; s < p.splits; ++s, partial += to_next) {
         const auto part = load_floats<width>(partial);
 #pragma unroll
         for (int e = 0; e < width; ++e) sum.at[e] += part.at[e];
+    }
+    if constexpr (kSumsColumns<typename P::Rows>) {
+        if (row == p.m) {
+#pragma unroll
+            for (int e = 0; e < width; ++e) {
+                p.column_sums[size_t{group} * p.n + column + e] = sum.at[e];
+            }
+            return;
+        }
     }
 #pragma unroll
     for (int e = 0; e < width; ++e) sum.at[e] = p.finish(sum.at[e], column + e, group);
