@@ -9,7 +9,6 @@
 // bound up to a batch of 36. Splits (gemm_launch.cuh) bring small batches to all multiprocessors.
 
 #include "alexnet/dense.h"
-#include "alexnet/relu.h"
 #include "column_sums.cuh"
 #include "gemm_launch.cuh"
 #include "hopper_layers.cuh"
@@ -53,19 +52,19 @@ void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, con
     if (hopper_dense_backward_input(s, dy, weight, relu_output, precision, dx, workspace, stream)) {
         return;
     }
-    Product<MatrixOperand<true, T>, MatrixOperand<true, T>, MatrixRows> p{
+    Product<MatrixOperand<true, T>, MatrixOperand<true, T>, InputRows> p{
         matrix<true>(dy, s.out_features),
         matrix<true>(weight, s.out_features),
-        {s.in_features},
+        {{s.in_features}},
         gemm_index(s.batch),
         gemm_index(s.in_features),
         gemm_index(s.out_features),
         dx,
         nullptr,
         false};
+    p.relu_output = relu_output;
     run_product<Layer::kDense>(p, 1, precision, has_vectors(dy, s.out_features),
                                has_vectors(weight, s.out_features), workspace, stream);
-    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
 }
 
 size_t dense_backward_weight_workspace(const DenseShape& s) {

@@ -177,7 +177,8 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
         launch("sum_splits", kernel, grid, dim3(kBlockThreads), 0, stream, p, Divisor(places));
     };
     using P = Product<A, B, Rows>;
-    is_aligned16(p.c) && p.n % 4 == 0 ? sum(sum_splits<P, 4>, 4) : sum(sum_splits<P, 1>, 1);
+    const bool vectors = is_aligned16(p.c) && is_aligned16(p.relu_output) && p.n % 4 == 0;
+    vectors ? sum(sum_splits<P, 4>, 4) : sum(sum_splits<P, 1>, 1);
 }
 
 // run_product, where `marks` are given only of the rows whose mark is not 0.
@@ -187,10 +188,11 @@ void run_marked(const Product<A, B, Rows>& p, const uint32_t* marks, size_t rows
     if constexpr (std::is_same_v<typename A::Element, float>) {
         if (marks) {
             using Marked = MarkedRows<Rows>;
-            const Product<A, B, Marked> of_marks{
+            Product<A, B, Marked> of_marks{
                 p.a, p.b,    Marked{p.rows, marks, Divisor(rows_per_mark)},
                 p.m, p.n,    p.depth,
                 p.c, p.bias, p.relu};
+            of_marks.relu_output = p.relu_output;
             return run_product<layer>(of_marks, rest...);
         }
     }
