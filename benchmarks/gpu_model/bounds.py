@@ -44,9 +44,9 @@ def part_of(instruction: Instruction) -> str:
 def turns(kernel: Kernel, launch: Launch) -> list[float]:
     """How often a warp runs each innermost loop, from the accesses that the emulation counted.
 
-    A loop that waits for asynchronous copies runs as often as the kernel waits: the main loop, where
-    there are several, since few blocks run the others. What else loops is left to share the other
-    accesses, in equal numbers of turns.
+    A loop that waits for asynchronous copies runs as often as the kernel waits, where there are
+    several the main loop, as few blocks run the others. The loops that do not wait share the
+    accesses that are left, in equal numbers of turns.
     """
     left = {kind: n / launch.warps for kind, n in launch.requests().items()}
     waits = launch.of_block("waits") / launch.threads
