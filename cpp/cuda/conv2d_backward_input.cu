@@ -15,7 +15,6 @@
 //   zeros); dy, weight and dx once through memory. Bound: arithmetic.
 // Numerics: where a tap lies beyond the border, a weight that is not finite gives NaN (0 · weight).
 
-#include "alexnet/relu.h"
 #include "conv2d_windows.cuh"
 #include "hopper_layers.cuh"
 #include "storage.cuh"
@@ -97,7 +96,7 @@ void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, c
         };
         const TapOrder order = step_runs<T>(taps(h), taps(w), s.group_out());
         const size_t last = depth > 0 ? last_tap(h) * s.kernel_width + last_tap(w) : 0;
-        const Product<WindowRows<T>, PhaseWeights<T>, PhaseRows> p{
+        Product<WindowRows<T>, PhaseWeights<T>, PhaseRows> p{
             {{dy, coordinate(s.out_height), coordinate(s.out_width),
               coordinate(s.out_channels * sizeof(T)), Divisor(h.inputs), Divisor(w.inputs), 1, 1,
               first_output(h), first_output(w), order}},
@@ -112,10 +111,10 @@ void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, c
             dx,
             nullptr,
             false};
+        p.relu_output = relu_output;
         run_marked<Layer::kConvolution>(p, only, h.inputs * w.inputs, s.groups, precision, vectors,
                                         vectors, workspace, stream);
     });
-    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
 }
 
 #define ALEXNET_INSTANTIATE(T)                                                            \

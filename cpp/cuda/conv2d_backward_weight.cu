@@ -7,7 +7,8 @@
 // Rows of C are the taps and input channels of the window, columns the output channels of a group;
 // the depth runs over the pixels of y. Both operands have neighbours along C's rows and columns.
 // C is small and the depth long, so the depth is cut into splits, whose sums a second pass adds in
-// order (tile_gemm.cuh): the same bits every time, without atomics.
+// order (tile_gemm.cuh): the same bits every time, without atomics. dbias comes beside the product
+// (gemm_column_sums.cuh), but where only some results are asked for.
 //
 // Cost: 2 · outputs · window FLOP; x, dy and dweight once through memory, and in L2 the sums of the
 //   splits, splits · 4 · window · out bytes, written and read. Bound: arithmetic.
@@ -21,8 +22,9 @@ namespace alexnet::cuda {
 namespace {
 
 void backward_weight_of_runs(const Conv2dShape& s, const float* dy, const float* x,
-                             Precision precision, float* dweight, void* workspace, Stream stream) {
-    const Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
+                             Precision precision, float* dweight, float* dbias, void* workspace,
+                             Stream stream) {
+    Product<RunDepths, MatrixOperand<false>, RunWeightRows> p{
         run_operand<RunDepths>(s, x),
         matrix<false>(dy, s.out_channels),
         run_weight_rows(s),
@@ -32,6 +34,7 @@ void backward_weight_of_runs(const Conv2dShape& s, const float* dy, const float*
         dweight,
         nullptr,
         false};
+    p.column_sums = dbias;
     run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
 }
 
@@ -40,7 +43,7 @@ void backward_weight_of_runs(const Conv2dShape& s, const float* dy, const float*
 size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
     return std::max(
-        {product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels, s.groups),
+        {product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels, s.groups, true),
          column_sums_workspace(pixels, s.out_channels),
          hopper_conv2d_backward_weight_workspace(s)});
 }
@@ -53,14 +56,13 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
     if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, dbias, workspace, stream)) {
         return;
     }
-    if (dbias) column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
     const bool dy_vectors = has_vectors(dy, s.group_out());
     if constexpr (std::is_same_v<T, float>) {
         if (!only && dy_vectors && has_runs(s, x)) {
-            return backward_weight_of_runs(s, dy, x, precision, dweight, workspace, stream);
+            return backward_weight_of_runs(s, dy, x, precision, dweight, dbias, workspace, stream);
         }
     }
-    const Product<WindowDepths<T>, MatrixOperand<false, T>, FloatRows> p{
+    Product<WindowDepths<T>, MatrixOperand<false, T>, FloatRows> p{
         {input_windows(s, x, all_channels(s.kernel_height, s.kernel_width, s.group_in()))},
         matrix<false>(dy, s.out_channels, s.group_out()),
         {{s.out_channels}},
@@ -70,6 +72,11 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
         dweight,
         nullptr,
         false};
+    if (only) {  // the blocks that would add up dy may have nothing to do
+        if (dbias) column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    } else {
+        p.column_sums = dbias;
+    }
     run_marked<Layer::kConvolution>(p, only, s.window(), s.groups, precision,
                                     has_vectors(x, s.group_in()), dy_vectors, workspace, stream);
 }

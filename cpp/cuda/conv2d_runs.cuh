@@ -169,6 +169,8 @@ struct RunDepths : Runs {
 
 // Floats of HWIO weight before the output channels of an index, and of its gradient.
 struct RunWeightRows {
+    static constexpr bool kSumsColumns = true;
+
     RunOrder order;
     uint32_t run;
     size_t out;

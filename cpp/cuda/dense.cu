@@ -9,7 +9,6 @@
 // bound up to a batch of 36. Splits (gemm_launch.cuh) bring small batches to all multiprocessors.
 
 #include "alexnet/dense.h"
-#include "alexnet/relu.h"
 #include "column_sums.cuh"
 #include "gemm_launch.cuh"
 #include "hopper_layers.cuh"
@@ -53,25 +52,26 @@ void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, con
     if (hopper_dense_backward_input(s, dy, weight, relu_output, precision, dx, workspace, stream)) {
         return;
     }
-    Product<MatrixOperand<true, T>, MatrixOperand<true, T>, MatrixRows> p{
+    Product<MatrixOperand<true, T>, MatrixOperand<true, T>, InputRows> p{
         matrix<true>(dy, s.out_features),
         matrix<true>(weight, s.out_features),
-        {s.in_features},
+        {{s.in_features}},
         gemm_index(s.batch),
         gemm_index(s.in_features),
         gemm_index(s.out_features),
         dx,
         nullptr,
         false};
+    p.relu_output = relu_output;
     run_product<Layer::kDense>(p, 1, precision, has_vectors(dy, s.out_features),
                                has_vectors(weight, s.out_features), workspace, stream);
-    if (relu_output) relu_backward(s.input_size(), dx, relu_output, dx, stream);
 }
 
 size_t dense_backward_weight_workspace(const DenseShape& s) {
-    return std::max({product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1),
-                     column_sums_workspace(s.batch, s.out_features),
-                     hopper_dense_backward_weight_workspace(s)});
+    return std::max(
+        {product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1, true),
+         column_sums_workspace(s.batch, s.out_features),
+         hopper_dense_backward_weight_workspace(s)});
 }
 
 template <class T>
@@ -80,7 +80,6 @@ void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precisi
     if (hopper_dense_backward_weight(s, dy, x, precision, dweight, dbias, workspace, stream)) {
         return;
     }
-    if (dbias) column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
     Product<MatrixOperand<false, T>, MatrixOperand<false, T>, FloatRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),
@@ -91,6 +90,7 @@ void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precisi
         dweight,
         nullptr,
         false};
+    p.column_sums = dbias;
     run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
                                has_vectors(dy, s.out_features), workspace, stream);
 }
