@@ -1,4 +1,4 @@
-"""What Hopper's products do to a result before it is stored: the gradient of the ReLU before."""
+"""What comes with Hopper's products: the gradient of the ReLU before, and the sums for the bias."""
 
 from __future__ import annotations
 
@@ -93,3 +93,24 @@ def test_dense(size: tuple[int, int, int], offset: int, dtype: Dtype) -> None:
 def test_tiles_of_clusters(tile: str, dtype: Dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALEXNET_EMULATED_TILE", tile)
     test_convolution(CASES[1], 0, dtype)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((1, 5, 4, 32), (1, 1), 12),  # a block has all depths
+        Case((2, 9, 8, 64), (3, 3), 64, groups=2),
+        Case((1, 91, 92, 16), (1, 1), 8),  # sums of blocks in two launches
+    ],
+    ids=str,
+)
+def test_sums_for_the_bias_are_not_rounded(case: Case) -> None:
+    """Integers that tf32 has not stay exact, where its product reads them rounded."""
+    signs = np.sign(random(6, case.shape.output_shape))
+    dy = signs * (4097 + np.rint(8 * np.abs(random(7, case.shape.output_shape))))
+    given = on_device(dy, FLOAT32), on_device(case.data.x, FLOAT32)
+    out = None, cupy.asarray(np.full(case.features, np.nan, np.float32))
+    _, dbias = cuda.conv2d_backward_weight(
+        *given, case.kernel, **case.options, precision="tf32", out=out
+    )
+    np.testing.assert_array_equal(dbias.get(), dy.sum(axis=(0, 1, 2)))
