@@ -127,13 +127,15 @@ def test_nan_and_infinity_stay_where_they_are_seen(case: Case, value: float) -> 
         np.testing.assert_array_equal(found[name], expected)
 
 
+TILES = ["128x32", "128x64", "192x64", "128x128", "128x192", "192x192", "128x256"]
+
+
 @needs_emulation
-@pytest.mark.parametrize(
-    "tile", ["128x32", "128x64", "192x64", "128x128", "128x192", "192x192", "128x256"]
-)
-def test_each_tile(tile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("clusters", ["", "x2"], ids=["blocks", "clusters"])
+@pytest.mark.parametrize("tile", TILES)
+def test_each_tile(tile: str, clusters: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large products alone would take most of them."""
-    monkeypatch.setenv("ALEXNET_EMULATED_TILE", tile)
+    monkeypatch.setenv("ALEXNET_EMULATED_TILE", tile + clusters)
     case = Case((3, 9, 8, 40), (2, 2), 260)
     check_convolution(case, case.data)
     data = dense_layers.draw((36, 200, 268))
@@ -196,6 +198,22 @@ def test_bits_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for other in results[1:]:
         for name, values in results[0].items():
             assert values.tobytes() == other[name].tobytes()
+
+
+@needs_emulation
+@pytest.mark.parametrize("multiprocessors", ["1", "3", "132"])
+@pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=str)
+def test_bits_of_clusters(
+    case: Case, multiprocessors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block more than there are tiles among them, and more blocks than multiprocessors."""
+    monkeypatch.setenv("ALEXNET_EMULATED_MULTIPROCESSORS", multiprocessors)
+    results = []
+    for tile in ("128x64", "128x64x2"):
+        monkeypatch.setenv("ALEXNET_EMULATED_TILE", tile)
+        results.append(run_guarded(Cuda(), case, case.data, 0, precision="tf32"))
+    for name, values in results[0].items():
+        assert values.tobytes() == results[1][name].tobytes(), name
 
 
 def test_an_array_that_is_not_aligned() -> None:

@@ -145,10 +145,13 @@ def is_served(run: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> bool:
 
 @needs_emulation
 @each_dtype
+@pytest.mark.parametrize("clusters", ["", "x2"], ids=["blocks", "clusters"])
 @pytest.mark.parametrize("tile", ["128x64", "192x64", "128x128", "192x192", "128x256"])
-def test_each_tile(tile: str, dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_tile(
+    tile: str, clusters: str, dtype: np.dtype[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Large products alone would take most of them."""
-    monkeypatch.setenv("ALEXNET_EMULATED_TILE", tile)
+    monkeypatch.setenv("ALEXNET_EMULATED_TILE", tile + clusters)
     case = Case((3, 9, 8, 40), (2, 2), 264)
     data = rounded(case.data, dtype)
     check(run_convolutions(case, data, dtype), case.expected_of(data), dtype)

@@ -69,6 +69,27 @@ def test_main_loop_of_a_kernel_without_products_has_most_loads(model: Any) -> No
     assert kernel.main_loop == kernel.loops[0]
 
 
+def test_of_two_main_loops_most_blocks_run_the_shorter(model: Any) -> None:
+    disassembly = model("gpu_model.disassembly")
+    waits = ("HMMA.1688.F32.TF32", "LDGDEPBAR", "DEPBAR.LE")
+    names = [*waits, "FADD", "BRA 0x0", *waits, "BRA 0x50", "EXIT"]
+    kernel = disassembly.Kernel(
+        "file",
+        "product",
+        24,
+        0,
+        tuple(
+            disassembly.Instruction(16 * place, *f"{name} ".split(" ")[:2])
+            for place, name in enumerate(names)
+        ),
+    )
+    assert [len(loop) for loop in kernel.loops] == [5, 4]
+    assert kernel.main_loop == kernel.loops[1]
+    counts = {"blocks_run": 1, "waits": 64 * 10, "accesses": []}
+    launch = model("gpu_model.launches").Launch("conv", "backward", "", 9, 64, 0, counts, 1)
+    assert model("gpu_model.bounds").turns(kernel, launch) == [0, 10]
+
+
 def test_products_of_warpgroups(model: Any) -> None:
     """Their loop is the main one; how long they take is what the emulation counted of them."""
     listing = LISTING.replace("HMMA.1688.F32.TF32 R8,", "HGMMA.64x128x8.F32.TF32 R8,")

@@ -44,8 +44,9 @@ def part_of(instruction: Instruction) -> str:
 def turns(kernel: Kernel, launch: Launch) -> list[float]:
     """How often a warp runs each innermost loop, from the accesses that the emulation counted.
 
-    A loop that waits for asynchronous copies runs as often as the kernel waits. The others share
-    the accesses that are left, in equal numbers of turns.
+    A loop that waits for asynchronous copies runs as often as the kernel waits, where there are
+    several the main loop, as few blocks run the others. The loops that do not wait share the
+    accesses that are left, in equal numbers of turns.
     """
     left = {kind: n / launch.warps for kind, n in launch.requests().items()}
     waits = launch.of_block("waits") / launch.threads
@@ -54,7 +55,7 @@ def turns(kernel: Kernel, launch: Launch) -> list[float]:
     waiting = [bool(kinds["LDGDEPBAR"] and kinds["DEPBAR"]) for kinds in loops]
     for index, kinds in enumerate(loops):
         if waiting[index]:
-            result[index] = waits / sum(waiting)
+            result[index] = waits * (kernel.loops[index] == kernel.main_loop)
             left = {kind: max(0.0, n - result[index] * kinds[kind]) for kind, n in left.items()}
     for index, kinds in enumerate(loops):
         if waiting[index]:

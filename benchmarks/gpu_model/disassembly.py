@@ -101,12 +101,17 @@ class Kernel:
 
     @functools.cached_property
     def main_loop(self) -> Loop:
-        """The loop with most products, else with most loads; all of a kernel without loops."""
+        """The loop with most products, else with most loads; all of a kernel without loops.
+
+        Of several with as many products it is the shortest: what most blocks run, where some have
+        a loop of their own that does something besides.
+        """
 
         def worth(loop: Loop) -> tuple[int, int, int]:
             kinds = Counter(i.kind for i in loop)
             loads = kinds["LDG"] + kinds["LDS"] + kinds["LDGSTS"]
-            return kinds["HMMA"] + kinds["HGMMA"], kinds["FFMA"] if loads else 0, loads
+            tensor, fma = kinds["HMMA"] + kinds["HGMMA"], kinds["FFMA"] if loads else 0
+            return tensor, fma, -len(loop) if tensor or fma else loads
 
         best = max(self.loops, key=worth, default=())
         return best if best and any(worth(best)) else self.instructions

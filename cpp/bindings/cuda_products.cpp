@@ -36,20 +36,21 @@ void define_conv2d(py::module_& m) {
     m.def("conv2d_backward_input_workspace", [](const py::object& shape) {
         return cuda::conv2d_backward_input_workspace(conv2d_shape(shape));
     });
-    m.def("conv2d_backward_input",
-          [](const py::object& shape, const Array& dy, const Array& weight, bool tf32,
-             const Array& dx, const Array& workspace, uintptr_t stream) {
-              const Conv2dShape s = conv2d_shape(shape);
-              with_stored_type(dy, "dy", [&](auto type) {
-                  using T = decltype(type);
-                  cuda::conv2d_backward_input(
-                      s, device_array<T>(dy, "dy", s.output_size()),
-                      device_array<T>(weight, "weight", s.weight_size()), precision_of(tf32),
-                      device_array<T>(dx, "dx", s.input_size()),
-                      workspace_of(workspace, cuda::conv2d_backward_input_workspace(s)),
-                      stream_of(stream));
-              });
-          });
+    m.def("conv2d_backward_input", [](const py::object& shape, const Array& dy, const Array& weight,
+                                      const Array& relu_output, bool tf32, const Array& dx,
+                                      const Array& workspace, uintptr_t stream) {
+        const Conv2dShape s = conv2d_shape(shape);
+        with_stored_type(dy, "dy", [&](auto type) {
+            using T = decltype(type);
+            cuda::conv2d_backward_input<T>(
+                s, device_array<T>(dy, "dy", s.output_size()),
+                device_array<T>(weight, "weight", s.weight_size()),
+                optional_device_array<T>(relu_output, "relu_output", s.input_size()),
+                precision_of(tf32), device_array<T>(dx, "dx", s.input_size()),
+                workspace_of(workspace, cuda::conv2d_backward_input_workspace(s)),
+                stream_of(stream));
+        });
+    });
     m.def("conv2d_backward_weight_workspace", [](const py::object& shape) {
         return cuda::conv2d_backward_weight_workspace(conv2d_shape(shape));
     });
@@ -98,12 +99,14 @@ void define_winograd(py::module_& m) {
     });
     m.def("conv2d_winograd_backward_input", [](const py::object& shape, size_t most_floats,
                                                const Array& dy, const Array& weight,
-                                               const Array& dx, const Array& workspace,
-                                               uintptr_t stream) {
+                                               const Array& relu_output, const Array& dx,
+                                               const Array& workspace, uintptr_t stream) {
         const Conv2dShape s = conv2d_shape(shape);
         cuda::conv2d_winograd_backward_input(
             s, most_floats, device_array(dy, "dy", s.output_size()),
-            device_array(weight, "weight", s.weight_size()), device_array(dx, "dx", s.input_size()),
+            device_array(weight, "weight", s.weight_size()),
+            optional_device_array(relu_output, "relu_output", s.input_size()),
+            device_array(dx, "dx", s.input_size()),
             workspace_of(workspace, cuda::conv2d_winograd_backward_input_workspace(s, most_floats)),
             stream_of(stream));
     });
@@ -145,20 +148,21 @@ void define_dense(py::module_& m) {
     m.def("dense_backward_input_workspace", [](const py::object& shape) {
         return cuda::dense_backward_input_workspace(dense_shape(shape));
     });
-    m.def("dense_backward_input",
-          [](const py::object& shape, const Array& dy, const Array& weight, bool tf32,
-             const Array& dx, const Array& workspace, uintptr_t stream) {
-              const DenseShape s = dense_shape(shape);
-              with_stored_type(dy, "dy", [&](auto type) {
-                  using T = decltype(type);
-                  cuda::dense_backward_input(
-                      s, device_array<T>(dy, "dy", s.output_size()),
-                      device_array<T>(weight, "weight", s.weight_size()), precision_of(tf32),
-                      device_array<T>(dx, "dx", s.input_size()),
-                      workspace_of(workspace, cuda::dense_backward_input_workspace(s)),
-                      stream_of(stream));
-              });
-          });
+    m.def("dense_backward_input", [](const py::object& shape, const Array& dy, const Array& weight,
+                                     const Array& relu_output, bool tf32, const Array& dx,
+                                     const Array& workspace, uintptr_t stream) {
+        const DenseShape s = dense_shape(shape);
+        with_stored_type(dy, "dy", [&](auto type) {
+            using T = decltype(type);
+            cuda::dense_backward_input<T>(
+                s, device_array<T>(dy, "dy", s.output_size()),
+                device_array<T>(weight, "weight", s.weight_size()),
+                optional_device_array<T>(relu_output, "relu_output", s.input_size()),
+                precision_of(tf32), device_array<T>(dx, "dx", s.input_size()),
+                workspace_of(workspace, cuda::dense_backward_input_workspace(s)),
+                stream_of(stream));
+        });
+    });
     m.def("dense_backward_weight_workspace", [](const py::object& shape) {
         return cuda::dense_backward_weight_workspace(dense_shape(shape));
     });

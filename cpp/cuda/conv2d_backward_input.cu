@@ -70,10 +70,14 @@ size_t conv2d_backward_input_workspace(const Conv2dShape& s) {
 }
 
 template <class T>
-void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, Precision precision,
-                           T* dx, void* workspace, Stream stream, const uint32_t* only) {
+void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, const T* relu_output,
+                           Precision precision, T* dx, void* workspace, Stream stream,
+                           const uint32_t* only) {
     if (s.batch == 0) return;
-    if (hopper_conv2d_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
+    if (hopper_conv2d_backward_input(s, dy, weight, relu_output, precision, dx, workspace,
+                                     stream)) {
+        return;
+    }
     gemm_index(s.batch * s.out_height * s.out_width);
     gemm_index(s.in_height + s.pad_top);
     gemm_index(s.in_width + s.pad_left);
@@ -92,7 +96,7 @@ void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, P
         };
         const TapOrder order = step_runs<T>(taps(h), taps(w), s.group_out());
         const size_t last = depth > 0 ? last_tap(h) * s.kernel_width + last_tap(w) : 0;
-        const Product<WindowRows<T>, PhaseWeights<T>, PhaseRows> p{
+        Product<WindowRows<T>, PhaseWeights<T>, PhaseRows> p{
             {{dy, coordinate(s.out_height), coordinate(s.out_width),
               coordinate(s.out_channels * sizeof(T)), Divisor(h.inputs), Divisor(w.inputs), 1, 1,
               first_output(h), first_output(w), order}},
@@ -107,14 +111,15 @@ void conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight, P
             dx,
             nullptr,
             false};
+        p.relu_output = relu_output;
         run_marked<Layer::kConvolution>(p, only, h.inputs * w.inputs, s.groups, precision, vectors,
                                         vectors, workspace, stream);
     });
 }
 
-#define ALEXNET_INSTANTIATE(T)                                                                 \
-    template void conv2d_backward_input(const Conv2dShape&, const T*, const T*, Precision, T*, \
-                                        void*, Stream, const uint32_t*);
+#define ALEXNET_INSTANTIATE(T)                                                            \
+    template void conv2d_backward_input(const Conv2dShape&, const T*, const T*, const T*, \
+                                        Precision, T*, void*, Stream, const uint32_t*);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE
 

@@ -7,7 +7,8 @@
 // Rows of C are the taps and input channels of the window, columns the output channels of a group;
 // the depth runs over the pixels of y. Both operands have neighbours along C's rows and columns.
 // C is small and the depth long, so the depth is cut into splits, whose sums a second pass adds in
-// order (tile_gemm.cuh): the same bits every time, without atomics.
+// order (tile_gemm.cuh): the same bits every time, without atomics. dbias comes beside the product
+// (gemm_column_sums.cuh), but where only some results are asked for.
 //
 // Cost: 2 · outputs · window FLOP; x, dy and dweight once through memory, and in L2 the sums of the
 //   splits, splits · 4 · window · out bytes, written and read. Bound: arithmetic.
@@ -22,8 +23,8 @@ namespace {
 
 template <class T>
 void backward_weight_of_runs(const Conv2dShape& s, const T* dy, const T* x, Precision precision,
-                             float* dweight, void* workspace, Stream stream) {
-    const Product<RunDepths<T>, MatrixOperand<false, T>, RunWeightRows> p{
+                             float* dweight, float* dbias, void* workspace, Stream stream) {
+    Product<RunDepths<T>, MatrixOperand<false, T>, RunWeightRows> p{
         run_operand<RunDepths>(s, x),
         matrix<false>(dy, s.out_channels),
         run_weight_rows(s),
@@ -33,6 +34,7 @@ void backward_weight_of_runs(const Conv2dShape& s, const T* dy, const T* x, Prec
         dweight,
         nullptr,
         false};
+    p.column_sums = dbias;
     run_product<Layer::kConvolution>(p, 1, precision, true, true, workspace, stream);
 }
 
@@ -40,10 +42,11 @@ void backward_weight_of_runs(const Conv2dShape& s, const T* dy, const T* x, Prec
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
-    return even_lines_bytes(s) + std::max({product_workspace(Layer::kConvolution, s.window(),
-                                                             s.group_out(), pixels, s.groups),
-                                           column_sums_workspace(pixels, s.out_channels),
-                                           hopper_conv2d_backward_weight_workspace(s)});
+    return even_lines_bytes(s) +
+           std::max({product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels,
+                                       s.groups, true),
+                     column_sums_workspace(pixels, s.out_channels),
+                     hopper_conv2d_backward_weight_workspace(s)});
 }
 
 template <class T>
@@ -51,14 +54,15 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
                             float* dweight, float* dbias, void* workspace, Stream stream,
                             const uint32_t* only) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
-    column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, dbias, workspace, stream)) {
+        return;
+    }
     const bool dy_vectors = has_vectors(dy, s.group_out());
-    if (hopper_conv2d_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
     const auto of_runs = [&](const Conv2dShape& shape, const T* images, void* rest) {
-        backward_weight_of_runs(shape, dy, images, precision, dweight, rest, stream);
+        backward_weight_of_runs(shape, dy, images, precision, dweight, dbias, rest, stream);
     };
     if (!only && dy_vectors && as_runs(s, x, workspace, stream, of_runs)) return;
-    const Product<WindowDepths<T>, MatrixOperand<false, T>, FloatRows> p{
+    Product<WindowDepths<T>, MatrixOperand<false, T>, FloatRows> p{
         {input_windows(s, x, all_channels(s.kernel_height, s.kernel_width, s.group_in()))},
         matrix<false>(dy, s.out_channels, s.group_out()),
         {{s.out_channels}},
@@ -68,6 +72,11 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
         dweight,
         nullptr,
         false};
+    if (only) {  // the blocks that would add up dy may have nothing to do
+        if (dbias) column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
+    } else {
+        p.column_sums = dbias;
+    }
     run_marked<Layer::kConvolution>(p, only, s.window(), s.groups, precision,
                                     has_vectors(x, s.group_in()), dy_vectors, workspace, stream);
 }

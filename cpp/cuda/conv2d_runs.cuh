@@ -190,6 +190,8 @@ struct RunDepths : Runs<T> {
 // Elements of HWIO weight before the output channels of an index, and of its gradient.
 struct RunWeightRows {
     using Out = float;
+    static constexpr bool kSumsColumns = true;
+
     RunOrder order;
     uint32_t run;
     size_t out;

@@ -72,7 +72,8 @@ size_t splits_bytes(const WinogradPlan& p) {
 
 template <bool is_flipped>
 void compute(const WinogradPlan& p, const float* x, const float* weight, const float* bias,
-             bool relu, float* y, const WinogradMemory& memory, Stream stream) {
+             bool relu, const float* relu_output, float* y, const WinogradMemory& memory,
+             Stream stream) {
     const Conv2dShape& s = p.s;
     const size_t in = s.group_in(), out = s.group_out();
     const bool vectors = in % 4 == 0 && (is_flipped || out % 4 == 0);
@@ -101,6 +102,7 @@ void compute(const WinogradPlan& p, const float* x, const float* weight, const f
             launch("winograd_output", points_to_tiles<FromPoints<Tile::outputs, Tile::points>>,
                    tile_grid(tiles, s.out_channels), block, 0, stream, tiles,
                    ElementMatrices{memory.m(), p.matrices() * out, out}, bias, relu,
+                   relu_output ? output_of(p, relu_output, first).data : nullptr,
                    output_of(p, y, first), marks);
         });
     });
@@ -118,7 +120,7 @@ void conv2d_winograd(const Conv2dShape& s, size_t most_floats, const float* x, c
     if (s.batch == 0) return;
     const WinogradPlan p(s, most_floats);
     const WinogradMemory memory(p, 1, splits_bytes(p), conv2d_workspace(s), workspace);
-    compute<false>(p, x, weight, bias, relu, y, memory, stream);
+    compute<false>(p, x, weight, bias, relu, nullptr, y, memory, stream);
     conv2d(s, x, weight, bias, relu, Precision::kFloat32, y, memory.direct(), stream,
            memory.marks());
 }
@@ -129,15 +131,15 @@ size_t conv2d_winograd_backward_input_workspace(const Conv2dShape& s, size_t mos
 }
 
 void conv2d_winograd_backward_input(const Conv2dShape& s, size_t most_floats, const float* dy,
-                                    const float* weight, float* dx, void* workspace,
-                                    Stream stream) {
+                                    const float* weight, const float* relu_output, float* dx,
+                                    void* workspace, Stream stream) {
     if (s.batch == 0) return;
     const WinogradPlan p(flipped(s), most_floats);
     const WinogradMemory memory(p, 1, splits_bytes(p), conv2d_backward_input_workspace(s),
                                 workspace);
-    compute<true>(p, dy, weight, nullptr, false, dx, memory, stream);
-    conv2d_backward_input(s, dy, weight, Precision::kFloat32, dx, memory.direct(), stream,
-                          memory.marks());
+    compute<true>(p, dy, weight, nullptr, false, relu_output, dx, memory, stream);
+    conv2d_backward_input(s, dy, weight, relu_output, Precision::kFloat32, dx, memory.direct(),
+                          stream, memory.marks());
 }
 
 }  // namespace alexnet::cuda

@@ -46,35 +46,40 @@ size_t dense_backward_input_workspace(const DenseShape& s) {
 }
 
 template <class T>
-void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, Precision precision,
-                          T* dx, void* workspace, Stream stream) {
+void dense_backward_input(const DenseShape& s, const T* dy, const T* weight, const T* relu_output,
+                          Precision precision, T* dx, void* workspace, Stream stream) {
     if (s.batch == 0) return;
-    if (hopper_dense_backward_input(s, dy, weight, precision, dx, workspace, stream)) return;
-    Product<MatrixOperand<true, T>, MatrixOperand<true, T>, MatrixRows> p{
+    if (hopper_dense_backward_input(s, dy, weight, relu_output, precision, dx, workspace, stream)) {
+        return;
+    }
+    Product<MatrixOperand<true, T>, MatrixOperand<true, T>, InputRows> p{
         matrix<true>(dy, s.out_features),
         matrix<true>(weight, s.out_features),
-        {s.in_features},
+        {{s.in_features}},
         gemm_index(s.batch),
         gemm_index(s.in_features),
         gemm_index(s.out_features),
         dx,
         nullptr,
         false};
+    p.relu_output = relu_output;
     run_product<Layer::kDense>(p, 1, precision, has_vectors(dy, s.out_features),
                                has_vectors(weight, s.out_features), workspace, stream);
 }
 
 size_t dense_backward_weight_workspace(const DenseShape& s) {
-    return std::max({product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1),
-                     column_sums_workspace(s.batch, s.out_features),
-                     hopper_dense_backward_weight_workspace(s)});
+    return std::max(
+        {product_workspace(Layer::kDense, s.in_features, s.out_features, s.batch, 1, true),
+         column_sums_workspace(s.batch, s.out_features),
+         hopper_dense_backward_weight_workspace(s)});
 }
 
 template <class T>
 void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
                            float* dweight, float* dbias, void* workspace, Stream stream) {
-    column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
-    if (hopper_dense_backward_weight(s, dy, x, precision, dweight, workspace, stream)) return;
+    if (hopper_dense_backward_weight(s, dy, x, precision, dweight, dbias, workspace, stream)) {
+        return;
+    }
     Product<MatrixOperand<false, T>, MatrixOperand<false, T>, FloatRows> p{
         matrix<false>(x, s.in_features),
         matrix<false>(dy, s.out_features),
@@ -85,16 +90,17 @@ void dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precisi
         dweight,
         nullptr,
         false};
+    p.column_sums = dbias;
     run_product<Layer::kDense>(p, 1, precision, has_vectors(x, s.in_features),
                                has_vectors(dy, s.out_features), workspace, stream);
 }
 
-#define ALEXNET_INSTANTIATE(T)                                                                    \
-    template void dense(const DenseShape&, const T*, const T*, const float*, bool, Precision, T*, \
-                        void*, Stream);                                                           \
-    template void dense_backward_input(const DenseShape&, const T*, const T*, Precision, T*,      \
-                                       void*, Stream);                                            \
-    template void dense_backward_weight(const DenseShape&, const T*, const T*, Precision, float*, \
+#define ALEXNET_INSTANTIATE(T)                                                                     \
+    template void dense(const DenseShape&, const T*, const T*, const float*, bool, Precision, T*,  \
+                        void*, Stream);                                                            \
+    template void dense_backward_input(const DenseShape&, const T*, const T*, const T*, Precision, \
+                                       T*, void*, Stream);                                         \
+    template void dense_backward_weight(const DenseShape&, const T*, const T*, Precision, float*,  \
                                         float*, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE

@@ -73,11 +73,12 @@ inline Blocking blocking(Layer layer, bool tensor_cores, size_t m, size_t n, siz
     return {rows, columns, split_count(tiles, threads, depth)};
 }
 
-// Bytes that run_product wants as its workspace.
-inline size_t product_workspace(Layer layer, size_t m, size_t n, size_t depth, size_t groups) {
+// Bytes that run_product wants as its workspace; of a weight's gradient with the sums of B's columns.
+inline size_t product_workspace(Layer layer, size_t m, size_t n, size_t depth, size_t groups,
+                                bool sums_columns = false) {
     const size_t splits = std::max(blocking(layer, true, m, n, depth, groups).splits,
                                    blocking(layer, false, m, n, depth, groups).splits);
-    return splits > 1 ? size_t{Size{splits} * groups * m * n * sizeof(float)} : 0;
+    return splits > 1 ? size_t{Size{splits} * groups * (m + sums_columns) * n * sizeof(float)} : 0;
 }
 
 // An index of the kernels, which has 31 bits.
@@ -172,11 +173,12 @@ void run_product(Product<A, B, Rows> p, size_t group_count, Precision precision,
     if (p.splits == 1) return;
     const auto sum = [&](auto kernel, size_t width) {
         const size_t places = p.n / width;
-        const dim3 grid(blocks_for(p.m * places), 1, groups);
+        const dim3 grid(blocks_for(p.partial_rows() * places), 1, groups);
         launch("sum_splits", kernel, grid, dim3(kBlockThreads), 0, stream, p, Divisor(places));
     };
     using P = Product<A, B, Rows>;
-    is_aligned16(p.c) && p.n % 4 == 0 ? sum(sum_splits<P, 4>, 4) : sum(sum_splits<P, 1>, 1);
+    const bool vectors = is_aligned16(p.c) && is_aligned16(p.relu_output) && p.n % 4 == 0;
+    vectors ? sum(sum_splits<P, 4>, 4) : sum(sum_splits<P, 1>, 1);
 }
 
 // run_product, where `marks` are given only of the rows whose mark is not 0.
@@ -186,10 +188,11 @@ void run_marked(const Product<A, B, Rows>& p, const uint32_t* marks, size_t rows
     if constexpr (std::is_same_v<typename A::Element, float>) {
         if (marks) {
             using Marked = MarkedRows<Rows>;
-            const Product<A, B, Marked> of_marks{
+            Product<A, B, Marked> of_marks{
                 p.a, p.b,    Marked{p.rows, marks, Divisor(rows_per_mark)},
                 p.m, p.n,    p.depth,
                 p.c, p.bias, p.relu};
+            of_marks.relu_output = p.relu_output;
             return run_product<layer>(of_marks, rest...);
         }
     }

@@ -319,13 +319,22 @@ struct MatrixRows {
     __device__ size_t operator()(uint32_t i) const { return i * stride; }
 };
 
-// Of floats whatever the operands are: gradients of parameters.
-struct FloatRows : MatrixRows {
-    using Out = float;
+// Of a gradient with respect to an input: it may go on through the ReLU before (Product::relu_output).
+struct InputRows : MatrixRows {
+    static constexpr bool kThroughRelu = true;
 };
 
-// Every stride_h-th line and stride_w-th column of NHWC images, from (first_h, first_w) on.
+// Of floats whatever the operands are: gradients of parameters, of a bias as well.
+struct FloatRows : MatrixRows {
+    using Out = float;
+    static constexpr bool kSumsColumns = true;
+};
+
+// Every stride_h-th line and stride_w-th column of NHWC images, from (first_h, first_w) on; of a
+// gradient with respect to them.
 struct PhaseRows {
+    static constexpr bool kThroughRelu = true;
+
     size_t height, width, channels;
     Divisor grid_height, grid_width;  // pixels of the phase down and across an image
     size_t stride_h, stride_w, first_h, first_w;

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "device.cuh"
+#include "gemm_column_sums.cuh"
 #include "gemm_layout.cuh"
 #include "gemm_operands.cuh"
 #include "storage.cuh"
@@ -23,6 +24,8 @@ constexpr uint32_t kChain = sizeof(T) == 4 ? 2048 : 1u << 31;
 // not written, and blocks without a row to compute end at once.
 template <class Rows>
 struct MarkedRows : Rows {
+    static constexpr bool kSumsColumns = false;  // the blocks that would are not all there
+
     const uint32_t* marks;
     Divisor rows_per_mark;
 
@@ -39,6 +42,12 @@ template <class Rows>
 constexpr bool kIsMarked = false;
 template <class Rows>
 constexpr bool kIsMarked<MarkedRows<Rows>> = true;
+
+// Whether C may be a gradient that goes on through a ReLU.
+template <class Rows, class = void>
+constexpr bool kThroughRelu = false;
+template <class Rows>
+constexpr bool kThroughRelu<Rows, std::enable_if_t<Rows::kThroughRelu>> = true;
 
 // The elements of C: Rows::Out, or those of the operands.
 template <class Rows, class Element, class = void>
@@ -65,7 +74,11 @@ struct Product {
     const float* bias;  // n for each group; may be null
     bool relu;
     uint32_t splits = 1;
-    float* partial = nullptr;  // sums of each split, (splits, groups, m, n); null with one split
+    // Sums of each split, (splits, groups, partial_rows(), n); null with one split. B's columns are
+    // a row behind the others where they are added up.
+    float* partial = nullptr;
+    const Out* relu_output = nullptr;  // as c; C becomes 0 where it is not positive; null: nowhere
+    float* column_sums = nullptr;      // of B, n for each group; null: not wanted
 
     // Depths of a split: whole steps, so that copies of 16 bytes stay aligned.
     __host__ __device__ uint32_t split_depth() const {
@@ -79,7 +92,26 @@ struct Product {
     }
     __device__ float* partial_row(uint32_t i, uint32_t split, uint32_t group,
                                   uint32_t groups) const {
-        return partial + ((size_t{split} * groups + group) * m + i) * n;
+        return partial + ((size_t{split} * groups + group) * partial_rows() + i) * n;
+    }
+    __host__ __device__ uint32_t partial_rows() const { return m + kSumsColumns<Rows>; }
+    // `values`, of row i from a column on, behind the ReLU: 0 where its output is 0 or NaN. With
+    // `vectors` all of them are within the row, and aligned.
+    template <int width>
+    __device__ void pass_relu(Floats<width>& values, uint32_t i, uint32_t column, uint32_t group,
+                              bool vectors) const {
+        const Out* y = relu_output + rows(i) + size_t{group} * n + column;
+        auto of_relu = Floats<width>::of(0);
+        if (vectors) {
+            of_relu = load_floats<width>(y);
+        } else {
+#pragma unroll
+            for (int e = 0; e < width; ++e) {
+                if (column + e < n) of_relu.at[e] = to_float(y[e]);
+            }
+        }
+#pragma unroll
+        for (int e = 0; e < width; ++e) values.at[e] = of_relu.at[e] > 0 ? values.at[e] : 0.0f;
     }
     // NaN stays NaN.
     __device__ float finish(float value, uint32_t column, uint32_t group) const {
@@ -89,13 +121,15 @@ struct Product {
 };
 
 // Write a warp's part of C, from `row` and `column` on, to the lines that line_of(row) gives: added
-// to what is there unless it is the `first` chain, and with bias and ReLU if it is to `finish`.
+// to what is there unless it is the `first` chain, and with bias and ReLU, or through the ReLU
+// before, if it is to `finish`.
 template <class Fragment, class P, class LineOf>
 __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32_t column, int lane,
                       bool first, bool finish, LineOf line_of) {
     using Out = std::remove_pointer_t<decltype(line_of(row))>;
     constexpr int kRun = Fragment::kRun;
-    const bool vectors = kRun > 1 && p.n % 4 == 0 && is_aligned16(p.c);
+    const bool vectors =
+        kRun > 1 && p.n % 4 == 0 && is_aligned16(p.c) && is_aligned16(p.relu_output);
 #pragma unroll
     for (int i = 0; i < Fragment::kRows; ++i) {
         const uint32_t r = row + Fragment::row(lane, i);
@@ -114,9 +148,19 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
                 if (c + e >= p.n) continue;
                 if (!first) values.at[e] += to_float(line[c + e]);
                 if (finish) values.at[e] = p.finish(values.at[e], c + e, blockIdx.z);
-                if (!vectors) line[c + e] = from_float<Out>(values.at[e]);
             }
-            if (vectors && c < p.n) store_floats(line + c, values);
+            if (c >= p.n) continue;
+            if constexpr (kThroughRelu<typename P::Rows>) {
+                if (finish && p.relu_output) p.pass_relu(values, r, c, blockIdx.z, vectors);
+            }
+            if (vectors) {
+                store_floats(line + c, values);
+                continue;
+            }
+#pragma unroll
+            for (int e = 0; e < kRun; ++e) {
+                if (c + e < p.n) line[c + e] = from_float<Out>(values.at[e]);
+            }
         }
     }
 }
@@ -144,14 +188,15 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
 template <class P, int width>
 __global__ void sum_splits(const P p, const Divisor places) {
     const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
-    if (index >= p.m * places.value()) return;
+    if (index >= p.partial_rows() * places.value()) return;
     const uint32_t row = places.quotient(index), group = blockIdx.z;
     const uint32_t column = (index - row * places.value()) * width;
     if constexpr (kIsMarked<typename P::Rows>) {
         if (!p.rows.wants(row)) return;
     }
     const float* partial = p.partial_row(row, 0, group, gridDim.z) + column;
-    const size_t to_next = size_t{gridDim.z} * p.m * p.n;
+    const size_t to_next = size_t{gridDim.z} * p.partial_rows() * p.n;
+    if (kSumsColumns<typename P::Rows> && row == p.m && !p.column_sums) return;
     auto sum = Floats<width>::of(0);
 #pragma unroll 4
     for (uint32_t s = 0; s < p.splits; ++s, partial += to_next) {
@@ -159,8 +204,20 @@ __global__ void sum_splits(const P p, const Divisor places) {
 #pragma unroll
         for (int e = 0; e < width; ++e) sum.at[e] += part.at[e];
     }
+    if constexpr (kSumsColumns<typename P::Rows>) {
+        if (row == p.m) {
+#pragma unroll
+            for (int e = 0; e < width; ++e) {
+                p.column_sums[size_t{group} * p.n + column + e] = sum.at[e];
+            }
+            return;
+        }
+    }
 #pragma unroll
     for (int e = 0; e < width; ++e) sum.at[e] = p.finish(sum.at[e], column + e, group);
+    if constexpr (kThroughRelu<typename P::Rows>) {
+        if (p.relu_output) p.pass_relu(sum, row, column, group, true);
+    }
     store_floats(p.row(row, group) + column, sum);
 }
 

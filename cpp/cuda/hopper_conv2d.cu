@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "column_sums.cuh"
 #include "hopper_launch.cuh"
 #include "hopper_layers.cuh"
 
@@ -174,7 +175,8 @@ size_t workspace_input(const Conv2dShape& s) {
 template <class T>
 size_t workspace_weight(const Conv2dShape& s) {
     if (!serves_weight<T>(s)) return 0;
-    return hopper_workspace(unit_rows<T>(s), source_weight<T>(s), s.window() * s.group_out());
+    return hopper_workspace(unit_rows<T>(s), source_weight<T>(s), s.window() * s.group_out(),
+                            kIsFloat<T>);
 }
 
 }  // namespace
@@ -218,7 +220,8 @@ bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const floa
 
 template <class T>
 bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight,
-                                  Precision precision, T* dx, void* workspace, Stream stream) {
+                                  const T* relu_output, Precision precision, T* dx, void* workspace,
+                                  Stream stream) {
     if (!serves_arrays(precision, dy, weight) || !serves_input<T>(s)) return false;
     const auto seen = seen_gradient<T>(s);
     const size_t last_tap = (seen.taps() - 1) * s.group_in() * s.out_channels;
@@ -229,6 +232,7 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* we
         task.p.convolution = true;
         task.p.windows = seen.windows_of_group();
         task.p.c = dx + group * s.group_in();
+        task.p.relu_output = relu_output ? relu_output + group * s.group_in() : nullptr;
         task.p.stride = s.in_channels;
         task.b = source_input<T>(s);
         task.b.data = weight + last_tap + group * s.group_out();
@@ -243,8 +247,8 @@ bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* we
 
 template <class T>
 bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x,
-                                   Precision precision, float* dweight, void* workspace,
-                                   Stream stream) {
+                                   Precision precision, float* dweight, float* dbias,
+                                   void* workspace, Stream stream) {
     if (!serves_arrays(precision, x, dy) || !serves_weight<T>(s)) return false;
     const auto seen = seen_input<T>(s);
     for (size_t group = 0; group < s.groups; ++group) {
@@ -258,10 +262,15 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x
         task.p.stride = s.out_channels;
         task.b = source_weight<T>(s);
         task.b.data = dy + group * s.group_out();
+        task.depth_sums = kIsFloat<T> && dbias ? dbias + group * s.group_out() : nullptr;
         task.map_a = [&](size_t) { return seen.map(x, group, kStepDepth<T>); };
         task.lines = s.window();
         task.neighbours = s.group_out();
         run_hopper(task, workspace, stream);
+    }
+    const size_t pixels = s.batch * s.out_height * s.out_width;
+    if (dbias && !kIsFloat<T>) {
+        column_sums(pixels, s.out_channels, dy, dbias, workspace, stream);
     }
     return true;
 }
@@ -269,10 +278,10 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x
 #define ALEXNET_INSTANTIATE(T)                                                                     \
     template bool hopper_conv2d(const Conv2dShape&, const T*, const T*, const float*, bool,        \
                                 Precision, T*, void*, Stream);                                     \
-    template bool hopper_conv2d_backward_input(const Conv2dShape&, const T*, const T*, Precision,  \
-                                               T*, void*, Stream);                                 \
+    template bool hopper_conv2d_backward_input(const Conv2dShape&, const T*, const T*, const T*,   \
+                                               Precision, T*, void*, Stream);                      \
     template bool hopper_conv2d_backward_weight(const Conv2dShape&, const T*, const T*, Precision, \
-                                                float*, void*, Stream);
+                                                float*, float*, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE
 

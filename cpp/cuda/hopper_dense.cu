@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "alexnet/size.h"
+#include "column_sums.cuh"
 #include "hopper_launch.cuh"
 #include "hopper_layers.cuh"
 
@@ -98,7 +99,7 @@ template <class T>
 size_t workspace_weight(const DenseShape& s) {
     if (!serves<T>(s)) return 0;
     const T* any = nullptr;
-    return hopper_workspace(s.in_features, source_weight(s, any), s.weight_size());
+    return hopper_workspace(s.in_features, source_weight(s, any), s.weight_size(), kIsFloat<T>);
 }
 
 }  // namespace
@@ -135,10 +136,12 @@ bool hopper_dense(const DenseShape& s, const T* x, const T* weight, const float*
 
 template <class T>
 bool hopper_dense_backward_input(const DenseShape& s, const T* dy, const T* weight,
-                                 Precision precision, T* dx, void* workspace, Stream stream) {
+                                 const T* relu_output, Precision precision, T* dx, void* workspace,
+                                 Stream stream) {
     if (!serves(s, precision, weight, dy)) return false;
     HopperTask<T> task = {};
     set_result(task, dx, s.batch, s.in_features);
+    task.p.relu_output = relu_output;
     task.b = source_input(s, dy, weight);
     task.a_along_depth = true;
     task.map_a = [&](size_t rows) {
@@ -151,7 +154,7 @@ bool hopper_dense_backward_input(const DenseShape& s, const T* dy, const T* weig
 
 template <class T>
 bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
-                                  float* dweight, void* workspace, Stream stream) {
+                                  float* dweight, float* dbias, void* workspace, Stream stream) {
     if (!serves(s, precision, x, dy)) return false;
     HopperTask<T> task = {};
     task.p.m = index(s.in_features);
@@ -159,22 +162,26 @@ bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, 
     task.p.gradient = dweight;
     task.p.stride = s.out_features;
     task.b = source_weight(s, dy);
+    task.depth_sums = kIsFloat<T> ? dbias : nullptr;
     task.map_a = [&](size_t) {
         return matrix_map(x, s.batch, s.in_features, s.in_features, kStepDepth<T>);
     };
     task.lines = s.in_features;
     task.neighbours = s.out_features;
     run_hopper(task, workspace, stream);
+    if (dbias && !kIsFloat<T>) {
+        column_sums(s.batch, s.out_features, dy, dbias, workspace, stream);
+    }
     return true;
 }
 
 #define ALEXNET_INSTANTIATE(T)                                                                   \
     template bool hopper_dense(const DenseShape&, const T*, const T*, const float*, bool,        \
                                Precision, T*, void*, Stream);                                    \
-    template bool hopper_dense_backward_input(const DenseShape&, const T*, const T*, Precision,  \
-                                              T*, void*, Stream);                                \
+    template bool hopper_dense_backward_input(const DenseShape&, const T*, const T*, const T*,   \
+                                              Precision, T*, void*, Stream);                     \
     template bool hopper_dense_backward_weight(const DenseShape&, const T*, const T*, Precision, \
-                                               float*, void*, Stream);
+                                               float*, float*, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE
 

@@ -1,8 +1,10 @@
 // What the kernels for Hopper (compute capability 9.0, compiled for sm_90a) use of the device beyond
-// device.cuh: mbarriers, the tensor copy engine; products of warpgroups are in hopper_wgmma.cuh. The
-// emulation (tests/cuda_emulation/hopper.h) provides the same functions on the host, and checks their use.
+// device.cuh: clusters, mbarriers, the tensor copy engine; products of warpgroups are in
+// hopper_wgmma.cuh. The emulation (tests/cuda_emulation/hopper.h) provides the same functions on the
+// host, and checks their use.
 //
-// Sources: PTX ISA 9.0, mbarrier, cp.async.bulk.tensor, wgmma; CUDA Programming Guide, "Using TMA".
+// Sources: PTX ISA 9.0, barrier.cluster, mapa, mbarrier, cp.async.bulk.tensor, wgmma; CUDA Programming
+// Guide, "Using TMA".
 
 #ifndef ALEXNET_CUDA_HOPPER_DEVICE_CUH_
 #define ALEXNET_CUDA_HOPPER_DEVICE_CUH_
@@ -19,6 +21,23 @@
 
 namespace alexnet::cuda {
 
+// --- clusters ------------------------------------------------------------------------------------
+//
+// Blocks that are on the device together and reach each other's shared memory: at the same offset as
+// in their own, in the block of a given rank. A launch without clusters has clusters of one block.
+
+__device__ __forceinline__ uint32_t cluster_rank() {
+    uint32_t rank;
+    asm("mov.u32 %0, %%cluster_ctarank;\n" : "=r"(rank));
+    return rank;
+}
+
+// All threads of the cluster wait for each other. Of memory this orders the initialisation of mbarriers
+// alone, behind fence_mbarrier_init.
+__device__ __forceinline__ void cluster_barrier() {
+    asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait.acquire;\n" ::: "memory");
+}
+
 // --- mbarriers -----------------------------------------------------------------------------------
 //
 // A barrier in shared memory whose phase ends once `count` threads have arrived and all bytes that
@@ -30,9 +49,20 @@ __device__ __forceinline__ void mbarrier_init(uint64_t* barrier, uint32_t count)
                  : "memory");
 }
 
-__device__ __forceinline__ void mbarrier_arrive(uint64_t* barrier) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(shared_address(barrier))
-                 : "memory");
+// Make this thread's initialised mbarriers known to the cluster, before cluster_barrier.
+__device__ __forceinline__ void fence_mbarrier_init() {
+    asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
+}
+
+// At the barrier of the cluster's block `rank`. What this thread has read by then is read. Its writes
+// are ordered for its own block alone: for a cluster the compiler would have it wait for all of them.
+__device__ __forceinline__ void mbarrier_arrive(uint64_t* barrier, uint32_t rank) {
+    asm volatile(
+        "{\n.reg .b32 there;\n"
+        "mapa.shared::cluster.u32 there, %0, %1;\n"
+        "mbarrier.arrive.shared::cluster.b64 _, [there];\n}\n" ::"r"(shared_address(barrier)),
+        "r"(rank)
+        : "memory");
 }
 
 __device__ __forceinline__ void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes) {
@@ -66,7 +96,9 @@ __device__ __forceinline__ void fence_proxy_async() {
 // --- copies of tensors from global to shared memory -----------------------------------------------
 //
 // Called by one thread. The map, in the kernel's parameters, says how large the copied box is; what
-// lies outside of the tensor is zero. Its bytes are counted off from what the mbarrier expects.
+// lies outside of the tensor is zero. Its bytes are counted off from what the mbarrier expects. With a
+// mask, the box goes to all blocks of the cluster whose rank's bit is set: to the same place in the
+// shared memory of each, where the mbarrier at the same place counts it off.
 
 // The box of a matrix that begins at column x of row y.
 __device__ __forceinline__ void tensor_copy(void* shared, const CUtensorMap& map, uint64_t* barrier,
@@ -85,6 +117,24 @@ __device__ __forceinline__ void tensor_copy(void* shared, const CUtensorMap& map
         "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
         "[%0], [%1, {%3, %4, %5}], [%2];\n" ::"r"(shared_address(shared)),
         "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y), "r"(z)
+        : "memory");
+}
+
+__device__ __forceinline__ void tensor_multicast(void* shared, const CUtensorMap& map,
+                                                 uint64_t* barrier, int x, int y, uint16_t mask) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;\n" ::"r"(shared_address(shared)),
+        "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y), "h"(mask)
+        : "memory");
+}
+__device__ __forceinline__ void tensor_multicast(void* shared, const CUtensorMap& map,
+                                                 uint64_t* barrier, int x, int y, int z,
+                                                 uint16_t mask) {
+    asm volatile(
+        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
+        ".multicast::cluster [%0], [%1, {%3, %4, %5}], [%2], %6;\n" ::"r"(shared_address(shared)),
+        "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y), "r"(z), "h"(mask)
         : "memory");
 }
 

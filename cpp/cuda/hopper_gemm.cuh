@@ -13,12 +13,15 @@
 //   the depth. Of the last warpgroup one thread has the copy engine fill stages of a step, 32 depths
 //   of float or 64 of 16 bits, as long as there is room; the others multiply, 64 rows each, and store
 //   what they have added.
+// Clusters: two blocks with tiles below each other need the same columns of B. Each has the copy
+//   engine bring half of them, to both, once the consumers of both have given the stage back; so both
+//   walk over the same number of steps, and neither ends before the other is done with it.
 // Shared memory: kStages stages, each with rows of 128 bytes, whose 16-byte chunks are permuted
 //   within eight rows (swizzle of 128 bytes): a step's depths a row or, where depths are not
 //   neighbours, 32 or 64 rows of A or columns of B a row, in boxes of a step's depths. No bank
 //   conflicts.
-// Cost of a step: 2 · kStepDepth · kRows · kColumns FLOP; 128 · (kRows + kColumns) bytes from L2
-//   into shared memory, from which wgmma reads B once for each 64 rows, and A is read once. Cycles, of
+// Cost of a step: 2 · kStepDepth · kRows · kColumns FLOP; 128 · (kRows + kColumns) bytes from L2, of a
+//   block of two 128 · (kRows + kColumns / 2), into shared memory, from which wgmma reads B once for each 64 rows, and A is read once. Cycles, of
 //   tensor cores and shared memory, of either kind of element: 1024 and 1024 (128 × 256), 1152 and
 //   1152 (192 × 192), 512 and 640 (128 × 128): wide tiles.
 // Numerics: of float both operands are rounded to 10 bits of mantissa as tile_gemm.cuh does it. Exact
@@ -47,7 +50,7 @@ struct HopperStage {
 template <class Tile>
 struct HopperShared {
     unsigned char* stages;
-    uint64_t *full, *room;  // mbarriers: the stage has arrived; it has been multiplied
+    uint64_t *full, *room;  // mbarriers: the stage has arrived; the cluster has multiplied it
 
     __device__ HopperShared() {
         unsigned char* shared = dynamic_shared<unsigned char>();
@@ -61,8 +64,8 @@ struct HopperShared {
 
 // --- out to memory -------------------------------------------------------------------------------
 
-// Bias and ReLU, and out to memory: 64 rows of a warpgroup, of which a thread has two, in them two
-// neighbours in each group of eight columns. Sums of splits go out as they are.
+// Bias and ReLU, or the gradient of one, and out to memory: 64 rows of a warpgroup, of which a thread
+// has two, in them two neighbours in each group of eight columns. Sums of splits go out as they are.
 template <uint32_t columns, class T>
 __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (&sums)[columns / 2],
                       uint32_t row, uint32_t lane) {
@@ -81,12 +84,15 @@ __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (
             }
         }
     };
+    const auto in_pairs = [&](const auto* array, size_t stride) {
+        return !p.transposed && stride % 2 == 0 && p.n % 2 == 0 &&
+               reinterpret_cast<uintptr_t>(array) % (2 * sizeof *array) == 0;
+    };
     const auto write = [&](auto* c, size_t stride) {
         const size_t along_row = p.transposed ? stride : 1,
                      along_column = p.transposed ? 1 : stride;
         using Element = std::remove_pointer_t<decltype(c)>;
-        if (!p.transposed && stride % 2 == 0 && p.n % 2 == 0 &&
-            reinterpret_cast<uintptr_t>(c) % (2 * sizeof(Element)) == 0) {
+        if (in_pairs(c, stride)) {
             for_each([&](uint32_t i, uint32_t j, float left, float right) {
                 store_floats<2>(c + i * along_column + j, Floats<2>{{left, right}});
             });
@@ -110,6 +116,22 @@ __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (
 #pragma unroll
         for (uint32_t i = 0; i < columns / 2; ++i) sums[i] = sums[i] < 0.0f ? 0.0f : sums[i];
     }
+    if (p.relu_output) {  // what is not positive, NaN too, let nothing through
+        const size_t along_row = p.transposed ? p.stride : 1,
+                     along_column = p.transposed ? 1 : p.stride;
+        const bool pairs = in_pairs(p.relu_output, p.stride);
+        for_each([&](uint32_t i, uint32_t j, float& left, float& right) {
+            const T* place = p.relu_output + i * along_column + j * along_row;
+            Floats<2> y;
+            if (pairs) {
+                y = load_floats<2>(place);
+            } else {
+                y = {{to_float(place[0]), to_float(place[j + 1 < p.n ? along_row : 0])}};
+            }
+            if (!(y.at[0] > 0.0f)) left = 0.0f;
+            if (!(y.at[1] > 0.0f)) right = 0.0f;
+        });
+    }
     write(p.c, p.stride);
 }
 
@@ -117,15 +139,18 @@ __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (
 
 template <class T, class Tile, bool a_along_depth, bool b_along_depth>
 __device__ void fill_stages(const HopperProduct<T>& p, const HopperShared<Tile>& shared) {
+    const uint32_t rank = cluster_rank(), clusters = gridDim.x / p.blocks;
     HopperStage<Tile> stage;
-    for (uint32_t number = blockIdx.x; number < HopperItem::count<Tile>(p); number += gridDim.x) {
-        const HopperItem item = HopperItem::of<Tile>(p, number);
+    for (uint32_t number = blockIdx.x / p.blocks; number < HopperItem::count<Tile>(p);
+         number += clusters) {
+        const HopperItem item = HopperItem::of<Tile>(p, number, rank);
         for (uint32_t step = item.begin; step < item.end; ++step) {
             uint64_t* full = shared.full + stage.number;
             mbarrier_wait(shared.room + stage.number, stage.parity ^ 1);
             mbarrier_arrive_expect(full, Tile::kStageBytes);
             copy_a<T, Tile, a_along_depth>(p, item.row, step, shared.a(stage.number), full);
-            copy_b<T, Tile, b_along_depth>(p, item.column, step, shared.b(stage.number), full);
+            copy_b<T, Tile, b_along_depth>(p, rank, item.column, step, shared.b(stage.number),
+                                           full);
             stage.advance();
         }
     }
@@ -137,13 +162,15 @@ template <class T, class Tile, bool a_along_depth, bool b_along_depth>
 __device__ void multiply_stages(const HopperProduct<T>& p, const HopperShared<Tile>& shared) {
     constexpr int kColumns = Tile::kColumns;
     const uint32_t lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * 16;
+    const uint32_t rank = cluster_rank(), clusters = gridDim.x / p.blocks;
     HopperStage<Tile> stage;
-    for (uint32_t number = blockIdx.x; number < HopperItem::count<Tile>(p); number += gridDim.x) {
-        const HopperItem item = HopperItem::of<Tile>(p, number);
+    for (uint32_t number = blockIdx.x / p.blocks; number < HopperItem::count<Tile>(p);
+         number += clusters) {
+        const HopperItem item = HopperItem::of<Tile>(p, number, rank);
         float sums[kColumns / 2] = {};
         uint32_t before = 0;        // the stage of the last step
-        const auto release = [&] {  // once for each warp
-            if (lane == 0) mbarrier_arrive(shared.room + before);
+        const auto release = [&] {  // once for each warp and block
+            if (lane < p.blocks) mbarrier_arrive(shared.room + before, lane);
         };
         const auto finish = [&](bool first) {
             wgmma_commit();
@@ -209,11 +236,12 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     if (threadIdx.x == 0) {
         for (uint32_t stage = 0; stage < Tile::kStages; ++stage) {
             mbarrier_init(shared.full + stage, 1);
-            mbarrier_init(shared.room + stage, Tile::kConsumers * (kWarpgroup / kWarp));
+            mbarrier_init(shared.room + stage, p.blocks * Tile::kConsumers * (kWarpgroup / kWarp));
         }
         fence_proxy_async();
+        fence_mbarrier_init();
     }
-    __syncthreads();
+    cluster_barrier();  // nobody arrives at, or copies to, what is not initialised
     if (threadIdx.x >= Tile::kConsumers * kWarpgroup) {
         lower_registers<Tile::kFewRegisters>();
         if (threadIdx.x == Tile::kConsumers * kWarpgroup) {
@@ -223,6 +251,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
         raise_registers<Tile::kManyRegisters>();
         multiply_stages<T, Tile, a_along_depth, b_along_depth>(p, shared);
     }
+    cluster_barrier();  // shared memory stays for as long as the other block arrives there
 }
 
 }  // namespace alexnet::cuda

@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "column_sums.cuh"
 #include "hopper_launch.cuh"
 
 namespace alexnet::cuda {
@@ -30,24 +31,27 @@ constexpr TileSize kTiles[] = {{128, 256, true}, {192, 192, true}, {128, 192, fa
                                {128, 128, true}, {192, 64, true},  {128, 64, true},
                                {128, 32, false}};
 
-size_t cycles(const TileSize& tile, size_t m, size_t n, size_t splits, size_t split_steps) {
+// With clusters of so many blocks, which have a tile of B in common.
+size_t cycles(const TileSize& tile, size_t blocks, size_t m, size_t n, size_t splits,
+              size_t split_steps) {
     const size_t rows = tile.rows, columns = tile.columns;
-    const size_t items = ceil_div(m, rows) * ceil_div(n, columns) * splits;
+    const size_t items = ceil_div(m, blocks * rows) * blocks * ceil_div(n, columns) * splits;
     const size_t tensor = rows * columns / 32;
     const size_t shared = 2 * rows + columns * (1 + rows / 64);
     const size_t active = std::min(items, kMultiprocessors);
-    const size_t l2 = (rows + columns) * kRowBytes * active / kL2Bytes;
+    const size_t l2 = (rows + columns / blocks) * kRowBytes * active / kL2Bytes;
     const size_t item = split_steps * std::max({tensor, shared, l2}) + kItemCycles;
     const size_t sums = splits == 1 ? 0 : kLaunchCycles + 4 * (splits + 1) * m * n / kMemoryBytes;
     return ceil_div(items, kMultiprocessors) * item + sums;
 }
 
 // In the emulation ALEXNET_EMULATED_TILE names the only tile there is, so that tests can take each of
-// them in turn.
-bool exists([[maybe_unused]] const TileSize& tile) {
+// them in turn: 128x64, or 128x64x2 in clusters of two blocks.
+bool exists([[maybe_unused]] const TileSize& tile, [[maybe_unused]] size_t blocks) {
 #ifdef ALEXNET_CUDA_EMULATION
     if (const char* name = std::getenv("ALEXNET_EMULATED_TILE")) {
-        return std::to_string(tile.rows) + "x" + std::to_string(tile.columns) == name;
+        const std::string single = std::to_string(tile.rows) + "x" + std::to_string(tile.columns);
+        return (blocks == 1 ? single : single + "x" + std::to_string(blocks)) == name;
     }
 #endif
     return true;
@@ -58,10 +62,13 @@ bool exists([[maybe_unused]] const TileSize& tile) {
 constexpr unsigned kSquare = 32, kSquareLines = 8;
 
 // A block moves 32 rows by 32 depths under one tap: read along whichever index has neighbours,
-// written along depths.
+// written along depths. With `sums`, of b whose rows are neighbours, it adds up its depths as well, in
+// chains of four and one of eight.
 __global__ void __launch_bounds__(kSquare* kSquareLines)
-    hopper_prepare(const HopperSource<float> b, float* prepared) {
-    float* square = dynamic_shared<float>();  // of depths by rows, 33 floats apart
+    hopper_prepare(const HopperSource<float> b, float* prepared, float* sums) {
+    float* square = dynamic_shared<float>();            // of depths by rows, 33 floats apart
+    float* partial = square + kSquare * (kSquare + 1);  // of lines by rows
+    float sum = 0.0f;
     const uint32_t first_row = blockIdx.x * kSquare, first_depth = blockIdx.y * kSquare;
     const float* source = b.data + static_cast<ptrdiff_t>(blockIdx.z) * b.tap_step;
     const bool along_rows = b.row_step == 1;
@@ -75,8 +82,17 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
                                          static_cast<ptrdiff_t>(first_depth + depth) * b.depth_step]
                                 : 0.0f;
         square[depth * (kSquare + 1) + row] = __uint_as_float(to_tf32(value));
+        sum += value;
     }
+    if (sums) partial[threadIdx.y * kSquare + threadIdx.x] = sum;
     __syncthreads();
+    if (sums && threadIdx.y == 0 && first_row + threadIdx.x < b.rows) {
+        float all = 0.0f;
+        for (uint32_t line = 0; line < kSquareLines; ++line) {
+            all += partial[line * kSquare + threadIdx.x];
+        }
+        sums[size_t{blockIdx.y} * b.rows + first_row + threadIdx.x] = all;
+    }
     const size_t row_floats = size_t{gridDim.y} * gridDim.z * kSquare;
     const uint32_t lane = threadIdx.x, first = lane / 8 * 8, place = lane % 8;
     const uint32_t depth = b.pairs ? first + place % 4 * 2 + place / 4 : lane;
@@ -89,11 +105,22 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
     }
 }
 
-void prepare(const HopperSource<float>& b, float* prepared, Stream stream) {
-    const dim3 grid(static_cast<unsigned>(ceil_div(b.rows, kSquare)),
-                    static_cast<unsigned>(ceil_div(b.depths, kSquare)), b.taps);
+// `memory` is for what the blocks of several depths have added up.
+void prepare(const HopperSource<float>& b, float* prepared, float* depth_sums, float* memory,
+             Stream stream) {
+    const size_t blocks = ceil_div(b.depths, kSquare);
+    float* sums = depth_sums && blocks > 1 ? memory : depth_sums;
+    const dim3 grid(static_cast<unsigned>(ceil_div(b.rows, kSquare)), static_cast<unsigned>(blocks),
+                    b.taps);
     launch("hopper_prepare", hopper_prepare, grid, dim3(kSquare, kSquareLines),
-           kSquare * (kSquare + 1) * sizeof(float), stream, b, prepared);
+           kSquare * (kSquare + 1 + kSquareLines) * sizeof(float), stream, b, prepared, sums);
+    if (sums == depth_sums) return;
+    column_sums(blocks, b.rows, sums, depth_sums, memory + blocks * b.rows, stream);
+}
+
+size_t depth_sums_bytes(size_t rows, size_t depths) {
+    const size_t blocks = ceil_div(depths, kSquare);
+    return blocks * rows * sizeof(float) + column_sums_workspace(blocks, rows);
 }
 
 // --- sums of splits ------------------------------------------------------------------------------
@@ -101,7 +128,7 @@ void prepare(const HopperSource<float>& b, float* prepared, Stream stream) {
 template <class T>
 __global__ void __launch_bounds__(kBlockThreads)
     hopper_sum(const float* sums, uint32_t splits, uint32_t size, uint32_t neighbours, T* c,
-               size_t stride, const float* bias, bool relu) {
+               size_t stride, const float* bias, bool relu, const T* relu_output) {
     const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= size) return;
     float sum = 0.0f;
@@ -109,7 +136,10 @@ __global__ void __launch_bounds__(kBlockThreads)
     for (uint32_t split = 0; split < splits; ++split) sum += sums[size_t{split} * size + index];
     const uint32_t line = index / neighbours, j = index - line * neighbours;
     if (bias) sum += bias[j];
-    c[line * stride + j] = from_float<T>(relu && sum < 0.0f ? 0.0f : sum);
+    if (relu && sum < 0.0f) sum = 0.0f;
+    const size_t place = line * stride + j;
+    if (relu_output && !(to_float(relu_output[place]) > 0.0f)) sum = 0.0f;
+    c[place] = from_float<T>(sum);
 }
 
 }  // namespace
@@ -118,16 +148,19 @@ template <class T>
 HopperCut hopper_cut(size_t m, size_t n, size_t steps) {
     HopperCut best = {};
     size_t least = SIZE_MAX;
-    for (const TileSize& tile : kTiles) {
-        if (!exists(tile) || !(tile.of_16_bits || std::is_same_v<T, float>)) continue;
+    const auto consider = [&](const TileSize& tile, size_t blocks) {
+        if (!exists(tile, blocks) || !(tile.of_16_bits || std::is_same_v<T, float>)) return;
         for (size_t wanted = 1; wanted <= std::min(steps, kMostSplits); ++wanted) {
             const size_t split_steps = ceil_div(steps, wanted);
             const size_t splits = ceil_div(steps, split_steps);  // none of them is empty
-            const size_t needed = cycles(tile, m, n, splits, split_steps);
+            const size_t needed = cycles(tile, blocks, m, n, splits, split_steps);
             if (needed >= least) continue;
             least = needed;
-            best = {tile.rows, tile.columns, splits, split_steps};
+            best = {tile.rows, tile.columns, splits, split_steps, blocks};
         }
+    };
+    for (const size_t blocks : {size_t{1}, size_t{2}}) {  // clusters only where they are sooner
+        for (const TileSize& tile : kTiles) consider(tile, blocks);
     }
     if (best.rows == 0) throw std::runtime_error("hopper_cut: no tile");  // of those that exist
     return best;
@@ -144,15 +177,17 @@ bool hopper_is_here() {
 }
 
 template <class T>
-size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size) {
+size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size, bool depth_sums) {
     const size_t splits = hopper_cut<T>(m, b.rows, b.steps()).splits;
-    const size_t sums = splits > 1 ? splits * size * sizeof(float) : 0;
+    size_t sums = splits > 1 ? splits * size * sizeof(float) : 0;
+    if (depth_sums) sums = std::max(sums, depth_sums_bytes(b.rows, b.depths));
     return kAlignment + padded(b.prepared_bytes()) + padded(sums);
 }
 
 // Of float, B where it was prepared; of 16 bits, where the caller has it.
 template <class T>
-static CUtensorMap map_b(const HopperSource<T>& b, const T* prepared, size_t columns) {
+static CUtensorMap map_b(const HopperSource<T>& b, const T* prepared, const HopperCut& cut) {
+    const size_t columns = cut.columns / cut.blocks;
     if constexpr (std::is_same_v<T, float>) {
         const size_t depths = b.steps() * kStepDepth<T>;
         return matrix_map(prepared, b.rows, depths, depths, columns);
@@ -177,31 +212,37 @@ void run_hopper(HopperTask<T> task, void* workspace, Stream stream) {
     auto* memory = static_cast<unsigned char*>(workspace);
     memory += padded(reinterpret_cast<uintptr_t>(memory)) - reinterpret_cast<uintptr_t>(memory);
     auto* prepared = reinterpret_cast<T*>(memory);
-    if constexpr (std::is_same_v<T, float>) prepare(b, prepared, stream);
+    p.sums = reinterpret_cast<float*>(memory + padded(b.prepared_bytes()));
+    if constexpr (std::is_same_v<T, float>) {  // sums over depths are done before those of splits
+        prepare(b, prepared, task.depth_sums, p.sums, stream);
+    }
 
     p.a = task.map_a(cut.rows);
-    p.b = map_b(b, prepared, cut.columns);
+    p.b = map_b(b, prepared, cut);
+    p.blocks = static_cast<uint32_t>(cut.blocks);
     p.steps = static_cast<uint32_t>(b.steps());
     p.tap_steps = static_cast<uint32_t>(b.tap_steps());
     p.last_tap = b.tap_step < 0 ? b.taps - 1 : 0;
     p.splits = static_cast<uint32_t>(cut.splits);
     p.split_steps = static_cast<uint32_t>(cut.split_steps);
-    p.sums = reinterpret_cast<float*>(memory + padded(b.prepared_bytes()));
     p.sum_stride = task.neighbours;
     p.split_size = size;
     const HopperOrder order = {task.a_along_depth, b.depth_step == 1};
     launch_tiles(cut, p, order, stream);
     const auto sum_into = [&](auto* c) {
-        launch("hopper_sum", hopper_sum<std::remove_pointer_t<decltype(c)>>, blocks_for(size),
-               kBlockThreads, 0, stream, p.sums, p.splits, static_cast<uint32_t>(size),
-               static_cast<uint32_t>(task.neighbours), c, p.stride, p.bias, p.relu);
+        using Element = std::remove_pointer_t<decltype(c)>;
+        const Element* relu_output = nullptr;  // for C itself, not for a gradient of weights
+        if constexpr (std::is_same_v<T, Element>) relu_output = p.relu_output;
+        launch("hopper_sum", hopper_sum<Element>, blocks_for(size), kBlockThreads, 0, stream,
+               p.sums, p.splits, static_cast<uint32_t>(size),
+               static_cast<uint32_t>(task.neighbours), c, p.stride, p.bias, p.relu, relu_output);
     };
     if (p.splits > 1) p.gradient ? sum_into(p.gradient) : sum_into(p.c);
 }
 
-#define ALEXNET_INSTANTIATE(T)                                                \
-    template HopperCut hopper_cut<T>(size_t, size_t, size_t);                 \
-    template size_t hopper_workspace(size_t, const HopperSource<T>&, size_t); \
+#define ALEXNET_INSTANTIATE(T)                                                      \
+    template HopperCut hopper_cut<T>(size_t, size_t, size_t);                       \
+    template size_t hopper_workspace(size_t, const HopperSource<T>&, size_t, bool); \
     template void run_hopper(HopperTask<T>, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE

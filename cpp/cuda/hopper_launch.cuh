@@ -1,12 +1,15 @@
 // Products of Hopper from the host: how they are cut, and what is launched for one.
 //
-//   hopper_prepare   B of float, rounded and in rows of depths, into the workspace
+//   hopper_prepare   B of float, rounded and in rows of depths, into the workspace; where B is dy, the
+//                    sums over its depths before they are rounded, the gradient of a bias, as well
 //   hopper_gemm      the tiles; with splits, their sums into the workspace
 //   hopper_sum       the sums of splits, added in order
 //
 // Tiles and splits are those for which the slowest part of an H100 is done soonest: tensor cores,
-// shared memory, L2 (hopper_gemm.cuh has the figures), sums at the rate of memory. They depend on the
-// shape and on whether elements have 16 bits.
+// shared memory, L2 (hopper_gemm.cuh has the figures), sums at the rate of memory. Clusters of two
+// blocks, which halve what B takes of L2, are there only where that is sooner: not where L2 does not
+// bind, nor where a last tile without rows takes what they gain. All depends on the shape and on
+// whether elements have 16 bits.
 
 #ifndef ALEXNET_CUDA_HOPPER_LAUNCH_CUH_
 #define ALEXNET_CUDA_HOPPER_LAUNCH_CUH_
@@ -35,6 +38,7 @@ struct HopperSource {
 
 struct HopperCut {
     size_t rows, columns, splits, split_steps;
+    size_t blocks;  // of a cluster
 };
 
 // Which operands have neighbours along the depth.
@@ -55,13 +59,14 @@ bool hopper_is_here();
 
 // Bytes of workspace for a product of m rows of A whose C has `size` elements.
 template <class T>
-size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size);
+size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size, bool depth_sums = false);
 
 // What is not in HopperProduct, or not yet.
 template <class T>
 struct HopperTask {
     HopperProduct<T> p;  // all but a, b, steps, taps, splits and sums
     HopperSource<T> b;
+    float* depth_sums;  // of b's rows, which are neighbours under one tap; float alone; null: none
     bool a_along_depth;
     std::function<CUtensorMap(size_t rows)> map_a;  // for tiles of so many rows
     size_t lines, neighbours;                       // of C as it lies in memory

@@ -4,7 +4,7 @@
 // false and has done nothing: where float is not multiplied in tf32, the device is not of compute
 // capability 9.0, or the shape is none that the tensor copy engine can describe (channels or features
 // that are no multiple of 16 bytes, arrays not aligned to 16 bytes; and what hopper_conv2d.cu lists).
-// Gradients of the bias are not theirs. The workspace is device memory of at least the bytes that
+// dbias and relu_output may be null. The workspace is device memory of at least the bytes that
 // ..._workspace says, whatever T is; 0 where the answer will be false.
 
 #ifndef ALEXNET_CUDA_HOPPER_LAYERS_CUH_
@@ -24,11 +24,12 @@ bool hopper_dense(const DenseShape& s, const T* x, const T* weight, const float*
 size_t hopper_dense_backward_input_workspace(const DenseShape& s);
 template <class T>
 bool hopper_dense_backward_input(const DenseShape& s, const T* dy, const T* weight,
-                                 Precision precision, T* dx, void* workspace, Stream stream);
+                                 const T* relu_output, Precision precision, T* dx, void* workspace,
+                                 Stream stream);
 size_t hopper_dense_backward_weight_workspace(const DenseShape& s);
 template <class T>
 bool hopper_dense_backward_weight(const DenseShape& s, const T* dy, const T* x, Precision precision,
-                                  float* dweight, void* workspace, Stream stream);
+                                  float* dweight, float* dbias, void* workspace, Stream stream);
 
 size_t hopper_conv2d_workspace(const Conv2dShape& s);
 template <class T>
@@ -37,12 +38,13 @@ bool hopper_conv2d(const Conv2dShape& s, const T* x, const T* weight, const floa
 size_t hopper_conv2d_backward_input_workspace(const Conv2dShape& s);
 template <class T>
 bool hopper_conv2d_backward_input(const Conv2dShape& s, const T* dy, const T* weight,
-                                  Precision precision, T* dx, void* workspace, Stream stream);
+                                  const T* relu_output, Precision precision, T* dx, void* workspace,
+                                  Stream stream);
 size_t hopper_conv2d_backward_weight_workspace(const Conv2dShape& s);
 template <class T>
 bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x,
-                                   Precision precision, float* dweight, void* workspace,
-                                   Stream stream);
+                                   Precision precision, float* dweight, float* dbias,
+                                   void* workspace, Stream stream);
 
 #else
 

@@ -51,22 +51,30 @@ __device__ void copy_a(const HopperProduct<T>& p, uint32_t row, uint32_t step, u
     }
 }
 
-// B: of float as it was prepared, of 16 bits as the caller has it, under its taps.
+// B: of float as it was prepared, of 16 bits as the caller has it, under its taps. Of two blocks of a
+// cluster each copies half of the columns, or every other box, for both.
 template <class T, class Tile, bool along_depth>
-__device__ void copy_b(const HopperProduct<T>& p, uint32_t column, uint32_t step, unsigned char* b,
-                       uint64_t* full) {
+__device__ void copy_b(const HopperProduct<T>& p, uint32_t rank, uint32_t column, uint32_t step,
+                       unsigned char* b, uint64_t* full) {
+    const auto copy = [&](unsigned char* target, auto... coordinates) {
+        if (p.blocks == 1) {
+            tensor_copy(target, p.b, full, static_cast<int>(coordinates)...);
+        } else {
+            tensor_multicast(target, p.b, full, static_cast<int>(coordinates)..., uint16_t{3});
+        }
+    };
+    const uint32_t first = rank * (Tile::kColumns / p.blocks);
     if constexpr (std::is_same_v<T, float>) {
-        tensor_copy(b, p.b, full, static_cast<int>(step * kStepDepth<T>), static_cast<int>(column));
+        copy(b + first * kRowBytes, step * kStepDepth<T>, column + first);
     } else {
         const uint32_t of_step = step / p.tap_steps;
-        const int depth = static_cast<int>((step - of_step * p.tap_steps) * kStepDepth<T>);
-        const int tap = static_cast<int>(p.last_tap > 0 ? p.last_tap - of_step : of_step);
+        const uint32_t depth = (step - of_step * p.tap_steps) * kStepDepth<T>;
+        const uint32_t tap = p.last_tap > 0 ? p.last_tap - of_step : of_step;
         if constexpr (along_depth) {
-            tensor_copy(b, p.b, full, depth, static_cast<int>(column), tap);
+            copy(b + first * kRowBytes, depth, column + first, tap);
         } else {
-            for (uint32_t box = 0; box < Tile::kColumns / kStepDepth<T>; ++box) {
-                tensor_copy(b + box * kBoxBytes<T>, p.b, full,
-                            static_cast<int>(column + kStepDepth<T> * box), depth, tap);
+            for (uint32_t box = rank; box < Tile::kColumns / kStepDepth<T>; box += p.blocks) {
+                copy(b + box * kBoxBytes<T>, column + kStepDepth<T> * box, depth, tap);
             }
         }
     }

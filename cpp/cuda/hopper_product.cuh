@@ -36,6 +36,7 @@ struct HopperProduct {
     uint32_t tap_steps;  // of them under a tap
     uint32_t last_tap;   // of b, where it has its taps in reverse; else 0
     uint32_t splits, split_steps;
+    uint32_t blocks;  // of a cluster, 1 or 2: their tiles lie below each other and share one of B
     bool convolution;
     HopperWindows windows;
     T* c;
@@ -47,7 +48,8 @@ struct HopperProduct {
     size_t split_size;
     const float* bias;  // one for each of the neighbours in c; null: none
     bool relu;
-    bool rows_are_units;  // of A: rows of a step's channels under a tap, as depths of windows are
+    const T* relu_output;  // as c: where it is not positive c is 0; null: none
+    bool rows_are_units;   // of A: rows of a step's channels under a tap, as depths of windows are
 
     // Turn a row of A into one of C; false if it is filled up with zeros.
     __device__ bool find_row(uint32_t& i) const {
@@ -75,23 +77,26 @@ struct HopperTile {
     static constexpr int kManyRegisters = kConsumers == 2 ? 232 : 160;
 };
 
-// One item of a block's work.
+// One item of a block's work: a tile, in the steps of a split. Blocks of a cluster have one number, and
+// so the same steps; a tile that lies below the last row is multiplied, and not stored.
 struct HopperItem {
     uint32_t row, column, split, begin, end;  // first row and column; steps
 
     template <class Tile, class T>
-    static __device__ HopperItem of(const HopperProduct<T>& p, uint32_t number) {
+    static __device__ HopperItem of(const HopperProduct<T>& p, uint32_t number, uint32_t rank) {
         const uint32_t across = (p.n + Tile::kColumns - 1) / Tile::kColumns;
-        const uint32_t down = (p.m + Tile::kRows - 1) / Tile::kRows;
+        const uint32_t rows = p.blocks * Tile::kRows, down = (p.m + rows - 1) / rows;
         const uint32_t line = number / across, split = line / down;
         const uint32_t begin = split * p.split_steps;
-        return {(line - split * down) * Tile::kRows, (number - line * across) * Tile::kColumns,
-                split, begin, min(p.steps, begin + p.split_steps)};
+        return {(line - split * down) * rows + rank * Tile::kRows,
+                (number - line * across) * Tile::kColumns, split, begin,
+                min(p.steps, begin + p.split_steps)};
     }
+    // Numbers, each of an item for every block of a cluster.
     template <class Tile, class T>
     static __host__ __device__ uint32_t count(const HopperProduct<T>& p) {
-        return (p.n + Tile::kColumns - 1) / Tile::kColumns *
-               ((p.m + Tile::kRows - 1) / Tile::kRows) * p.splits;
+        const uint32_t rows = p.blocks * Tile::kRows;
+        return (p.n + Tile::kColumns - 1) / Tile::kColumns * ((p.m + rows - 1) / rows) * p.splits;
     }
 };
 

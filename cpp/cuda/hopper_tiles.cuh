@@ -4,6 +4,8 @@
 #ifndef ALEXNET_CUDA_HOPPER_TILES_CUH_
 #define ALEXNET_CUDA_HOPPER_TILES_CUH_
 
+#include <algorithm>
+
 #include "hopper_gemm.cuh"
 #include "hopper_launch.cuh"
 
@@ -15,12 +17,13 @@ void launch_kernel(const HopperProduct<T>& p, Stream stream) {
     check(cudaGetDevice(&device), "hopper_gemm");
     check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
           "hopper_gemm");
-    // As few blocks as are done no later: all have the same number of items.
-    const size_t items = HopperItem::count<Tile>(p), most = static_cast<size_t>(multiprocessors);
+    // As few clusters as are done no later: all have the same number of items.
+    const size_t items = HopperItem::count<Tile>(p);
+    const size_t most = std::max(size_t{1}, static_cast<size_t>(multiprocessors) / p.blocks);
     const size_t each = (items + most - 1) / most;
-    const dim3 grid(static_cast<unsigned>((items + each - 1) / each));
-    launch("hopper_gemm", hopper_gemm<T, Tile, a_along_depth, b_along_depth>, grid,
-           dim3(Tile::kThreads), Tile::kSharedBytes, stream, p);
+    const dim3 grid(static_cast<unsigned>((items + each - 1) / each) * p.blocks);
+    launch_clusters("hopper_gemm", hopper_gemm<T, Tile, a_along_depth, b_along_depth>, p.blocks,
+                    grid, dim3(Tile::kThreads), Tile::kSharedBytes, stream, p);
 }
 
 template <class T, uint32_t rows, uint32_t columns>

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "alexnet/cuda_stream.h"
 
@@ -20,11 +21,11 @@ inline void check(cudaError_t error, const char* what) {
     throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
 }
 
-// Put `kernel` on `stream`; `name` is for errors. `shared_bytes` is what dynamic_shared() gives it.
-// A grid without blocks is no launch.
+// Put `kernel` on `stream`, with clusters of `cluster` blocks along x; `name` is for errors.
+// `shared_bytes` is what dynamic_shared() gives it. A grid without blocks is no launch.
 template <typename... Parameters, typename... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-            size_t shared_bytes, Stream stream, Arguments&&... arguments) {
+void launch_clusters(const char* name, void (*kernel)(Parameters...), unsigned cluster, dim3 grid,
+                     dim3 block, size_t shared_bytes, Stream stream, Arguments&&... arguments) {
     constexpr size_t kWithoutAsking = 48 * 1024;  // of shared memory
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     if (shared_bytes > kWithoutAsking) {
@@ -38,7 +39,23 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
     config.blockDim = block;
     config.dynamicSmemBytes = shared_bytes;
     config.stream = stream;
+    cudaLaunchAttribute attribute = {};
+    if (cluster > 1) {  // devices before 9.0 do not know it
+        attribute.id = cudaLaunchAttributeClusterDimension;
+        attribute.val.clusterDim.x = cluster;
+        attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+        config.attrs = &attribute;
+        config.numAttrs = 1;
+    }
     check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+}
+
+// The same without clusters.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+            size_t shared_bytes, Stream stream, Arguments&&... arguments) {
+    launch_clusters(name, kernel, 1, grid, block, shared_bytes, stream,
+                    std::forward<Arguments>(arguments)...);
 }
 
 // --- shapes of grids and blocks -----------------------------------------------------------------

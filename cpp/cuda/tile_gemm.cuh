@@ -33,6 +33,7 @@
 #include <type_traits>
 
 #include "device.cuh"
+#include "gemm_column_sums.cuh"
 #include "gemm_copy.cuh"
 #include "gemm_fragment_fma.cuh"
 #include "gemm_fragment_mma.cuh"
@@ -72,6 +73,7 @@ struct TileGemm {
                                         MmaFragment<Element, T::kWarpRows, T::kWarpColumns,
                                                     A::kDepthContiguous, B::kDepthContiguous>,
                                         FmaFragment<A::kDepthContiguous, B::kDepthContiguous>>;
+    using Sums = ColumnSums<Element, LayoutB, T::kColumns, T::kThreads>;
     // Threads that a multiprocessor's 64 Ki registers are for: 168 each, or 255 for 128 sums, for
     // FMAs whose operands both come row by row, and where threads copy single elements and keep track
     // of 16 places.
@@ -84,21 +86,16 @@ struct TileGemm {
     static constexpr int kSharedBytes = kStages * kStageBytes;
 };
 
-template <class Gemm>
-__global__ void __launch_bounds__(Gemm::Tile::kThreads, Gemm::kBlocks)
-    tile_gemm(const typename Gemm::P p) {
+// A block's tile of C. `sums` adds up B's columns, or does nothing.
+template <class Gemm, class Sums>
+__device__ __forceinline__ void multiply_tile(const typename Gemm::P& p, uint32_t first_row,
+                                              uint32_t first_column, Sums& sums) {
     using Tile = typename Gemm::Tile;
     using LayoutA = typename Gemm::LayoutA;
     using LayoutB = typename Gemm::LayoutB;
     constexpr uint32_t kDepths = kTileDepth<typename Gemm::Element>;
     unsigned char* shared = dynamic_shared<unsigned char>();
     const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
-    const uint32_t tiles_across = (p.n + Tile::kColumns - 1) / Tile::kColumns;
-    const uint32_t first_row = blockIdx.x / tiles_across * Tile::kRows;
-    const uint32_t first_column = blockIdx.x % tiles_across * Tile::kColumns;
-    if constexpr (kIsMarked<typename Gemm::P::Rows>) {
-        if (!p.rows.wants_any(first_row, min(p.m, first_row + Tile::kRows))) return;
-    }
     const uint32_t begin = blockIdx.y * p.split_depth();
     const uint32_t end = min(p.depth, begin + p.split_depth());
 
@@ -135,6 +132,7 @@ __global__ void __launch_bounds__(Gemm::Tile::kThreads, Gemm::kBlocks)
             __syncthreads();
             start_copies(free);
             const unsigned char* stage = shared + arrived;
+            sums.add(stage + LayoutA::kBytes, thread);
             fragment.template add_product<LayoutA, LayoutB>(stage, stage + LayoutA::kBytes,
                                                             warp_row, warp_column, lane);
             free = arrived;
@@ -145,6 +143,31 @@ __global__ void __launch_bounds__(Gemm::Tile::kThreads, Gemm::kBlocks)
               chain_end >= end);
         chain += kChain<typename Gemm::Element>;
     } while (chain < end);
+}
+
+template <class Gemm>
+__global__ void __launch_bounds__(Gemm::Tile::kThreads, Gemm::kBlocks)
+    tile_gemm(const typename Gemm::P p) {
+    using Tile = typename Gemm::Tile;
+    const uint32_t tiles_across = (p.n + Tile::kColumns - 1) / Tile::kColumns;
+    const uint32_t first_row = blockIdx.x / tiles_across * Tile::kRows;
+    const uint32_t first_column = blockIdx.x % tiles_across * Tile::kColumns;
+    if constexpr (kIsMarked<typename Gemm::P::Rows>) {
+        if (!p.rows.wants_any(first_row, min(p.m, first_row + Tile::kRows))) return;
+    }
+    // Each way has a loop of its own: blocks that add up no columns do not pay for it.
+    if constexpr (kSumsColumns<typename Gemm::P::Rows>) {
+        if (p.column_sums && first_row == 0) {
+            typename Gemm::Sums sums;
+            multiply_tile<Gemm>(p, 0, first_column, sums);
+            float* line = p.partial ? p.partial_row(p.m, blockIdx.y, blockIdx.z, gridDim.z)
+                                    : p.column_sums + size_t{blockIdx.z} * p.n;
+            sums.store(line, first_column, p.n, threadIdx.x);
+            return;
+        }
+    }
+    NoColumnSums none;
+    multiply_tile<Gemm>(p, first_row, first_column, none);
 }
 
 }  // namespace alexnet::cuda

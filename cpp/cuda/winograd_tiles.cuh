@@ -86,11 +86,13 @@ __global__ void __launch_bounds__(kWarp* kTilesOfBlock)
         [&](int i, int j, float value) { target[(i * M::kRows + j) * v.element] = value; });
 }
 
-// y of M, with bias, which may be null, and ReLU. Marks images with results that are not finite.
+// y of M, with bias, which may be null, and ReLU. As a gradient, where `relu_output`, which lies as y
+// does, is not null, it goes on through that ReLU: 0 where it is not positive. Marks images with
+// results that are not finite.
 template <class M>
 __global__ void __launch_bounds__(kWarp* kTilesOfBlock)
     points_to_tiles(const Tiles tiles, const ElementMatrices m, const float* bias, bool relu,
-                    const TiledImages<float> y, uint32_t* rejected) {
+                    const float* relu_output, const TiledImages<float> y, uint32_t* rejected) {
     const uint32_t index = blockIdx.x * kTilesOfBlock + threadIdx.y;
     const uint32_t channel = blockIdx.y * kWarp + threadIdx.x;
     if (index >= tiles.count || channel >= y.channels) return;
@@ -106,6 +108,9 @@ __global__ void __launch_bounds__(kWarp* kTilesOfBlock)
                           if (!pixel) return;
                           value += added;
                           finite = finite && isfinite(value);
+                          if (relu_output && !(relu_output[pixel - y.data + channel] > 0)) {
+                              value = 0;
+                          }
                           pixel[channel] = relu && value < 0.0f ? 0.0f : value;
                       });
     if (!finite) rejected[tile.image] = 1;

@@ -36,12 +36,13 @@ struct Event {
 using Request = std::vector<Event>;
 
 bool on = false;
-size_t sample_blocks = 0;
+size_t sample = 0;  // of a launch's clusters
 std::vector<Counts> launches;
 std::vector<std::vector<Event>> logs;  // of each thread, since it last waited
 unsigned thread = 0;
-Range shared, thread_stack, host_stack, excluded;
-std::unordered_set<uintptr_t> read, read_through_l1, written;  // sectors of the running block
+std::vector<Range> shared;  // of each block
+Range thread_stack, host_stack, excluded;
+std::unordered_set<uintptr_t> read, read_through_l1, written;  // sectors of the running blocks
 std::unordered_set<uintptr_t> all_read, all_written;           // of the launch
 struct Flight {
     size_t bytes = 0, most = 0;
@@ -56,6 +57,10 @@ Range stack_of_host() {
     pthread_attr_getstack(&attributes, &lowest, &bytes);
     pthread_attr_destroy(&attributes);
     return {lowest, bytes};
+}
+
+bool is_shared(uintptr_t address) {
+    return std::any_of(shared.begin(), shared.end(), [&](Range r) { return r.has(address); });
 }
 
 size_t place(const void* address) {
@@ -112,7 +117,7 @@ void add_global(Access& access, const Request& request) {
 
 void add(const Request& request, const std::vector<unsigned>& lanes) {
     const Event& first = request[0];
-    const Space space = shared.has(first.address) ? Space::kShared : Space::kGlobal;
+    const Space space = is_shared(first.address) ? Space::kShared : Space::kGlobal;
     Access& access =
         launches.back()
             .accesses[Site(first.instruction, space, first.writes, first.copies, first.bytes)];
@@ -163,9 +168,9 @@ std::vector<std::vector<Call>> calls;  // of each thread
 
 }  // namespace
 
-void start(size_t sample) {
+void start(size_t clusters) {
     on = true;
-    sample_blocks = sample;
+    sample = clusters;
     launches.clear();
     host_stack = stack_of_host();
 }
@@ -176,7 +181,7 @@ std::vector<Counts> stop() {
 }
 
 bool is_on() { return on; }
-size_t blocks_to_run(size_t blocks) { return on ? std::min(blocks, sample_blocks) : blocks; }
+size_t clusters_to_run(size_t clusters) { return on ? std::min(clusters, sample) : clusters; }
 
 void begin_launch(const Launch& launch) {
     if (!on) return;
@@ -187,19 +192,21 @@ void begin_launch(const Launch& launch) {
     all_written.clear();
 }
 
-void begin_block(size_t threads, const void* memory, size_t shared_bytes) {
+void begin_blocks(size_t threads, const std::vector<unsigned char*>& memory, size_t shared_bytes) {
     if (!on) return;
-    logs.assign(threads, {});
-    calls.assign(threads, {{0, {}}});
-    shared = Range(memory, shared_bytes);
+    const size_t all = threads * memory.size();
+    logs.assign(all, {});
+    calls.assign(all, {{0, {}}});
+    shared.clear();
+    for (const unsigned char* block : memory) shared.emplace_back(block, shared_bytes);
     read.clear();
     read_through_l1.clear();
     written.clear();
-    flights.assign(threads, {});
-    ++launches.back().blocks;
+    flights.assign(all, {});
+    launches.back().blocks += memory.size();
 }
 
-void end_block() {
+void end_blocks() {
     if (!on) return;
     launches.back().read_sectors += read.size();
     launches.back().l1_sectors += read_through_l1.size();
@@ -210,7 +217,8 @@ void end_block() {
     logs.clear();
     size_t most = 0;
     for (const Flight& flight : flights) most += flight.most;
-    launches.back().bytes_in_flight = std::max(launches.back().bytes_in_flight, most);
+    launches.back().bytes_in_flight =
+        std::max(launches.back().bytes_in_flight, most / shared.size());
 }
 
 void select_thread(unsigned number, const void* stack, size_t stack_bytes) {
@@ -229,7 +237,7 @@ void note(const void* memory, size_t bytes, bool writes, bool copies, const void
     if (host_stack.has(address) || excluded.has(address)) return;
     const size_t where = place(instruction);
     // A copy's two accesses are of one instruction; which is which, is told apart by what it does.
-    const size_t turn = calls[thread].back().turn(4 * where + 2 * writes + shared.has(address));
+    const size_t turn = calls[thread].back().turn(4 * where + 2 * writes + is_shared(address));
     logs[thread].push_back({turn, where, address, bytes, writes, copies, through_l1});
 }
 

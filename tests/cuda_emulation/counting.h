@@ -45,7 +45,8 @@ struct Counts {
     size_t kernel;  // its place in the module
     size_t blocks = 0;
     std::map<Site, Access> accesses;
-    size_t read_sectors = 0, written_sectors = 0;  // different ones, counted anew in every block
+    // Different ones, counted anew in every block, or cluster.
+    size_t read_sectors = 0, written_sectors = 0;
     size_t l1_sectors = 0;       // of read_sectors, those that are read through L1
     size_t bypassing_units = 0;  // sectors of requests that read past L1
     size_t memory_sectors = 0;   // different ones of all blocks: of what is read, and is written
@@ -60,19 +61,20 @@ struct Counts {
 
 // --- from outside ----------------------------------------------------------------------------------
 
-// Run only `sample` blocks of each launch from now on, spread evenly over the grid; none: 0.
+// Run only `sample` blocks, or clusters, of each launch from now on, spread evenly over the grid; none: 0.
 void start(size_t sample);
 std::vector<Counts> stop();
 
 // --- from the emulation ----------------------------------------------------------------------------
 
 bool is_on();
-size_t blocks_to_run(size_t blocks);
+size_t clusters_to_run(size_t clusters);
 void begin_launch(const Launch& launch);
-void begin_block(size_t threads, const void* shared, size_t shared_bytes);
-void end_block();
+// Blocks that run together, of so many threads each, and their shared memories.
+void begin_blocks(size_t threads, const std::vector<unsigned char*>& shared, size_t shared_bytes);
+void end_blocks();
 
-// Where the running thread has what is no memory of the device.
+// Where the running thread, counted over the blocks, has what is no memory of the device.
 void select_thread(unsigned number, const void* stack, size_t stack_bytes);
 void exclude(const void* memory, size_t bytes);
 
@@ -89,7 +91,7 @@ void note_copy_started(size_t bytes);
 void note_wait(size_t bytes_arrived);
 
 // What is done at once for many threads is noted as accesses of 128 bytes: a copied tensor, by the
-// runs of global memory that it reads and the bytes of shared memory that it writes; and a product
+// runs of global memory that it reads and the bytes of shared memory, of all blocks, that it writes; and a product
 // of a warpgroup, by what it reads of shared memory.
 constexpr size_t kBulkBytes = 128;
 struct Run {

@@ -90,10 +90,21 @@ enum cudaError_t {
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttribute {
+    cudaLaunchAttributeID id;
+    struct {
+        struct {
+            unsigned x, y, z;
+        } clusterDim;
+    } val;
+};
 struct cudaLaunchConfig_t {
     dim3 gridDim, blockDim;
     size_t dynamicSmemBytes;
     cudaStream_t stream;
+    cudaLaunchAttribute* attrs;
+    unsigned numAttrs;
 };
 
 // The device that is emulated: ALEXNET_EMULATED_CAPABILITY, by default 8.0, decides which kernels are
@@ -150,8 +161,13 @@ template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
     using emulation::capture::Place;
-    const emulation::Launch launch = {config->gridDim, config->blockDim, config->dynamicSmemBytes,
-                                      reinterpret_cast<const void*>(kernel)};
+    emulation::Launch launch = {config->gridDim, config->blockDim, 1, config->dynamicSmemBytes,
+                                reinterpret_cast<const void*>(kernel)};
+    for (unsigned i = 0; i < config->numAttrs; ++i) {  // there is one kind alone
+        const auto& cluster = config->attrs[i].val.clusterDim;
+        if (cluster.y != 1 || cluster.z != 1) return cudaErrorInvalidValue;
+        launch.cluster = cluster.x;
+    }
     if (!emulation::is_possible(launch)) return cudaErrorInvalidValue;
     const auto run = [launch, kernel, copies = std::tuple<Parameters...>(arguments...)] {
         const auto thread = [&] { std::apply(kernel, copies); };

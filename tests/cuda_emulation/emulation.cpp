@@ -54,7 +54,7 @@ struct Copy {
     size_t bytes;
 };
 
-enum class State { kReady, kAtBarrier, kInWarp, kUntil, kEnded };
+enum class State { kBegins, kReady, kAtBarrier, kAtClusterBarrier, kInWarp, kUntil, kEnded };
 
 // Where a stack goes on. swapcontext asks the system for the signal mask at each switch, which takes
 // longer than most steps of a kernel: here it only begins a fiber, which then is left and entered by
@@ -79,6 +79,7 @@ void go(Context& from, Context& to) {
 struct Fiber {
     dim3 index;
     unsigned number;  // the same, counted
+    unsigned rank;    // of its block
     State state = State::kReady;
     Place place = {};                             // where it waits
     unsigned mask = 0;                            // for which lanes
@@ -102,41 +103,51 @@ std::string text(Place place) {
 
 std::vector<Memory> spare_stacks;
 
-class Block {
+// Blocks that run together: one, or those of a cluster.
+class Cluster {
   public:
-    Block(const Launch& launch, const std::function<void()>& body, std::mt19937_64& order)
+    Cluster(const Launch& launch, const std::function<void()>& body, std::mt19937_64& order)
         : body_(body),
           order_(order),
+          threads_(launch.block.x * launch.block.y * launch.block.z),
+          warps_((threads_ + kWarp - 1) / kWarp),
           shared_bytes_(launch.shared_bytes),
-          shared_(allocate(launch.shared_bytes + kMargin)),
-          fibers_(size_t{launch.block.x} * launch.block.y * launch.block.z),
-          received_((fibers_.size() + kWarp - 1) / kWarp * kWarp * kLaneBytes) {
+          ended_(launch.cluster),
+          fibers_(size_t{threads_} * launch.cluster),
+          received_(size_t{warps_} * launch.cluster * kWarp * kLaneBytes) {
+        for (unsigned rank = 0; rank < launch.cluster; ++rank) {
+            shared_.push_back(allocate(shared_bytes_ + kMargin));
+            memory_.push_back(shared_.back().get());
+            turns_.push_back(rank);
+        }
         for (unsigned i = 0; i < fibers_.size(); ++i) {
-            fibers_[i].number = i;
-            fibers_[i].index = {i % launch.block.x, i / launch.block.x % launch.block.y,
-                                i / launch.block.x / launch.block.y};
+            const unsigned number = i % threads_;
+            fibers_[i].number = number;
+            fibers_[i].rank = i / threads_;
+            fibers_[i].index = {number % launch.block.x, number / launch.block.x % launch.block.y,
+                                number / launch.block.x / launch.block.y};
             if (spare_stacks.empty()) spare_stacks.push_back(allocate(kStackBytes));
             fibers_[i].stack = std::move(spare_stacks.back());
             spare_stacks.pop_back();
         }
     }
-    ~Block() {  // stacks that were left in the middle of something are not used again
+    ~Cluster() {  // stacks that were left in the middle of something are not used again
         for (Fiber& fiber : fibers_) {
             if (fiber.state == State::kEnded) spare_stacks.push_back(std::move(fiber.stack));
         }
     }
 
-    // Run one block of the grid; the fault that ended it, or nothing.
-    std::string run() {
-        std::memset(shared_.get(), kPoison, shared_bytes_ + kMargin);
-        counting::begin_block(fibers_.size(), shared_.get(), shared_bytes_);
+    // Run those from block `first` of the grid on; the fault that ended them, or nothing.
+    std::string run(dim3 first) {
+        first_ = first;
+        for (unsigned char* memory : memory_) std::memset(memory, kPoison, shared_bytes_ + kMargin);
+        counting::begin_blocks(threads_, memory_, shared_bytes_);
         counting::exclude(received_.data(), received_.size());
-        hopper::begin_block(fibers_.size(), shared_.get(), shared_bytes_);
-        std::vector<Fiber*> ready;
-        for (Fiber& fiber : fibers_) {
-            start(fiber);
-            ready.push_back(&fiber);
-        }
+        hopper::begin_blocks(threads_, memory_, shared_bytes_);
+        std::fill(ended_.begin(), ended_.end(), 0);
+        std::shuffle(turns_.begin(), turns_.end(), order_);
+        for (Fiber& fiber : fibers_) start(fiber);
+        std::vector<Fiber*> ready = released();
         while (!ready.empty()) {
             std::shuffle(ready.begin(), ready.end(), order_);
             for (Fiber* fiber : ready) {
@@ -146,22 +157,28 @@ class Block {
             counting::flush();
             ready = released();
         }
-        counting::end_block();
-        if (fault_.empty()) fault_ = hopper::end_block();
-        for (size_t i = 0; i < kMargin; ++i) {
-            if (shared_.get()[shared_bytes_ + i] != kPoison) fault_ = "write past shared memory";
+        counting::end_blocks();
+        if (fault_.empty()) fault_ = hopper::end_blocks();
+        for (const unsigned char* memory : memory_) {
+            for (size_t i = 0; i < kMargin; ++i) {
+                if (memory[shared_bytes_ + i] != kPoison) fault_ = "write past shared memory";
+            }
         }
         return fault_;
     }
 
     Fiber& current() { return *current_; }
-    void* shared() { return shared_.get(); }
-    const unsigned char* received(unsigned warp) { return &received_[warp * kWarp * kLaneBytes]; }
+    void* shared() { return memory_[current_->rank]; }
+    bool has_ended(unsigned rank) const { return ended_[rank] == threads_; }
+    const unsigned char* received(const Fiber& fiber) {  // by its warp
+        return received_of(fiber) - fiber.number % kWarp * kLaneBytes;
+    }
 
     // Let the scheduler go on; returns when it comes back to the running fiber.
     void leave(State state) {
         Fiber& fiber = *current_;
         fiber.state = state;
+        ended_[fiber.rank] += state == State::kEnded;
 #ifdef __SANITIZE_ADDRESS__
         void** save = state == State::kEnded ? nullptr : &fiber.fake_stack;
         __sanitizer_start_switch_fiber(save, scheduler_stack_, scheduler_stack_bytes_);
@@ -180,19 +197,21 @@ class Block {
     static void enter();
     void start(Fiber& fiber) {
         fiber.copies.assign(1, {});
-        fiber.state = State::kReady;
+        fiber.state = State::kBegins;
         fiber.fake_stack = nullptr;
         fiber.context.begun = false;
         ucontext_t& context = fiber.context.first;
         getcontext(&context);
         context.uc_stack.ss_sp = fiber.stack.get();
         context.uc_stack.ss_size = kStackBytes;
-        makecontext(&context, &Block::enter, 0);
+        makecontext(&context, &Cluster::enter, 0);
     }
     void resume(Fiber& fiber) {
         current_ = &fiber;
         threadIdx = fiber.index;
-        counting::select_thread(fiber.number, fiber.stack.get(), kStackBytes);
+        blockIdx = {first_.x + fiber.rank, first_.y, first_.z};
+        counting::select_thread(fiber.rank * threads_ + fiber.number, fiber.stack.get(),
+                                kStackBytes);
 #ifdef __SANITIZE_ADDRESS__
         void* fake_stack;
         __sanitizer_start_switch_fiber(&fake_stack, fiber.stack.get(), kStackBytes);
@@ -206,44 +225,82 @@ class Block {
     // Those that can go on, after all have ended or wait. Nobody, and a fault: they never will.
     std::vector<Fiber*> released() {
         std::vector<Fiber*> result;
-        size_t ended = 0, at_barrier = 0;
-        for (Fiber& fiber : fibers_) {
-            ended += fiber.state == State::kEnded;
-            at_barrier += fiber.state == State::kAtBarrier;
-            if (fiber.state == State::kInWarp && lanes_are_here(fiber)) result.push_back(&fiber);
-            if (fiber.state == State::kUntil && (*fiber.done)()) result.push_back(&fiber);
+        for (unsigned& rank : turns_) {
+            result = released_of(rank);
+            if (result.empty()) continue;
+            std::swap(rank, turns_.front());  // this block goes on as long as it can
+            break;
         }
-        // What goes on without a thread does so as late as it can.
-        if (result.empty() && at_barrier < fibers_.size() && hopper::progress(order_)) {
-            return released();
-        }
-        if (result.empty() && at_barrier == fibers_.size()) {
-            counting::note_barrier();
-            for (Fiber& fiber : fibers_) {
-                if (!same(fiber.place, fibers_[0].place)) {
-                    fault_ = "threads of a block wait at different barriers: " + text(fiber.place) +
-                             " and " + text(fibers_[0].place);
-                }
-                result.push_back(&fiber);
-            }
-        }
-        if (result.empty() && ended < fibers_.size()) fault_ = stuck();
+        if (result.empty()) result = released_together();
         if (!fault_.empty()) return {};
         for (Fiber* fiber : result) {
             if (fiber->state == State::kInWarp) {
-                std::memcpy(&received_[fiber->number * kLaneBytes], fiber->deposit, kLaneBytes);
+                std::memcpy(received_of(*fiber), fiber->deposit, kLaneBytes);
             }
         }
         for (Fiber* fiber : result) fiber->state = State::kReady;
         return result;
     }
 
+    // Of one block.
+    std::vector<Fiber*> released_of(unsigned rank) {
+        std::vector<Fiber*> result;
+        Fiber* const first = &fibers_[rank * threads_];
+        for (Fiber* fiber = first; fiber < first + threads_; ++fiber) {
+            if (fiber->state == State::kBegins) result.push_back(fiber);
+            if (fiber->state == State::kInWarp && lanes_are_here(*fiber)) result.push_back(fiber);
+            if (fiber->state == State::kUntil && (*fiber->done)()) result.push_back(fiber);
+        }
+        if (result.empty() && all_are(State::kAtBarrier, first, threads_)) {
+            result = of_barrier(first, threads_, "block");
+        }
+        return result;
+    }
+
+    // Where no block can go on by itself. What goes on without a thread does so as late as it can.
+    std::vector<Fiber*> released_together() {
+        if (all_are(State::kAtClusterBarrier, fibers_.data(), fibers_.size())) {
+            std::shuffle(turns_.begin(), turns_.end(), order_);
+            return of_barrier(fibers_.data(), fibers_.size(), "cluster");
+        }
+        if (all_are(State::kEnded, fibers_.data(), fibers_.size())) return {};
+        if (hopper::progress(order_)) {
+            std::shuffle(turns_.begin(), turns_.end(), order_);
+            return released();
+        }
+        fault_ = stuck();
+        return {};
+    }
+
+    static bool all_are(State state, const Fiber* first, size_t count) {
+        return std::all_of(first, first + count, [&](const Fiber& f) { return f.state == state; });
+    }
+
+    // All of them, which wait at a barrier; a fault if it is not the same one.
+    std::vector<Fiber*> of_barrier(Fiber* first, size_t count, const std::string& whose) {
+        counting::note_barrier();
+        std::vector<Fiber*> result;
+        for (Fiber* fiber = first; fiber < first + count; ++fiber) {
+            if (!same(fiber->place, first->place)) {
+                fault_ = "threads of a " + whose +
+                         " wait at different barriers: " + text(fiber->place) + " and " +
+                         text(first->place);
+            }
+            result.push_back(fiber);
+        }
+        return result;
+    }
+
+    unsigned char* received_of(const Fiber& fiber) {
+        return &received_[(fiber.rank * warps_ * kWarp + fiber.number) * kLaneBytes];
+    }
+
     bool lanes_are_here(const Fiber& fiber) const {
         const unsigned first = fiber.number / kWarp * kWarp;
         for (unsigned lane = 0; lane < kWarp; ++lane) {
             if ((fiber.mask >> lane & 1) == 0) continue;
-            if (first + lane >= fibers_.size()) return false;
-            const Fiber& other = fibers_[first + lane];
+            if (first + lane >= threads_) return false;
+            const Fiber& other = fibers_[fiber.rank * threads_ + first + lane];
             if (other.state != State::kInWarp || other.mask != fiber.mask) return false;
             if (!same(other.place, fiber.place)) return false;
         }
@@ -263,8 +320,10 @@ class Block {
             }
         }
         for (const Fiber& fiber : fibers_) {
-            if (fiber.state == State::kAtBarrier) {
-                return "not all threads of the block come to the barrier at " + text(fiber.place);
+            if (fiber.state == State::kAtBarrier || fiber.state == State::kAtClusterBarrier) {
+                const char* whose = fiber.state == State::kAtBarrier ? "block" : "cluster";
+                return std::string("not all threads of the ") + whose + " come to the barrier at " +
+                       text(fiber.place);
             }
         }
         return "nothing waits";  // unreachable
@@ -272,9 +331,14 @@ class Block {
 
     const std::function<void()>& body_;
     std::mt19937_64& order_;
+    unsigned threads_, warps_;  // of a block
     size_t shared_bytes_;
-    Memory shared_;
-    std::vector<Fiber> fibers_;
+    std::vector<Memory> shared_;  // of each block
+    std::vector<unsigned char*> memory_;
+    std::vector<unsigned> turns_;          // ranks; the first goes on for as long as it can
+    std::vector<unsigned> ended_;          // threads of each block
+    dim3 first_;                           // block of the cluster
+    std::vector<Fiber> fibers_;            // block by block
     std::vector<unsigned char> received_;  // of each thread, in its warp's last exchange
     Fiber* current_ = nullptr;
     Context scheduler_;
@@ -285,23 +349,25 @@ class Block {
 
 std::mutex one_launch;
 std::mt19937_64 generator(1);
-Block* running = nullptr;
+Cluster* running = nullptr;
 std::string fault;
 
-void Block::enter() {
-    Block& block = *running;
+void Cluster::enter() {
+    Cluster& cluster = *running;
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack_,
-                                    &block.scheduler_stack_bytes_);
+    __sanitizer_finish_switch_fiber(nullptr, &cluster.scheduler_stack_,
+                                    &cluster.scheduler_stack_bytes_);
 #endif
-    block.body_();
-    block.leave(State::kEnded);
+    cluster.body_();
+    cluster.leave(State::kEnded);
 }
 
 }  // namespace
 
 int lane() { return static_cast<int>(running->current().number % kWarp); }
 unsigned thread_number() { return running->current().number; }
+unsigned block_rank() { return running->current().rank; }
+bool has_ended(unsigned rank) { return running->has_ended(rank); }
 void fail(const std::string& message) {
     running->fail(message);
     std::abort();  // a launch that failed is not gone on with
@@ -315,30 +381,37 @@ bool is_possible(const Launch& launch) {
         return size.x == 0 || size.y == 0 || size.z == 0 || size.x > x || size.y > y || size.z > z;
     };
     const dim3 b = launch.block;
-    return !outside(launch.grid, 0x7fffffff, 0xffff, 0xffff) && !outside(b, 1024, 1024, 64) &&
-           size_t{b.x} * b.y * b.z <= 1024 && launch.shared_bytes <= kMostShared;
+    if (launch.cluster > 1 && (launch.cluster > 8 || launch.grid.x % launch.cluster != 0 ||
+                               b.x * b.y * b.z % kWarp != 0 || device_attribute(1) < 9)) {
+        return false;  // of clusters' blocks, whole warps are what counting can tell apart
+    }
+    return launch.cluster > 0 && !outside(launch.grid, 0x7fffffff, 0xffff, 0xffff) &&
+           !outside(b, 1024, 1024, 64) && size_t{b.x} * b.y * b.z <= 1024 &&
+           launch.shared_bytes <= kMostShared;
 }
 
 bool run(const Launch& launch, const std::function<void()>& body) {
     const std::lock_guard<std::mutex> lock(one_launch);
-    Block block(launch, body, generator);
-    running = &block;
+    Cluster cluster(launch, body, generator);
+    running = &cluster;
     blockDim = launch.block;
     gridDim = launch.grid;
     fault.clear();
-    std::vector<size_t> order(size_t{launch.grid.x} * launch.grid.y * launch.grid.z);
+    std::vector<size_t> order(size_t{launch.grid.x} / launch.cluster * launch.grid.y *
+                              launch.grid.z);
     std::iota(order.begin(), order.end(), size_t{0});
     counting::begin_launch(launch);
-    const size_t blocks = counting::blocks_to_run(order.size());
-    for (size_t i = 0; i < blocks; ++i) order[i] = order[(2 * i + 1) * order.size() / (2 * blocks)];
-    order.resize(blocks);
+    const size_t clusters = counting::clusters_to_run(order.size());
+    for (size_t i = 0; i < clusters; ++i) {
+        order[i] = order[(2 * i + 1) * order.size() / (2 * clusters)];
+    }
+    order.resize(clusters);
     std::shuffle(order.begin(), order.end(), generator);
     for (const size_t number : order) {
-        const size_t line = number / launch.grid.x;
-        blockIdx = {static_cast<unsigned>(number % launch.grid.x),
-                    static_cast<unsigned>(line % launch.grid.y),
-                    static_cast<unsigned>(line / launch.grid.y)};
-        fault = block.run();
+        const size_t block = number * launch.cluster, line = block / launch.grid.x;
+        fault = cluster.run({static_cast<unsigned>(block % launch.grid.x),
+                             static_cast<unsigned>(line % launch.grid.y),
+                             static_cast<unsigned>(line / launch.grid.y)});
         if (!fault.empty()) break;
     }
     running = nullptr;
@@ -351,6 +424,11 @@ void note_shuffle() { counting::note_shuffle(); }
 void wait_for_block(Place place) {
     running->current().place = place;
     running->leave(State::kAtBarrier);
+}
+
+void wait_for_cluster(Place place) {
+    running->current().place = place;
+    running->leave(State::kAtClusterBarrier);
 }
 
 void wait_for_warp(unsigned mask, Place place) { deposit(mask, nullptr, 0, place); }
@@ -369,7 +447,7 @@ const unsigned char* deposit(unsigned mask, const void* value, size_t size, Plac
     fiber.mask = mask;
     if (size > 0) std::memcpy(fiber.deposit, value, size);
     running->leave(State::kInWarp);
-    return running->received(fiber.number / kWarp);
+    return running->received(fiber);
 }
 
 void start_copy(void* target, const void* source, size_t bytes, bool through_l1) {

@@ -1,11 +1,13 @@
-// How a kernel is run on the host: blocks one after the other, the threads of a block as fibers.
+// How a kernel is run on the host: blocks one after the other, the threads of a block as fibers. The
+// blocks of a cluster run together: each as far as it comes before the next one goes on, so that one
+// is ahead of the other by as much as what they wait for allows.
 //
 // A fiber runs until it ends or waits: at a barrier of the block, or for the lanes of its warp in a
 // shuffle or an mma. Which block is next, and which of the fibers that can run, is drawn from a
 // seeded generator, so that what a kernel may not rely on (that a lower thread was earlier) does
 // not hold, and a missing barrier shows in the result. Beyond that a launch fails, with a message,
 // where
-//   - threads of a block wait at different barriers, or some have ended while others wait,
+//   - threads of a block, or cluster, wait at different barriers, or some have ended while others wait,
 //   - the lanes of a shuffle's mask do not all come to it,
 //   - something is written just outside of the block's shared memory,
 //   - an asynchronous copy is not aligned,
@@ -42,12 +44,16 @@ void* driver_function(const char* name);  // null if there is none
 
 struct Launch {
     dim3 grid, block;
+    unsigned cluster;  // blocks along x
     size_t shared_bytes;
     const void* kernel;
 };
 
-int lane();  // of the running thread in its warp
+// Of the running thread: in its warp, in its block, and its block in the cluster.
+int lane();
 unsigned thread_number();
+unsigned block_rank();
+bool has_ended(unsigned rank);  // all threads of a block of the cluster
 
 // End the launch with a message.
 [[noreturn]] void fail(const std::string& message);
@@ -66,6 +72,7 @@ void set_seed(uint64_t seed);
 
 void* shared_memory();
 void wait_for_block(Place place);
+void wait_for_cluster(Place place);
 void wait_for_warp(unsigned mask, Place place);
 // Go on once `done` says so; `what` names what is waited for, should that never come.
 void wait_until(const std::function<bool()>& done, const char* what, Place place);

@@ -1,4 +1,4 @@
-// Of hopper.h: shared memory seen twice, mbarriers, and copies of tensors.
+// Of hopper.h: shared memory seen twice, of each block of a cluster; mbarriers, and copies of tensors.
 
 #include "hopper.h"
 
@@ -22,6 +22,7 @@ struct Barrier {
     uint64_t phase = 0;    // phases that have ended
     unsigned initialiser;  // the thread
     bool fenced = false;   // by that thread: the asynchronous proxy sees it
+    bool known = false;    // by that thread: the cluster sees it
 
     void check_phase() {
         if (pending > 0 || bytes != 0) return;
@@ -31,32 +32,54 @@ struct Barrier {
 };
 
 struct Copy {
-    unsigned char* target;
+    uint32_t target;
     CUtensorMap map;
     uint32_t barrier;
     Coordinates where;
+    std::vector<unsigned> ranks;  // of the blocks that it goes to
 };
 
-unsigned char* shared = nullptr;
-size_t shared_bytes = 0;
-std::vector<unsigned char> proxy;  // what the asynchronous proxy sees; empty until it is used
-std::map<uint32_t, Barrier> barriers;
-std::vector<Copy> copies;
+struct Block {
+    unsigned char* shared;
+    std::vector<unsigned char> proxy;  // what the asynchronous proxy sees; empty until it is used
+    std::map<uint32_t, Barrier> barriers;
 
-void use_proxy() {
+    unsigned char* ordinary(uint32_t address) { return shared + (address - kSharedStart); }
+    unsigned char* asynchronous(uint32_t address);
+};
+
+std::vector<Block> blocks;
+size_t shared_bytes = 0;  // of each
+std::vector<Copy> copies;
+std::string late;  // a fault that no thread made
+
+unsigned char* Block::asynchronous(uint32_t address) {
     if (proxy.empty()) proxy.assign(std::max<size_t>(shared_bytes, 1), kPoison);
+    return proxy.data() + (address - kSharedStart);
+}
+
+Block& here() { return blocks[block_rank()]; }
+
+bool is_outside(uint32_t address, size_t bytes) {
+    return address < kSharedStart || address - kSharedStart + bytes > shared_bytes;
 }
 
 uint64_t tag(uint32_t address) { return 0x6d62617272696572 ^ address; }
 
-Barrier& barrier_at(const void* pointer) {
-    const uint32_t address = shared_address(pointer);
-    const auto found = barriers.find(address);
-    if (found == barriers.end()) fail("an mbarrier is used that was not initialised");
+// Of the block of this rank, for the running thread.
+Barrier& barrier_at(unsigned rank, uint32_t address) {
+    if (rank >= blocks.size()) fail("a rank that the cluster has not");
+    if (has_ended(rank)) fail("shared memory is used of a block that has ended");
+    const auto found = blocks[rank].barriers.find(address);
+    if (found == blocks[rank].barriers.end()) fail("an mbarrier is used that was not initialised");
     uint64_t value;
-    std::memcpy(&value, pointer, sizeof value);
+    std::memcpy(&value, blocks[rank].ordinary(address), sizeof value);
     if (value != tag(address)) fail("an mbarrier was overwritten");
-    return found->second;
+    Barrier& barrier = found->second;
+    if (rank != block_rank() && !barrier.known) {
+        fail("an mbarrier's initialisation was not fenced for the cluster");
+    }
+    return barrier;
 }
 
 uint32_t row_bytes(const CUtensorMap& map) {
@@ -110,37 +133,42 @@ const unsigned char* element(const CUtensorMap& map, const int* at, const uint16
 
 void perform(const Copy& copy) {
     const CUtensorMap& map = copy.map;
-    const uint32_t first = shared_address(copy.target), width = row_bytes(map);
+    const uint32_t width = row_bytes(map);
     for_each_row(map, copy.where, [&](size_t row, int* at) {
         const int begin = at[0];
         for (uint32_t byte = 0; byte < width; byte += map.element, ++at[0]) {
-            const uint32_t plain = first + static_cast<uint32_t>(row) * width + byte;
+            const uint32_t plain = copy.target + static_cast<uint32_t>(row) * width + byte;
             const uint32_t address = swizzled(plain, map.swizzle);
-            unsigned char* target = shared + (address - kSharedStart);
             const unsigned char* source = element(map, at, copy.where.offset);
-            if (source) {
-                std::memcpy(target, source, map.element);
-            } else {
-                std::memset(target, 0, map.element);
+            for (const unsigned rank : copy.ranks) {
+                unsigned char* target = blocks[rank].ordinary(address);
+                if (source) {
+                    std::memcpy(target, source, map.element);
+                } else {
+                    std::memset(target, 0, map.element);
+                }
+                std::memcpy(blocks[rank].asynchronous(address), target, map.element);
             }
-            std::memcpy(proxy.data() + (target - shared), target, map.element);
         }
         at[0] = begin;
     });
-    Barrier& barrier = barriers.at(copy.barrier);
-    barrier.bytes -= static_cast<int64_t>(rows_of(map) * width);
-    barrier.check_phase();
+    for (const unsigned rank : copy.ranks) {
+        if (has_ended(rank)) late = "a tensor is copied to a block that has ended";
+        Barrier& barrier = blocks[rank].barriers.at(copy.barrier);
+        barrier.bytes -= static_cast<int64_t>(rows_of(map) * width);
+        barrier.check_phase();
+    }
 }
 
 }  // namespace
 
-void begin_block(size_t threads, unsigned char* memory, size_t bytes) {
-    shared = memory;
+void begin_blocks(size_t threads, const std::vector<unsigned char*>& shared, size_t bytes) {
     shared_bytes = bytes;
-    proxy.clear();
-    barriers.clear();
+    blocks.clear();
+    for (unsigned char* memory : shared) blocks.push_back({memory, {}, {}});
     copies.clear();
-    begin_products(threads);
+    late.clear();
+    begin_products(blocks.size(), threads);
 }
 
 bool progress(std::mt19937_64& order) {
@@ -152,30 +180,33 @@ bool progress(std::mt19937_64& order) {
     return true;
 }
 
-std::string end_block() {
+std::string end_blocks() {
     if (!copies.empty()) return "copies of tensors are on their way when the block ends";
-    return unfinished_products();
+    return late.empty() ? unfinished_products() : late;
 }
 
 uint32_t shared_address(const void* pointer) {
     const auto* place = static_cast<const unsigned char*>(pointer);
+    const unsigned char* shared = here().shared;
     if (place < shared || place >= shared + shared_bytes) fail("an address is not shared memory's");
     return kSharedStart + static_cast<uint32_t>(place - shared);
 }
 
 unsigned char* asynchronous(uint32_t address, size_t bytes) {
-    use_proxy();
-    if (address < kSharedStart || address - kSharedStart + bytes > shared_bytes) {
-        fail("a matrix descriptor leads outside of shared memory");
-    }
-    return proxy.data() + (address - kSharedStart);
+    if (is_outside(address, bytes)) fail("a matrix descriptor leads outside of shared memory");
+    return here().asynchronous(address);
 }
 
 void fence_proxy_async() {
-    use_proxy();
-    std::memcpy(proxy.data(), shared, shared_bytes);
-    for (auto& [address, barrier] : barriers) {
+    std::memcpy(here().asynchronous(kSharedStart), here().shared, shared_bytes);
+    for (auto& [address, barrier] : here().barriers) {
         if (barrier.initialiser == thread_number()) barrier.fenced = true;
+    }
+}
+
+void fence_barrier_init() {
+    for (auto& [address, barrier] : here().barriers) {
+        if (barrier.initialiser == thread_number()) barrier.known = true;
     }
 }
 
@@ -183,12 +214,12 @@ void init_barrier(const void* pointer, uint32_t count) {
     const uint32_t address = shared_address(pointer);
     if (address % kBarrierBytes != 0) fail("an mbarrier is not aligned to 8 bytes");
     const uint64_t value = tag(address);
-    std::memcpy(shared + (address - kSharedStart), &value, sizeof value);
-    barriers[address] = {count, count, 0, 0, thread_number(), false};
+    std::memcpy(here().ordinary(address), &value, sizeof value);
+    here().barriers[address] = {count, count, 0, 0, thread_number(), false, false};
 }
 
-void arrive(const void* pointer, uint32_t expected_bytes) {
-    Barrier& barrier = barrier_at(pointer);
+void arrive(const void* pointer, uint32_t rank, uint32_t expected_bytes) {
+    Barrier& barrier = barrier_at(rank, shared_address(pointer));
     barrier.bytes += expected_bytes;
     if (--barrier.pending < 0) fail("more threads arrive at an mbarrier than it expects");
     barrier.check_phase();
@@ -196,7 +227,7 @@ void arrive(const void* pointer, uint32_t expected_bytes) {
 
 void wait_for_phase(const void* pointer, uint32_t parity, Place place) {
     if (parity > 1) fail("the parity of an mbarrier's phase is 0 or 1");
-    const Barrier& barrier = barrier_at(pointer);
+    const Barrier& barrier = barrier_at(block_rank(), shared_address(pointer));
     wait_until([&barrier, parity] { return (barrier.phase & 1) != parity; },
                "the end of an mbarrier's phase", place);
 }
@@ -207,20 +238,30 @@ void expect_map(const CUtensorMap& map, unsigned rank, bool windows) {
     }
 }
 
-void copy_tensor(void* target, const CUtensorMap& map, const void* pointer, Coordinates where) {
-    use_proxy();
+void copy_tensor(void* target, const CUtensorMap& map, const void* pointer, Coordinates where,
+                 uint32_t mask) {
     const uint32_t address = shared_address(target), width = row_bytes(map);
     const size_t bytes = rows_of(map) * width;
-    if (!barrier_at(pointer).fenced) fail("an mbarrier's initialisation was not fenced");
+    Copy copy = {address, map, shared_address(pointer), where, {}};
+    if (mask == 0 || mask >> blocks.size() != 0) fail("a mask of blocks that the cluster has not");
+    for (unsigned rank = 0; rank < blocks.size(); ++rank) {
+        if ((mask >> rank & 1) == 0) continue;
+        if (!barrier_at(rank, copy.barrier).fenced) {
+            fail("an mbarrier's initialisation was not fenced");
+        }
+        copy.ranks.push_back(rank);
+    }
     if (address % 128 != 0) fail("the target of a copied tensor is not aligned to 128 bytes");
     if (map.swizzle != 0 && width != map.swizzle) fail("a row is shorter than the swizzle's span");
     if (map.swizzle != 0 && address % (8 * map.swizzle) != 0) {
         fail("the target of a copied tensor is not aligned to eight of the swizzle's spans");
     }
-    asynchronous(address, bytes);
-    std::memset(target, kPoison, bytes);
-    std::memset(proxy.data() + (address - kSharedStart), kPoison, bytes);
-    copies.push_back({static_cast<unsigned char*>(target), map, shared_address(pointer), where});
+    if (is_outside(address, bytes)) fail("a tensor is copied to outside of shared memory");
+    for (const unsigned rank : copy.ranks) {
+        std::memset(blocks[rank].ordinary(address), kPoison, bytes);
+        std::memset(blocks[rank].asynchronous(address), kPoison, bytes);
+    }
+    copies.push_back(copy);
     if (!counting::is_on()) return;
     std::vector<counting::Run> runs;
     for_each_row(map, where, [&](size_t, int* at) {
@@ -232,7 +273,7 @@ void copy_tensor(void* target, const CUtensorMap& map, const void* pointer, Coor
         }
         at[0] = begin;
     });
-    counting::note_tensor_copy(runs, bytes, __builtin_return_address(0));
+    counting::note_tensor_copy(runs, bytes * copy.ranks.size(), __builtin_return_address(0));
 }
 
 }  // namespace emulation::hopper

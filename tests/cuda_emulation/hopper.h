@@ -1,15 +1,19 @@
-// What Hopper adds, emulated: mbarriers, copies of tensors, products of warpgroups, two proxies.
+// What Hopper adds, emulated: clusters, mbarriers, copies of tensors, products of warpgroups, two
+// proxies.
 //
 // Whatever goes on without a thread, copies of tensors, does so as late as it can: only when no
 // thread can go on, in an order drawn from the seeded generator. Until then its target is NaN. A
 // warpgroup's product is performed when it is waited for; until then its accumulators are NaN.
 // Shared memory exists twice: as ordinary accesses see it, and as the asynchronous proxy does, with
 // which wgmma reads. Copies of tensors write to both; ordinary writes come to the second with
-// fence_proxy_async alone, and are NaN there before.
+// fence_proxy_async alone, and are NaN there before. Each block of a cluster has its own; the others
+// reach it by a copy with a mask, at the same address, and by arriving at an mbarrier of it.
 //
 // Beyond that a launch fails, with a message, where
-//   - an mbarrier is used that was not initialised, not fenced after that, or was overwritten; more
-//     threads arrive than it expects; a phase that is waited for never ends,
+//   - an mbarrier is used that was not initialised, not fenced after that, for the cluster where
+//     another block uses it, or was overwritten; more threads arrive than it expects; a phase that is
+//     waited for never ends,
+//   - a rank or a mask names a block that the cluster has not, or one that has ended,
 //   - the target of a copy is not aligned, or copies are on their way when the block ends,
 //   - the lanes of a warp, or the warps of a warpgroup, do not call the same products,
 //   - wgmma_fence is missing before the first product on accumulators, or before registers of A,
@@ -30,6 +34,7 @@
 #include <random>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "alexnet/storage.h"
 #include "emulation.h"
@@ -38,16 +43,17 @@ namespace emulation::hopper {
 
 // --- from the scheduler ----------------------------------------------------------------------------
 
-void begin_block(size_t threads, unsigned char* shared, size_t bytes);
+// Blocks that run together, of so many threads each, and their shared memories.
+void begin_blocks(size_t threads, const std::vector<unsigned char*>& shared, size_t bytes);
 bool progress(std::mt19937_64& order);  // one step of what goes on without a thread; false: nothing
-std::string end_block();                // what was left undone, or nothing
+std::string end_blocks();               // what was left undone, or nothing
 
 // --- shared memory ---------------------------------------------------------------------------------
 
-// Where the block's shared memory begins, as on a device no multiple of what swizzles want.
+// Where a block's shared memory begins, as on a device no multiple of what swizzles want.
 constexpr uint32_t kSharedStart = 0x410;
 uint32_t shared_address(const void* pointer);
-// What the asynchronous proxy sees of it; fails if that is outside.
+// What the asynchronous proxy sees of the running thread's block; fails if that is outside.
 unsigned char* asynchronous(uint32_t address, size_t bytes);
 void fence_proxy_async();
 // An address with its 16-byte chunks permuted, in spans of 32, 64 or 128 bytes (0: not at all).
@@ -58,13 +64,16 @@ inline uint32_t swizzled(uint32_t address, uint32_t span) {
 // --- mbarriers and copies of tensors ---------------------------------------------------------------
 
 void init_barrier(const void* barrier, uint32_t count);
-void arrive(const void* barrier, uint32_t expected_bytes);
+void fence_barrier_init();  // for the cluster
+void arrive(const void* barrier, uint32_t rank, uint32_t expected_bytes);
 void wait_for_phase(const void* barrier, uint32_t parity, Place place);
 struct Coordinates {
     int at[kMostTensorDimensions];  // fastest dimension first
     uint16_t offset[3];             // of the tap: im2col mode only
 };
-void copy_tensor(void* target, const CUtensorMap& map, const void* barrier, Coordinates where);
+// To all blocks whose rank's bit is set in the mask.
+void copy_tensor(void* target, const CUtensorMap& map, const void* barrier, Coordinates where,
+                 uint32_t mask);
 // Fails unless the map is of so many dimensions, and of windows or not.
 void expect_map(const CUtensorMap& map, unsigned rank, bool windows);
 
@@ -86,7 +95,7 @@ void multiply(Operands type, int n, float* d, const uint32_t* a, InShared matrix
 void fence_products();
 void commit_products();
 void wait_for_products(int groups, Place place);  // all but the last `groups`
-void begin_products(size_t threads);              // of a block
+void begin_products(size_t blocks, size_t threads);
 std::string unfinished_products();
 
 }  // namespace emulation::hopper
@@ -97,12 +106,20 @@ inline unsigned shared_address(const void* pointer) {
     return emulation::hopper::shared_address(pointer);
 }
 
+inline uint32_t cluster_rank() { return emulation::block_rank(); }
+inline void cluster_barrier(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    emulation::wait_for_cluster({file, line});
+}
+
 inline void mbarrier_init(uint64_t* barrier, uint32_t count) {
     emulation::hopper::init_barrier(barrier, count);
 }
-inline void mbarrier_arrive(uint64_t* barrier) { emulation::hopper::arrive(barrier, 0); }
+inline void fence_mbarrier_init() { emulation::hopper::fence_barrier_init(); }
+inline void mbarrier_arrive(uint64_t* barrier, uint32_t rank) {
+    emulation::hopper::arrive(barrier, rank, 0);
+}
 inline void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes) {
-    emulation::hopper::arrive(barrier, bytes);
+    emulation::hopper::arrive(barrier, cluster_rank(), bytes);
 }
 inline void mbarrier_wait(uint64_t* barrier, uint32_t parity, const char* file = __builtin_FILE(),
                           int line = __builtin_LINE()) {
@@ -110,19 +127,25 @@ inline void mbarrier_wait(uint64_t* barrier, uint32_t parity, const char* file =
 }
 inline void fence_proxy_async() { emulation::hopper::fence_proxy_async(); }
 
-inline void tensor_copy(void* shared, const CUtensorMap& map, uint64_t* barrier, int x, int y) {
+inline void tensor_multicast(void* shared, const CUtensorMap& map, uint64_t* barrier, int x, int y,
+                             uint16_t mask) {
     emulation::hopper::expect_map(map, 2, false);
-    emulation::hopper::copy_tensor(shared, map, barrier, {{x, y}, {}});
+    emulation::hopper::copy_tensor(shared, map, barrier, {{x, y}, {}}, mask);
 }
-inline void tensor_copy(void* shared, const CUtensorMap& map, uint64_t* barrier, int x, int y,
-                        int z) {
+inline void tensor_multicast(void* shared, const CUtensorMap& map, uint64_t* barrier, int x, int y,
+                             int z, uint16_t mask) {
     emulation::hopper::expect_map(map, 3, false);
-    emulation::hopper::copy_tensor(shared, map, barrier, {{x, y, z}, {}});
+    emulation::hopper::copy_tensor(shared, map, barrier, {{x, y, z}, {}}, mask);
+}
+template <class... Coordinates>
+void tensor_copy(void* shared, const CUtensorMap& map, uint64_t* barrier, Coordinates... at) {
+    tensor_multicast(shared, map, barrier, at..., static_cast<uint16_t>(1u << cluster_rank()));
 }
 inline void tensor_copy_windows(void* shared, const CUtensorMap& map, uint64_t* barrier, int c,
                                 int w, int h, int n, uint16_t right, uint16_t down) {
     emulation::hopper::expect_map(map, 4, true);
-    emulation::hopper::copy_tensor(shared, map, barrier, {{c, w, h, n}, {right, down}});
+    emulation::hopper::copy_tensor(shared, map, barrier, {{c, w, h, n}, {right, down}},
+                                   1u << cluster_rank());
 }
 
 inline void wgmma_fence() { emulation::hopper::fence_products(); }

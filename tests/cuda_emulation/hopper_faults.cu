@@ -14,22 +14,17 @@
 #include <vector>
 
 #include "hopper_device.cuh"
+#include "hopper_maps.h"
 #include "launch.cuh"
 
 namespace {
 
 namespace py = pybind11;
 using namespace alexnet::cuda;
+using namespace emulation::maps;
 using emulation::hopper::Operands;
 
 // --- copies --------------------------------------------------------------------------------------
-
-constexpr uint32_t kAlignment = 1024;
-
-unsigned char* aligned_shared() {
-    unsigned char* shared = dynamic_shared<unsigned char>();
-    return shared + (kAlignment - shared_address(shared) % kAlignment) % kAlignment;
-}
 
 __global__ void copies(const CUtensorMap map, emulation::hopper::Coordinates where, uint32_t bytes,
                        unsigned char* y) {
@@ -39,7 +34,7 @@ __global__ void copies(const CUtensorMap map, emulation::hopper::Coordinates whe
         mbarrier_init(barrier, 1);
         fence_proxy_async();
         mbarrier_arrive_expect(barrier, bytes);
-        emulation::hopper::copy_tensor(target, map, barrier, where);
+        emulation::hopper::copy_tensor(target, map, barrier, where, 1);
     }
     __syncthreads();
     mbarrier_wait(barrier, 0);
@@ -55,24 +50,6 @@ py::array_t<uint8_t> run_copy(const CUtensorMap& map, const std::vector<int>& at
     launch("copies", copies, 1, 32, 2 * kAlignment + bytes, nullptr, map, where, bytes,
            y.mutable_data());
     return y;
-}
-
-const cuuint32_t kSteps[] = {1, 1, 1, 1, 1};
-
-CUtensorMap matrix_map(const py::array& x, uint32_t box_rows, uint32_t box_columns, int swizzle) {
-    const cuuint64_t size[] = {cuuint64_t(x.shape(1)), cuuint64_t(x.shape(0))};
-    const cuuint64_t strides[] = {cuuint64_t(x.strides(0))};
-    const cuuint32_t box[] = {box_columns, box_rows};
-    CUtensorMap map;
-    if (cuTensorMapEncodeTiled(
-            &map,
-            x.itemsize() == 4 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-            2, const_cast<void*>(x.data()), size, strides, box, kSteps,
-            CU_TENSOR_MAP_INTERLEAVE_NONE, CUtensorMapSwizzle(swizzle),
-            CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS) {
-        throw std::invalid_argument("no such map");
-    }
-    return map;
 }
 
 py::array_t<uint8_t> copy_matrix(const py::array_t<float>& x, uint32_t rows, uint32_t columns,
@@ -259,11 +236,11 @@ __global__ void pipeline(const CUtensorMap a, const CUtensorMap b, int steps, Fa
         }
         wgmma_commit();
         if (fault == kRegistersChanged) registers[0][0] ^= 1;
-        if (fault == kEarlyRelease && lane == 0) mbarrier_arrive(room + slot);
+        if (fault == kEarlyRelease && lane == 0) mbarrier_arrive(room + slot, 0);
         if (fault == kEarlyRelease) __syncwarp();
         if (fault != kNoWaitForProducts) wgmma_wait<0>();
         if (fault != kEarlyRelease && fault != kNoRelease && lane == 0)
-            mbarrier_arrive(room + slot);
+            mbarrier_arrive(room + slot, 0);
     }
     for (int i = 0; i < kColumns / 2; ++i) {
         const int row = warp * 16 + q + i % 4 / 2 * 8, column = i / 4 * 8 + 2 * c + i % 2;

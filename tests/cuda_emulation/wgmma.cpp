@@ -109,8 +109,17 @@ struct Thread {
     bool fenced = false;
 };
 
-std::vector<Thread> threads;
-std::vector<std::vector<Call>> calls;  // of each warpgroup
+std::vector<Thread> threads;           // of all blocks
+std::vector<std::vector<Call>> calls;  // of each warpgroup of all blocks
+size_t block_threads = 0;
+
+// Of a thread of `threads`.
+size_t warpgroup_of(size_t thread) {
+    const size_t of_block = (block_threads + kWarpgroup - 1) / kWarpgroup;
+    return thread / block_threads * of_block + thread % block_threads / kWarpgroup;
+}
+
+size_t running() { return block_rank() * block_threads + thread_number(); }
 
 bool is_poison(const float* values, size_t count) {
     const auto* bytes = reinterpret_cast<const unsigned char*>(values);
@@ -181,16 +190,17 @@ void finish(Thread& thread, const Product& p) {
 
 }  // namespace
 
-void begin_products(size_t count) {
-    threads.assign(count, {});
+void begin_products(size_t blocks, size_t count) {
+    block_threads = count;
+    threads.assign(blocks * count, {});
     for (Thread& thread : threads) thread.groups.emplace_back();
-    calls.assign((count + kWarpgroup - 1) / kWarpgroup, {});
+    calls.assign(warpgroup_of(threads.size() - 1) + 1, {});
 }
 
 std::string unfinished_products() {
     for (size_t i = 0; i < threads.size(); ++i) {
         if (!threads[i].sums.empty()) return "a thread ends before a warpgroup's products do";
-        if (threads[i].called != calls[i / kWarpgroup].size()) {
+        if (threads[i].called != calls[warpgroup_of(i)].size()) {
             return "not all threads of a warpgroup call its products";
         }
     }
@@ -200,14 +210,14 @@ std::string unfinished_products() {
 void multiply(Operands type, int n, float* d, const uint32_t* a, InShared matrix_a,
               InShared matrix_b, Place place) {
     const unsigned number = thread_number();
-    Thread& thread = threads[number];
+    Thread& thread = threads[running()];
     Product p = {{type, n, matrix_a, matrix_b, a != nullptr}, d, a, {}, {}, {}};
     if (a) std::copy(a, a + 4, p.registers);
     if (type == Operands::kTf32 && !(matrix_b.along_depth && (a || matrix_a.along_depth))) {
         fail("a matrix of tf32 has its depths side by side");
     }
 
-    auto& common = calls[number / kWarpgroup];
+    auto& common = calls[warpgroup_of(running())];
     if (thread.called == common.size()) common.push_back(p.call);
     if (!(common[thread.called++] == p.call)) {
         fail("threads of a warpgroup call different products");
@@ -234,16 +244,16 @@ void multiply(Operands type, int n, float* d, const uint32_t* a, InShared matrix
     thread.groups.back().push_back(std::move(p));
 }
 
-void fence_products() { threads[thread_number()].fenced = true; }
+void fence_products() { threads[running()].fenced = true; }
 
 void commit_products() {
-    Thread& thread = threads[thread_number()];
+    Thread& thread = threads[running()];
     thread.groups.emplace_back();
     thread.fenced = false;
 }
 
 void wait_for_products(int groups, Place place) {
-    Thread& thread = threads[thread_number()];
+    Thread& thread = threads[running()];
     for (; thread.groups.size() > static_cast<size_t>(groups) + 1; thread.groups.pop_front()) {
         for (const Product& p : thread.groups.front()) finish(thread, p);
     }

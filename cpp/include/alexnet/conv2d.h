@@ -88,7 +88,8 @@ namespace cuda {
 // it. T is float, multiplied as `precision` says, or Bfloat16 or Float16 (storage.h), which the tensor
 // cores multiply, with sums in float32. Where `only` is given, of floats, only those images are
 // computed whose entry there is not 0, or the gradient of the weight if the first is not; the others'
-// results stay as they are.
+// results stay as they are. Where `relu_output`, of x's shape, is not null, x was that, a ReLU's output,
+// and dx is the gradient before the ReLU: 0 where it is not positive (relu.h). dbias may be null.
 size_t conv2d_workspace(const Conv2dShape& shape);
 template <class T>
 void conv2d(const Conv2dShape& shape, const T* x, const T* weight, const float* bias, bool relu,
@@ -98,8 +99,8 @@ void conv2d(const Conv2dShape& shape, const T* x, const T* weight, const float* 
 size_t conv2d_backward_input_workspace(const Conv2dShape& shape);
 template <class T>
 void conv2d_backward_input(const Conv2dShape& shape, const T* dy, const T* weight,
-                           Precision precision, T* dx, void* workspace, Stream stream,
-                           const uint32_t* only = nullptr);
+                           const T* relu_output, Precision precision, T* dx, void* workspace,
+                           Stream stream, const uint32_t* only = nullptr);
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& shape);
 template <class T>
@@ -120,7 +121,8 @@ void conv2d_winograd(const Conv2dShape& shape, size_t most_floats, const float* 
 
 size_t conv2d_winograd_backward_input_workspace(const Conv2dShape& shape, size_t most_floats);
 void conv2d_winograd_backward_input(const Conv2dShape& shape, size_t most_floats, const float* dy,
-                                    const float* weight, float* dx, void* workspace, Stream stream);
+                                    const float* weight, const float* relu_output, float* dx,
+                                    void* workspace, Stream stream);
 
 size_t conv2d_winograd_backward_weight_workspace(const Conv2dShape& shape, size_t most_floats);
 void conv2d_winograd_backward_weight(const Conv2dShape& shape, size_t most_floats, const float* dy,

@@ -39,7 +39,8 @@ namespace cuda {
 // The same on the device. `workspace` is device memory, aligned to 16 bytes, of as many bytes as
 // the function's namesake says; several calls on one stream may share it. T is float, multiplied as
 // `precision` says, or Bfloat16 or Float16 (storage.h), which the tensor cores multiply, with sums in
-// float32.
+// float32. Where `relu_output`, of x's shape, is not null, x was that, a ReLU's output, and dx is the
+// gradient before the ReLU: 0 where it is not positive (relu.h). dbias may be null.
 size_t dense_workspace(const DenseShape& shape);
 template <class T>
 void dense(const DenseShape& shape, const T* x, const T* weight, const float* bias, bool relu,
@@ -48,7 +49,8 @@ void dense(const DenseShape& shape, const T* x, const T* weight, const float* bi
 size_t dense_backward_input_workspace(const DenseShape& shape);
 template <class T>
 void dense_backward_input(const DenseShape& shape, const T* dy, const T* weight,
-                          Precision precision, T* dx, void* workspace, Stream stream);
+                          const T* relu_output, Precision precision, T* dx, void* workspace,
+                          Stream stream);
 
 size_t dense_backward_weight_workspace(const DenseShape& shape);
 template <class T>

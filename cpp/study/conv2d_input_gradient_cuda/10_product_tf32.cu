@@ -11,5 +11,6 @@
 RUNG(const Conv2d& s, const float* dy, const float* weight, float* dx, Stream stream) {
     const alexnet::Conv2dShape shape = product_shape(s);
     void* memory = workspace(conv2d_backward_input_workspace(shape));
-    conv2d_backward_input(shape, dy, weight, alexnet::Precision::kTf32, dx, memory, stream);
+    conv2d_backward_input<float>(shape, dy, weight, nullptr, alexnet::Precision::kTf32, dx, memory,
+                                 stream);
 }

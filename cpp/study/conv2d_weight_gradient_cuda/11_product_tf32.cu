@@ -10,8 +10,7 @@
 
 RUNG(const Conv2d& s, const float* dy, const float* x, float* dweight, Stream stream) {
     const alexnet::Conv2dShape shape = product_shape(s);
-    const size_t floats = conv2d_backward_weight_workspace(shape) / sizeof(float) + 1;
-    float* memory = scratch(floats + shape.out_channels);  // behind it dbias, which nobody wants
-    conv2d_backward_weight(shape, dy, x, alexnet::Precision::kTf32, dweight, memory + floats,
-                           memory, stream);
+    void* memory = workspace(conv2d_backward_weight_workspace(shape));
+    conv2d_backward_weight(shape, dy, x, alexnet::Precision::kTf32, dweight, nullptr, memory,
+                           stream);
 }

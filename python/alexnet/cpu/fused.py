@@ -25,6 +25,7 @@ from alexnet.cpu._arrays import FloatArray, as_input, make_output
 from alexnet.recording import call_kernel
 
 CALLS_ARE_RECORDED = True  # every kernel is called by `alexnet.recording.call_kernel`
+PRODUCTS_PASS_RELU = False  # whether products' input gradients take `relu_output`
 MOST_POSITIONS = 2**24  # of a window, whose numbers float32 tells apart
 
 

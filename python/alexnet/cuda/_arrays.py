@@ -19,6 +19,7 @@ from alexnet.contract.arguments import (
     check_out,
     check_outs,
     check_separate,
+    check_shape,
     check_writeable,
 )
 from alexnet.messages import type_name
@@ -100,6 +101,17 @@ def as_stored(
     dtypes = STORED if like is None else (like.dtype.name,)
     plain = cupy.ascontiguousarray(check_array(operator, argument, array, dtypes, DEVICE))
     return plain if DEVICE.is_aligned(plain) else plain.copy()
+
+
+def as_relu_output(
+    operator: str, array: object, shape: Shape, like: DeviceArray
+) -> DeviceArray | None:
+    """`array` as `as_stored` has it, of `shape`; None where it is None."""
+    if array is None:
+        return None
+    plain = as_stored(operator, "relu_output", array, like)
+    check_shape(operator, "relu_output", plain, shape)
+    return plain
 
 
 def as_integers(operator: str, argument: str, array: object) -> DeviceArray:

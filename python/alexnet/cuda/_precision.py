@@ -28,11 +28,25 @@ PARAMETER = """\
 """
 
 
+RELU_OUTPUT = """\
+    relu_output : device array, optional
+        Of the input's shape and dtype: the output of a ReLU that was the input. The result is then
+        the gradient before that ReLU, 0 wherever `relu_output` is not positive, in the same pass.
+"""
+
+
 def documented_with_precision(
     namesake: Callable[..., object],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a function the docstring of the reference operator, with `precision` before `out`."""
     return documented_with(namesake, PARAMETER)
+
+
+def documented_as_input_gradient(
+    namesake: Callable[..., object],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a function the reference's docstring, with `precision` and `relu_output`."""
+    return documented_with(namesake, PARAMETER + RELU_OUTPUT)
 
 
 def is_tf32(operator: str, precision: str, dtype: str) -> bool:

@@ -11,13 +11,18 @@ from alexnet.contract.shapes import Conv2dShape, Padding
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
+    as_relu_output,
     as_stored,
     make_output,
     make_outputs,
     make_workspace,
     stream,
 )
-from alexnet.cuda._precision import documented_with_precision, is_tf32
+from alexnet.cuda._precision import (
+    documented_as_input_gradient,
+    documented_with_precision,
+    is_tf32,
+)
 
 # Floats of transformed tiles that a call by Winograd's algorithm has in memory at once; of more
 # images it computes some after others.
@@ -106,7 +111,7 @@ def conv2d(
     return y
 
 
-@documented_with_precision(reference.conv2d_backward_input)
+@documented_as_input_gradient(reference.conv2d_backward_input)
 def conv2d_backward_input(
     dy: DeviceArray,
     weight: DeviceArray,
@@ -117,6 +122,7 @@ def conv2d_backward_input(
     groups: int = 1,
     algorithm: str = "auto",
     precision: str = "float32",
+    relu_output: DeviceArray | None = None,
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "conv2d_backward_input"
@@ -128,18 +134,19 @@ def conv2d_backward_input(
     dtype = dy.dtype.name
     tf32 = is_tf32(operator, precision, dtype)
     winograd = _is_winograd(operator, "backward_input", shape, algorithm, dtype, tf32=tf32)
-    inputs = {"dy": dy, "weight": weight}
+    relu_output = as_relu_output(operator, relu_output, shape.input_shape, dy)
+    inputs = {"dy": dy, "weight": weight, "relu_output": relu_output}
     dx = make_output(operator, "out", out, shape.input_shape, inputs, like=dy)
     if winograd:
         workspace = make_workspace(
             _cuda.conv2d_winograd_backward_input_workspace(shape, WINOGRAD_FLOATS)
         )
         _cuda.conv2d_winograd_backward_input(
-            shape, WINOGRAD_FLOATS, dy, weight, dx, workspace, stream()
+            shape, WINOGRAD_FLOATS, dy, weight, relu_output, dx, workspace, stream()
         )
     else:
         workspace = make_workspace(_cuda.conv2d_backward_input_workspace(shape))
-        _cuda.conv2d_backward_input(shape, dy, weight, tf32, dx, workspace, stream())
+        _cuda.conv2d_backward_input(shape, dy, weight, relu_output, tf32, dx, workspace, stream())
     return dx
 
 

@@ -7,13 +7,18 @@ from alexnet.contract import calls
 from alexnet.cuda._arrays import (
     DeviceArray,
     as_input,
+    as_relu_output,
     as_stored,
     make_output,
     make_outputs,
     make_workspace,
     stream,
 )
-from alexnet.cuda._precision import documented_with_precision, is_tf32
+from alexnet.cuda._precision import (
+    documented_as_input_gradient,
+    documented_with_precision,
+    is_tf32,
+)
 
 
 @documented_with_precision(reference.dense)
@@ -38,12 +43,13 @@ def dense(
     return y
 
 
-@documented_with_precision(reference.dense_backward_input)
+@documented_as_input_gradient(reference.dense_backward_input)
 def dense_backward_input(
     dy: DeviceArray,
     weight: DeviceArray,
     *,
     precision: str = "float32",
+    relu_output: DeviceArray | None = None,
     out: DeviceArray | None = None,
 ) -> DeviceArray:
     operator = "dense_backward_input"
@@ -51,10 +57,11 @@ def dense_backward_input(
     weight = as_stored(operator, "weight", weight, dy)
     shape = calls.check_dense_backward_input(dy, weight)
     tf32 = is_tf32(operator, precision, dy.dtype.name)
-    inputs = {"dy": dy, "weight": weight}
+    relu_output = as_relu_output(operator, relu_output, shape.input_shape, dy)
+    inputs = {"dy": dy, "weight": weight, "relu_output": relu_output}
     dx = make_output(operator, "out", out, shape.input_shape, inputs, like=dy)
     workspace = make_workspace(_cuda.dense_backward_input_workspace(shape))
-    _cuda.dense_backward_input(shape, dy, weight, tf32, dx, workspace, stream())
+    _cuda.dense_backward_input(shape, dy, weight, relu_output, tf32, dx, workspace, stream())
     return dx
 
 

@@ -24,6 +24,7 @@ from alexnet.cuda.lrn import check_channels
 from alexnet.cuda.max_pool2d import make_positions
 
 CALLS_ARE_RECORDED = False
+PRODUCTS_PASS_RELU = True
 MOST_POSITIONS = 128  # of a window, whose numbers a byte holds
 
 

@@ -54,6 +54,10 @@ class Context:
         self.x = self.y = self.dy_buffer = None
         self.saved = ()
 
+    def input_relu(self) -> dict[str, Array]:
+        """Give what a product's input gradient is told of the ReLU that it takes in, if any."""
+        return {"relu_output": self.x} if self.through_relu else {}
+
     def before_relu(self, dy: Array, activation: str | None) -> Array:
         """Gradient before a fused ReLU, in the network's own memory: `dy` may be a caller's."""
         if activation is None or self.relu_is_passed:

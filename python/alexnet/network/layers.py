@@ -123,7 +123,11 @@ class Conv2d(_Product):
     def backward(self, context: Context, dy: Array, dx: Array) -> Array:
         """Gradients of weight, bias and input."""
         dy = context.before_relu(dy, self.activation)
-        how = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
+        how: dict[str, Any] = {
+            "stride": self.stride,
+            "padding": self.padding,
+            "groups": self.groups,
+        }
         context.operators.conv2d_backward_weight(
             dy,
             context.x,
@@ -133,8 +137,9 @@ class Conv2d(_Product):
         )
         if dx is None:
             return None
-        weight = context.parameters["weight"]
-        return context.operators.conv2d_backward_input(dy, weight, context.x.shape, **how, out=dx)
+        weight, shape = context.parameters["weight"], context.x.shape
+        how |= context.input_relu()
+        return context.operators.conv2d_backward_input(dy, weight, shape, **how, out=dx)
 
 
 @explaining_arguments
@@ -196,7 +201,9 @@ class Dense(_Product):
         context.operators.dense_backward_weight(dy, context.x, out=gradients)
         if dx is None:
             return None
-        return context.operators.dense_backward_input(dy, context.parameters["weight"], out=dx)
+        how = context.input_relu()
+        weight = context.parameters["weight"]
+        return context.operators.dense_backward_input(dy, weight, **how, out=dx)
 
 
 @dataclass(frozen=True)

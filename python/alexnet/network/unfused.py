@@ -11,6 +11,7 @@ from typing import Any
 from alexnet.arrays import Array
 
 CALLS_ARE_RECORDED = False
+PRODUCTS_PASS_RELU = False
 
 
 def fusion(operations: Sequence[tuple[str, Mapping[str, Any]]]) -> None:

@@ -98,7 +98,9 @@ class Workspace:
             if layer.name in self._packed:
                 context.packing, context.packed = self._packed[layer.name]
         for index, layer in enumerate(self.layers[1:]):
-            if layer.passes_relu and self._ends_in_relu(index):
+            is_product = type(layer) in (Conv2d, Dense)
+            passes = layer.passes_relu or (is_product and fused.PRODUCTS_PASS_RELU)
+            if passes and self._ends_in_relu(index):
                 self._contexts[index].relu_is_passed = True
                 self._contexts[index + 1].through_relu = True
         narrow = self._narrow()
