@@ -331,6 +331,10 @@ bool run(const Launch& launch, const std::function<void()>& body) {
     counting::begin_launch(launch);
     const size_t blocks = counting::blocks_to_run(order.size());
     for (size_t i = 0; i < blocks; ++i) order[i] = order[(2 * i + 1) * order.size() / (2 * blocks)];
+    if (blocks == 1) {  // the middle of each axis: half of an even number of lines begins a line
+        const dim3& n = launch.grid;
+        order[0] = (size_t{n.z / 2} * n.y + n.y / 2) * n.x + n.x / 2;
+    }
     order.resize(blocks);
     std::shuffle(order.begin(), order.end(), generator);
     for (const size_t number : order) {
