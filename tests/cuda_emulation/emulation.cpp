@@ -405,6 +405,10 @@ bool run(const Launch& launch, const std::function<void()>& body) {
     for (size_t i = 0; i < clusters; ++i) {
         order[i] = order[(2 * i + 1) * order.size() / (2 * clusters)];
     }
+    if (clusters == 1) {  // the middle of each axis: half of an even number of lines begins a line
+        const size_t width = launch.grid.x / launch.cluster, line_count = launch.grid.y;
+        order[0] = (launch.grid.z / 2 * line_count + line_count / 2) * width + width / 2;
+    }
     order.resize(clusters);
     std::shuffle(order.begin(), order.end(), generator);
     for (const size_t number : order) {
