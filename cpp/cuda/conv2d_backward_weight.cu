@@ -42,11 +42,10 @@ void backward_weight_of_runs(const Conv2dShape& s, const T* dy, const T* x, Prec
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
-    return even_lines_bytes(s) +
-           std::max({product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels,
-                                       s.groups, true),
-                     column_sums_workspace(pixels, s.out_channels),
-                     hopper_conv2d_backward_weight_workspace(s)});
+    return even_lines_bytes(s) + std::max({product_workspace(Layer::kConvolution, s.window(),
+                                                             s.group_out(), pixels, s.groups, true),
+                                           column_sums_workspace(pixels, s.out_channels),
+                                           hopper_conv2d_backward_weight_workspace(s)});
 }
 
 template <class T>
