@@ -87,7 +87,9 @@ def test_of_two_main_loops_most_blocks_run_the_shorter(model: Any) -> None:
     assert kernel.main_loop == kernel.loops[1]
     counts = {"blocks_run": 1, "waits": 64 * 10, "accesses": []}
     launch = model("gpu_model.launches").Launch("conv", "backward", "", 9, 64, 0, counts, 1)
-    assert model("gpu_model.bounds").turns(kernel, launch) == [0, 10]
+    bounds = model("gpu_model.bounds")
+    assert bounds.turns(kernel, launch) == [0, 10]
+    assert bounds.executed(kernel, launch)["issue"] == 10 * 4 + 1 / 2, "EXIT is not in a loop"
 
 
 def test_products_of_warpgroups(model: Any) -> None:

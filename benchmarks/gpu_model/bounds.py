@@ -41,6 +41,11 @@ def part_of(instruction: Instruction) -> str:
     return "other" if kind in NO_ALU or kind.startswith("U") else "alu"
 
 
+def waits_for_copies(loop: Loop) -> bool:
+    """Whether a loop commits asynchronous copies and waits for them."""
+    return {"LDGDEPBAR", "DEPBAR"} <= {instruction.kind for instruction in loop}
+
+
 def turns(kernel: Kernel, launch: Launch) -> list[float]:
     """How often a warp runs each innermost loop, from the accesses that the emulation counted.
 
@@ -52,7 +57,7 @@ def turns(kernel: Kernel, launch: Launch) -> list[float]:
     waits = launch.of_block("waits") / launch.threads
     loops = [Counter(i.kind.replace("LDSM", "LDS") for i in loop) for loop in kernel.loops]
     result = [0.0] * len(loops)
-    waiting = [bool(kinds["LDGDEPBAR"] and kinds["DEPBAR"]) for kinds in loops]
+    waiting = [waits_for_copies(loop) for loop in kernel.loops]
     for index, kinds in enumerate(loops):
         if waiting[index]:
             result[index] = waits * (kernel.loops[index] == kernel.main_loop)
@@ -69,7 +74,11 @@ def turns(kernel: Kernel, launch: Launch) -> list[float]:
 
 
 def executed(kernel: Kernel, launch: Launch) -> Counter[str]:
-    """Instructions of a warp by the unit they occupy, and all of them as "issue"."""
+    """Instructions of a warp by the unit they occupy, and all of them as "issue".
+
+    Where several loops wait for asynchronous copies, what is around them is there as often, too,
+    and a block goes one of the ways.
+    """
     result: Counter[str] = Counter()
     once = list(kernel.instructions)
 
@@ -86,7 +95,7 @@ def executed(kernel: Kernel, launch: Launch) -> Counter[str]:
         add(loop, times)
         inside = {i.address for i in loop}
         once = [i for i in once if i.address not in inside]
-    add(once, 1)
+    add(once, 1 / max(1, sum(map(waits_for_copies, kernel.loops))))
     return result
 
 

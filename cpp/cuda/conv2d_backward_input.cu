@@ -9,7 +9,8 @@
 // neighbours, `stride` apart, meet neighbours of dy. Each phase is a product of its own: rows of C
 // are its pixels, columns the input channels of a group, and the depth runs over the outputs that
 // they meet, forwards, so over its taps backwards, and the output channels of the group. Stride 1 has one phase, all of dx.
-// A phase without taps has depth 0, which writes its zeros.
+// A phase without taps has depth 0, which writes its zeros. Where `relu_output` is given, dx is 0
+// where that is not positive (gemm_relu.cuh).
 //
 // Cost: 2 · outputs · window FLOP (taps beyond the border of dy count: they are multiplied as
 //   zeros); dy, weight and dx once through memory. Bound: arithmetic.

@@ -11,6 +11,7 @@
 #include "gemm_column_sums.cuh"
 #include "gemm_layout.cuh"
 #include "gemm_operands.cuh"
+#include "gemm_relu.cuh"
 #include "storage.cuh"
 
 namespace alexnet::cuda {
@@ -42,12 +43,6 @@ template <class Rows>
 constexpr bool kIsMarked = false;
 template <class Rows>
 constexpr bool kIsMarked<MarkedRows<Rows>> = true;
-
-// Whether C may be a gradient that goes on through a ReLU.
-template <class Rows, class = void>
-constexpr bool kThroughRelu = false;
-template <class Rows>
-constexpr bool kThroughRelu<Rows, std::enable_if_t<Rows::kThroughRelu>> = true;
 
 // The elements of C: Rows::Out, or those of the operands.
 template <class Rows, class Element, class = void>
@@ -95,24 +90,6 @@ struct Product {
         return partial + ((size_t{split} * groups + group) * partial_rows() + i) * n;
     }
     __host__ __device__ uint32_t partial_rows() const { return m + kSumsColumns<Rows>; }
-    // `values`, of row i from a column on, behind the ReLU: 0 where its output is 0 or NaN. With
-    // `vectors` all of them are within the row, and aligned.
-    template <int width>
-    __device__ void pass_relu(Floats<width>& values, uint32_t i, uint32_t column, uint32_t group,
-                              bool vectors) const {
-        const Out* y = relu_output + rows(i) + size_t{group} * n + column;
-        auto of_relu = Floats<width>::of(0);
-        if (vectors) {
-            of_relu = load_floats<width>(y);
-        } else {
-#pragma unroll
-            for (int e = 0; e < width; ++e) {
-                if (column + e < n) of_relu.at[e] = to_float(y[e]);
-            }
-        }
-#pragma unroll
-        for (int e = 0; e < width; ++e) values.at[e] = of_relu.at[e] > 0 ? values.at[e] : 0.0f;
-    }
     // NaN stays NaN.
     __device__ float finish(float value, uint32_t column, uint32_t group) const {
         if (bias) value += bias[size_t{group} * n + column];
@@ -130,6 +107,10 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
     constexpr int kRun = Fragment::kRun;
     const bool vectors =
         kRun > 1 && p.n % 4 == 0 && is_aligned16(p.c) && is_aligned16(p.relu_output);
+    [[maybe_unused]] Passing<Fragment> passing;
+    if constexpr (kThroughRelu<typename P::Rows>) {
+        if (finish && p.relu_output) passing.read(p, row, column, lane, vectors);
+    }
 #pragma unroll
     for (int i = 0; i < Fragment::kRows; ++i) {
         const uint32_t r = row + Fragment::row(lane, i);
@@ -148,19 +129,12 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
                 if (c + e >= p.n) continue;
                 if (!first) values.at[e] += to_float(line[c + e]);
                 if (finish) values.at[e] = p.finish(values.at[e], c + e, blockIdx.z);
+                if constexpr (kThroughRelu<typename P::Rows>) {
+                    values.at[e] = passing.pass(values.at[e], i, j + e);
+                }
+                if (!vectors) line[c + e] = from_float<Out>(values.at[e]);
             }
-            if (c >= p.n) continue;
-            if constexpr (kThroughRelu<typename P::Rows>) {
-                if (finish && p.relu_output) p.pass_relu(values, r, c, blockIdx.z, vectors);
-            }
-            if (vectors) {
-                store_floats(line + c, values);
-                continue;
-            }
-#pragma unroll
-            for (int e = 0; e < kRun; ++e) {
-                if (c + e < p.n) line[c + e] = from_float<Out>(values.at[e]);
-            }
+            if (vectors && c < p.n) store_floats(line + c, values);
         }
     }
 }
@@ -216,7 +190,12 @@ __global__ void sum_splits(const P p, const Divisor places) {
 #pragma unroll
     for (int e = 0; e < width; ++e) sum.at[e] = p.finish(sum.at[e], column + e, group);
     if constexpr (kThroughRelu<typename P::Rows>) {
-        if (p.relu_output) p.pass_relu(sum, row, column, group, true);
+        if (p.relu_output) {
+            const auto y =
+                load_floats<width>(p.relu_output + p.rows(row) + size_t{group} * p.n + column);
+#pragma unroll
+            for (int e = 0; e < width; ++e) sum.at[e] = y.at[e] > 0 ? sum.at[e] : 0.0f;
+        }
     }
     store_floats(p.row(row, group) + column, sum);
 }

@@ -405,6 +405,11 @@ bool run(const Launch& launch, const std::function<void()>& body) {
     for (size_t i = 0; i < clusters; ++i) {
         order[i] = order[(2 * i + 1) * order.size() / (2 * clusters)];
     }
+    if (clusters == 1) {  // the middle of each axis: half of an even number of lines begins a line
+        const dim3& n = launch.grid;
+        const size_t across = n.x / launch.cluster;
+        order[0] = (size_t{n.z / 2} * n.y + n.y / 2) * across + across / 2;
+    }
     order.resize(clusters);
     std::shuffle(order.begin(), order.end(), generator);
     for (const size_t number : order) {
