@@ -406,8 +406,9 @@ bool run(const Launch& launch, const std::function<void()>& body) {
         order[i] = order[(2 * i + 1) * order.size() / (2 * clusters)];
     }
     if (clusters == 1) {  // the middle of each axis: half of an even number of lines begins a line
-        const size_t width = launch.grid.x / launch.cluster, line_count = launch.grid.y;
-        order[0] = (launch.grid.z / 2 * line_count + line_count / 2) * width + width / 2;
+        const dim3& n = launch.grid;
+        const size_t across = n.x / launch.cluster;
+        order[0] = (size_t{n.z / 2} * n.y + n.y / 2) * across + across / 2;
     }
     order.resize(clusters);
     std::shuffle(order.begin(), order.end(), generator);
