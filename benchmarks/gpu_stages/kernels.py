@@ -21,8 +21,7 @@ from gpu_stages.timing import our_calls, sets_for, spread, their_calls, their_la
 PRECISIONS = ("float32", "tf32", "bfloat16")
 SIXTEEN_BITS = ("bfloat16", "float16")
 BATCH_SIZES = (32, 128)
-ORDER = [(n, precision) for n in BATCH_SIZES for precision in ("float32", "tf32")]
-ORDER += [(n, "bfloat16") for n in BATCH_SIZES]
+ORDER = [(n, precision) for n in BATCH_SIZES for precision in ("tf32", "bfloat16", "float32")]
 COPIED = 1 << 30
 MATRIX = 8192
 STATIC = "static.json"  # in FOLDER, by --prebuild
