@@ -144,13 +144,16 @@ __device__ void fill_stages(const HopperProduct<T>& p, const HopperShared<Tile>&
     for (uint32_t number = blockIdx.x / p.blocks; number < HopperItem::count<Tile>(p);
          number += clusters) {
         const HopperItem item = HopperItem::of<Tile>(p, number, rank);
+        HopperCopyA<T, Tile, a_along_depth> a(p, item.row, item.begin);
+        HopperCopyB<T, Tile, b_along_depth> b(p, rank, item.column, item.begin);
         for (uint32_t step = item.begin; step < item.end; ++step) {
             uint64_t* full = shared.full + stage.number;
             mbarrier_wait(shared.room + stage.number, stage.parity ^ 1);
             mbarrier_arrive_expect(full, Tile::kStageBytes);
-            copy_a<T, Tile, a_along_depth>(p, item.row, step, shared.a(stage.number), full);
-            copy_b<T, Tile, b_along_depth>(p, rank, item.column, step, shared.b(stage.number),
-                                           full);
+            a.copy(shared.a(stage.number), full);
+            b.copy(shared.b(stage.number), full);
+            a.advance();
+            b.advance();
             stage.advance();
         }
     }

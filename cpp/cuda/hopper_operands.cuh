@@ -11,74 +11,164 @@
 namespace alexnet::cuda {
 
 // --- copying -------------------------------------------------------------------------------------
+//
+// By one thread, for every step. A division takes it about a hundred cycles, in which a multiprocessor
+// multiplies a good part of a step: so what follows from a number is worked out once an item, and
+// counted on from step to step.
 
-// Channels from a chunk's first on, under a tap, of the windows from number `first` on.
+// A window: its image, its place there.
+struct HopperWindow {
+    int image, i, j;
+
+    static __device__ HopperWindow of(const HopperWindows& w, uint32_t number) {
+        const uint32_t line = number / w.across, image = line / w.down;
+        return {static_cast<int>(image), static_cast<int>(line - image * w.down),
+                static_cast<int>(number - line * w.across)};
+    }
+    __device__ void advance(const HopperWindows& w, uint32_t windows) {
+        j += static_cast<int>(windows);
+        while (j >= static_cast<int>(w.across)) {
+            j -= static_cast<int>(w.across);
+            if (++i < static_cast<int>(w.down)) continue;
+            i = 0;
+            ++image;
+        }
+    }
+};
+
+// A step's channels under a tap: one register, of which the copying thread has few. Bits 0-7 the tap's
+// place to the right, 8-15 down (maps of windows have no more), 16-31 the chunk of channels.
+struct HopperUnit {
+    uint32_t packed;
+
+    static __device__ HopperUnit of(const HopperWindows& w, uint32_t number) {
+        const uint32_t tap = number / w.chunks, down = tap / w.taps_across;
+        return {(number - tap * w.chunks) << 16 | down << 8 | (tap - down * w.taps_across)};
+    }
+    __device__ uint32_t right() const { return packed & 255; }
+    __device__ uint32_t down() const { return packed >> 8 & 255; }
+    __device__ uint32_t chunk() const { return packed >> 16; }
+
+    __device__ void advance(const HopperWindows& w) {
+        packed += 1 << 16;
+        if (chunk() < w.chunks) return;
+        packed = (packed & 0xffff) + 1;
+        if (right() < w.taps_across) return;
+        packed = (down() + 1) << 8;
+    }
+};
+
 template <class T>
 __device__ void copy_windows(const HopperProduct<T>& p, void* target, uint64_t* full,
-                             uint32_t first, uint32_t tap, uint32_t chunk) {
+                             const HopperWindow& first, const HopperUnit& unit) {
     const HopperWindows& w = p.windows;
-    const uint32_t line = first / w.across, image = line / w.down;
-    const int j = static_cast<int>(first - line * w.across);
-    const int i = static_cast<int>(line - image * w.down);
-    const uint32_t down = tap / w.taps_across;
-    tensor_copy_windows(target, p.a, full, static_cast<int>(chunk * kStepDepth<T>),
-                        j * w.stride_w + w.left, i * w.stride_h + w.top, static_cast<int>(image),
-                        static_cast<uint16_t>(tap - down * w.taps_across),
-                        static_cast<uint16_t>(down));
+    tensor_copy_windows(target, p.a, full, static_cast<int>(unit.chunk() * kStepDepth<T>),
+                        first.j * w.stride_w + w.left, first.i * w.stride_h + w.top, first.image,
+                        static_cast<uint16_t>(unit.right()), static_cast<uint16_t>(unit.down()));
 }
 
+// An item's copies of A: depths of the tile's rows or, where depths are not neighbours, boxes of a
+// step's depths and as many rows.
 template <class T, class Tile, bool along_depth>
-__device__ void copy_a(const HopperProduct<T>& p, uint32_t row, uint32_t step, unsigned char* a,
-                       uint64_t* full) {
-    const uint32_t chunks = p.windows.chunks, depth = step * kStepDepth<T>;
-    if constexpr (along_depth) {
-        if (p.convolution) {
-            copy_windows(p, a, full, row, step / chunks, step % chunks);
-        } else {
-            tensor_copy(a, p.a, full, static_cast<int>(depth), static_cast<int>(row));
-        }
-    } else {
-        for (uint32_t box = 0; box < Tile::kRows / kStepDepth<T>; ++box) {
-            const uint32_t first = row + kStepDepth<T> * box;
-            unsigned char* target = a + box * kBoxBytes<T>;
-            if (p.convolution) {  // rows past the last one are not stored: any tap will do
-                const uint32_t unit = min(first, p.m - 1) / kStepDepth<T>;
-                copy_windows(p, target, full, depth, unit / chunks, unit % chunks);
-            } else {
-                tensor_copy(target, p.a, full, static_cast<int>(first), static_cast<int>(depth));
-            }
-        }
-    }
-}
-
-// B: of float as it was prepared, of 16 bits as the caller has it, under its taps. Of two blocks of a
-// cluster each copies half of the columns, or every other box, for both.
-template <class T, class Tile, bool along_depth>
-__device__ void copy_b(const HopperProduct<T>& p, uint32_t rank, uint32_t column, uint32_t step,
-                       unsigned char* b, uint64_t* full) {
-    const auto copy = [&](unsigned char* target, auto... coordinates) {
-        if (p.blocks == 1) {
-            tensor_copy(target, p.b, full, static_cast<int>(coordinates)...);
-        } else {
-            tensor_multicast(target, p.b, full, static_cast<int>(coordinates)..., uint16_t{3});
-        }
-    };
-    const uint32_t first = rank * (Tile::kColumns / p.blocks);
-    if constexpr (std::is_same_v<T, float>) {
-        copy(b + first * kRowBytes, step * kStepDepth<T>, column + first);
-    } else {
-        const uint32_t of_step = step / p.tap_steps;
-        const uint32_t depth = (step - of_step * p.tap_steps) * kStepDepth<T>;
-        const uint32_t tap = p.last_tap > 0 ? p.last_tap - of_step : of_step;
+class HopperCopyA {
+  public:
+    __device__ HopperCopyA(const HopperProduct<T>& p, uint32_t row, uint32_t step)
+        : p_(p), row_(row), depth_(step * kStepDepth<T>) {
+        if (!p.convolution) return;
+        window_ = HopperWindow::of(p.windows, along_depth ? row : depth_);
         if constexpr (along_depth) {
-            copy(b + first * kRowBytes, depth, column + first, tap);
+            units_[0] = HopperUnit::of(p.windows, step);
         } else {
-            for (uint32_t box = rank; box < Tile::kColumns / kStepDepth<T>; box += p.blocks) {
-                copy(b + box * kBoxBytes<T>, column + kStepDepth<T> * box, depth, tap);
+#pragma unroll
+            for (uint32_t box = 0; box < kBoxes; ++box) {  // rows past the last one are not stored
+                const uint32_t first = min(row + kStepDepth<T> * box, p.m - 1);
+                units_[box] = HopperUnit::of(p.windows, first / kStepDepth<T>);
             }
         }
     }
-}
+    __device__ void copy(unsigned char* a, uint64_t* full) const {
+#pragma unroll
+        for (uint32_t box = 0; box < kBoxes; ++box) {
+            unsigned char* target = a + box * kBoxBytes<T>;
+            if (p_.convolution) {
+                copy_windows(p_, target, full, window_, units_[box]);
+            } else {
+                const uint32_t row = row_ + kStepDepth<T> * box;
+                tensor_copy(target, p_.a, full, static_cast<int>(along_depth ? depth_ : row),
+                            static_cast<int>(along_depth ? row : depth_));
+            }
+        }
+    }
+    __device__ void advance() {
+        depth_ += kStepDepth<T>;
+        if (!p_.convolution) return;
+        if constexpr (along_depth) {
+            units_[0].advance(p_.windows);
+        } else {
+            window_.advance(p_.windows, kStepDepth<T>);
+        }
+    }
+
+  private:
+    static constexpr uint32_t kBoxes = along_depth ? 1 : Tile::kRows / kStepDepth<T>;
+    const HopperProduct<T>& p_;
+    uint32_t row_, depth_;
+    HopperWindow window_;
+    HopperUnit units_[kBoxes];
+};
+
+// Those of B: of float as it was prepared, of 16 bits as the caller has it, under its taps. Of two
+// blocks of a cluster each copies half of the columns, or every other box, for both.
+template <class T, class Tile, bool along_depth>
+class HopperCopyB {
+  public:
+    __device__ HopperCopyB(const HopperProduct<T>& p, uint32_t rank, uint32_t column, uint32_t step)
+        : p_(p), rank_(rank), column_(column), step_(step) {
+        if constexpr (kHasTaps) {
+            tap_ = step / p.tap_steps;
+            step_ = step - tap_ * p.tap_steps;
+        }
+    }
+    __device__ void copy(unsigned char* b, uint64_t* full) const {
+        const uint32_t first = rank_ * (Tile::kColumns / p_.blocks), depth = step_ * kStepDepth<T>;
+        if constexpr (!kHasTaps) {
+            copy_box(b + first * kRowBytes, full, depth, column_ + first);
+        } else {
+            const uint32_t tap = p_.last_tap > 0 ? p_.last_tap - tap_ : tap_;
+            if constexpr (along_depth) {
+                copy_box(b + first * kRowBytes, full, depth, column_ + first, tap);
+            } else {
+                for (uint32_t box = rank_; box < Tile::kColumns / kStepDepth<T>; box += p_.blocks) {
+                    copy_box(b + box * kBoxBytes<T>, full, column_ + kStepDepth<T> * box, depth,
+                             tap);
+                }
+            }
+        }
+    }
+    __device__ void advance() {
+        ++step_;
+        if constexpr (kHasTaps) {
+            if (step_ < p_.tap_steps) return;
+            step_ = 0;
+            ++tap_;
+        }
+    }
+
+  private:
+    static constexpr bool kHasTaps = !std::is_same_v<T, float>;
+
+    template <class... Coordinates>
+    __device__ void copy_box(unsigned char* target, uint64_t* full, Coordinates... at) const {
+        if (p_.blocks == 1) {
+            tensor_copy(target, p_.b, full, static_cast<int>(at)...);
+        } else {
+            tensor_multicast(target, p_.b, full, static_cast<int>(at)..., uint16_t{3});
+        }
+    }
+
+    const HopperProduct<T>& p_;
+    uint32_t rank_, column_, step_, tap_ = 0;  // the step of those under the tap
+};
 
 // --- multiplying ---------------------------------------------------------------------------------
 
