@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from alexnet import SGD, Adam, AlexNet
+from alexnet.arrays import array_kind
 from alexnet.cli import main
 from alexnet.commands import bench
 from alexnet.comparison.benchmark import FORWARD, FORWARD_BACKWARD, Benchmark
@@ -27,7 +28,7 @@ from alexnet.training.run import Run
 from alexnet.training.trainer import StepResult, Trainer
 from support import small_runs
 from support.arrays import random_array
-from support.cuda_device import cupy, on_device
+from support.cuda_device import cuda, cupy, on_device
 from support.small_networks import small_variant
 
 pytestmark = pytest.mark.cuda
@@ -322,3 +323,31 @@ def test_runs_with_graphs_and_without_are_the_same(
         assert is_captured(run.trainer.network, 4, "training step") == graph
         contents.append(small_runs.folder_contents(folder))
     assert contents[0] == contents[1]
+
+
+def test_garbage_is_not_collected_while_work_is_captured() -> None:
+    """A graph that is freed then would end the capture."""
+    weight = cupy.zeros((4,), cupy.float32)
+
+    def work() -> list[list[int]]:
+        weight.fill(1.0)
+        return [[number] for number in range(100)]  # enough objects for a collection
+
+    def captured() -> Graph[Any]:
+        graph = Graph(array_kind(cuda), work, lambda: lambda: None)
+        graph.run()
+        graph.run()
+        return graph
+
+    old = captured()
+    assert old.is_captured
+    cycle: list[Any] = [old]
+    cycle.append(cycle)
+    before = gc.get_threshold()
+    gc.set_threshold(10)
+    try:
+        del old, cycle
+        assert captured().is_captured
+    finally:
+        gc.set_threshold(*before)
+    assert gc.isenabled()

@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from cuda_emulation import load
 from support.arrays import random_array
 from support.cuda_device import GuardedOnDevice, cuda, cupy
 
@@ -227,6 +228,7 @@ def test_states_that_no_scale_has(state: list[float], message: str) -> None:
         LossScale.check("SGD", "loss_scale", np.array(state, np.float32))
 
 
+@pytest.mark.skipif(not load.loaded, reason="the device is what it is")
 def test_devices_without_tensor_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(cupy.cuda.Device()), "compute_capability", "75")
     message = (

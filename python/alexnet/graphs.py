@@ -15,6 +15,7 @@ given, and numbers such as a learning rate or the place in a stream of random nu
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -69,6 +70,18 @@ def each_time(work: Callable[[], None]) -> None:
     work()
     if _thread.run is not None:
         _thread.run.before_launch.append(work)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Have Python collect no garbage: a graph that is freed then ends the capture of another."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Memory:
@@ -213,7 +226,7 @@ class Graph(Generic[T]):
     def _capture(self) -> None:
         cuda = self._cupy.cuda
         stream = cuda.Stream(non_blocking=True)  # the default one can't be captured
-        with stream:
+        with stream, _no_collection():
             stream.begin_capture(cuda.runtime.streamCaptureModeThreadLocal)
             try:
                 result, run = self._done(capturing=True)

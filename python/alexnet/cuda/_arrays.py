@@ -90,8 +90,13 @@ DEVICE = DeviceAccess()
 
 def as_input(operator: str, argument: str, array: object) -> DeviceArray:
     """`array` as C-contiguous float32: itself, or a copy where only the layout differs."""
-    plain = cupy.ascontiguousarray(check_array(operator, argument, array, access=DEVICE))
-    return plain if DEVICE.is_aligned(plain) else plain.copy()
+    return _plain(check_array(operator, argument, array, access=DEVICE))
+
+
+def _plain(array: DeviceArray) -> DeviceArray:
+    """`array`, C-contiguous and aligned. CuPy's `ascontiguousarray` gives those of no axes one."""
+    is_plain = array.flags.c_contiguous and DEVICE.is_aligned(array)
+    return array if is_plain else array.copy()
 
 
 def as_stored(
@@ -99,8 +104,7 @@ def as_stored(
 ) -> DeviceArray:
     """`array`, C-contiguous, of one of the `STORED` dtypes: that of `like`, where one is given."""
     dtypes = STORED if like is None else (like.dtype.name,)
-    plain = cupy.ascontiguousarray(check_array(operator, argument, array, dtypes, DEVICE))
-    return plain if DEVICE.is_aligned(plain) else plain.copy()
+    return _plain(check_array(operator, argument, array, dtypes, DEVICE))
 
 
 def as_relu_output(

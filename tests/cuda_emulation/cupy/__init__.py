@@ -88,7 +88,7 @@ class ndarray:  # noqa: N801 - CuPy's name
 
     def copy(self) -> ndarray:
         with cuda.Device(self.device.id):
-            return _computed(np.copy, self)
+            return _computed(lambda given: np.copy(given, "C"), self)
 
     def reshape(self, *shape: Any) -> ndarray:
         values = self._values.reshape(*shape)
@@ -231,7 +231,7 @@ def from_dlpack(array: Any) -> ndarray:
 def ascontiguousarray(array: ndarray, dtype: Any = None) -> ndarray:
     values = array._values
     if values.flags.c_contiguous and dtype in (None, values.dtype):
-        return array
+        return array if values.ndim > 0 else array.reshape(1)
     return _computed(lambda given: np.ascontiguousarray(given, dtype), array)
 
 

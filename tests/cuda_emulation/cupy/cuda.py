@@ -61,6 +61,7 @@ class _Thread(threading.local):
         self.stream = Stream.null
         self.allocator: Callable[[int], MemoryPointer] = _allocate
         self.captured: Stream | None = None
+        self.is_spoilt = False  # the capture
 
 
 def _allocate(size: int) -> MemoryPointer:
@@ -154,6 +155,10 @@ class Graph:
         """How many kernels: CuPy's have no such method."""
         return len(self._works)
 
+    def __del__(self) -> None:
+        if _thread.captured is not None:  # CUDA: operation not permitted when stream is capturing
+            _thread.is_spoilt = True
+
 
 class Stream:
     null: ClassVar[Stream]
@@ -182,7 +187,11 @@ class Stream:
 
     def end_capture(self) -> Graph:
         _thread.captured = None
-        return Graph(_recorder().end())
+        graph, is_spoilt = Graph(_recorder().end()), _thread.is_spoilt
+        _thread.is_spoilt = False
+        if is_spoilt:
+            raise runtime.CUDARuntimeError("operation failed due to a previous error in capture")
+        return graph
 
     def is_capturing(self) -> bool:
         return _thread.captured is self
