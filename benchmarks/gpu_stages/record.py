@@ -28,7 +28,7 @@ class Record:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.data: dict[str, Any] = {"stages": {}}
-        if path.exists():
+        if path.is_file():  # no device such as /dev/null
             self.data = json.loads(path.read_text())
 
     def stage(self, name: str) -> dict[str, Any]:

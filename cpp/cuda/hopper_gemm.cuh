@@ -10,9 +10,9 @@
 // 16 bits: wgmma reads both operands from shared memory, with neighbours along either index, so both
 //   come from memory as they are.
 // Blocks: one a multiprocessor, persistent over items: tiles of kRows × kColumns, times splits of
-//   the depth. Of the last warpgroup one thread has the copy engine fill stages of a step, 32 depths
-//   of float or 64 of 16 bits, as long as there is room; the others multiply, 64 rows each, and store
-//   what they have added.
+//   the depth. Of the last warpgroup one thread of each warp has the copy engine fill stages of a
+//   step, 32 depths of float or 64 of 16 bits, as long as there is room; the others multiply, 64 rows
+//   each, and store what they have added.
 // Clusters: two blocks with tiles below each other need the same columns of B. Each has the copy
 //   engine bring half of them, to both, once the consumers of both have given the stage back; so both
 //   walk over the same number of steps, and neither ends before the other is done with it.
@@ -35,6 +35,8 @@
 #include "hopper_operands.cuh"
 
 namespace alexnet::cuda {
+
+constexpr uint32_t kCopyWarps = kWarpgroup / kWarp;
 
 // A stage and the parity of its turn; stages are taken in a circle, on from item to item.
 template <class Tile>
@@ -137,21 +139,30 @@ __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (
 
 // --- the kernel ----------------------------------------------------------------------------------
 
+// By one thread of each warp of the last warpgroup, which take steps in turn: starting copies takes a
+// thread longer than the tensor cores take for a step of 16 bits. Each waits for room at the parity of
+// its own turn. As it has filled a stage kCopyWarps steps before, all that was in the stages one circle
+// before that one has been given back, and so the parity tells the turns apart.
 template <class T, class Tile, bool a_along_depth, bool b_along_depth>
 __device__ void fill_stages(const HopperProduct<T>& p, const HopperShared<Tile>& shared) {
+    static_assert(Tile::kStages >= kCopyWarps);
+    const uint32_t warp = threadIdx.x / kWarp % kCopyWarps;
     const uint32_t rank = cluster_rank(), clusters = gridDim.x / p.blocks;
     HopperStage<Tile> stage;
+    uint32_t turn = 0;
     for (uint32_t number = blockIdx.x / p.blocks; number < HopperItem::count<Tile>(p);
          number += clusters) {
         const HopperItem item = HopperItem::of<Tile>(p, number, rank);
         HopperCopyA<T, Tile, a_along_depth> a(p, item.row, item.begin);
         HopperCopyB<T, Tile, b_along_depth> b(p, rank, item.column, item.begin);
         for (uint32_t step = item.begin; step < item.end; ++step) {
-            uint64_t* full = shared.full + stage.number;
-            mbarrier_wait(shared.room + stage.number, stage.parity ^ 1);
-            mbarrier_arrive_expect(full, Tile::kStageBytes);
-            a.copy(shared.a(stage.number), full);
-            b.copy(shared.b(stage.number), full);
+            if (turn++ % kCopyWarps == warp) {
+                uint64_t* full = shared.full + stage.number;
+                mbarrier_wait(shared.room + stage.number, stage.parity ^ 1);
+                mbarrier_arrive_expect(full, Tile::kStageBytes);
+                a.copy(shared.a(stage.number), full);
+                b.copy(shared.b(stage.number), full);
+            }
             a.advance();
             b.advance();
             stage.advance();
@@ -247,7 +258,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     cluster_barrier();  // nobody arrives at, or copies to, what is not initialised
     if (threadIdx.x >= Tile::kConsumers * kWarpgroup) {
         lower_registers<Tile::kFewRegisters>();
-        if (threadIdx.x == Tile::kConsumers * kWarpgroup) {
+        if (threadIdx.x % kWarp == 0) {
             fill_stages<T, Tile, a_along_depth, b_along_depth>(p, shared);
         }
     } else {
