@@ -177,6 +177,10 @@ CASES = [
     Case((18, 9, 5, 32), (3, 1), 8, stride=(3, 1), padding=((1, 1), (2, 0))),
     Case((1, 1, 2100, 32), (1, 3), 2),  # more tiles in a row than are multiplied at once
     Case((40, 4, 4, 5), (3, 3), 34),
+    Case((16, 7, 7, 32), (1, 1), 5, padding=1),  # windows that lie in the border, on both sides
+    Case((16, 6, 9, 32), (2, 3), 40, padding=((0, 1), (4, 3))),
+    Case((1, 1, 9, 32), (1, 1), 5, padding=((0, 0), (3, 1))),
+    Case((2, 1, 1, 32), (1, 1), 3, stride=(1, 5), padding=((0, 0), (2, 3))),
     Case((1, 5, 5, 200), (3, 3), 3),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)

@@ -24,8 +24,9 @@ from alexnet.data import ImageSet, Preprocessing, ordered_batches
 from alexnet.interchange import load_model
 from alexnet.network.checkpoint import Checkpoint
 from alexnet.network.initializers import HeNormal, Initialisation, Normal
-from alexnet.network.layers import Dense
+from alexnet.network.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d
 from alexnet.network.network import Network
+from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, AlexNet, variant_named
 from alexnet.training.optimizers import SGD, Adam
 from alexnet.verification.verify import randomised
@@ -112,6 +113,29 @@ def test_layers_hand_on_bfloat16_to_the_same_bits(
     monkeypatch.setattr("alexnet.network.freezing.find_spec", lambda _: None)
     np.testing.assert_array_equal(other.forward(x), y)
     assert {a.dtype.name for a in other.activations.values()} == {"float32"}
+
+
+def test_a_pooling_behind_a_dropout_hands_on_what_it_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("ml_dtypes")
+    layers = (
+        Conv2d("conv1", 32, 3, activation="relu"),
+        Dropout("dropout1"),
+        MaxPool2d("pool1", 3, 1),
+        Dropout("dropout2"),
+        MaxPool2d("pool2"),
+        Flatten("flatten"),
+        Dense("fc2", 5),
+    )
+    network = Network(Variant("dropping", "", (9, 8, 3), layers), precision="bfloat16")
+    x = random_array(0, 3, *network.input_shape)
+    y = network.forward(x).copy()
+    if alexnet.cpu_bfloat16() == "amx":
+        dtypes = {a.dtype.name for name, a in network.activations.items() if name != "fc2"}
+        assert dtypes == {"bfloat16"}
+    monkeypatch.setattr("alexnet.network.freezing.find_spec", lambda _: None)
+    np.testing.assert_array_equal(copy.deepcopy(network).forward(x), y)
 
 
 # --- classes --------------------------------------------------------------------------------------

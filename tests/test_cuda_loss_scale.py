@@ -162,6 +162,9 @@ def test_gradients_are_scaled_and_rounded_once() -> None:
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(out.get(), (dy * np.float32(65536)).astype(np.float16))
     assert overflow.get().tolist() == [0], "a new backward begins without"
+    overflow = flag(1)
+    scale.scaled(cupy.empty((0, 10), np.float32), cupy.empty((0, 10), np.float16), overflow)
+    assert overflow.get().tolist() == [0], "one of no images, too"
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -249,6 +249,16 @@ def test_parameters_that_are_held_may_be_written_to_at_any_time(precision: str) 
     np.testing.assert_array_equal(outputs[2:], outputs[:2])
 
 
+def test_parameters_in_one_piece_may_be_written_to(precision: str) -> None:
+    network = AlexNet(NORMED, seed=3, device="cuda", precision=precision)
+    x = random_array(1, 1, *NORMED.input_shape)
+    first = network.forward(x).get()
+    network.parameter_memory.arrays["fc8.weight"][...] = 0
+    second = network.forward(x).get()
+    assert first.any()
+    assert not second.any()  # fc8.bias is 0
+
+
 # --- loss scaling ---------------------------------------------------------------------------------
 
 

@@ -65,8 +65,25 @@ def test_the_same_bits(name: str) -> None:
     np.testing.assert_array_equal(found, cpu.conv2d(x, weight, **settings))
 
 
-def kept(packed: frozen.PackedConv2d) -> set[tuple[str, str]]:
-    return set(packed._prepared)
+@pytest.mark.parametrize("weight_shape", [(3, 3, 16, 32), (3, 3, 2, 64)], ids=str)
+@pytest.mark.usefixtures("isa")
+def test_the_same_bits_for_images_of_several_sizes(weight_shape: tuple[int, ...]) -> None:
+    """Tiles of Winograd's algorithm, and panels across groups, go by the size of the images."""
+    weight = random_array(1, *weight_shape)
+    groups = weight_shape[3] // 2 if weight_shape[2] == 2 else 1
+    packed = frozen.pack_conv2d(weight, groups)
+    for size in ((8, 9, 16), (1, 5, 100), (1, 3, 500), (8, 16, 9)):
+        x = random_array(0, *size, weight_shape[2] * groups)
+        for _ in range(2):
+            found = frozen.conv2d(x, packed)
+            np.testing.assert_array_equal(found, cpu.conv2d(x, weight, groups=groups), str(size))
+    before = kept(packed)
+    frozen.conv2d(np.concatenate((x, x)), packed)
+    assert kept(packed) == before, "another batch takes what there is"
+
+
+def kept(packed: frozen.PackedConv2d) -> int:
+    return len(packed._prepared)
 
 
 def test_it_is_kept_where_it_pays() -> None:
@@ -77,7 +94,7 @@ def test_it_is_kept_where_it_pays() -> None:
         packed = frozen.pack_conv2d(random_array(1, *weight_shape), settings.get("groups", 1))
         for _ in range(2):
             frozen.conv2d(random_array(0, *input_shape), packed, **others)
-        assert len(kept(packed)) == (name in keeps), name
+        assert kept(packed) == (name in keeps), name
 
 
 def test_another_instruction_set_does_without_what_one_has_made() -> None:

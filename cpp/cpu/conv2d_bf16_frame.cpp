@@ -9,6 +9,8 @@
 //             outputs of a row    o o o o o . . o o o o o . . o o o      `.`: dropped. Rows of the
 //             tiles               |-- tile --|-- tile --|-- tile --      frame share their border
 //
+//           not where windows lie in the border on both sides, so that rows would overlap
+//
 //   rest    what is left of a row of a window beside whole steps, as the last of conv1's 33
 //           elements: copied for each output, all rows of its window together
 //
@@ -65,10 +67,12 @@ class Runs {
         const size_t by_rows = s.out_height * ceil_div(s.out_width, kBf16Rows);
         const size_t between = step / s.stride_width;  // from one row of outputs to the next
         const size_t all = (s.out_height - 1) * between + s.out_width;
+        const bool is_whole_image = !single_ && s.batch * panels >= kImagesByPanels &&
+                                    step % s.stride_width == 0 && between >= s.out_width &&
+                                    ceil_div(all, kBf16Rows) < by_rows;
         if (single_) {
             length = s.batch;
-        } else if (s.batch * panels >= kImagesByPanels && step % s.stride_width == 0 &&
-                   ceil_div(all, kBf16Rows) < by_rows) {
+        } else if (is_whole_image) {
             frame = shared;
             length = all;
             of_image = 1;
@@ -80,8 +84,8 @@ class Runs {
         image = Size{frame.image_pixels()} * s.in_channels;
         a_row = single_ ? image : s.stride_width * s.in_channels;
         for (size_t i = 0; i < length; ++i) {
-            const size_t oh = single_ || of_image > 1 ? 0 : i / between, ow = i - oh * between;
-            const bool is_none = !single_ && ow >= s.out_width;
+            const size_t oh = is_whole_image ? i / between : 0, ow = i - oh * between;
+            const bool is_none = is_whole_image && ow >= s.out_width;
             c_rows.push_back(is_none ? kBf16NoRow : (oh * s.out_width + ow) * s.out_channels);
         }
     }

@@ -11,6 +11,8 @@ that change after all.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from alexnet import _cpu
@@ -28,26 +30,28 @@ _FLOAT32 = ArrayKind(np.dtype(np.float32))
 class PackedConv2d:
     """Weights of a convolution, and what they were made into for its shapes so far.
 
-    Which algorithm serves a convolution, and so what it makes of the weights, depends on the images
-    and the batch; it is made when the first such shape asks for it. Threads may share it: two that
-    ask at the same time may both make it, and the same.
+    Which algorithm serves a convolution depends on the images and the batch, and what it makes of
+    the weights on the images; it is made when the first such shape asks for it, and kept for each
+    size of images. Threads may share it: two that ask at the same time may both make it, and the
+    same.
     """
 
     def __init__(self, weight: FloatArray, groups: int) -> None:
         self.weight = weight
         self.groups = groups
-        self._prepared: dict[tuple[str, str], FloatArray] = {}
+        self._prepared: dict[tuple[Conv2dShape, str, str], FloatArray] = {}
 
     def prepared(self, shape: Conv2dShape, algorithm: str, isa: str) -> FloatArray | None:
         """Return what the algorithm takes in that instruction set; None: the weights themselves."""
         size = _cpu.prepared_weight_size(shape, algorithm)
         if size == 0:
             return None
-        array = self._prepared.get((algorithm, isa))
+        key = replace(shape, batch=0), algorithm, isa
+        array = self._prepared.get(key)
         if array is None:
             array = _FLOAT32.empty((size,))
             _cpu.prepare_weight(shape, self.weight, algorithm, array)
-            self._prepared[algorithm, isa] = array
+            self._prepared[key] = array
         return array
 
 

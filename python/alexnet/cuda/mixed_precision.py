@@ -77,6 +77,8 @@ class LossScale:
     def scaled(self, dy: DeviceArray, out: DeviceArray, overflow: DeviceArray) -> DeviceArray:
         """Write `scale` times dy to `out`, in float16, where a backward begins; return it."""
         _cuda.scale_gradient(dy, self._numbers, out, overflow, stream())
+        if dy.size == 0:  # of no images: nothing was launched, and the last overflow is still there
+            overflow[...] = 0
         return out
 
     def unscale(self, gradients: DeviceArray, overflow: DeviceArray) -> None:

@@ -31,9 +31,13 @@ def find_narrow(layers: Sequence[Layer], rounding: Container[str]) -> list[int]:
         is_rounded.append(does_round or (passes_on and is_rounded[-1]))
     is_rounded.reverse()
     narrow: list[int] = []
+    is_narrow = False  # whether what the layer reads is
     for index, layer in enumerate(layers):
-        pools = type(layer) is MaxPool2d and index - 1 in narrow
-        if (rounds[index] or pools) and is_rounded[index + 1]:
+        if type(layer) in (Flatten, Dropout):
+            continue  # what is behind them reads what they read
+        pools = type(layer) is MaxPool2d and is_narrow
+        is_narrow = (rounds[index] or pools) and is_rounded[index + 1]
+        if is_narrow:
             narrow.append(index)
     return narrow
 

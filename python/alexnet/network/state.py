@@ -173,9 +173,7 @@ class NetworkState(ExplainsNames):
         Those of a frozen network are read-only (on a device they have no such flag). Once they
         were asked for, each forward of a network in 16 bits rounds them anew.
         """
-        if self._mixed_precision is not None:
-            self._mixed_precision.are_handed_out = True
-        return NamedArrays(self._parameters.arrays)
+        return NamedArrays(self.parameter_memory.arrays)
 
     def _parameters_may_change(self) -> None:
         if self._mixed_precision is not None:
@@ -191,7 +189,9 @@ class NetworkState(ExplainsNames):
 
     @property
     def parameter_memory(self) -> ParameterMemory:
-        """The parameters as an optimizer takes them, all in one piece."""
+        """The parameters as an optimizer takes them, all in one piece; see `parameters`."""
+        if self._mixed_precision is not None:
+            self._mixed_precision.are_handed_out = True
         return self._parameters
 
     @property
