@@ -1,7 +1,7 @@
 """The tables of measured values in docs/gpu.md, from the JSON that `benchmarks/gpu_check` wrote.
 
-    python benchmarks/gpu_tables.py docs/results/gpu-h100.json            print them
-    python benchmarks/gpu_tables.py docs/results/gpu-h100.json --write    put them into docs/gpu.md
+    python benchmarks/gpu_tables.py docs/results/gpu-h200.json            print them
+    python benchmarks/gpu_tables.py docs/results/gpu-h200.json --write    put them into docs/gpu.md
 
 There each stands between <!-- gpu_tables: NAME --> and <!-- end of NAME -->. A figure that is
 missing, no number or not finite is an error that names it; one whose reason the file tells is "-".

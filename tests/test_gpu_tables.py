@@ -166,7 +166,7 @@ def test_tables_go_between_their_marks(
 
 
 def test_the_document_has_the_tables_of_the_kept_figures(tables: Any) -> None:
-    record = json.loads((ROOT / "docs" / "results" / "gpu-h100.json").read_text())
+    record = json.loads((ROOT / "docs" / "results" / "gpu-h200.json").read_text())
     text = (ROOT / "docs" / "gpu.md").read_text()
     assert tables.written(text, record) == text
     assert "<!-- gpu_tables: networks -->" in text
