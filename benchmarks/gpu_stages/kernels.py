@@ -74,13 +74,17 @@ def cases(setting: Setting, batch_size: int) -> list[Any]:
 
 def ceilings(setting: Setting) -> dict[str, Any]:
     """Bytes a second of a copy, both ways counted, and FLOP a second of large products."""
-    torch = setting.torch
-    if torch is None:
-        return {"products": reason("PyTorch is not installed")}
+    cupy, torch = setting.cupy, setting.torch
     count = setting.sizes((COPIED // 4,), (1 << 12,))[0]
-    source, target = (torch.randn(count, device=setting.torch_device) for _ in range(2))
-    copied = spread(their_launch(setting, lambda: target.copy_(source)))
+    if torch is None:
+        source, target = (cupy.zeros((count,), cupy.float32) for _ in range(2))
+        copied = our_calls(setting, [lambda: target.__setitem__(..., source)])
+    else:  # faster than CuPy's assignment
+        source, target = (torch.randn(count, device=setting.torch_device) for _ in range(2))
+        copied = spread(their_launch(setting, lambda: target.copy_(source)))
     result: dict[str, Any] = {"copy_bytes_per_second": 8 * count / copied["median"]}
+    if torch is None:
+        return result | {"products": reason("PyTorch is not installed")}
     size = setting.sizes((MATRIX,), (64,))[0]
     products = {}
     for precision in PRECISIONS:
