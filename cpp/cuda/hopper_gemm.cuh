@@ -21,9 +21,9 @@
 //   neighbours, 32 or 64 rows of A or columns of B a row, in boxes of a step's depths. No bank
 //   conflicts.
 // Cost of a step: 2 · kStepDepth · kRows · kColumns FLOP; 128 · (kRows + kColumns) bytes from L2, of a
-//   block of two 128 · (kRows + kColumns / 2), into shared memory, from which wgmma reads B once for each 64 rows, and A is read once. Cycles, of
-//   tensor cores and shared memory, of either kind of element: 1024 and 1024 (128 × 256), 1152 and
-//   1152 (192 × 192), 512 and 640 (128 × 128): wide tiles.
+//   block of two 128 · (kRows + kColumns / 2), into shared memory, from which wgmma reads B once for
+//   each 64 rows, and A is read once. Cycles, of tensor cores and shared memory, of either kind of
+//   element: 1024 and 1024 (128 × 256), 1152 and 1152 (192 × 192), 512 and 640 (128 × 128): wide tiles.
 // Numerics: of float both operands are rounded to 10 bits of mantissa as tile_gemm.cuh does it. Exact
 //   products are added in float32 as the tensor cores do, in order of depth; splits are added in order
 //   by another kernel; a result of 16 bits is rounded once. What a tile is made of depends on the

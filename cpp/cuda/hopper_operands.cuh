@@ -12,7 +12,7 @@ namespace alexnet::cuda {
 
 // --- copying -------------------------------------------------------------------------------------
 //
-// By one thread, for every step. A division takes it about a hundred cycles, in which a multiprocessor
+// A step's copies are started by one thread. A division takes it about a hundred cycles, in which a multiprocessor
 // multiplies a good part of a step: so what follows from a number is worked out once an item, and
 // counted on from step to step.
 
