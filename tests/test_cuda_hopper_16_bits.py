@@ -15,12 +15,12 @@ from support import dense_layers
 from support.convolutions import Case
 from support.cuda_device import cuda, cupy
 from support.products_16_bits import (
-    check,
+    check_convolution,
+    check_dense,
     check_small_integers,
     each_dtype,
     rounded,
     run_convolutions,
-    run_dense,
 )
 
 pytestmark = pytest.mark.cuda
@@ -53,15 +53,13 @@ needs_emulation = pytest.mark.skipif(not load.loaded, reason="the device is what
 @each_dtype
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_convolutions(case: Case, dtype: np.dtype[Any]) -> None:
-    data = rounded(case.data, dtype)
-    check(run_convolutions(case, data, dtype), case.expected_of(data), dtype)
+    check_convolution(case, dtype)
 
 
 @each_dtype
 @pytest.mark.parametrize("size", DENSE, ids=str)
 def test_dense(size: dense_layers.Size, dtype: np.dtype[Any]) -> None:
-    data = rounded(dense_layers.draw(size), dtype)
-    check(run_dense(data, dtype), data.expected, dtype)
+    check_dense(size, dtype)
 
 
 @each_dtype
@@ -153,8 +151,7 @@ def test_each_tile(
     """Large products alone would take most of them."""
     monkeypatch.setenv("ALEXNET_EMULATED_TILE", tile + clusters)
     case = Case((3, 9, 8, 40), (2, 2), 264)
-    data = rounded(case.data, dtype)
-    check(run_convolutions(case, data, dtype), case.expected_of(data), dtype)
+    check_convolution(case, dtype)
 
 
 @needs_emulation

@@ -13,7 +13,8 @@ from support.arrays import random_array
 from support.convolutions import Case
 from support.cuda_device import cuda, cupy
 from support.products_16_bits import (
-    check,
+    check_convolution,
+    check_dense,
     check_small_integers,
     each_dtype,
     rounded,
@@ -39,21 +40,18 @@ SIZES = [(1, 16, 128), (5, 33, 40), (70, 40, 136), (33, 1032, 8), (130, 72, 72)]
 @each_dtype
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_convolutions(case: Case, dtype: np.dtype[Any]) -> None:
-    data = rounded(case.data, dtype)
-    check(run_convolutions(case, data, dtype), case.expected_of(data), dtype)
+    check_convolution(case, dtype)
 
 
 @each_dtype
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_dense(size: dense_layers.Size, dtype: np.dtype[Any]) -> None:
-    data = rounded(dense_layers.draw(size), dtype)
-    check(run_dense(data, dtype), data.expected, dtype)
+    check_dense(size, dtype)
 
 
 @each_dtype
 def test_a_depth_in_splits(dtype: np.dtype[Any]) -> None:
-    data = rounded(dense_layers.draw((3, 2056, 16)), dtype)
-    check(run_dense(data, dtype), data.expected, dtype)
+    check_dense((3, 2056, 16), dtype)
 
 
 @each_dtype

@@ -87,6 +87,18 @@ def check(found: dict[str, Any], expected: Any, dtype: np.dtype[Any]) -> None:
         assert relative_error(values, exact) <= most, name
 
 
+def check_convolution(case: Case, dtype: np.dtype[Any]) -> None:
+    """Forward and both gradients of random numbers that `dtype` has, against the reference."""
+    data = rounded(case.data, dtype)
+    check(run_convolutions(case, data, dtype), case.expected_of(data), dtype)
+
+
+def check_dense(size: dense_layers.Size, dtype: np.dtype[Any]) -> None:
+    """The same of a dense layer."""
+    data = rounded(dense_layers.draw(size), dtype)
+    check(run_dense(data, dtype), data.expected, dtype)
+
+
 def check_small_integers(case: Case, dtype: np.dtype[Any]) -> None:
     """Products are exact where sums are at most 256 in absolute value, which both types have."""
     fields = {f.name: getattr(case.data, f.name) for f in dataclasses.fields(Data)}
