@@ -101,6 +101,13 @@ __device__ __forceinline__ float sqrt_approximate(float x) {
     return result;
 }
 
+// rsqrtf to the bit, but infinity of numbers below FLT_MIN.
+__device__ __forceinline__ float rsqrt_approximate(float x) {
+    float result;
+    asm("rsqrt.approx.ftz.f32 %0, %1;\n" : "=f"(result) : "f"(x));
+    return result;
+}
+
 // --- matrices of shared memory -------------------------------------------------------------------
 
 // Four matrices of 8 rows of 16 bytes, by a warp: the lanes 8i to 8i + 7 give the addresses of matrix

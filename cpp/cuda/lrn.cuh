@@ -8,6 +8,8 @@
 #ifndef ALEXNET_CUDA_LRN_CUH_
 #define ALEXNET_CUDA_LRN_CUH_
 
+#include <cfloat>
+
 #include "alexnet/lrn.h"
 #include "launch.cuh"
 #include "storage.cuh"
@@ -16,18 +18,27 @@ namespace alexnet::cuda {
 
 // --- s^-beta --------------------------------------------------------------------------------------
 
-struct ThreeQuarters {
+struct AnyRoot {
+    static __device__ __forceinline__ float root(float s) { return rsqrtf(s); }  // s^-1/2
+};
+// Of s that is not denormal, to the same bits by one instruction instead of four.
+struct NormalRoot {
+    static __device__ __forceinline__ float root(float s) { return rsqrt_approximate(s); }
+};
+
+template <class Root>
+struct ThreeQuarters : Root {
     static __device__ __forceinline__ float of(float s, float) {
-        const float root = rsqrtf(s);
+        const float root = Root::root(s);
         return root * sqrt_approximate(root);
     }
 };
 
-struct Half {
-    static __device__ __forceinline__ float of(float s, float) { return rsqrtf(s); }
+struct Half : AnyRoot {
+    static __device__ __forceinline__ float of(float s, float) { return root(s); }
 };
 
-struct Any {
+struct Any : AnyRoot {
     static __device__ __forceinline__ float of(float s, float beta) { return powf(s, -beta); }
 };
 
@@ -39,7 +50,7 @@ struct LrnTerms {
 template <class Power>
 __device__ __forceinline__ LrnTerms lrn_terms(float dy, float x, float s, float beta) {
     // x/s as x·s^-1/2·s^-1/2: s^(-beta-1) by itself would underflow much earlier.
-    const float root = rsqrtf(s);
+    const float root = Power::root(s);
     const float direct = dy * Power::of(s, beta);
     return {direct, direct * (x * root * root)};
 }
@@ -63,13 +74,15 @@ struct LrnTiling {
     // fewest lanes idle in the runs that are used at all.
     LrnTiling(size_t runs_, int lane_runs)
         : runs(static_cast<int>(runs_)), pixels(1), reciprocal((65535 + runs) / runs) {
-        const auto used = [&](int n) {
-            const int lanes = (n * runs + kWarp - 1) / kWarp * kWarp;
-            return static_cast<double>(n * runs) / lanes;
-        };
         for (int n = 2; n * runs <= lane_runs * kWarp; ++n) {
             if (used(n) >= used(pixels)) pixels = n;
         }
+    }
+
+    // The share of lanes that have a run, with n pixels.
+    double used(int n) const {
+        const int lanes = (n * runs + kWarp - 1) / kWarp * kWarp;
+        return static_cast<double>(n * runs) / lanes;
     }
 };
 
@@ -91,8 +104,8 @@ struct LrnLane {
     }
 };
 
-// Sums of `own` over the windows around the channels of the lane's run i, in ascending order; `own`
-// holds all runs of the tile. To be called by all lanes.
+// Sums of `own` over the windows around the channels of the lane's run i, in the order of
+// window_sum; `own` holds all runs of the tile. To be called by all lanes.
 template <int radius, int width, int lane_runs>
 __device__ __forceinline__ Floats<width> window_sums(const Floats<width> (&own)[lane_runs], int i,
                                                      const LrnLane<lane_runs>& lane, int runs) {
@@ -110,19 +123,33 @@ __device__ __forceinline__ Floats<width> window_sums(const Floats<width> (&own)[
             const bool exists = 0 <= later && later < lane_runs;
             const float across = exists ? own[exists ? later : i].at[element] : 0.0f;
             value = __shfl_sync(kAllLanes, crosses ? across : value,
-                                (lane.number + away + kWarp) % kWarp);
+                                (lane.number + away) & (kWarp - 1));
             const int run = lane.run[i] + away;
             if (run < 0 || run >= runs) value = 0;  // of another pixel
         }
         near[radius + j] = value;
     }
+    constexpr int kWindow = 2 * radius + 1, kNear = width + 2 * radius;
+    float pairs[kNear - 1], fours[kNear - 3];
+#pragma unroll
+    for (int c = 0; c < kNear - 1; ++c) pairs[c] = near[c] + near[c + 1];
+#pragma unroll
+    for (int c = 0; c < kNear - 3; ++c) fours[c] = pairs[c] + pairs[c + 2];
     Floats<width> sums;
 #pragma unroll
     for (int c = 0; c < width; ++c) {
-        float sum = 0;
-#pragma unroll
-        for (int j = 0; j <= 2 * radius; ++j) sum += near[c + j];
-        sums.at[c] = sum;
+        int next = c;
+        float sum = fours[next];
+        next += 4;
+        if constexpr (kWindow >= 8) {
+            sum += fours[next];
+            next += 4;
+        }
+        if constexpr (kWindow & 2) {
+            sum += pairs[next];
+            next += 2;
+        }
+        sums.at[c] = sum + near[next];
     }
     return sums;
 }
@@ -146,7 +173,7 @@ __device__ __forceinline__ void lrn_values(const Floats<width> (&x)[lane_runs],
 #pragma unroll
         for (int c = 0; c < width; ++c) {
             const float s = fmaf(k.alpha, sums.at[c], k.bias);
-            y[i].at[c] = x[i].at[c] * ThreeQuarters::of(s, k.beta);
+            y[i].at[c] = x[i].at[c] * ThreeQuarters<NormalRoot>::of(s, k.beta);
         }
     }
 }
@@ -173,7 +200,7 @@ __device__ __forceinline__ void lrn_gradients(const Floats<width> (&x)[lane_runs
         for (int c = 0; c < width; ++c) {
             const float s = fmaf(k.alpha, sums.at[c], k.bias);
             const LrnTerms terms =
-                lrn_terms<ThreeQuarters>(gradients[i].at[c], x[i].at[c], s, k.beta);
+                lrn_terms<ThreeQuarters<NormalRoot>>(gradients[i].at[c], x[i].at[c], s, k.beta);
             gradients[i].at[c] = terms.direct;
             cross[i].at[c] = terms.cross_term;
         }
@@ -202,10 +229,10 @@ void lrn_backward_in_shared_memory(size_t pixels, size_t channels, const LrnPara
                                    Stream stream);
 
 // Calls body(std::integral_constant<int, radius>) for the radii that networks have, if registers
-// can hold LRN's windows; false where they can't.
+// can hold LRN's windows, and s is never denormal; false otherwise.
 template <class Body>
 bool with_lrn_radius(const LrnParameters& k, const Body& body) {
-    if (k.beta != 0.75f) return false;
+    if (k.beta != 0.75f || !(k.bias >= FLT_MIN && k.alpha >= 0)) return false;
     switch (k.depth_radius) {
         case 2:
             body(std::integral_constant<int, 2>());

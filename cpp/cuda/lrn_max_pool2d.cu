@@ -66,20 +66,17 @@ __global__ void __launch_bounds__(kThreads, 3)
     const T* image = x + part.image * p.in_height * p.in_width * p.channels;
     using Row = MaximaOfLane<kWidth, kRuns<T>>;
     const auto find_maxima = [&](int h, Row& row) {
-#pragma unroll
-        for (int i = 0; i < kRuns<T>; ++i) row[i] = Maxima<kWidth>::of_nothing(max(-left[i], 0));
-        if (h < 0 || h >= p.in_height) return;  // so in all lanes
+        const T* line = image + size_t(inside(h, p.in_height)) * p.in_width * p.channels;
         Floats<kWidth> values[W::window][kRuns<T>];
-        bool is[W::window][kRuns<T>];
+        int column[W::window][kRuns<T>];
 #pragma unroll
         for (int j = 0; j < W::window; ++j) {
 #pragma unroll
             for (int i = 0; i < kRuns<T>; ++i) {
-                const int w = left[i] + j;
-                is[j][i] = has[i] && 0 <= w && w < p.in_width;
-                const T* pixel = image + (size_t(h) * p.in_width + w) * p.channels;
-                values[j][i] = is[j][i] ? load_floats<kWidth>(pixel + lane.run[i] * kWidth)
-                                        : Floats<kWidth>::of(0);
+                const int w = inside(left[i] + j, p.in_width);
+                column[j][i] = w - left[i];
+                const T* run = line + size_t(w) * p.channels + lane.run[i] * kWidth;
+                values[j][i] = has[i] ? load_floats<kWidth>(run) : Floats<kWidth>::of(0);
             }
         }
 #pragma unroll
@@ -88,7 +85,11 @@ __global__ void __launch_bounds__(kThreads, 3)
             lrn_values<radius>(values[j], lane, tiling, used, k, normalised);
 #pragma unroll
             for (int i = 0; i < kRuns<T>; ++i) {
-                if (is[j][i]) row[i].see(normalised[i], j);
+                if (j == 0) {
+                    row[i] = Maxima<kWidth>::of_first(normalised[i], column[j][i]);
+                } else {
+                    row[i].see(normalised[i], column[j][i]);
+                }
             }
         }
     };
@@ -103,10 +104,12 @@ __global__ void __launch_bounds__(kThreads, 3)
         const size_t line = (part.image * p.out_height + oh) * p.out_width;
 #pragma unroll
         for (int i = 0; i < kRuns<T>; ++i) {
-            const int first = max(-top, 0) * W::window + max(-left[i], 0);
-            auto best = Maxima<kWidth>::of_nothing(first);
+            const auto first_of = [&](int row) {
+                return (inside(top + row, p.in_height) - top) * W::window;
+            };
+            auto best = rows[0][i].counted_from(first_of(0));
 #pragma unroll
-            for (int r = 0; r < W::window; ++r) best.see_row(rows[r][i], r * W::window);
+            for (int r = 1; r < W::window; ++r) best.see_row(rows[r][i], first_of(r));
             if (!has[i]) continue;
             const size_t at = (line + ow[i]) * p.channels + lane.run[i] * kWidth;
             store_floats(y + at, best.values());
@@ -132,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 3)
     const int used = tiling.pixels * tiling.runs;
     const size_t windows = part.image * p.out_height * p.out_width * p.channels;
     const size_t image = part.image * p.in_height * p.in_width * p.channels;
-    StepGradients<W, kWidth> steps[kRuns<T>];
+    StepGradients<W, T> steps[kRuns<T>];
     int left[kRuns<T>];
 #pragma unroll
     for (int i = 0; i < kRuns<T>; ++i) {
@@ -140,7 +143,8 @@ __global__ void __launch_bounds__(kThreads, 3)
         const int out = p.in_width;  // where an idle lane's pixels are
         left[i] = lane.pixel[i] < tiling.pixels ? across * W::stride - p.pad_left : out;
         const size_t run = windows + lane.run[i] * kWidth;
-        steps[i].load(p, dy + run, positions + run, part.begin, across, false);
+        steps[i].choose(p, across);
+        steps[i].template load<W::before + 1>(p, dy + run, positions + run, part.begin, false);
     }
 #pragma unroll
     for (int row = 0; row < W::stride; ++row) {

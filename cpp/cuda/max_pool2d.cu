@@ -23,48 +23,71 @@
 namespace alexnet::cuda {
 namespace {
 
-template <class T, class W>
-__global__ void __launch_bounds__(kBlockThreads)
+constexpr unsigned kThreads = 128;  // of a block: few, so that devices have many to spread
+
+template <class T, class W, bool noted>
+__global__ void __launch_bounds__(kThreads, 6)
     forward(Pool p, int strips, int strip_rows, const T* __restrict__ x, T* y, uint8_t* positions) {
-    constexpr int kWidth = kVector<T>;
-    const int runs = p.channels / kWidth;
+    using Best = PackedMaxima<T>;
+    constexpr int kNew = W::window - W::shared;  // rows that the window before has not seen
+    const int runs = p.channels / kVector<T>, line = p.out_width * runs;  // of threads
     const auto index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-    if (index >= p.out_width * runs) return;
-    const int ow = index / runs, channel = index % runs * kWidth;
-    const int left = ow * W::stride - p.pad_left, first_column = max(-left, 0);
-    for (size_t strip = blockIdx.y; strip < p.batch * strips; strip += gridDim.y) {
-        const size_t image = strip / strips;
-        const int begin = static_cast<int>(strip % strips) * strip_rows;
-        const int end = min(begin + strip_rows, p.out_height);
-        const T* image_x = x + image * p.in_height * p.in_width * p.channels + channel;
-        const auto maxima_of_row = [&](int h) {
-            Floats<kWidth> values[W::window];
+    const int strip = index / line;
+    if (strip >= strips) return;
+    const int ow = index % line / runs, channel = index % runs * kVector<T>;
+    const int begin = strip * strip_rows, end = min(begin + strip_rows, p.out_height);
+    const int left = ow * W::stride - p.pad_left;
+    size_t column[W::window];  // in elements
+    int place[W::window];
 #pragma unroll
-            for (int j = 0; j < W::window; ++j) {
-                const int w = left + j;
-                const bool is = 0 <= h && h < p.in_height && 0 <= w && w < p.in_width;
-                const T* pixel = image_x + (size_t(h) * p.in_width + w) * p.channels;
-                values[j] = is ? load_floats<kWidth>(pixel) : Floats<kWidth>::of(-INFINITY);
-            }
-            auto row = Maxima<kWidth>::of_nothing(first_column);
+    for (int j = 0; j < W::window; ++j) {
+        const int w = inside(left + j, p.in_width);
+        column[j] = size_t(w) * p.channels + channel;
+        place[j] = w - left;
+    }
+    for (size_t image = blockIdx.y; image < p.batch; image += gridDim.y) {
+        struct Row {
+            Words<16> pixels[W::window];
+        };
+        const auto load = [&](int h) {
+            const size_t first =
+                (image * p.in_height + inside(h, p.in_height)) * (p.in_width * size_t(p.channels));
+            Row row;
 #pragma unroll
-            for (int j = 0; j < W::window; ++j) row.see(values[j], j);
+            for (int j = 0; j < W::window; ++j) row.pixels[j] = load_words(x + first + column[j]);
             return row;
         };
-        Maxima<kWidth> rows[W::window];
+        const auto find = [&](const Row& row) {
+            return Best::template of<noted>(row.pixels,
+                                            [&](int j, int) { return repeated<T>(place[j]); });
+        };
         int top = begin * W::stride - p.pad_top;
+        Row shared[W::shared + 1], ahead[kNew];
 #pragma unroll
-        for (int i = 0; i < W::shared; ++i) rows[i] = maxima_of_row(top + i);
+        for (int i = 0; i < W::shared; ++i) shared[i] = load(top + i);
+#pragma unroll
+        for (int i = 0; i < kNew; ++i) ahead[i] = load(top + W::shared + i);
+        Best rows[W::window];
+#pragma unroll
+        for (int i = 0; i < W::shared; ++i) rows[i] = find(shared[i]);
         for (int oh = begin; oh < end; ++oh, top += W::stride) {
 #pragma unroll
-            for (int i = W::shared; i < W::window; ++i) rows[i] = maxima_of_row(top + i);
-            auto best = Maxima<kWidth>::of_nothing(max(-top, 0) * W::window + first_column);
+            for (int i = 0; i < kNew; ++i) rows[W::shared + i] = find(ahead[i]);
+            if (oh + 1 < end) {  // on their way while this row is finished
 #pragma unroll
-            for (int i = 0; i < W::window; ++i) best.see_row(rows[i], i * W::window);
+                for (int i = 0; i < kNew; ++i) ahead[i] = load(top + W::window + i);
+            }
+            Words<16> values[W::window];
+#pragma unroll
+            for (int i = 0; i < W::window; ++i) values[i] = rows[i].value;
+            const auto best = Best::template of<noted>(values, [&](int i, int c) {
+                const int row = inside(top + i, p.in_height) - top;
+                return rows[i].place.at[c] + repeated<T>(row * W::window);
+            });
             const size_t at =
                 ((image * p.out_height + oh) * p.out_width + ow) * p.channels + channel;
-            if (y) store_floats(y + at, best.values());
-            if (positions) store_positions(positions + at, best);
+            if (y) store_words(y + at, best.value);
+            if constexpr (noted) best.store_positions(positions + at);
 #pragma unroll
             for (int i = 0; i < W::shared; ++i) rows[i] = rows[i + W::stride];
         }
@@ -72,35 +95,68 @@ __global__ void __launch_bounds__(kBlockThreads)
 }
 
 template <class T, class W>
-__global__ void __launch_bounds__(kBlockThreads)
-    backward(Pool p, const T* __restrict__ dy, const uint8_t* __restrict__ positions,
-             bool through_relu, T* dx) {
-    constexpr int kWidth = kVector<T>;
-    const int runs = p.channels / kWidth;
+__global__ void __launch_bounds__(kThreads, 6)
+    backward(Pool p, int strips, int strip_rows, const T* __restrict__ dy,
+             const uint8_t* __restrict__ positions, bool through_relu, T* dx) {
+    using Gradients = StepGradients<W, T>;
+    const int runs = p.channels / kVector<T>;
+    const int line = pool_steps(p.in_width, p.pad_left, W::stride) * runs;  // of threads
     const auto index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-    if (index >= pool_steps(p.in_width, p.pad_left, W::stride) * runs) return;
-    const int across = index / runs, channel = index % runs * kWidth;
-    const int rows = pool_steps(p.in_height, p.pad_top, W::stride);
-    for (size_t row = blockIdx.y; row < p.batch * rows; row += gridDim.y) {
-        const size_t image = row / rows;
-        const int down = static_cast<int>(row % rows);
-        const size_t windows = image * p.out_height * p.out_width * p.channels + channel;
-        StepGradients<W, kWidth> gradients;
-        gradients.load(p, dy + windows, positions + windows, down, across, through_relu);
-        T* image_dx = dx + image * p.in_height * p.in_width * p.channels + channel;
+    const int strip = index / line;
+    if (strip >= strips) return;
+    const int across = index % line / runs, channel = index % runs * kVector<T>;
+    const int begin = strip * strip_rows;
+    const int end = min(begin + strip_rows, pool_steps(p.in_height, p.pad_top, W::stride));
+    Gradients step;
+    step.choose(p, across);
+    size_t column[W::stride];  // of dx, in elements
+    bool is_column[W::stride];
 #pragma unroll
-        for (int i = 0; i < W::stride; ++i) {
+    for (int j = 0; j < W::stride; ++j) {
+        const int w = across * W::stride - p.pad_left + j;
+        is_column[j] = 0 <= w && w < p.in_width;
+        column[j] = size_t(w) * p.channels + channel;
+    }
+    for (size_t image = blockIdx.y; image < p.batch; image += gridDim.y) {
+        const size_t first = image * p.out_height * p.out_width * p.channels + channel;
+        const T* image_dy = dy + first;
+        const uint8_t* image_positions = positions + first;
+        step.template load<Gradients::rows>(p, image_dy, image_positions, begin, through_relu);
+        for (int down = begin;;) {
 #pragma unroll
-            for (int j = 0; j < W::stride; ++j) {
+            for (int i = 0; i < W::stride; ++i) {
                 const int h = down * W::stride - p.pad_top + i;
-                const int w = across * W::stride - p.pad_left + j;
-                if (h < 0 || h >= p.in_height || w < 0 || w >= p.in_width) continue;
-                store_floats(image_dx + (size_t(h) * p.in_width + w) * p.channels,
-                             gradients.of(i, j));
+                if (h < 0 || h >= p.in_height) continue;
+                T* line = dx + (image * p.in_height + h) * (p.in_width * size_t(p.channels));
+#pragma unroll
+                for (int j = 0; j < W::stride; ++j) {
+                    if (is_column[j]) store_words(line + column[j], step.rounded(i, j));
+                }
             }
+            if (++down == end) break;
+            step.go_down();
+            step.template load<1>(p, image_dy, image_positions, down, through_relu);
         }
     }
 }
+
+// How the rows of an image are shared out: strips of some rows, one after the other, for a thread of
+// each column and 16 bytes. As long as that leaves enough threads for a large device: what strips
+// have in common is read twice.
+struct Strips {
+    int rows, count;
+    dim3 grid;
+
+    Strips(size_t batch, int height, size_t line) {
+        constexpr size_t kWanted = 132 * 768, kMostImages = 65535;
+        const size_t wanted = kWanted / std::max<size_t>(line * batch, 1) + 1;
+        const auto parts = static_cast<int>(std::min<size_t>(wanted, height));
+        rows = (height + parts - 1) / parts;
+        count = (height + rows - 1) / rows;
+        grid = dim3(static_cast<unsigned>((count * line + kThreads - 1) / kThreads),
+                    static_cast<unsigned>(std::min(batch, kMostImages)));
+    }
+};
 
 // How far the windows of an axis reach, counted from the edge of the padding.
 void check_reach(size_t outputs, size_t stride, size_t window) {
@@ -133,16 +189,11 @@ void max_pool2d(const Pool2dShape& shape, const T* x, T* y, void* positions, Str
     const bool fits = fits_vectors(shape.channels, x, y, positions);
     const bool is_known =
         fits && with_windows(p, [&](auto windows) {
-            // Enough threads for a large device, each with as many rows as that leaves.
-            constexpr size_t kThreads = 132 * 512;
-            const size_t across = shape.out_width * shape.channels / kVector<T>;
-            const size_t wanted = kThreads / std::max<size_t>(across * shape.batch, 1) + 1;
-            const size_t parts = std::min(wanted, shape.out_height);
-            const auto rows = static_cast<int>((shape.out_height + parts - 1) / parts);
-            const int strips = (p.out_height + rows - 1) / rows;
-            launch("max_pool2d", forward<T, decltype(windows)>,
-                   pool_grid(across, shape.batch * strips), kBlockThreads, 0, stream, p, strips,
-                   rows, x, y, static_cast<uint8_t*>(positions));
+            using W = decltype(windows);
+            const Strips strips(p.batch, p.out_height, shape.out_width * shape.channels / kVector<T>);
+            launch("max_pool2d", positions ? forward<T, W, true> : forward<T, W, false>,
+                   strips.grid, kThreads, 0, stream, p, strips.count, strips.rows, x, y,
+                   static_cast<uint8_t*>(positions));
         });
     if (!is_known) max_pool2d_any(shape, x, y, positions, stream);
 }
@@ -155,11 +206,12 @@ void max_pool2d_backward(const Pool2dShape& shape, const T* dy, const void* posi
     const bool is_known =
         fits && with_windows(p, [&](auto windows) {
             using W = decltype(windows);
-            const size_t across =
-                size_t(pool_steps(p.in_width, p.pad_left, W::stride)) * p.channels / kVector<T>;
-            const size_t rows = shape.batch * pool_steps(p.in_height, p.pad_top, W::stride);
-            launch("max_pool2d_backward", backward<T, W>, pool_grid(across, rows), kBlockThreads, 0,
-                   stream, p, dy, static_cast<const uint8_t*>(positions), through_relu, dx);
+            const size_t across = pool_steps(p.in_width, p.pad_left, W::stride);
+            const Strips strips(p.batch, pool_steps(p.in_height, p.pad_top, W::stride),
+                                across * p.channels / kVector<T>);
+            launch("max_pool2d_backward", backward<T, W>, strips.grid, kThreads, 0, stream, p,
+                   strips.count, strips.rows, dy, static_cast<const uint8_t*>(positions),
+                   through_relu, dx);
         });
     if (!is_known) max_pool2d_backward_any(shape, dy, positions, through_relu, dx, stream);
 }

@@ -11,7 +11,7 @@
 
 #include "alexnet/max_pool2d.h"
 #include "launch.cuh"
-#include "storage.cuh"
+#include "packed.cuh"
 
 namespace alexnet::cuda {
 
@@ -40,7 +40,12 @@ constexpr Position kNotPositive = Position{1} << (8 * sizeof(Position) - 1);
 // Whether `later` takes the place of `best`: NaN is greater than every number, and among equals the
 // first stays.
 __device__ __forceinline__ bool replaces(float later, float best) {
-    return later > best || (later != later && best == best);
+    return best == best && !(later <= best);
+}
+
+// The greater of two numbers, by the same order; of -0 and 0 it is 0.
+__device__ __forceinline__ float greater(float a, float b) {
+    return __uint_as_float(maxima<float>(__float_as_uint(a), __float_as_uint(b)));
 }
 
 // The first maxima of what was seen, and where: column, or pixel.
@@ -59,24 +64,33 @@ struct Maxima {
         }
         return result;
     }
+    static __device__ __forceinline__ Maxima of_first(const Floats<width>& values, Place place) {
+        Maxima result;
+#pragma unroll
+        for (int c = 0; c < width; ++c) {
+            result.value[c] = values.at[c];
+            result.at[c] = place;
+        }
+        return result;
+    }
     __device__ __forceinline__ void see(const Floats<width>& values, Place place) {
 #pragma unroll
-        for (int c = 0; c < width; ++c) {
-            if (replaces(values.at[c], value[c])) {
-                value[c] = values.at[c];
-                at[c] = place;
-            }
-        }
+        for (int c = 0; c < width; ++c) see_one(c, values.at[c], place);
     }
     // Those of a row, whose columns are counted from `first` in the window.
+    __device__ __forceinline__ Maxima counted_from(int first) const {
+        Maxima result = *this;
+#pragma unroll
+        for (Place& place : result.at) place += first;
+        return result;
+    }
     __device__ __forceinline__ void see_row(const Maxima& row, int first) {
 #pragma unroll
-        for (int c = 0; c < width; ++c) {
-            if (replaces(row.value[c], value[c])) {
-                value[c] = row.value[c];
-                at[c] = first + row.at[c];
-            }
-        }
+        for (int c = 0; c < width; ++c) see_one(c, row.value[c], first + row.at[c]);
+    }
+    __device__ __forceinline__ void see_one(int c, float later, Place place) {
+        if (replaces(later, value[c])) at[c] = place;
+        value[c] = greater(later, value[c]);
     }
     __device__ __forceinline__ Floats<width> values() const {
         Floats<width> result;
@@ -141,6 +155,53 @@ bool with_windows(const Pool& p, const Body& body) {
     return true;
 }
 
+// Pixels of a window that are outside of the image count as the nearest one inside, which changes
+// neither the maximum nor its place: no case needs a code of its own.
+__device__ __forceinline__ int inside(int position, int extent) {
+    return min(max(position, 0), extent - 1);
+}
+
+// The first maxima of `n` candidates, of all numbers of 16 bytes; and the places of these, of which
+// place(i, c) gives those of candidate i's word c, if they are to be `noted`.
+template <class T>
+struct PackedMaxima {
+    Words<16> value, place;
+
+    template <bool noted, int n, class Place>
+    static __device__ __forceinline__ PackedMaxima of(const Words<16> (&candidates)[n],
+                                                      const Place& place_of) {
+        PackedMaxima result;
+#pragma unroll
+        for (int c = 0; c < kWords; ++c) {
+            uint32_t value = candidates[0].at[c];
+#pragma unroll
+            for (int i = 1; i < n; ++i) value = maxima<T>(value, candidates[i].at[c]);
+            result.value.at[c] = value;
+            if constexpr (!noted) continue;
+            uint32_t place = place_of(n - 1, c);
+#pragma unroll
+            for (int i = n - 2; i >= 0; --i) {
+                // NaN is a maximum wherever it is, and equals nothing.
+                const uint32_t own = candidates[i].at[c];
+                const uint32_t is = are_equal<T>(own, value) | are_nan<T>(own);
+                place = either(is, place_of(i, c), place);
+            }
+            result.place.at[c] = place;
+        }
+        return result;
+    }
+
+    __device__ __forceinline__ void store_positions(uint8_t* p) const {
+        Words<16> positions;
+#pragma unroll
+        for (int c = 0; c < kWords; ++c) {
+            const uint32_t sign = repeated<T>(kNotPositive<uint8_t>);
+            positions.at[c] = place.at[c] | (~are_greater<T>(value.at[c], 0) & sign);
+        }
+        store_bytes<T>(p, bytes_of<T>(positions));
+    }
+};
+
 // Steps along an axis in which all pixels of x lie, counted from the edge of the padding.
 __host__ __device__ inline int pool_steps(int extent, int pad, int stride) {
     return (extent + pad + stride - 1) / stride;
@@ -148,62 +209,111 @@ __host__ __device__ inline int pool_steps(int extent, int pad, int stride) {
 
 // The gradients of the stride x stride pixels from which the step of a window goes to the next, from
 // those of all windows that reach there: (before + 1)² of them.
-template <class W, int width>
+template <class W, class T>
 struct StepGradients {
-    Floats<width> dy[W::before + 1][W::before + 1];  // of the windows `down` and `across` before
-    uint32_t at[W::before + 1][W::before + 1][width / 4];  // their positions, four a word
+    static constexpr int rows = W::before + 1, columns = W::before + 1;  // of windows
+    static constexpr uint32_t kNoPlace = repeated<T>(0x7f);
+    struct Window {
+        Words<16> dy, place;
+    };
+    Window windows[rows][columns];  // `down` and `across` before the step's own
+    size_t column[columns];         // of the windows, in elements of a row of dy
+    uint32_t nowhere[columns];      // what makes it no place where there is no such window
 
-    // dy and positions are those of an image and the first of the channels; `through_relu` leaves
-    // out maxima that are not positive.
-    template <class T>
-    __device__ __forceinline__ void load(const Pool& p, const T* dy_image, const uint8_t* positions,
-                                         int down, int across, bool through_relu) {
+    __device__ __forceinline__ void choose(const Pool& p, int across) {
 #pragma unroll
-        for (int i = 0; i <= W::before; ++i) {
+        for (int j = 0; j < columns; ++j) {
+            const int ow = across - j;
+            column[j] = size_t(inside(ow, p.out_width)) * p.channels;
+            nowhere[j] = 0 <= ow && ow < p.out_width ? 0 : kNoPlace;
+        }
+    }
+
+    // The rows of windows from `oh` up, into the first `n` of `windows`: all loads are under way
+    // at once. dy and positions are those of an image and the first of the channels; `through_relu`
+    // leaves out maxima that are not positive.
+    template <int n>
+    __device__ __forceinline__ void load(const Pool& p, const T* dy, const uint8_t* positions,
+                                         int oh, bool through_relu) {
+        const uint32_t kept = repeated<T>(through_relu ? 0xff : 0x7f);
+        Words<kVector<T>> bytes[n][columns];
 #pragma unroll
-            for (int j = 0; j <= W::before; ++j) {
-                const int oh = down - i, ow = across - j;
-                const bool is = 0 <= oh && oh < p.out_height && 0 <= ow && ow < p.out_width;
-                const size_t window = (size_t(oh) * p.out_width + ow) * p.channels;
-                dy[i][j] = is ? load_floats<width>(dy_image + window) : Floats<width>::of(0);
-                load_positions(positions + window, is, through_relu, at[i][j]);
+        for (int i = 0; i < n; ++i) {
+            const int row = inside(oh - i, p.out_height);
+            const size_t line = size_t(row) * (p.out_width * size_t(p.channels));
+#pragma unroll
+            for (int j = 0; j < columns; ++j) {
+                windows[i][j].dy = load_words(dy + line + column[j]);
+                bytes[i][j] = load_bytes<T>(positions + line + column[j]);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < n; ++i) {
+            const uint32_t no_row = 0 <= oh - i && oh - i < p.out_height ? 0 : kNoPlace;
+#pragma unroll
+            for (int j = 0; j < columns; ++j) {
+                windows[i][j].place = from_bytes<T>(bytes[i][j]);
+#pragma unroll
+                for (uint32_t& place : windows[i][j].place.at) {
+                    place = (place & kept) | no_row | nowhere[j];
+                }
             }
         }
     }
 
-    // Of the pixel (row, column) of the step, in the order of the windows.
-    __device__ __forceinline__ Floats<width> of(int row, int column) const {
-        auto sum = Floats<width>::of(0);
+    // What was loaded is that of the step below.
+    __device__ __forceinline__ void go_down() {
+#pragma unroll
+        for (int i = rows - 1; i > 0; --i) {
+#pragma unroll
+            for (int j = 0; j < columns; ++j) windows[i][j] = windows[i - 1][j];
+        }
+    }
+
+    // What the pixel (row, column) of the step gets: body(the gradients of a window, zero where the
+    // pixel is no maximum) for those that reach there, in their order.
+    template <class Body>
+    __device__ __forceinline__ void for_windows(int row, int column, const Body& body) const {
 #pragma unroll
         for (int i = W::before; i >= 0; --i) {
 #pragma unroll
             for (int j = W::before; j >= 0; --j) {
                 const int h = row + i * W::stride, w = column + j * W::stride;
                 if (h >= W::window || w >= W::window) continue;
+                const Window& window = windows[i][j];
+                Words<16> gradients;
 #pragma unroll
-                for (int c = 0; c < width; ++c) {
-                    const uint32_t position = at[i][j][c / 4] >> c % 4 * 8 & 0xff;
-                    if (position == static_cast<uint32_t>(h * W::window + w))
-                        sum.at[c] += dy[i][j].at[c];
+                for (int c = 0; c < kWords; ++c) {
+                    const uint32_t own = repeated<T>(h * W::window + w);
+                    gradients.at[c] = window.dy.at[c] & are_same<T>(window.place.at[c], own);
                 }
+                body(gradients);
             }
         }
-        return sum;
     }
 
-  private:
-    static __device__ __forceinline__ void load_positions(const uint8_t* p, bool is,
-                                                          bool through_relu,
-                                                          uint32_t (&words)[width / 4]) {
-        constexpr uint32_t kUnsigned = 0x7f7f7f7f;
-        Words<width> loaded;
+    __device__ __forceinline__ Floats<kVector<T>> of(int row, int column) const {
+        Floats<kVector<T>> sum;
+        bool is_first = true;
+        for_windows(row, column, [&](const Words<16>& gradients) {
+            const auto values = to_floats<T>(gradients);
 #pragma unroll
-        for (uint32_t& word : loaded.at) word = kUnsigned;  // 127 is in none of these windows
-        if (is) loaded = *reinterpret_cast<const Words<width>*>(p);
-#pragma unroll
-        for (int i = 0; i < width / 4; ++i) {
-            words[i] = through_relu ? loaded.at[i] : loaded.at[i] & kUnsigned;
-        }
+            for (int c = 0; c < kVector<T>; ++c) {
+                sum.at[c] = is_first ? values.at[c] : sum.at[c] + values.at[c];
+            }
+            is_first = false;
+        });
+        return sum;
+    }
+    // The same rounded, without a detour where there is a single window.
+    __device__ __forceinline__ Words<16> rounded(int row, int column) const {
+        Words<16> only;
+        int count = 0;
+        for_windows(row, column, [&](const Words<16>& gradients) {
+            only = gradients;
+            ++count;
+        });
+        return count == 1 ? only : to_words<T>(of(row, column));
     }
 };
 

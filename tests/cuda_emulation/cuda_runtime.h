@@ -70,6 +70,17 @@ T __shfl_down_sync(unsigned mask, T value, int distance, const char* file = __bu
 inline uint32_t __float_as_uint(float x) { return emulation::bits_as<uint32_t>(x); }
 inline float __uint_as_float(uint32_t x) { return emulation::bits_as<float>(x); }
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
+
+// Byte i is byte (selector >> 4i) & 7 of the eight of `high` and `low`.
+inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
+    const uint64_t bytes = uint64_t{high} << 32 | low;
+    uint32_t result = 0;
+    for (int i = 0; i < 4; ++i) {
+        result |= static_cast<uint32_t>(bytes >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
+    }
+    return result;
+}
+
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a < b ? b : a; }
 inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }

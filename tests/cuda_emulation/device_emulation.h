@@ -31,6 +31,9 @@ void cp_async_wait() {
 }
 
 inline float sqrt_approximate(float x) { return std::sqrt(x); }
+inline float rsqrt_approximate(float x) {
+    return std::fpclassify(x) == FP_SUBNORMAL ? INFINITY : rsqrtf(x);
+}
 
 // Each lane reads its row and hands it out; `word` gives word i of what lane 4 · q + c receives.
 template <typename Word>
