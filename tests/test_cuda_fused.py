@@ -11,6 +11,7 @@ import pytest
 from alexnet import cpu
 from alexnet.network.network import Network
 from alexnet.network.variants import AlexNet, variant_named
+from cuda_emulation import load
 from support.arrays import random_array
 from support.cuda_device import GuardedOnDevice, cuda, cupy, on_device
 from support.small_networks import IMAGE_SIZES
@@ -109,10 +110,15 @@ def test_batches(shape: tuple[int, ...]) -> None:
     check(random_array(2, *shape), has_kernel=True)
 
 
-def test_rows_that_a_warp_or_a_thread_takes_one_after_the_other() -> None:
-    """As many images as leave two rows of windows to each, and one to the last."""
-    check(random_array(3, 800, 7, 3, 4), has_kernel=True)
-    x = random_array(4, 64, 7, 35, 128)
+def test_rows_that_a_warp_or_a_thread_takes_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many images as leave two rows of windows, or of steps, to each, and one to the last."""
+    monkeypatch.setenv("ALEXNET_EMULATED_MULTIPROCESSORS", "1")
+    multiprocessors = 1 if load.loaded else cupy.cuda.Device().attributes["MultiProcessorCount"]
+    check(random_array(3, 7 * multiprocessors, 7, 3, 4), has_kernel=True)
+    check(random_array(4, multiprocessors, 7, 35, 128), has_kernel=True)
+    x = random_array(5, multiprocessors, 7, 35, 128)
     y = cuda.max_pool2d(on_device(x)).get()
     np.testing.assert_array_equal(y, cpu.max_pool2d(x))
     dx = cuda.max_pool2d_backward(on_device(y), on_device(x)).get()

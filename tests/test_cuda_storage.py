@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from alexnet import reference
 from support.arrays import random_array
 from support.cuda_device import cuda, cupy
 
@@ -97,6 +98,40 @@ def test_windows_of_channels_and_pixels(dtype: np.dtype[Any], channels: int) -> 
         check("max_pool2d", [x], dtype)
         check("max_pool2d_backward", [slope, x], dtype, through_relu=True)
         check("max_pool2d", [x], dtype, window=(2, 3), stride=1)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", 1, ((0, 0), (1, 0))])
+@pytest.mark.parametrize("window", [2, 3])
+def test_maxima_of_whatever_there_is(dtype: np.dtype[Any], window: int, padding: Any) -> None:
+    """Ties, NaN, infinities and zeros of both signs, with the first maximum as the reference has."""
+    values = np.array([-np.inf, -3, -1, -0.0, 0, 1, 3, np.inf, np.nan], np.float32)
+    generator = np.random.default_rng(window)
+    how: dict[str, Any] = {"window": window, "stride": 2, "padding": padding, "ceil_mode": True}
+    for probability in (0, 0.02, 0.5):  # of NaN
+        shares = [(1 - probability) / 8] * 8 + [probability]
+        x = generator.choice(values, (2, 8, 9, 24), p=shares)
+        x[0, :4] = -np.inf
+        here = cupy.asarray(x.astype(dtype))
+        y = cuda.max_pool2d(here, **how)
+        assert y.dtype == dtype
+        expected = reference.max_pool2d(x, **how)
+        np.testing.assert_array_equal(y.get().astype(np.float32), expected)
+        dy = generator.integers(1, 9, expected.shape).astype(np.float32)  # exact sums
+        for through_relu in (False, True):
+            dx = cuda.max_pool2d_backward(
+                cupy.asarray(dy.astype(dtype)), here, **how, through_relu=through_relu
+            )
+            gradient = reference.max_pool2d_backward(dy, x, **how, through_relu=through_relu)
+            np.testing.assert_array_equal(dx.get().astype(np.float32), gradient)
+
+
+def test_the_sign_of_a_zero_does_not_depend_on_the_kernel(dtype: np.dtype[Any]) -> None:
+    x = random_array(1, 2, 9, 9, 16) > 0
+    zeros = np.where(x, np.float32(0), np.float32(-0.0))
+    for offset in (0, 1):  # 16 bytes at a time, and single elements
+        y = cuda.max_pool2d(stored(zeros, dtype, offset)).get().astype(np.float32)
+        expected = reference.max_pool2d(np.where(x, np.float32(1), np.float32(-1)))
+        np.testing.assert_array_equal(np.signbit(y), expected < 0)
 
 
 @pytest.mark.parametrize("channels", [3, 8, 40])

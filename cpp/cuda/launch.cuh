@@ -58,6 +58,15 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 blo
                     std::forward<Arguments>(arguments)...);
 }
 
+// Of the device that is current.
+inline size_t multiprocessors() {
+    int device = 0, count = 0;
+    check(cudaGetDevice(&device), "multiprocessors");
+    check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
+          "multiprocessors");
+    return static_cast<size_t>(count);
+}
+
 // --- shapes of grids and blocks -----------------------------------------------------------------
 
 constexpr unsigned kBlockThreads = 256;

@@ -7,26 +7,31 @@
 // Here are the kernels for windows of 3 x 3 or 2 x 2 at stride 2 and channels that 16 bytes divide;
 // max_pool2d_any.cu has every other case.
 // Threads: each owns 16 bytes of neighbouring channels. Forward, of a column of y, some rows one
-//   after the other, and keeps the maxima of the row of x that two windows share. Backward, of the
-//   2 x 2 pixels of dx between the steps of a window: four windows of 3 x 3 reach there, one of
-//   2 x 2, so that dy and positions are read once for each pixel of dx.
-// Cost: forward 2 comparisons a pixel of x, backward 9/4 a pixel of dx: memory-bound. Arrays pass
-//   global memory once; between threads, x comes from the caches 3/2 times, dy and positions four
-//   times.
-// Numerics: values are copied, never computed; sums run in the order of the windows.
+//   after the other: it keeps the maxima of the row of x that two windows share, and while it finishes
+//   a row the next is on its way. Backward, of the 2 x 2 pixels of dx between the steps of a window,
+//   some steps one below the other: four windows of 3 x 3 reach there, one of 2 x 2, and two of these
+//   are those of the step above.
+// Cost: forward 2 comparisons a pixel of x, backward 9/4 a pixel of dx, of two numbers at once where
+//   they have 16 bits. Instructions of sm_90 an element of x: forward 6, in training 17, backward 14;
+//   of 16 bits 2.5, 7 and 10: memory-bound.
+//   Arrays pass global memory once; between threads, x comes from the caches up to 3/2 times, dy and
+//   positions up to four times.
+// Numerics: values are copied, never computed, but for 0 where -0 is as large; sums run in the order of
+//   the windows. How rows are shared out changes no bit.
 
 #include <stdexcept>
 #include <string>
 
-#include "max_pool2d.cuh"
+#include "max_pool2d_windows.cuh"
 
 namespace alexnet::cuda {
 namespace {
 
-constexpr unsigned kThreads = 128;  // of a block: few, so that devices have many to spread
+// Of a block, and blocks of a multiprocessor: many small ones, so that all have as much to do.
+constexpr unsigned kThreads = 128, kBlocks = 6;
 
 template <class T, class W, bool noted>
-__global__ void __launch_bounds__(kThreads, 6)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     forward(Pool p, int strips, int strip_rows, const T* __restrict__ x, T* y, uint8_t* positions) {
     using Best = PackedMaxima<T>;
     constexpr int kNew = W::window - W::shared;  // rows that the window before has not seen
@@ -95,7 +100,7 @@ __global__ void __launch_bounds__(kThreads, 6)
 }
 
 template <class T, class W>
-__global__ void __launch_bounds__(kThreads, 6)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     backward(Pool p, int strips, int strip_rows, const T* __restrict__ dy,
              const uint8_t* __restrict__ positions, bool through_relu, T* dx) {
     using Gradients = StepGradients<W, T>;
@@ -141,15 +146,16 @@ __global__ void __launch_bounds__(kThreads, 6)
 }
 
 // How the rows of an image are shared out: strips of some rows, one after the other, for a thread of
-// each column and 16 bytes. As long as that leaves enough threads for a large device: what strips
-// have in common is read twice.
+// each column and 16 bytes. Few rows, so that there are threads for all of the device at once; more
+// rows where images are many, as what strips have in common is read twice.
 struct Strips {
     int rows, count;
     dim3 grid;
 
     Strips(size_t batch, int height, size_t line) {
-        constexpr size_t kWanted = 132 * 768, kMostImages = 65535;
-        const size_t wanted = kWanted / std::max<size_t>(line * batch, 1) + 1;
+        constexpr size_t kMostImages = 65535;
+        const size_t threads = multiprocessors() * kThreads * kBlocks;
+        const size_t wanted = threads / std::max<size_t>(line * batch, 1) + 1;
         const auto parts = static_cast<int>(std::min<size_t>(wanted, height));
         rows = (height + parts - 1) / parts;
         count = (height + rows - 1) / rows;
@@ -190,7 +196,8 @@ void max_pool2d(const Pool2dShape& shape, const T* x, T* y, void* positions, Str
     const bool is_known =
         fits && with_windows(p, [&](auto windows) {
             using W = decltype(windows);
-            const Strips strips(p.batch, p.out_height, shape.out_width * shape.channels / kVector<T>);
+            const Strips strips(p.batch, p.out_height,
+                                shape.out_width * shape.channels / kVector<T>);
             launch("max_pool2d", positions ? forward<T, W, true> : forward<T, W, false>,
                    strips.grid, kThreads, 0, stream, p, strips.count, strips.rows, x, y,
                    static_cast<uint8_t*>(positions));

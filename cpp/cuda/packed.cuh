@@ -29,8 +29,7 @@ constexpr int kPackedArchitecture = __CUDA_ARCH__;
 template <class T>
 constexpr bool kHasMaxima = kPackedArchitecture >= 800;
 template <class T>
-constexpr bool kHasComparisons =
-    kPackedArchitecture >= (std::is_same_v<T, Bfloat16> ? 900 : 800);
+constexpr bool kHasComparisons = kPackedArchitecture >= (std::is_same_v<T, Bfloat16> ? 900 : 800);
 
 // Of all bits of the mask those of `a`, of all others those of `b`.
 __device__ __forceinline__ uint32_t either(uint32_t mask, uint32_t a, uint32_t b) {
@@ -55,8 +54,9 @@ __host__ __device__ constexpr uint32_t repeated(uint32_t bits) {
 }
 
 template <class T>
-constexpr uint32_t kNegativeInfinity = repeated<T>(
-    sizeof(T) == 4 ? 0xff800000 : std::is_same_v<T, Bfloat16> ? 0xff80 : 0xfc00);
+constexpr uint32_t kNegativeInfinity = repeated<T>(sizeof(T) == 4                ? 0xff800000
+                                                   : std::is_same_v<T, Bfloat16> ? 0xff80
+                                                                                 : 0xfc00);
 
 // A mask of function(i) for each place i.
 template <class T, class Function>
@@ -71,14 +71,14 @@ __device__ __forceinline__ uint32_t mask_of(const Function& function) {
 // --- all of a register ----------------------------------------------------------------------------
 
 #if !defined(ALEXNET_CUDA_EMULATION)
-#define ALEXNET_CUDA_PACKED(instruction)                                                       \
-    if constexpr (std::is_same_v<T, float>) {                                                  \
-        asm(instruction "f32 %0, %1, %2;\n" : "=r"(result) : "r"(a), "r"(b));                  \
-    } else if constexpr (std::is_same_v<T, Float16>) {                                         \
-        asm(instruction "f16x2 %0, %1, %2;\n" : "=r"(result) : "r"(a), "r"(b));                \
-    } else {                                                                                   \
-        asm(instruction "bf16x2 %0, %1, %2;\n" : "=r"(result) : "r"(a), "r"(b));               \
-    }                                                                                          \
+#define ALEXNET_CUDA_PACKED(instruction)                                         \
+    if constexpr (std::is_same_v<T, float>) {                                    \
+        asm(instruction "f32 %0, %1, %2;\n" : "=r"(result) : "r"(a), "r"(b));    \
+    } else if constexpr (std::is_same_v<T, Float16>) {                           \
+        asm(instruction "f16x2 %0, %1, %2;\n" : "=r"(result) : "r"(a), "r"(b));  \
+    } else {                                                                     \
+        asm(instruction "bf16x2 %0, %1, %2;\n" : "=r"(result) : "r"(a), "r"(b)); \
+    }                                                                            \
     return result
 #else
 #define ALEXNET_CUDA_PACKED(instruction) return result
@@ -94,8 +94,8 @@ __device__ __forceinline__ uint32_t maxima(uint32_t a, uint32_t b) {
             const float of_a = unpack<T>(a, i), of_b = unpack<T>(b, i);
             return of_b > of_a || of_b != of_b;
         });
-        const uint32_t zeros = mask_of<T>(
-            [&](int i) { return unpack<T>(a, i) == 0 && unpack<T>(b, i) == 0; });
+        const uint32_t zeros =
+            mask_of<T>([&](int i) { return unpack<T>(a, i) == 0 && unpack<T>(b, i) == 0; });
         return either(zeros, a & b, either(takes_b, b, a));
     }
 }
@@ -168,7 +168,8 @@ __device__ __forceinline__ Words<kVector<T>> bytes_of(const Words<16>& words) {
     Words<kVector<T>> result;
     const auto& w = words.at;
     if constexpr (sizeof(T) == 4) {
-        const uint32_t low = __byte_perm(w[0], w[1], 0x0040), high = __byte_perm(w[2], w[3], 0x0040);
+        const uint32_t low = __byte_perm(w[0], w[1], 0x0040),
+                       high = __byte_perm(w[2], w[3], 0x0040);
         result.at[0] = __byte_perm(low, high, 0x5410);
     } else {
         result.at[0] = __byte_perm(w[0], w[1], 0x6420);
