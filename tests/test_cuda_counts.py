@@ -420,12 +420,12 @@ def memory_bound() -> dict[str, dict[str, Any]]:
 
 
 # Traffic with L2 as a multiple of what is needed, where it is more than 1.05: blocks that own
-# neighbouring rows of windows read the rows between them again, 3 for 2 where a thread owns a
-# single row, as with these few images; backward, positions and dy of the windows around.
+# neighbouring rows and columns of windows read what is between them again; backward, positions and
+# dy of the windows around.
 L2 = {
-    "max_pool2d": 1.45,
-    "max_pool2d training": 1.45,
-    "max_pool2d_backward": 1.4,
+    "max_pool2d": 1.25,
+    "max_pool2d training": 1.25,
+    "max_pool2d_backward": 1.15,
     "lrn_max_pool2d": 1.5,
     "lrn_max_pool2d_backward": 1.3,
     "batch_norm": 1.1,  # sums of blocks and coefficients

@@ -86,6 +86,7 @@ def test_channel_counts_and_radii(channels: int, radius: int) -> None:
         {"channels": 30},
         {"depth_radius": 3},
         {"beta": 0.5},
+        {"alpha": -0.01},
         {"window": 5, "stride": 1},
         {"window": (2, 3), "stride": (4, 1)},
     ],

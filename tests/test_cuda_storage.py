@@ -103,7 +103,7 @@ def test_windows_of_channels_and_pixels(dtype: np.dtype[Any], channels: int) -> 
 @pytest.mark.parametrize("padding", ["valid", "same", 1, ((0, 0), (1, 0))])
 @pytest.mark.parametrize("window", [2, 3])
 def test_maxima_of_whatever_there_is(dtype: np.dtype[Any], window: int, padding: Any) -> None:
-    """Ties, NaN, infinities and zeros of both signs, with the first maximum as the reference has."""
+    """Ties, NaN, infinities and zeros of both signs: the first maximum, as the reference has."""
     values = np.array([-np.inf, -3, -1, -0.0, 0, 1, 3, np.inf, np.nan], np.float32)
     generator = np.random.default_rng(window)
     how: dict[str, Any] = {"window": window, "stride": 2, "padding": padding, "ceil_mode": True}

@@ -5,7 +5,7 @@
 // Shapes: all arrays (pixels, channels), contiguous. In place is not allowed.
 // Kept for backward: nothing; s is computed from x again.
 //
-// Here are the kernels for beta 0.75, radius 2, 4 or 5, a bias that is positive and not denormal,
+// Here are the kernels for beta 0.75, radius 2, 4 or 5, a bias that is not denormal,
 // alpha from 0 on, and a number of channels, at most 512, that 16 bytes divide; lrn_shared.cu has
 // every other case, to the same bits.
 // Warps: each owns a tile of whole pixels, 16 floats of it a lane (24 of 16 bits where that leaves

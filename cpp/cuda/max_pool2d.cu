@@ -13,7 +13,7 @@
 //   are those of the step above.
 // Cost: forward 2 comparisons a pixel of x, backward 9/4 a pixel of dx, of two numbers at once where
 //   they have 16 bits. Instructions of sm_90 an element of x: forward 6, in training 17, backward 14;
-//   of 16 bits 2.5, 7 and 10: memory-bound.
+//   of 16 bits 3, 7 and 10, and 300 of a thread before its first row: memory-bound.
 //   Arrays pass global memory once; between threads, x comes from the caches up to 3/2 times, dy and
 //   positions up to four times.
 // Numerics: values are copied, never computed, but for 0 where -0 is as large; sums run in the order of
@@ -29,18 +29,40 @@ namespace {
 
 // Of a block, and blocks of a multiprocessor: many small ones, so that all have as much to do.
 constexpr unsigned kThreads = 128, kBlocks = 6;
+// As many that registers have to do for. Where bfloat16 is widened to be compared, fewer do.
+constexpr unsigned kResident = kHasComparisons<Bfloat16> ? kBlocks : 4;
+
+// A thread's part of an image: a run of channels of a column, in a strip of rows. Neighbouring threads
+// have neighbouring runs, 128 bytes of them if the channels are a multiple of that; then come two
+// strips, then columns, so that what these have in common is in L1 for most of a block.
+struct Part {
+    int strip;  // all of them where the thread has none
+    int column, run;
+
+    __device__ __forceinline__ Part(unsigned runs, unsigned columns, unsigned strips)
+        : strip(strips) {
+        const unsigned line = runs * columns, index = blockIdx.x * blockDim.x + threadIdx.x;
+        const unsigned pair = index / (2 * line);
+        if (2 * pair >= strips) return;
+        const unsigned together = runs % 8 == 0 ? 8 : runs, pixels = min(2u, strips - 2 * pair);
+        const unsigned of_runs = together * pixels * columns;  // the last strip may be alone
+        const unsigned within = index - pair * (2 * line), group = within / of_runs;
+        const unsigned rest = within - group * of_runs, place = rest / together;
+        column = place / pixels;
+        run = group * together + (rest - place * together);
+        if (run < runs) strip = 2 * pair + (place - column * pixels);
+    }
+};
 
 template <class T, class W, bool noted>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kResident)
     forward(Pool p, int strips, int strip_rows, const T* __restrict__ x, T* y, uint8_t* positions) {
     using Best = PackedMaxima<T>;
     constexpr int kNew = W::window - W::shared;  // rows that the window before has not seen
-    const int runs = p.channels / kVector<T>, line = p.out_width * runs;  // of threads
-    const auto index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-    const int strip = index / line;
-    if (strip >= strips) return;
-    const int ow = index % line / runs, channel = index % runs * kVector<T>;
-    const int begin = strip * strip_rows, end = min(begin + strip_rows, p.out_height);
+    const Part part(p.channels / kVector<T>, p.out_width, strips);
+    if (part.strip >= strips) return;
+    const int ow = part.column, channel = part.run * kVector<T>;
+    const int begin = part.strip * strip_rows, end = min(begin + strip_rows, p.out_height);
     const int left = ow * W::stride - p.pad_left;
     size_t column[W::window];  // in elements
     int place[W::window];
@@ -100,17 +122,14 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 }
 
 template <class T, class W>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kResident)
     backward(Pool p, int strips, int strip_rows, const T* __restrict__ dy,
              const uint8_t* __restrict__ positions, bool through_relu, T* dx) {
     using Gradients = StepGradients<W, T>;
-    const int runs = p.channels / kVector<T>;
-    const int line = pool_steps(p.in_width, p.pad_left, W::stride) * runs;  // of threads
-    const auto index = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-    const int strip = index / line;
-    if (strip >= strips) return;
-    const int across = index % line / runs, channel = index % runs * kVector<T>;
-    const int begin = strip * strip_rows;
+    const Part part(p.channels / kVector<T>, pool_steps(p.in_width, p.pad_left, W::stride), strips);
+    if (part.strip >= strips) return;
+    const int across = part.column, channel = part.run * kVector<T>;
+    const int begin = part.strip * strip_rows;
     const int end = min(begin + strip_rows, pool_steps(p.in_height, p.pad_top, W::stride));
     Gradients step;
     step.choose(p, across);
