@@ -246,10 +246,20 @@ class Cluster {
     std::vector<Fiber*> released_of(unsigned rank) {
         std::vector<Fiber*> result;
         Fiber* const first = &fibers_[rank * threads_];
-        for (Fiber* fiber = first; fiber < first + threads_; ++fiber) {
-            if (fiber->state == State::kBegins) result.push_back(fiber);
-            if (fiber->state == State::kInWarp && lanes_are_here(*fiber)) result.push_back(fiber);
-            if (fiber->state == State::kUntil && (*fiber->done)()) result.push_back(fiber);
+        for (Fiber* warp = first; warp < first + threads_; warp += kWarp) {
+            const unsigned lanes = std::min<size_t>(kWarp, first + threads_ - warp);
+            unsigned together = 0;  // lanes that go on, as all that they wait for are here
+            for (unsigned lane = 0; lane < lanes; ++lane) {
+                Fiber& fiber = warp[lane];
+                if (fiber.state == State::kInWarp && (together >> lane & 1) == 0 &&
+                    lanes_are_here(fiber, warp, lanes)) {
+                    together |= fiber.mask;
+                }
+                if (fiber.state == State::kBegins || (together >> lane & 1) != 0 ||
+                    (fiber.state == State::kUntil && (*fiber.done)())) {
+                    result.push_back(&fiber);
+                }
+            }
         }
         if (result.empty() && all_are(State::kAtBarrier, first, threads_)) {
             result = of_barrier(first, threads_, "block");
@@ -295,12 +305,12 @@ class Cluster {
         return &received_[(fiber.rank * warps_ * kWarp + fiber.number) * kLaneBytes];
     }
 
-    bool lanes_are_here(const Fiber& fiber) const {
-        const unsigned first = fiber.number / kWarp * kWarp;
-        for (unsigned lane = 0; lane < kWarp; ++lane) {
+    // Whether all lanes of its mask wait in the same place for the same lanes, itself among them.
+    static bool lanes_are_here(const Fiber& fiber, const Fiber* warp, unsigned lanes) {
+        if (lanes < kWarp && fiber.mask >> lanes != 0) return false;
+        for (unsigned lane = 0; lane < lanes; ++lane) {
             if ((fiber.mask >> lane & 1) == 0) continue;
-            if (first + lane >= threads_) return false;
-            const Fiber& other = fibers_[fiber.rank * threads_ + first + lane];
+            const Fiber& other = warp[lane];
             if (other.state != State::kInWarp || other.mask != fiber.mask) return false;
             if (!same(other.place, fiber.place)) return false;
         }
