@@ -144,6 +144,10 @@ def test_bad_use_is_an_error(module: Any, capsys: pytest.CaptureFixture[str]) ->
     # Where the build has travelled the first stage takes no longer than its tests.
     others = sum(stage.seconds for stage in command.STAGES[1:])
     assert module("gpu_stages.build").TEST_SECONDS + others < command.LIMIT
+    chosen = command.parse(["--stages", "2,3,4", "--limit", "200"]).chosen
+    assert command.share(chosen, 200.0) == pytest.approx(200 * 100 / 280)
+    assert command.share(chosen[2:], 77.0) == 77.0
+    assert command.share(list(command.STAGES), 470.0) == 300.0
     for given in ("0", "8", "1,x", "-1"):
         with pytest.raises(SystemExit):
             command.parse([f"--stages={given}"])
@@ -214,6 +218,20 @@ def test_counters_are_those_that_ncu_prints(module: Any) -> None:
     assert counters.parse("==ERROR== no device\n") == []
 
 
+def test_programs_that_take_too_long_are_noted(tmp_path: Path, module: Any) -> None:
+    sleep = [sys.executable, "-uc", "print('begun'); import time; time.sleep(60)"]
+    status, said = module("gpu_stages.sanitizer").ended(sleep, 1.0)
+    assert status == -1
+    assert said.split() == ["begun", "ended:", "no", "time", "left"]
+    assert module("gpu_stages.sanitizer").ended([sys.executable, "-c", "1 / 0"], 30.0)[0] == 1
+    counters = module("gpu_stages.counters")
+    program = tmp_path / "ncu"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    with pytest.raises(RuntimeError, match="ncu took longer than 0 s for conv"):
+        counters.counted(str(program), {"case": "conv", "precision": "tf32"}, 0.2)
+
+
 def test_the_kernels_that_lost_most_are_chosen(module: Any) -> None:
     def row(name: str, ours: Any, theirs: Any, predicted: Any) -> dict[str, Any]:
         return {"case": name, "ours": ours, "PyTorch": theirs, "predicted": predicted}
@@ -245,6 +263,55 @@ def test_configurations_are_those_that_fill_a_device(module: Any) -> None:
     assert (128, 128, 3) in choices, "the rule's own"
     assert (128, 128, 16) not in choices, "1,376 blocks"
     assert configurations.choices_for(found["tf-tutorial/pool1/forward/b32"]) == []
+
+
+def test_cuts_of_hopper_are_the_most_promising(module: Any) -> None:
+    configurations = module("gpu_stages.configurations")
+    cuts = [((128, 64, 1, splits), 100 * splits) for splits in (4, 3, 2, 1)]
+    cuts += [((128, 128, 2, 1), 90), ((192, 64, 1, 1), 136)]
+    assert configurations.promising(cuts) == [
+        (None, 90),
+        ((128, 64, 1, 1), 100),
+    ]
+    many = [((rows, 64, 1, 1), 100 + rows) for rows in range(20)]
+    assert len(configurations.promising(many)) == 1 + configurations.CUTS
+    same = [((128, 64, 1, splits), 100 + splits) for splits in range(9)]
+    assert configurations.promising(same) == [(None, 100), ((128, 64, 1, 1), 101)]
+
+
+@pytest.mark.cuda
+def test_cuts_of_hopper_are_measured(
+    tmp_path: Path, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cuda_emulation import load
+
+    if not load.loaded:
+        load.load(load.path())
+    monkeypatch.setenv("ALEXNET_EMULATED_CAPABILITY", "9.0")
+    monkeypatch.setenv("ALEXNET_EMULATED_MULTIPROCESSORS", "3")
+    configurations = module("gpu_stages.configurations")
+    record = module("gpu_stages.record").Record(tmp_path / "gpu.json")
+    setting = module("gpu_stages.setting").Setting(record, "configurations", True, math.inf)
+    variant = variant_named("tf-tutorial").shrunk(image_size=61, width=1 / 16)
+    case = next(case for case in layer_cases(variant, 1) if "conv4/forward" in case.name)
+    monkeypatch.setattr(configurations, "cases", lambda *_: [case])
+    monkeypatch.setattr(configurations, "DRY_ORDER", [(1, "tf32", "Conv2d")])
+    monkeypatch.setattr(configurations, "CUTS", 2)
+
+    def once(_: Any, calls: Any, __: float) -> dict[str, float]:
+        calls[0]()
+        return {"median": 1.0}
+
+    monkeypatch.setattr(configurations, "our_calls", once)
+    rows = list(configurations.measured(setting))
+    assert [row["kernels"] for row in rows] == ["Hopper"] * 3
+    assert rows[0]["blocking"] == "rule"
+    assert all(len(row["blocking"]) == 4 for row in rows[1:])
+    assert [row["expected_cycles"] for row in rows] == sorted(
+        row["expected_cycles"] for row in rows
+    )
+    assert all(row["ours"] == {"median": 1.0} for row in rows)
+    assert list(configurations.measured(setting, hopper=False)) == []
 
 
 def test_prebuild_leaves_what_travels(
