@@ -188,6 +188,12 @@ def test_predictions_are_put_together_by_layer_and_direction(module: Any) -> Non
             launch("conv2", "backward", "column_sums", 2, "memory"),
             launch("conv2", "backward", "relu_backward", 9, "memory"),
             launch("lrn2", "backward", "lrn backward", 3, "memory"),
+            launch("conv3", "backward", "hopper_launch hopper_prepare", 1, "memory"),
+            launch("conv3", "backward", "column_sums sums", 2, "memory"),
+            launch("conv3", "backward", "hopper tf32 128x128 mk", 20, "wgmma"),
+            launch("conv3", "backward", "hopper_launch hopper_sum<float>", 3, "memory"),
+            launch("conv3", "backward", "hopper_launch hopper_prepare", 4, "memory"),
+            launch("conv3", "backward", "hopper tf32 128x128 kk", 30, "wgmma"),
         ]
     )
     us = {place: round(1e6 * entry["seconds"]) for place, entry in found.items()}
@@ -196,6 +202,8 @@ def test_predictions_are_put_together_by_layer_and_direction(module: Any) -> Non
         ("conv2", "backward_input"): 7,
         ("conv2", "backward_weight"): 10,
         ("lrn2", "backward"): 3,
+        ("conv3", "backward_weight"): 26,
+        ("conv3", "backward_input"): 34,
     }
     assert found["conv2", "forward"]["bound"] == "issue"
 
@@ -341,7 +349,9 @@ def test_prebuild_leaves_what_travels(
     }
     made = json.loads((tmp_path / "gpu_check" / "static.json").read_text())
     assert [(entry["batch_size"], entry["precision"]) for entry in made] == [
-        *((32, "float32"), (32, "tf32"), (128, "float32"), (128, "tf32"))
+        (batch_size, precision)
+        for batch_size in (32, 128)
+        for precision in ("float32", "tf32", "bfloat16")
     ]
     builds = [command for command in commands if command[0] == "python3.12"]
     flags = [part for command in builds for part in command if "CUDA_FLAGS" in part]
