@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -319,7 +320,29 @@ def test_cuts_of_hopper_are_measured(
         row["expected_cycles"] for row in rows
     )
     assert all(row["ours"] == {"median": 1.0} for row in rows)
+    from alexnet import _cuda
+
+    (chosen, _) = min(_cuda.hopper_choices(), key=lambda choice: choice[1])
+    fit = module("gpu_fit")
+    times = {"stages": {"kernels": {"rows": [
+        {"case": case.name, "precision": "tf32", "ours": {"median": 1e-5}}
+    ]}}}  # fmt: skip
+    monkeypatch.setattr(fit, "layer_cases", lambda *_: [case])
+    (product,) = fit.products(times, first=False)
+    assert product.cut == chosen, "benchmarks/gpu_fit.py has the launcher's rule"
     assert list(configurations.measured(setting, hopper=False)) == []
+
+
+def test_a_fit_finds_what_times_were_made_of(module: Any) -> None:
+    fit = module("gpu_fit")
+    record = json.loads((ROOT / "docs" / "results" / "gpu-h200.json").read_text())
+    found = [p for p in fit.products(record, first=True) if "/conv" in p.case][:24]
+    asked = {"bias": 200.0, "stored": 4000.0, "start": 9000.0, "prepare": 1.5e6}
+    true = fit.START | asked
+    found = [replace(p, microseconds=sum(fit.parts(p, true).values())) for p in found]
+    q, error = fit.fitted(found, list(asked))
+    assert abs(error).max() < 1e-3
+    assert {name: q[name] for name in asked} == pytest.approx(asked, rel=0.02)
 
 
 def test_prebuild_leaves_what_travels(

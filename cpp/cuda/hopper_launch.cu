@@ -76,30 +76,40 @@ OfThread& of_thread() {
 
 // --- B -------------------------------------------------------------------------------------------
 
-constexpr unsigned kSquare = 32, kSquareLines = 8;
+constexpr unsigned kSquare = 32, kSquareLines = 8, kSquares = 4;
+constexpr unsigned kBlockDepths = kSquares * kSquare;
 
-// A block moves 32 rows by 32 depths under one tap: read along whichever index has neighbours,
-// written along depths. With `sums`, of b whose rows are neighbours, it adds up its depths as well, in
-// chains of four and one of eight.
+// A block moves 32 rows by 128 depths under one tap: read along whichever index has neighbours, all of
+// them on their way at once, written along depths, 512 bytes a row. With `sums`, of b whose rows are
+// neighbours, it adds up its depths as well, in chains of 16 and one of eight.
 __global__ void __launch_bounds__(kSquare* kSquareLines)
     hopper_prepare(const HopperSource<float> b, float* prepared, float* sums) {
-    float* square = dynamic_shared<float>();            // of depths by rows, 33 floats apart
-    float* partial = square + kSquare * (kSquare + 1);  // of lines by rows
-    float sum = 0.0f;
-    const uint32_t first_row = blockIdx.x * kSquare, first_depth = blockIdx.y * kSquare;
+    constexpr uint32_t kLine = kSquare + 1, kTurns = kSquare / kSquareLines;
+    float* block = dynamic_shared<float>();         // of depths by rows, 33 floats apart
+    float* partial = block + kBlockDepths * kLine;  // of lines by rows
+    const uint32_t first_row = blockIdx.x * kSquare, first_depth = blockIdx.y * kBlockDepths;
     const float* source = b.data + static_cast<ptrdiff_t>(blockIdx.z) * b.tap_step;
     const bool along_rows = b.row_step == 1;
+    float values[kSquares * kTurns];
 #pragma unroll
-    for (uint32_t line = threadIdx.y; line < kSquare; line += kSquareLines) {
+    for (uint32_t i = 0; i < kSquares * kTurns; ++i) {
+        const uint32_t line = threadIdx.y + i % kTurns * kSquareLines;
+        const uint32_t row = first_row + (along_rows ? threadIdx.x : line);
+        const uint32_t depth =
+            first_depth + i / kTurns * kSquare + (along_rows ? line : threadIdx.x);
+        const bool exists = row < b.rows && depth < b.depths;
+        values[i] = exists ? source[static_cast<ptrdiff_t>(row) * b.row_step +
+                                    static_cast<ptrdiff_t>(depth) * b.depth_step]
+                           : 0.0f;
+    }
+    float sum = 0.0f;
+#pragma unroll
+    for (uint32_t i = 0; i < kSquares * kTurns; ++i) {
+        const uint32_t line = threadIdx.y + i % kTurns * kSquareLines;
         const uint32_t row = along_rows ? threadIdx.x : line;
-        const uint32_t depth = along_rows ? line : threadIdx.x;
-        const bool exists = first_row + row < b.rows && first_depth + depth < b.depths;
-        const float value = exists
-                                ? source[static_cast<ptrdiff_t>(first_row + row) * b.row_step +
-                                         static_cast<ptrdiff_t>(first_depth + depth) * b.depth_step]
-                                : 0.0f;
-        square[depth * (kSquare + 1) + row] = __uint_as_float(to_tf32(value));
-        sum += value;
+        const uint32_t depth = i / kTurns * kSquare + (along_rows ? line : threadIdx.x);
+        block[depth * kLine + row] = __uint_as_float(to_tf32(values[i]));
+        sum += values[i];
     }
     if (sums) partial[threadIdx.y * kSquare + threadIdx.x] = sum;
     __syncthreads();
@@ -110,33 +120,39 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
         }
         sums[size_t{blockIdx.y} * b.rows + first_row + threadIdx.x] = all;
     }
-    const size_t row_floats = size_t{gridDim.y} * gridDim.z * kSquare;
+    const uint32_t steps = (b.depths + kSquare - 1) / kSquare;  // under a tap
+    const size_t row_floats = size_t{steps} * gridDim.z * kSquare;
     const uint32_t lane = threadIdx.x, first = lane / 8 * 8, place = lane % 8;
     const uint32_t depth = b.pairs ? first + place % 4 * 2 + place / 4 : lane;
 #pragma unroll
     for (uint32_t row = threadIdx.y; row < kSquare; row += kSquareLines) {
         if (first_row + row >= b.rows) break;
-        prepared[(first_row + row) * row_floats +
-                 (size_t{blockIdx.z} * gridDim.y + blockIdx.y) * kSquare + lane] =
-            square[depth * (kSquare + 1) + row];
+        float* target = prepared + (first_row + row) * row_floats + lane +
+                        (size_t{blockIdx.z} * steps + blockIdx.y * kSquares) * kSquare;
+#pragma unroll
+        for (uint32_t square = 0; square < kSquares; ++square) {
+            if (blockIdx.y * kSquares + square >= steps) break;
+            target[square * kSquare] = block[(square * kSquare + depth) * kLine + row];
+        }
     }
 }
 
 // `memory` is for what the blocks of several depths have added up.
 void prepare(const HopperSource<float>& b, float* prepared, float* depth_sums, float* memory,
              Stream stream) {
-    const size_t blocks = ceil_div(b.depths, kSquare);
+    const size_t blocks = ceil_div(b.depths, kBlockDepths);
     float* sums = depth_sums && blocks > 1 ? memory : depth_sums;
     const dim3 grid(static_cast<unsigned>(ceil_div(b.rows, kSquare)), static_cast<unsigned>(blocks),
                     b.taps);
     launch("hopper_prepare", hopper_prepare, grid, dim3(kSquare, kSquareLines),
-           kSquare * (kSquare + 1 + kSquareLines) * sizeof(float), stream, b, prepared, sums);
+           (kBlockDepths * (kSquare + 1) + kSquare * kSquareLines) * sizeof(float), stream, b,
+           prepared, sums);
     if (sums == depth_sums) return;
     column_sums(blocks, b.rows, sums, depth_sums, memory + blocks * b.rows, stream);
 }
 
 size_t depth_sums_bytes(size_t rows, size_t depths) {
-    const size_t blocks = ceil_div(depths, kSquare);
+    const size_t blocks = ceil_div(depths, kBlockDepths);
     return blocks * rows * sizeof(float) + column_sums_workspace(blocks, rows);
 }
 
