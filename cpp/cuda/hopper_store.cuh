@@ -35,10 +35,10 @@ __device__ bool in_pairs(const HopperProduct<T>& p, const Element* array, size_t
 
 // Bias and ReLU, or the gradient of one. Where there is no row or no column, the last one is read.
 template <uint32_t columns, class T>
-__device__ void activate(const HopperProduct<T>& p, float (&sums)[columns / 2], uint32_t row,
-                         uint32_t column) {
+__device__ void activate(const HopperProduct<T>& p, float (&sums)[columns / 2],
+                         const uint32_t (&rows)[2], uint32_t column) {
     const uint32_t last_row = p.m - 1, last_column = p.n - 1;
-    const uint32_t first = min(row, last_row), second = min(row + 8, last_row);
+    const uint32_t first = min(rows[0], last_row), second = min(rows[1], last_row);
     if (p.bias && p.transposed) {
         const float upper = p.bias[first], lower = p.bias[second];
         for_groups<columns, columns / 8>(sums, column, p.n,
@@ -89,15 +89,17 @@ __device__ void activate(const HopperProduct<T>& p, float (&sums)[columns / 2], 
     }
 }
 
+// Rows from `row_end` on are not there.
 template <uint32_t columns, class T, class Element>
 __device__ void write(const HopperProduct<T>& p, Element* c, size_t stride,
-                      float (&sums)[columns / 2], uint32_t row, uint32_t column, bool whole) {
+                      float (&sums)[columns / 2], const uint32_t (&rows)[2], uint32_t row_end,
+                      uint32_t column, bool whole) {
     const bool pairs = whole && in_pairs(p, c, stride);
     const size_t along_row = p.transposed ? stride : 1, along_column = p.transposed ? 1 : stride;
 #pragma unroll
     for (uint32_t half = 0; half < 2; ++half) {
-        uint32_t i = row + 8 * half;
-        if (i >= p.m || !p.find_row(i)) continue;
+        uint32_t i = rows[half];
+        if (i >= row_end || !p.find_row(i)) continue;
         Element* target = c + i * along_column + column * along_row;
         if (pairs) {
 #pragma unroll
@@ -117,22 +119,23 @@ __device__ void write(const HopperProduct<T>& p, Element* c, size_t stride,
     }
 }
 
-// Out to memory; sums of splits go as they are.
+// Out to memory, the rows of a warp from `row` on; sums of splits go as they are.
 template <uint32_t columns, class T>
 __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (&sums)[columns / 2],
                       uint32_t row, uint32_t lane) {
-    const uint32_t first_row = row + lane / 4, first_column = item.column + 2 * (lane % 4);
+    const uint32_t rows[2] = {row + lane / 4, row + lane / 4 + 8}, row_end = p.m;
+    const uint32_t column = item.column + 2 * (lane % 4);
     const bool whole = item.column + columns <= p.n;
     float* as_it_is = p.splits > 1 ? p.sums + item.split * p.split_size : p.gradient;
     const size_t stride = p.splits > 1 ? p.sum_stride : p.stride;
-    if (!as_it_is) activate<columns>(p, sums, first_row, first_column);
+    if (!as_it_is) activate<columns>(p, sums, rows, column);
     if constexpr (std::is_same_v<T, float>) {
         float* c = as_it_is ? as_it_is : p.c;
-        write<columns>(p, c, stride, sums, first_row, first_column, whole);
+        write<columns>(p, c, stride, sums, rows, row_end, column, whole);
     } else if (as_it_is) {
-        write<columns>(p, as_it_is, stride, sums, first_row, first_column, whole);
+        write<columns>(p, as_it_is, stride, sums, rows, row_end, column, whole);
     } else {
-        write<columns>(p, p.c, stride, sums, first_row, first_column, whole);
+        write<columns>(p, p.c, stride, sums, rows, row_end, column, whole);
     }
 }
 
