@@ -118,11 +118,12 @@ def configurations(record: dict[str, Any]) -> Rows:
     best = record.get("stages", {}).get("configurations", {}).get("best")
     if not best:
         raise ValueError("configurations: best is missing")
-    table = [["layer", "precision", "tile · splits", "stages", "µs", "rule / best"]]
+    table = [["layer", "precision", "tile (× cluster) · splits", "stages", "µs", "rule / best"]]
     for row in best:
         where = f"configurations, {row['case']} {row['precision']}"
         blocking = row["blocking"]
-        shown = blocking if blocking == "rule" else "{} × {} · {}".format(*blocking)
+        *tile, splits = blocking if blocking != "rule" else ("rule", "")
+        shown = "rule" if blocking == "rule" else f"{' × '.join(map(str, tile))} · {splits}"
         times = [figure(entry(row, "seconds", where), where, 1e6, 1)]
         times.append(figure(entry(row, "rule_over_best", where), f"{where}, rule"))
         name = row["case"].partition("/")[2]

@@ -12,6 +12,7 @@ import pytest
 # Thousands of small calls: where other programs keep the processors busy, threads that spin while
 # they wait would make each of them last a time slice. Read when the library loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's, for the reference
 # The programs that tests start find `support` as well.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]

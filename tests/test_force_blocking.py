@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from alexnet import reference
+from cuda_emulation import load
 from support.arrays import random_array, relative_error
 from support.cuda_device import cuda, largest_error, on_device
 
@@ -22,6 +23,7 @@ def kernels() -> Iterator[Any]:
     module: Any = sys.modules["alexnet._cuda"]
     yield module
     module.force_blocking(0, 0, 0)
+    module.force_hopper_cut(0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("splits", [1, 3, 96])
@@ -49,3 +51,35 @@ def test_the_choice_is_the_threads_own(kernels: Any) -> None:
     thread.start()
     thread.join()
     np.testing.assert_array_equal(cuda.dense(x, weight).get(), expected)
+
+
+def test_hoppers_cuts_are_those_that_are_forced(
+    kernels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALEXNET_EMULATED_CAPABILITY", "9.0")
+    monkeypatch.setenv("ALEXNET_EMULATED_MULTIPROCESSORS", "3")
+    x, weight = random_array(1, 5, 80), random_array(2, 80, 40)
+    on = [on_device(array) for array in (x, weight)]
+    expected = reference.dense(x, weight)
+    kernels.hopper_choices()
+
+    def product() -> bytes:
+        y = cuda.dense(*on, precision="tf32").get()
+        assert relative_error(y, expected) <= largest_error(80, "tf32")
+        return y.tobytes()
+
+    by_rule = product()
+    choices = dict(kernels.hopper_choices())
+    if not choices:
+        assert not load.loaded  # the device is another
+        pytest.skip("the device has no products of Hopper")
+    assert kernels.hopper_choices() == []
+    assert {cut[3] for cut in choices} == {1, 2, 3}  # splits of 80 depths in steps of 32
+    assert {cut[2] for cut in choices} == {1, 2}
+    kernels.force_hopper_cut(128, 32, 2, 3)
+    assert product() != by_rule  # sums in another order
+    kernels.force_hopper_cut(192, 64, 1, 1)
+    product()
+    kernels.force_hopper_cut(128, 32, 2, 4)  # there are no such splits: as the launcher chooses
+    assert product() == by_rule
+    assert min(choices.values()) > 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +145,10 @@ def test_bad_use_is_an_error(module: Any, capsys: pytest.CaptureFixture[str]) ->
     # Where the build has travelled the first stage takes no longer than its tests.
     others = sum(stage.seconds for stage in command.STAGES[1:])
     assert module("gpu_stages.build").TEST_SECONDS + others < command.LIMIT
+    chosen = command.parse(["--stages", "2,3,4", "--limit", "200"]).chosen
+    assert command.share(chosen, 200.0) == pytest.approx(200 * 100 / 280)
+    assert command.share(chosen[2:], 77.0) == 77.0
+    assert command.share(list(command.STAGES), 470.0) == 300.0
     for given in ("0", "8", "1,x", "-1"):
         with pytest.raises(SystemExit):
             command.parse([f"--stages={given}"])
@@ -184,6 +189,12 @@ def test_predictions_are_put_together_by_layer_and_direction(module: Any) -> Non
             launch("conv2", "backward", "column_sums", 2, "memory"),
             launch("conv2", "backward", "relu_backward", 9, "memory"),
             launch("lrn2", "backward", "lrn backward", 3, "memory"),
+            launch("conv3", "backward", "hopper_launch hopper_prepare", 1, "memory"),
+            launch("conv3", "backward", "column_sums sums", 2, "memory"),
+            launch("conv3", "backward", "hopper tf32 128x128 mk", 20, "wgmma"),
+            launch("conv3", "backward", "hopper_launch hopper_sum<float>", 3, "memory"),
+            launch("conv3", "backward", "hopper_launch hopper_prepare", 4, "memory"),
+            launch("conv3", "backward", "hopper tf32 128x128 kk", 30, "wgmma"),
         ]
     )
     us = {place: round(1e6 * entry["seconds"]) for place, entry in found.items()}
@@ -192,6 +203,8 @@ def test_predictions_are_put_together_by_layer_and_direction(module: Any) -> Non
         ("conv2", "backward_input"): 7,
         ("conv2", "backward_weight"): 10,
         ("lrn2", "backward"): 3,
+        ("conv3", "backward_weight"): 26,
+        ("conv3", "backward_input"): 34,
     }
     assert found["conv2", "forward"]["bound"] == "issue"
 
@@ -212,6 +225,20 @@ def test_counters_are_those_that_ncu_prints(module: Any) -> None:
     assert launch["registers"] == 128
     assert launch["bank_conflicts"] == {"reason": "not counted"}
     assert counters.parse("==ERROR== no device\n") == []
+
+
+def test_programs_that_take_too_long_are_noted(tmp_path: Path, module: Any) -> None:
+    sleep = [sys.executable, "-uc", "print('begun'); import time; time.sleep(60)"]
+    status, said = module("gpu_stages.sanitizer").ended(sleep, 1.0)
+    assert status == -1
+    assert said.split() == ["begun", "ended:", "no", "time", "left"]
+    assert module("gpu_stages.sanitizer").ended([sys.executable, "-c", "1 / 0"], 30.0)[0] == 1
+    counters = module("gpu_stages.counters")
+    program = tmp_path / "ncu"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    with pytest.raises(RuntimeError, match="ncu took longer than 0 s for conv"):
+        counters.counted(str(program), {"case": "conv", "precision": "tf32"}, 0.2)
 
 
 def test_the_kernels_that_lost_most_are_chosen(module: Any) -> None:
@@ -247,6 +274,77 @@ def test_configurations_are_those_that_fill_a_device(module: Any) -> None:
     assert configurations.choices_for(found["tf-tutorial/pool1/forward/b32"]) == []
 
 
+def test_cuts_of_hopper_are_the_most_promising(module: Any) -> None:
+    configurations = module("gpu_stages.configurations")
+    cuts = [((128, 64, 1, splits), 100 * splits) for splits in (4, 3, 2, 1)]
+    cuts += [((128, 128, 2, 1), 90), ((192, 64, 1, 1), 136)]
+    assert configurations.promising(cuts) == [
+        (None, 90),
+        ((128, 64, 1, 1), 100),
+    ]
+    many = [((rows, 64, 1, 1), 100 + rows) for rows in range(20)]
+    assert len(configurations.promising(many)) == 1 + configurations.CUTS
+    same = [((128, 64, 1, splits), 100 + splits) for splits in range(9)]
+    assert configurations.promising(same) == [(None, 100), ((128, 64, 1, 1), 101)]
+
+
+@pytest.mark.cuda
+def test_cuts_of_hopper_are_measured(
+    tmp_path: Path, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cuda_emulation import load
+
+    if not load.loaded:
+        load.load(load.path())
+    monkeypatch.setenv("ALEXNET_EMULATED_CAPABILITY", "9.0")
+    monkeypatch.setenv("ALEXNET_EMULATED_MULTIPROCESSORS", "3")
+    configurations = module("gpu_stages.configurations")
+    record = module("gpu_stages.record").Record(tmp_path / "gpu.json")
+    setting = module("gpu_stages.setting").Setting(record, "configurations", True, math.inf)
+    variant = variant_named("tf-tutorial").shrunk(image_size=61, width=1 / 16)
+    case = next(case for case in layer_cases(variant, 1) if "conv4/forward" in case.name)
+    monkeypatch.setattr(configurations, "cases", lambda *_: [case])
+    monkeypatch.setattr(configurations, "DRY_ORDER", [(1, "tf32", "Conv2d")])
+    monkeypatch.setattr(configurations, "CUTS", 2)
+
+    def once(_: Any, calls: Any, __: float) -> dict[str, float]:
+        calls[0]()
+        return {"median": 1.0}
+
+    monkeypatch.setattr(configurations, "our_calls", once)
+    rows = list(configurations.measured(setting))
+    assert [row["kernels"] for row in rows] == ["Hopper"] * 3
+    assert rows[0]["blocking"] == "rule"
+    assert all(len(row["blocking"]) == 4 for row in rows[1:])
+    assert [row["expected_cycles"] for row in rows] == sorted(
+        row["expected_cycles"] for row in rows
+    )
+    assert all(row["ours"] == {"median": 1.0} for row in rows)
+    from alexnet import _cuda
+
+    (chosen, _) = min(_cuda.hopper_choices(), key=lambda choice: choice[1])
+    fit = module("gpu_fit")
+    times = {"stages": {"kernels": {"rows": [
+        {"case": case.name, "precision": "tf32", "ours": {"median": 1e-5}}
+    ]}}}  # fmt: skip
+    monkeypatch.setattr(fit, "layer_cases", lambda *_: [case])
+    (product,) = fit.products(times, first=False)
+    assert product.cut == chosen, "benchmarks/gpu_fit.py has the launcher's rule"
+    assert list(configurations.measured(setting, hopper=False)) == []
+
+
+def test_a_fit_finds_what_times_were_made_of(module: Any) -> None:
+    fit = module("gpu_fit")
+    record = json.loads((ROOT / "docs" / "results" / "gpu-h200.json").read_text())
+    found = [p for p in fit.products(record, first=True) if "/conv" in p.case][:24]
+    asked = {"bias": 200.0, "stored": 4000.0, "start": 9000.0, "prepare": 1.5e6}
+    true = fit.START | asked
+    found = [replace(p, microseconds=sum(fit.parts(p, true).values())) for p in found]
+    q, error = fit.fitted(found, list(asked))
+    assert abs(error).max() < 1e-3
+    assert {name: q[name] for name in asked} == pytest.approx(asked, rel=0.02)
+
+
 def test_prebuild_leaves_what_travels(
     tmp_path: Path, module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +372,9 @@ def test_prebuild_leaves_what_travels(
     }
     made = json.loads((tmp_path / "gpu_check" / "static.json").read_text())
     assert [(entry["batch_size"], entry["precision"]) for entry in made] == [
-        *((32, "float32"), (32, "tf32"), (128, "float32"), (128, "tf32"))
+        (batch_size, precision)
+        for batch_size in (32, 128)
+        for precision in ("float32", "tf32", "bfloat16")
     ]
     builds = [command for command in commands if command[0] == "python3.12"]
     flags = [part for command in builds for part in command if "CUDA_FLAGS" in part]

@@ -36,12 +36,13 @@ def test_work_is_counted_for_every_thread() -> None:
     assert flops == 10 * _cpu.fma_loop(1) > 0
     assert flops % (2 * 10 * _cpu.vector_lanes()) == 0
     alexnet.set_num_threads(2)
-    # A thread that the system does not let run in time takes no part, and its work is not counted.
+    # A thread that the system does not let run in time takes no part, and its work is not counted:
+    # so the work grows until all threads have the time to begin.
     team = alexnet.get_num_threads()
-    for _ in range(500):
-        count = _cpu.fma_loop(100)
-        assert count in [10 * flops * threads for threads in range(1, team + 1)]
-        if count == 10 * flops * team:
+    for steps in [100 * 2**doubling for doubling in range(22)]:
+        count = _cpu.fma_loop(steps)
+        assert count in [steps // 10 * flops * threads for threads in range(1, team + 1)]
+        if count == steps // 10 * flops * team:
             return
     pytest.fail(f"of {team} threads never all took part")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_stages.configurations import STAGES
-from gpu_stages.kernels import BATCH_SIZES, STATIC
+from gpu_stages.kernels import BATCH_SIZES, PRECISIONS, STATIC
 from gpu_stages.record import reason
 from gpu_stages.setting import FOLDER, ROOT, Setting
 
@@ -113,7 +113,7 @@ def prebuild(interpreter: str) -> None:
     static = [
         entry | {"batch_size": batch_size, "precision": precision}
         for batch_size in BATCH_SIZES
-        for precision in ("float32", "tf32")
+        for precision in PRECISIONS
         for entry in predicted(batch_size, precision)
     ]
     (FOLDER / STATIC).write_text(json.dumps(static, allow_nan=False))

@@ -3,6 +3,8 @@
     benchmarks/gpu_check --prebuild              where there is no GPU, before
     benchmarks/gpu_check --json gpu.json         on the device machine, with build/gpu_check there
 
+A short day, in 200 seconds: --stages 2,3,4 --limit 200.
+
 Stages, most valuable first: each prints and saves what it measures before the next begins, has a
 time limit of its own, and is noted where it fails. What was saved stays, also of a stage that is
 interrupted. benchmarks/gpu_tables.py makes the tables of docs/gpu.md from the file.
@@ -47,7 +49,7 @@ STAGES = (
     Stage("build", "build and tests", 300),
     Stage("kernels", "every kernel beside PyTorch's and its prediction", 100),
     Stage("networks", "networks beside PyTorch", 120),
-    Stage("configurations", "tiles, splits and stages", 45),
+    Stage("configurations", "tiles, splits and stages", 60),
     Stage("counters", "counters of the kernels that lost most", 30),
     Stage("sanitizer", "compute-sanitizer", 30),
     Stage("cpu", "the CPU's kernels on its cores", 30),
@@ -60,7 +62,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     listed = ", ".join(f"{number} {stage.name}" for number, stage in enumerate(STAGES, 1))
     parser.add_argument("--stages", metavar="N,...", help=f"some of {listed} (default: all)")
-    parser.add_argument("--limit", type=float, default=LIMIT, metavar="SECONDS", help="of all")
+    parser.add_argument(
+        "--limit", type=float, metavar="SECONDS", help="of all, shared among the chosen stages"
+    )
     parser.add_argument("--json", type=Path, default=FOLDER / "gpu.json", metavar="FILE")
     parser.add_argument("--dry-run", action="store_true", help="in the emulation")
     parser.add_argument("--prebuild", action="store_true", help="make what can travel, and end")
@@ -91,12 +95,15 @@ def main(arguments: list[str]) -> int:
     if options.one:
         setting = Setting(Record(options.json), options.one, options.dry_run, options.deadline)
         return in_this_process(setting)
-    end = time.monotonic() + options.limit
+    end = time.monotonic() + (options.limit or LIMIT)
     record = Record(options.json)
     record.data["made"] = time.strftime("%Y-%m-%d %H:%M:%S")
     record.data["dry_run"] = options.dry_run
     record.write()
-    statuses = [in_child(options, stage, end) for stage in options.chosen]
+    statuses = []
+    for number, stage in enumerate(options.chosen):
+        given = share(options.chosen[number:], end - time.monotonic()) if options.limit else None
+        statuses.append(in_child(options, stage, end, given))
     print(f"\n{options.json}", flush=True)
     return int(any(status != PASSED for status in statuses))
 
@@ -112,10 +119,24 @@ def in_this_process(setting: Setting) -> int:
     return 0
 
 
-def in_child(options: argparse.Namespace, stage: Stage, end: float) -> str:
-    """One stage in a process of its own, ended where it outlasts its time; its status."""
+def share(stages: list[Stage], left: float) -> float:
+    """Seconds for the first of the stages that are to come; a build gets all that it may need."""
+    first = stages[0]
+    if first.name == "build":
+        return min(float(first.seconds), left)
+    return left * first.seconds / sum(stage.seconds for stage in stages)
+
+
+def in_child(
+    options: argparse.Namespace, stage: Stage, end: float, given: float | None = None
+) -> str:
+    """One stage in a process of its own, ended where it outlasts its time; its status.
+
+    It has `given` seconds or, if that is None, its own.
+    """
     start = time.monotonic()
-    seconds = min(stage.seconds * (DRY if options.dry_run else 1), end - start)
+    own = stage.seconds * (DRY if options.dry_run else 1)
+    seconds = min(own if given is None else given, end - start)
     record = Record(options.json)
     print(f"\n=== {stage.title}, at most {max(seconds, 0):.0f} s", flush=True)
     if seconds < LEAST:

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def run(setting: Setting) -> None:
         if not setting.has_time(EACH):
             setting.append("rows", {"case": row["case"], "counters": reason("no time left")})
             continue
-        for launch in counted(tool, row) or [reason("ncu counted no launch")]:
+        left = setting.deadline - time.monotonic()
+        for launch in counted(tool, row, left) or [reason("ncu counted no launch")]:
             setting.append(
                 "rows",
                 {
@@ -76,12 +78,17 @@ def lost_most(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted((r for r in rows if "median" in r["ours"]), key=loss, reverse=True)[:LOST]
 
 
-def counted(tool: str, row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The counters of each launch of one call; RuntimeError if ncu fails."""
+def counted(tool: str, row: dict[str, Any], seconds: float) -> list[dict[str, Any]]:
+    """The counters of each launch of one call; RuntimeError if ncu fails, or takes longer."""
     command = [tool, "--csv", "--page", "raw", "--clock-control", "none", "--target-processes"]
     command += ["all", "--profile-from-start", "off", "--metrics", ",".join(METRICS.values())]
     command += [sys.executable, "-m", "gpu_stages.counters", row["case"], row["precision"]]
-    child = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"ncu took longer than {seconds:.0f} s for {row['case']}") from None
     if child.returncode != 0:
         raise RuntimeError(f"ncu: {(child.stderr or child.stdout)[-300:]}")
     return parse(child.stdout)
@@ -124,10 +131,11 @@ def main() -> None:
     for _ in range(WARM):
         call()
     cupy.cuda.Device().synchronize()
-    cupy.cuda.profiler.start()
-    call()
-    cupy.cuda.Device().synchronize()
-    cupy.cuda.profiler.stop()
+    from cupyx.profiler import profile
+
+    with profile():
+        call()
+        cupy.cuda.Device().synchronize()
 
 
 if __name__ == "__main__":

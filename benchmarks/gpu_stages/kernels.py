@@ -195,13 +195,9 @@ def predictions() -> dict[tuple[int, str], dict[tuple[str, str], dict[str, Any]]
 def by_case(launches: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
     """Seconds and what binds, of the launches of each layer and direction together."""
     result: dict[tuple[str, str], dict[str, Any]] = {}
-    for launch in launches:
-        direction = launch["direction"]
-        if direction == "backward" and launch["layer"].startswith(("conv", "fc")):
-            if launch["kernel"].startswith("relu"):
-                continue  # the cases are without activation
-            into = " dx" in launch["kernel"]
-            direction = "backward_input" if into else "backward_weight"
+    for launch, direction in zip(launches, directions(launches), strict=True):
+        if direction is None:
+            continue
         seconds = launch["seconds"][launch["bound"]]
         found = result.setdefault(
             (launch["layer"], direction), {"seconds": 0.0, "bound": launch["bound"], "most": 0.0}
@@ -209,4 +205,35 @@ def by_case(launches: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, A
         found["seconds"] += seconds
         if seconds > found["most"]:
             found["most"], found["bound"] = seconds, launch["bound"]
+    return result
+
+
+def directions(launches: list[dict[str, Any]]) -> list[str | None]:
+    """The case that each launch is part of; None for a ReLU, which the cases are without.
+
+    Backwards, products of Hopper are told apart by whether depths of A are neighbours (k): then it
+    is the gradient of the input. What prepares an operand comes before its product, sums of splits
+    come behind.
+    """
+    result: list[str | None] = []
+    preparing, before = [], "backward_weight"
+    for number, launch in enumerate(launches):
+        kernel, direction = launch["kernel"], launch["direction"]
+        if direction == "backward" and launch["layer"].startswith(("conv", "fc")):
+            if "hopper_prepare" in kernel or (preparing and kernel.startswith("column_sums")):
+                preparing.append(number)
+                direction = None
+            elif kernel.startswith("relu"):
+                direction = None
+            elif "hopper_sum" in kernel:
+                direction = before
+            else:
+                along_depth = kernel.startswith("hopper ") and kernel.rpartition(" ")[2][0] == "k"
+                into = along_depth or " dx" in kernel
+                direction = before = "backward_input" if into else "backward_weight"
+        result.append(direction)
+        if kernel.startswith("hopper "):
+            for earlier in preparing:
+                result[earlier] = direction
+            preparing = []
     return result

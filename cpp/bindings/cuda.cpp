@@ -19,4 +19,13 @@ PYBIND11_MODULE(_cuda, m) {
     alexnet::define_optimizer(m);
     alexnet::define_mixed_precision(m);
     m.def("force_blocking", &alexnet::cuda::force_blocking);  // for benchmarks/gpu_check
+    m.def("force_hopper_cut", &alexnet::cuda::force_hopper_cut);
+    m.def("hopper_choices", [] {  // (rows, columns, blocks, splits), cycles
+        pybind11::list result;
+        for (const auto& c : alexnet::cuda::hopper_choices()) {
+            result.append(pybind11::make_tuple(
+                pybind11::make_tuple(c.rows, c.columns, c.blocks, c.splits), c.cycles));
+        }
+        return result;
+    });
 }

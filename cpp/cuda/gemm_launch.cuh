@@ -7,11 +7,12 @@
 //   convolution alone: images of three channels whose windows aren't read as runs
 //   (conv2d_runs.cuh). Of 16 bits they take 64 × 64 and the tensor cores:
 //   a thread of the larger tile would have to keep track of 32 rows.
-// Splits: the fewest of at least 256 depths with which an H100's 132 multiprocessors all have 256
-//   threads or more, and at most a fifth of the last round of blocks is empty; where there is no
-//   such number, as many as the depth allows, up to 96. For 86 tiles of 128 × 128, conv4 of
-//   tf-tutorial at batch 32: 3. Both rules look at the shape alone, so that every device has the
-//   same bits.
+// Splits: the fewest of at least 256 depths with which an H100's 132 multiprocessors all have sums of
+//   128 × 128 elements or more, a block of 128 threads on the tensor cores or two by FMAs, and at most
+//   a fifth of the last round of blocks is empty. No splits at all, which saves their sums, may leave
+//   a fifth of the only round empty. Where there is no such number, as many as the depth allows, up to
+//   96. For 86 tiles of 128 × 128, conv4 of tf-tutorial at batch 32: 3; for the 129 of conv3: 1. Both
+//   rules look at the shape alone, so that every device has the same bits.
 
 #ifndef ALEXNET_CUDA_GEMM_LAUNCH_CUH_
 #define ALEXNET_CUDA_GEMM_LAUNCH_CUH_
@@ -30,7 +31,7 @@ namespace alexnet::cuda {
 enum class Layer { kDense, kConvolution };
 
 constexpr size_t kMultiprocessors = 132;
-constexpr size_t kEnoughThreads = 256;  // on each of them
+constexpr size_t kEnoughElements = 128 * 128;  // of sums, on each of them
 constexpr size_t kLeastSplitDepth = 256;
 constexpr size_t kLeastForcedDepth = 32;
 constexpr size_t kMostSplits = 96;
@@ -42,13 +43,15 @@ struct Blocking {
     size_t rows, columns, splits;
 };
 
-inline size_t split_count(size_t tiles, size_t threads, size_t depth) {
+// `elements`: of a tile.
+inline size_t split_count(size_t tiles, size_t elements, size_t depth) {
     const size_t most = std::clamp<size_t>(depth / kLeastSplitDepth, 1, kMostSplits);
+    const size_t enough = kMultiprocessors * (kEnoughElements / elements);  // blocks
     for (size_t splits = 1; splits < most; ++splits) {
         const size_t blocks = tiles * splits;
-        const size_t places = ceil_div(blocks, kMultiprocessors) * kMultiprocessors;
-        const bool enough = blocks * threads >= kMultiprocessors * kEnoughThreads;
-        if (enough && blocks * 5 >= places * 4) return splits;
+        const size_t rounds = ceil_div(blocks, kMultiprocessors) * kMultiprocessors;
+        const bool full = blocks * 5 >= std::max(rounds, enough) * 4;
+        if (full && (splits == 1 || blocks >= enough)) return splits;
     }
     return most;
 }
@@ -69,8 +72,7 @@ inline Blocking blocking(Layer layer, bool tensor_cores, size_t m, size_t n, siz
     const bool odd = layer == Layer::kConvolution && ceil_div(n, 64) % 2 == 1;
     const size_t rows = few ? 32 : 128, columns = !few && (odd || !tensor_cores) ? 64 : 128;
     const size_t tiles = ceil_div(m, rows) * ceil_div(n, columns) * groups;
-    const size_t threads = rows * columns / 64;
-    return {rows, columns, split_count(tiles, threads, depth)};
+    return {rows, columns, split_count(tiles, rows * columns, depth)};
 }
 
 // Bytes that run_product wants as its workspace; of a weight's gradient with the sums of B's columns.

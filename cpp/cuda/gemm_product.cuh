@@ -90,9 +90,13 @@ struct Product {
         return partial + ((size_t{split} * groups + group) * partial_rows() + i) * n;
     }
     __host__ __device__ uint32_t partial_rows() const { return m + kSumsColumns<Rows>; }
+    // Of columns that are not there, the last one's.
+    __device__ float bias_of(uint32_t column, uint32_t group) const {
+        return bias ? bias[size_t{group} * n + min(column, n - 1)] : 0.0f;
+    }
     // NaN stays NaN.
-    __device__ float finish(float value, uint32_t column, uint32_t group) const {
-        if (bias) value += bias[size_t{group} * n + column];
+    __device__ float finish(float value, float its_bias) const {
+        if (bias) value += its_bias;
         return relu && value < 0.0f ? 0.0f : value;
     }
 };
@@ -111,6 +115,17 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
     if constexpr (kThroughRelu<typename P::Rows>) {
         if (finish && p.relu_output) passing.read(p, row, column, lane, vectors);
     }
+    // A weight's gradient has neither bias nor ReLU. A bias is read before: each load between the
+    // stores would be waited for.
+    constexpr bool kHasBias = !kSumsColumns<typename P::Rows>;
+    [[maybe_unused]] float bias[Fragment::kColumns];
+    if constexpr (kHasBias) {
+#pragma unroll
+        for (int j = 0; j < Fragment::kColumns; ++j) {
+            const uint32_t c = column + Fragment::column(lane, j / kRun * kRun) + j % kRun;
+            bias[j] = finish ? p.bias_of(c, blockIdx.z) : 0.0f;
+        }
+    }
 #pragma unroll
     for (int i = 0; i < Fragment::kRows; ++i) {
         const uint32_t r = row + Fragment::row(lane, i);
@@ -128,7 +143,9 @@ __device__ void store(const P& p, const Fragment& fragment, uint32_t row, uint32
                 values.at[e] = fragment.at(i, j + e);
                 if (c + e >= p.n) continue;
                 if (!first) values.at[e] += to_float(line[c + e]);
-                if (finish) values.at[e] = p.finish(values.at[e], c + e, blockIdx.z);
+                if constexpr (kHasBias) {
+                    if (finish) values.at[e] = p.finish(values.at[e], bias[j + e]);
+                }
                 if constexpr (kThroughRelu<typename P::Rows>) {
                     values.at[e] = passing.pass(values.at[e], i, j + e);
                 }
@@ -188,7 +205,9 @@ __global__ void sum_splits(const P p, const Divisor places) {
         }
     }
 #pragma unroll
-    for (int e = 0; e < width; ++e) sum.at[e] = p.finish(sum.at[e], column + e, group);
+    for (int e = 0; e < width; ++e) {
+        sum.at[e] = p.finish(sum.at[e], p.bias_of(column + e, group));
+    }
     if constexpr (kThroughRelu<typename P::Rows>) {
         if (p.relu_output) {
             const auto y =

@@ -33,6 +33,7 @@
 #define ALEXNET_CUDA_HOPPER_GEMM_CUH_
 
 #include "hopper_operands.cuh"
+#include "hopper_store.cuh"
 
 namespace alexnet::cuda {
 
@@ -63,79 +64,6 @@ struct HopperShared {
     __device__ unsigned char* a(uint32_t stage) const { return stages + stage * Tile::kStageBytes; }
     __device__ unsigned char* b(uint32_t stage) const { return a(stage) + Tile::kBytesA; }
 };
-
-// --- out to memory -------------------------------------------------------------------------------
-
-// Bias and ReLU, or the gradient of one, and out to memory: 64 rows of a warpgroup, of which a thread
-// has two, in them two neighbours in each group of eight columns. Sums of splits go out as they are.
-template <uint32_t columns, class T>
-__device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (&sums)[columns / 2],
-                      uint32_t row, uint32_t lane) {
-    constexpr uint32_t kGroups = columns / 8;
-    const uint32_t first_column = item.column + 2 * (lane % 4);
-    const uint32_t rows[2] = {row + lane / 4, row + lane / 4 + 8};
-    const auto for_each = [&](auto use) {  // use(row of C, column, sums)
-#pragma unroll
-        for (uint32_t half = 0; half < 2; ++half) {
-            uint32_t i = rows[half];
-            if (i >= p.m || !p.find_row(i)) continue;
-#pragma unroll
-            for (uint32_t group = 0; group < kGroups; ++group) {
-                const uint32_t j = first_column + 8 * group;
-                if (j < p.n) use(i, j, sums[4 * group + 2 * half], sums[4 * group + 2 * half + 1]);
-            }
-        }
-    };
-    const auto in_pairs = [&](const auto* array, size_t stride) {
-        return !p.transposed && stride % 2 == 0 && p.n % 2 == 0 &&
-               reinterpret_cast<uintptr_t>(array) % (2 * sizeof *array) == 0;
-    };
-    const auto write = [&](auto* c, size_t stride) {
-        const size_t along_row = p.transposed ? stride : 1,
-                     along_column = p.transposed ? 1 : stride;
-        using Element = std::remove_pointer_t<decltype(c)>;
-        if (in_pairs(c, stride)) {
-            for_each([&](uint32_t i, uint32_t j, float left, float right) {
-                store_floats<2>(c + i * along_column + j, Floats<2>{{left, right}});
-            });
-        } else {
-            for_each([&](uint32_t i, uint32_t j, float left, float right) {
-                Element* target = c + i * along_column + j * along_row;
-                target[0] = from_float<Element>(left);
-                if (j + 1 < p.n) target[along_row] = from_float<Element>(right);
-            });
-        }
-    };
-    if (p.splits > 1) return write(p.sums + item.split * p.split_size, p.sum_stride);
-    if (p.gradient) return write(p.gradient, p.stride);
-    if (p.bias) {
-        for_each([&](uint32_t i, uint32_t j, float& left, float& right) {
-            left += p.bias[p.transposed ? i : j];
-            right += p.bias[p.transposed ? i : min(j + 1, p.n - 1)];
-        });
-    }
-    if (p.relu) {  // NaN stays NaN
-#pragma unroll
-        for (uint32_t i = 0; i < columns / 2; ++i) sums[i] = sums[i] < 0.0f ? 0.0f : sums[i];
-    }
-    if (p.relu_output) {  // what is not positive, NaN too, let nothing through
-        const size_t along_row = p.transposed ? p.stride : 1,
-                     along_column = p.transposed ? 1 : p.stride;
-        const bool pairs = in_pairs(p.relu_output, p.stride);
-        for_each([&](uint32_t i, uint32_t j, float& left, float& right) {
-            const T* place = p.relu_output + i * along_column + j * along_row;
-            Floats<2> y;
-            if (pairs) {
-                y = load_floats<2>(place);
-            } else {
-                y = {{to_float(place[0]), to_float(place[j + 1 < p.n ? along_row : 0])}};
-            }
-            if (!(y.at[0] > 0.0f)) left = 0.0f;
-            if (!(y.at[1] > 0.0f)) right = 0.0f;
-        });
-    }
-    write(p.c, p.stride);
-}
 
 // --- the kernel ----------------------------------------------------------------------------------
 

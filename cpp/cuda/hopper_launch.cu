@@ -6,6 +6,7 @@
 #include <string>
 #include <type_traits>
 
+#include "alexnet/force_blocking.h"
 #include "column_sums.cuh"
 #include "hopper_launch.cuh"
 
@@ -14,11 +15,15 @@ namespace {
 
 constexpr size_t kMultiprocessors = 132;
 constexpr size_t kMostSplits = 96;
-constexpr size_t kL2Bytes = 5120;      // a cycle, of all multiprocessors
-constexpr size_t kMemoryBytes = 1600;  // a cycle
-constexpr size_t kItemCycles = 1000;   // until the first step arrives, and for the way out
-constexpr size_t kLaunchCycles = 4000;
-constexpr size_t kAlignment = 256;  // of what the workspace is divided into
+// Of the 48 products of convolutions of gpu-h200.json (docs/gpu.md, "measured : predicted"), fitted by
+// benchmarks/gpu_fit.py to one H200; but for the stores, which were mended since.
+constexpr size_t kTensorProducts = 30;  // rows · columns a cycle: 0.93 of wgmma's 32
+constexpr size_t kSharedPercent = 80;   // of the wavefronts that are counted
+constexpr size_t kL2Bytes = 5120;       // a cycle, of all multiprocessors
+constexpr size_t kMemoryBytes = 2000;   // a cycle, where splits are added
+constexpr size_t kLaunchCycles = 1000;  // of that kernel
+constexpr size_t kStoredElements = 8;   // a cycle, of the sums of a tile on the way out
+constexpr size_t kAlignment = 256;      // bytes, of what the workspace is divided into
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 size_t padded(size_t bytes) { return ceil_div(bytes, kAlignment) * kAlignment; }
@@ -36,11 +41,12 @@ size_t cycles(const TileSize& tile, size_t blocks, size_t m, size_t n, size_t sp
               size_t split_steps) {
     const size_t rows = tile.rows, columns = tile.columns;
     const size_t items = ceil_div(m, blocks * rows) * blocks * ceil_div(n, columns) * splits;
-    const size_t tensor = rows * columns / 32;
-    const size_t shared = 2 * rows + columns * (1 + rows / 64);
+    const size_t tensor = rows * columns / kTensorProducts;
+    const size_t shared = (2 * rows + columns * (1 + rows / 64)) * kSharedPercent / 100;
     const size_t active = std::min(items, kMultiprocessors);
     const size_t l2 = (rows + columns / blocks) * kRowBytes * active / kL2Bytes;
-    const size_t item = split_steps * std::max({tensor, shared, l2}) + kItemCycles;
+    const size_t stored = rows * columns / kStoredElements;
+    const size_t item = split_steps * std::max({tensor, shared, l2}) + stored;
     const size_t sums = splits == 1 ? 0 : kLaunchCycles + 4 * (splits + 1) * m * n / kMemoryBytes;
     return ceil_div(items, kMultiprocessors) * item + sums;
 }
@@ -57,32 +63,53 @@ bool exists([[maybe_unused]] const TileSize& tile, [[maybe_unused]] size_t block
     return true;
 }
 
+// What force_blocking.h asks for, and the product that it tells of.
+struct OfThread {
+    HopperCut asked;
+    size_t m, n, steps;  // of the last one
+    bool of_float;
+};
+OfThread& of_thread() {
+    thread_local OfThread state = {};
+    return state;
+}
+
 // --- B -------------------------------------------------------------------------------------------
 
-constexpr unsigned kSquare = 32, kSquareLines = 8;
+constexpr unsigned kSquare = 32, kSquareLines = 8, kSquares = 4;
+constexpr unsigned kBlockDepths = kSquares * kSquare;
 
-// A block moves 32 rows by 32 depths under one tap: read along whichever index has neighbours,
-// written along depths. With `sums`, of b whose rows are neighbours, it adds up its depths as well, in
-// chains of four and one of eight.
+// A block moves 32 rows by 128 depths under one tap: read along whichever index has neighbours, all of
+// them on their way at once, written along depths, 512 bytes a row. With `sums`, of b whose rows are
+// neighbours, it adds up its depths as well, in chains of 16 and one of eight.
 __global__ void __launch_bounds__(kSquare* kSquareLines)
     hopper_prepare(const HopperSource<float> b, float* prepared, float* sums) {
-    float* square = dynamic_shared<float>();            // of depths by rows, 33 floats apart
-    float* partial = square + kSquare * (kSquare + 1);  // of lines by rows
-    float sum = 0.0f;
-    const uint32_t first_row = blockIdx.x * kSquare, first_depth = blockIdx.y * kSquare;
+    constexpr uint32_t kLine = kSquare + 1, kTurns = kSquare / kSquareLines;
+    float* block = dynamic_shared<float>();         // of depths by rows, 33 floats apart
+    float* partial = block + kBlockDepths * kLine;  // of lines by rows
+    const uint32_t first_row = blockIdx.x * kSquare, first_depth = blockIdx.y * kBlockDepths;
     const float* source = b.data + static_cast<ptrdiff_t>(blockIdx.z) * b.tap_step;
     const bool along_rows = b.row_step == 1;
+    float values[kSquares * kTurns];
 #pragma unroll
-    for (uint32_t line = threadIdx.y; line < kSquare; line += kSquareLines) {
+    for (uint32_t i = 0; i < kSquares * kTurns; ++i) {
+        const uint32_t line = threadIdx.y + i % kTurns * kSquareLines;
+        const uint32_t row = first_row + (along_rows ? threadIdx.x : line);
+        const uint32_t depth =
+            first_depth + i / kTurns * kSquare + (along_rows ? line : threadIdx.x);
+        const bool exists = row < b.rows && depth < b.depths;
+        values[i] = exists ? source[static_cast<ptrdiff_t>(row) * b.row_step +
+                                    static_cast<ptrdiff_t>(depth) * b.depth_step]
+                           : 0.0f;
+    }
+    float sum = 0.0f;
+#pragma unroll
+    for (uint32_t i = 0; i < kSquares * kTurns; ++i) {
+        const uint32_t line = threadIdx.y + i % kTurns * kSquareLines;
         const uint32_t row = along_rows ? threadIdx.x : line;
-        const uint32_t depth = along_rows ? line : threadIdx.x;
-        const bool exists = first_row + row < b.rows && first_depth + depth < b.depths;
-        const float value = exists
-                                ? source[static_cast<ptrdiff_t>(first_row + row) * b.row_step +
-                                         static_cast<ptrdiff_t>(first_depth + depth) * b.depth_step]
-                                : 0.0f;
-        square[depth * (kSquare + 1) + row] = __uint_as_float(to_tf32(value));
-        sum += value;
+        const uint32_t depth = i / kTurns * kSquare + (along_rows ? line : threadIdx.x);
+        block[depth * kLine + row] = __uint_as_float(to_tf32(values[i]));
+        sum += values[i];
     }
     if (sums) partial[threadIdx.y * kSquare + threadIdx.x] = sum;
     __syncthreads();
@@ -93,33 +120,39 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
         }
         sums[size_t{blockIdx.y} * b.rows + first_row + threadIdx.x] = all;
     }
-    const size_t row_floats = size_t{gridDim.y} * gridDim.z * kSquare;
+    const uint32_t steps = (b.depths + kSquare - 1) / kSquare;  // under a tap
+    const size_t row_floats = size_t{steps} * gridDim.z * kSquare;
     const uint32_t lane = threadIdx.x, first = lane / 8 * 8, place = lane % 8;
     const uint32_t depth = b.pairs ? first + place % 4 * 2 + place / 4 : lane;
 #pragma unroll
     for (uint32_t row = threadIdx.y; row < kSquare; row += kSquareLines) {
         if (first_row + row >= b.rows) break;
-        prepared[(first_row + row) * row_floats +
-                 (size_t{blockIdx.z} * gridDim.y + blockIdx.y) * kSquare + lane] =
-            square[depth * (kSquare + 1) + row];
+        float* target = prepared + (first_row + row) * row_floats + lane +
+                        (size_t{blockIdx.z} * steps + blockIdx.y * kSquares) * kSquare;
+#pragma unroll
+        for (uint32_t square = 0; square < kSquares; ++square) {
+            if (blockIdx.y * kSquares + square >= steps) break;
+            target[square * kSquare] = block[(square * kSquare + depth) * kLine + row];
+        }
     }
 }
 
 // `memory` is for what the blocks of several depths have added up.
 void prepare(const HopperSource<float>& b, float* prepared, float* depth_sums, float* memory,
              Stream stream) {
-    const size_t blocks = ceil_div(b.depths, kSquare);
+    const size_t blocks = ceil_div(b.depths, kBlockDepths);
     float* sums = depth_sums && blocks > 1 ? memory : depth_sums;
     const dim3 grid(static_cast<unsigned>(ceil_div(b.rows, kSquare)), static_cast<unsigned>(blocks),
                     b.taps);
     launch("hopper_prepare", hopper_prepare, grid, dim3(kSquare, kSquareLines),
-           kSquare * (kSquare + 1 + kSquareLines) * sizeof(float), stream, b, prepared, sums);
+           (kBlockDepths * (kSquare + 1) + kSquare * kSquareLines) * sizeof(float), stream, b,
+           prepared, sums);
     if (sums == depth_sums) return;
     column_sums(blocks, b.rows, sums, depth_sums, memory + blocks * b.rows, stream);
 }
 
 size_t depth_sums_bytes(size_t rows, size_t depths) {
-    const size_t blocks = ceil_div(depths, kSquare);
+    const size_t blocks = ceil_div(depths, kBlockDepths);
     return blocks * rows * sizeof(float) + column_sums_workspace(blocks, rows);
 }
 
@@ -144,26 +177,55 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 }  // namespace
 
+// use(cut, cycles), for each that there is.
+template <class T, class Use>
+static void for_each_cut(size_t m, size_t n, size_t steps, Use use) {
+    for (const size_t blocks : {size_t{1}, size_t{2}}) {
+        for (const TileSize& tile : kTiles) {
+            if (!exists(tile, blocks) || !(tile.of_16_bits || std::is_same_v<T, float>)) continue;
+            for (size_t splits = 1; splits <= std::min(steps, kMostSplits); ++splits) {
+                const size_t split_steps = ceil_div(steps, splits);
+                if (ceil_div(steps, split_steps) != splits) continue;  // some of them are empty
+                use(HopperCut{tile.rows, tile.columns, splits, split_steps, blocks},
+                    cycles(tile, blocks, m, n, splits, split_steps));
+            }
+        }
+    }
+}
+
 template <class T>
 HopperCut hopper_cut(size_t m, size_t n, size_t steps) {
-    HopperCut best = {};
+    HopperCut best = {}, forced = {};
     size_t least = SIZE_MAX;
-    const auto consider = [&](const TileSize& tile, size_t blocks) {
-        if (!exists(tile, blocks) || !(tile.of_16_bits || std::is_same_v<T, float>)) return;
-        for (size_t wanted = 1; wanted <= std::min(steps, kMostSplits); ++wanted) {
-            const size_t split_steps = ceil_div(steps, wanted);
-            const size_t splits = ceil_div(steps, split_steps);  // none of them is empty
-            const size_t needed = cycles(tile, blocks, m, n, splits, split_steps);
-            if (needed >= least) continue;
-            least = needed;
-            best = {tile.rows, tile.columns, splits, split_steps, blocks};
+    for_each_cut<T>(m, n, steps, [&](const HopperCut& cut, size_t needed) {
+        const HopperCut& asked = of_thread().asked;
+        if (cut.rows == asked.rows && cut.columns == asked.columns && cut.blocks == asked.blocks &&
+            cut.splits == asked.splits) {
+            forced = cut;
         }
-    };
-    for (const size_t blocks : {size_t{1}, size_t{2}}) {  // clusters only where they are sooner
-        for (const TileSize& tile : kTiles) consider(tile, blocks);
-    }
+        if (needed >= least) return;  // clusters, which come last, only where they are sooner
+        least = needed;
+        best = cut;
+    });
     if (best.rows == 0) throw std::runtime_error("hopper_cut: no tile");  // of those that exist
-    return best;
+    return forced.rows != 0 ? forced : best;
+}
+
+void force_hopper_cut(size_t rows, size_t columns, size_t blocks, size_t splits) {
+    of_thread().asked = {rows, columns, splits, 0, blocks};
+}
+
+std::vector<HopperChoice> hopper_choices() {
+    std::vector<HopperChoice> result;
+    const auto add = [&](const HopperCut& cut, size_t needed) {
+        result.push_back({cut.rows, cut.columns, cut.blocks, cut.splits, needed});
+    };
+    OfThread& last = of_thread();
+    if (last.steps == 0) return result;
+    last.of_float ? for_each_cut<float>(last.m, last.n, last.steps, add)
+                  : for_each_cut<Bfloat16>(last.m, last.n, last.steps, add);
+    last.steps = 0;
+    return result;
 }
 
 bool hopper_is_here() {
@@ -209,6 +271,11 @@ void run_hopper(HopperTask<T> task, void* workspace, Stream stream) {
     const HopperSource<T>& b = task.b;
     const size_t size = task.lines * task.neighbours;
     const HopperCut cut = hopper_cut<T>(p.m, p.n, b.steps());
+    OfThread& last = of_thread();
+    last.m = p.m;
+    last.n = p.n;
+    last.steps = b.steps();
+    last.of_float = std::is_same_v<T, float>;
     auto* memory = static_cast<unsigned char*>(workspace);
     memory += padded(reinterpret_cast<uintptr_t>(memory)) - reinterpret_cast<uintptr_t>(memory);
     auto* prepared = reinterpret_cast<T*>(memory);

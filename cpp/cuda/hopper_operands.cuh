@@ -76,24 +76,19 @@ class HopperCopyA {
         : p_(p), row_(row), depth_(step * kStepDepth<T>) {
         if (!p.convolution) return;
         window_ = HopperWindow::of(p.windows, along_depth ? row : depth_);
-        if constexpr (along_depth) {
-            units_[0] = HopperUnit::of(p.windows, step);
-        } else {
-#pragma unroll
-            for (uint32_t box = 0; box < kBoxes; ++box) {  // rows past the last one are not stored
-                const uint32_t first = min(row + kStepDepth<T> * box, p.m - 1);
-                units_[box] = HopperUnit::of(p.windows, first / kStepDepth<T>);
-            }
-        }
+        unit_ = HopperUnit::of(p.windows, along_depth ? step : min(row, p.m - 1) / kStepDepth<T>);
     }
     __device__ void copy(unsigned char* a, uint64_t* full) const {
-#pragma unroll
+        HopperUnit unit = unit_;
+#pragma unroll 1
         for (uint32_t box = 0; box < kBoxes; ++box) {
             unsigned char* target = a + box * kBoxBytes<T>;
+            const uint32_t row = row_ + kStepDepth<T> * box;
             if (p_.convolution) {
-                copy_windows(p_, target, full, window_, units_[box]);
+                copy_windows(p_, target, full, window_, unit);
+                // Rows past the last one are not stored: they are copies of a box before.
+                if (row + kStepDepth<T> < p_.m) unit.advance(p_.windows);
             } else {
-                const uint32_t row = row_ + kStepDepth<T> * box;
                 tensor_copy(target, p_.a, full, static_cast<int>(along_depth ? depth_ : row),
                             static_cast<int>(along_depth ? row : depth_));
             }
@@ -103,7 +98,7 @@ class HopperCopyA {
         depth_ += kStepDepth<T>;
         if (!p_.convolution) return;
         if constexpr (along_depth) {
-            units_[0].advance(p_.windows);
+            unit_.advance(p_.windows);
         } else {
             window_.advance(p_.windows, kStepDepth<T>);
         }
@@ -114,7 +109,7 @@ class HopperCopyA {
     const HopperProduct<T>& p_;
     uint32_t row_, depth_;
     HopperWindow window_;
-    HopperUnit units_[kBoxes];
+    HopperUnit unit_;  // of the step, or of the first box of rows
 };
 
 // Those of B: of float as it was prepared, of 16 bits as the caller has it, under its taps. Of two

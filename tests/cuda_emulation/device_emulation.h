@@ -69,31 +69,41 @@ inline uint32_t to_tf32(float x) {
     return std::isfinite(x) ? (bits + 0x1000) & 0xffffe000 : bits;
 }
 
-// The layout of fragments is that of mma.m16n8k8 in the PTX manual: element (row, column) of a, b
-// and d is looked up in the lane and register that hold it.
-inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
-                     const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-    struct Operands {
-        uint32_t a[4], b[2];
-    } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+// D += A · B, 16 × 8 elements of D, of which a lane owns four. `mine` are the lane's elements of both
+// operands, widened; `left` and `right` say in which lane, and there in which place, an element of
+// a row or column and depth k is. Products are exact: 11 by 11 bits of mantissa.
+template <int depths, size_t count, class Left, class Right>
+void add_products(float (&d)[4], const float (&mine)[count], emulation::Place place, Left left,
+                  Right right) {
     emulation::note_product();
-    const unsigned char* lanes = emulation::deposit(0xffffffff, &mine, sizeof mine, {file, line});
-    const auto element = [&](int lane, size_t word) {  // the 13 lowest bits are ignored
-        uint32_t bits;
-        std::memcpy(&bits, lanes + lane * emulation::kLaneBytes + word * sizeof bits, sizeof bits);
-        return __uint_as_float(bits & 0xffffe000);
+    const unsigned char* lanes = emulation::deposit(0xffffffff, mine, sizeof mine, place);
+    const auto element = [&](int lane, int i) {
+        float value;
+        std::memcpy(&value, lanes + lane * emulation::kLaneBytes + i * sizeof value, sizeof value);
+        return value;
     };
     for (int i = 0; i < 4; ++i) {
         const int row = emulation::lane() / 4 + i / 2 * 8;
         const int column = emulation::lane() % 4 * 2 + i % 2;
         float sum = d[i];
-        for (int k = 0; k < 8; ++k) {
-            const float left = element(row % 8 * 4 + k % 4, row / 8 + k / 4 * 2);
-            const float right = element(column * 4 + k % 4, 4 + k / 4);
-            sum += left * right;  // exact products: 11 by 11 bits of mantissa
+        for (int k = 0; k < depths; ++k) {
+            sum += left(element, row, k) * right(element, column, k);
         }
         d[i] = sum;
     }
+}
+
+// The layout of fragments is that of mma.m16n8k8 in the PTX manual. The 13 lowest bits are ignored.
+inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
+                     const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    float mine[6];
+    for (int i = 0; i < 6; ++i) mine[i] = __uint_as_float((i < 4 ? a[i] : b[i - 4]) & 0xffffe000);
+    add_products<8>(
+        d, mine, {file, line},
+        [](auto element, int row, int k) {
+            return element(row % 8 * 4 + k % 4, row / 8 + k / 4 * 2);
+        },
+        [](auto element, int column, int k) { return element(column * 4 + k % 4, 4 + k / 4); });
 }
 
 // The same for mma.m16n8k16, two elements of neighbouring depths in a register, whose bits `widened`
@@ -101,26 +111,19 @@ inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[
 template <typename Widened>
 void mma_16bit(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const char* file,
                int line, Widened widened) {
-    struct Operands {
-        uint32_t a[4], b[2];
-    } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-    emulation::note_product();
-    const unsigned char* lanes = emulation::deposit(0xffffffff, &mine, sizeof mine, {file, line});
-    const auto element = [&](int lane, int word, int half) {
-        uint16_t bits;
-        std::memcpy(&bits, lanes + lane * emulation::kLaneBytes + word * 4 + half * 2, 2);
-        return widened(bits);
-    };
-    for (int i = 0; i < 4; ++i) {
-        const int row = emulation::lane() / 4 + i / 2 * 8;
-        const int column = emulation::lane() % 4 * 2 + i % 2;
-        for (int k = 0; k < 16; ++k) {
-            const int of_quad = k % 8 / 2, later = k / 8;
-            const float left = element(row % 8 * 4 + of_quad, row / 8 + later * 2, k % 2);
-            const float right = element(column * 4 + of_quad, 4 + later, k % 2);
-            d[i] += left * right;  // exact products: 11 by 11 bits of mantissa
-        }
+    float mine[12];
+    for (int i = 0; i < 12; ++i) {
+        const uint32_t word = i < 8 ? a[i / 2] : b[i / 2 - 4];
+        mine[i] = widened(static_cast<uint16_t>(i % 2 ? word >> 16 : word));
     }
+    add_products<16>(
+        d, mine, {file, line},
+        [](auto element, int row, int k) {
+            return element(row % 8 * 4 + k % 8 / 2, (row / 8 + k / 8 * 2) * 2 + k % 2);
+        },
+        [](auto element, int column, int k) {
+            return element(column * 4 + k % 8 / 2, 8 + k / 8 * 2 + k % 2);
+        });
 }
 inline void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Bfloat16,
                 const char* file = __builtin_FILE(), int line = __builtin_LINE()) {

@@ -35,8 +35,10 @@ constexpr size_t kStackBytes = 256 * 1024;
 constexpr unsigned char kPoison = 0xff;  // four of them are a NaN
 #ifdef __SANITIZE_ADDRESS__
 constexpr size_t kMargin = 0;  // the sanitizer guards what surrounds an allocation
+constexpr bool kFibersGoOn = false;
 #else
-constexpr size_t kMargin = 256;  // bytes after shared memory that nobody may write
+constexpr size_t kMargin = 256;     // bytes after shared memory that nobody may write
+constexpr bool kFibersGoOn = true;  // with the next block: to begin anew asks the system for much
 #endif
 
 struct Free {
@@ -197,8 +199,10 @@ class Cluster {
     static void enter();
     void start(Fiber& fiber) {
         fiber.copies.assign(1, {});
-        fiber.state = State::kBegins;
         fiber.fake_stack = nullptr;
+        const bool again = kFibersGoOn && fiber.state == State::kEnded;
+        fiber.state = State::kBegins;
+        if (again) return;
         fiber.context.begun = false;
         ucontext_t& context = fiber.context.first;
         getcontext(&context);
@@ -246,10 +250,20 @@ class Cluster {
     std::vector<Fiber*> released_of(unsigned rank) {
         std::vector<Fiber*> result;
         Fiber* const first = &fibers_[rank * threads_];
-        for (Fiber* fiber = first; fiber < first + threads_; ++fiber) {
-            if (fiber->state == State::kBegins) result.push_back(fiber);
-            if (fiber->state == State::kInWarp && lanes_are_here(*fiber)) result.push_back(fiber);
-            if (fiber->state == State::kUntil && (*fiber->done)()) result.push_back(fiber);
+        for (Fiber* warp = first; warp < first + threads_; warp += kWarp) {
+            const unsigned lanes = std::min<size_t>(kWarp, first + threads_ - warp);
+            unsigned together = 0;  // lanes that go on, as all that they wait for are here
+            for (unsigned lane = 0; lane < lanes; ++lane) {
+                Fiber& fiber = warp[lane];
+                if (fiber.state == State::kInWarp && (together >> lane & 1) == 0 &&
+                    lanes_are_here(fiber, warp, lanes)) {
+                    together |= fiber.mask;
+                }
+                if (fiber.state == State::kBegins || (together >> lane & 1) != 0 ||
+                    (fiber.state == State::kUntil && (*fiber.done)())) {
+                    result.push_back(&fiber);
+                }
+            }
         }
         if (result.empty() && all_are(State::kAtBarrier, first, threads_)) {
             result = of_barrier(first, threads_, "block");
@@ -295,12 +309,12 @@ class Cluster {
         return &received_[(fiber.rank * warps_ * kWarp + fiber.number) * kLaneBytes];
     }
 
-    bool lanes_are_here(const Fiber& fiber) const {
-        const unsigned first = fiber.number / kWarp * kWarp;
-        for (unsigned lane = 0; lane < kWarp; ++lane) {
+    // Whether all lanes of its mask wait in the same place for the same lanes, itself among them.
+    static bool lanes_are_here(const Fiber& fiber, const Fiber* warp, unsigned lanes) {
+        if (lanes < kWarp && fiber.mask >> lanes != 0) return false;
+        for (unsigned lane = 0; lane < lanes; ++lane) {
             if ((fiber.mask >> lane & 1) == 0) continue;
-            if (first + lane >= threads_) return false;
-            const Fiber& other = fibers_[fiber.rank * threads_ + first + lane];
+            const Fiber& other = warp[lane];
             if (other.state != State::kInWarp || other.mask != fiber.mask) return false;
             if (!same(other.place, fiber.place)) return false;
         }
@@ -358,8 +372,10 @@ void Cluster::enter() {
     __sanitizer_finish_switch_fiber(nullptr, &cluster.scheduler_stack_,
                                     &cluster.scheduler_stack_bytes_);
 #endif
-    cluster.body_();
-    cluster.leave(State::kEnded);
+    do {
+        cluster.body_();
+        cluster.leave(State::kEnded);
+    } while (kFibersGoOn);
 }
 
 }  // namespace

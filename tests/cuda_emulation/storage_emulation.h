@@ -12,11 +12,11 @@
 namespace alexnet::cuda {
 
 inline float to_float(Float16 x) {
-    const float sign = x.bits >> 15 ? -1.0f : 1.0f;
-    const int exponent = x.bits >> 10 & 31, fraction = x.bits & 1023;
-    if (exponent == 31) return fraction ? NAN : sign * INFINITY;
-    if (exponent == 0) return sign * std::ldexp(static_cast<float>(fraction), -24);
-    return sign * std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+    const uint32_t sign = (x.bits >> 15) << 31, exponent = x.bits >> 10 & 31;
+    const uint32_t fraction = x.bits & 1023;
+    if (exponent == 31) return fraction ? NAN : __uint_as_float(sign | 0x7f800000);
+    if (exponent == 0) return (sign ? -0x1p-24f : 0x1p-24f) * static_cast<float>(fraction);
+    return __uint_as_float(sign | (exponent + 112) << 23 | fraction << 13);
 }
 
 inline uint32_t rounded(float x, Bfloat16) {

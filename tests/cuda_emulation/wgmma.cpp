@@ -39,13 +39,11 @@ class Matrix {
                             : chunk_across(number / 16 * 8, number % 16);
     }
 
-    float element(Operands type, uint32_t row, uint32_t k) const {
-        const uint32_t size = type == Operands::kTf32 ? 4 : 2, byte = k * size;
-        const unsigned char* place = along_depth_ ? chunk(row, byte / 16 * 16) + byte % 16
-                                                  : chunk_across(row, k) + row % 8 * size;
-        uint32_t value = 0;
-        std::memcpy(&value, place, size);
-        return as_float(type, value);
+    // All depths of a product, of one row.
+    void read_row(Operands type, uint32_t row, float* to) const {
+        if (type == Operands::kTf32) return read_row_of<Operands::kTf32, uint32_t>(row, to);
+        if (type == Operands::kBfloat16) return read_row_of<Operands::kBfloat16, uint16_t>(row, to);
+        read_row_of<Operands::kFloat16, uint16_t>(row, to);
     }
 
     static float as_float(Operands type, uint32_t value) {
@@ -55,6 +53,23 @@ class Matrix {
     }
 
   private:
+    template <Operands type, class Bits>
+    void read_row_of(uint32_t row, float* to) const {
+        constexpr uint32_t kOfChunk = 16 / sizeof(Bits);
+        for (uint32_t c = 0; c < 2; ++c) {
+            Bits values[kOfChunk];
+            if (along_depth_) {
+                std::memcpy(values, chunk(row, c * 16), sizeof values);
+            } else {
+                for (uint32_t k = 0; k < kOfChunk; ++k) {
+                    const unsigned char* eight = chunk_across(row, c * kOfChunk + k);
+                    std::memcpy(values + k, eight + row % 8 * sizeof(Bits), sizeof(Bits));
+                }
+            }
+            for (uint32_t k = 0; k < kOfChunk; ++k)
+                to[c * kOfChunk + k] = as_float(type, values[k]);
+        }
+    }
     // The 16 bytes of a row that begin with the byte `depth`, a multiple of 16.
     const unsigned char* chunk(uint32_t row, uint32_t depth) const {
         const uint32_t group = start_ + row / 8 * stride_;
@@ -156,15 +171,16 @@ void perform(const Product& p, unsigned thread, std::vector<float>& sums) {
     const uint32_t lane = thread % kWarp, first = thread % kWarpgroup / kWarp * 16 + lane / 4;
     float a[2][16], b[16];
     for (uint32_t half = 0; half < 2; ++half) {
-        for (uint32_t k = 0; k < depth; ++k) {
-            a[half][k] = p.call.registers ? register_element(p, half, k)
-                                          : p.call.matrix_a().element(type, first + 8 * half, k);
+        if (!p.call.registers) {
+            p.call.matrix_a().read_row(type, first + 8 * half, a[half]);
+            continue;
         }
+        for (uint32_t k = 0; k < depth; ++k) a[half][k] = register_element(p, half, k);
     }
     const Matrix matrix = p.call.matrix_b();
     for (uint32_t i = 0; i < static_cast<uint32_t>(p.call.n) / 4; ++i) {
         const uint32_t column = i / 2 * 8 + lane % 4 * 2 + i % 2;
-        for (uint32_t k = 0; k < depth; ++k) b[k] = matrix.element(type, column, k);
+        matrix.read_row(type, column, b);
         for (uint32_t half = 0; half < 2; ++half) {
             float& sum = sums[i / 2 * 4 + half * 2 + i % 2];
             for (uint32_t k = 0; k < depth; ++k) sum += a[half][k] * b[k];
