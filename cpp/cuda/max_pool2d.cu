@@ -29,8 +29,8 @@ namespace {
 
 // Of a block, and blocks of a multiprocessor: many small ones, so that all have as much to do.
 constexpr unsigned kThreads = 128, kBlocks = 6;
-// As many that registers have to do for. Where bfloat16 is widened to be compared, fewer do.
-constexpr unsigned kResident = kHasComparisons<Bfloat16> ? kBlocks : 4;
+// As many that registers have to do for; where they have not been counted, fewer.
+constexpr unsigned kResident = kPackedArchitecture == 900 ? kBlocks : 4;
 
 // A thread's part of an image: a run of channels of a column, in a strip of rows. Neighbouring threads
 // have neighbouring runs, 128 bytes of them if the channels are a multiple of that; then come two
