@@ -45,6 +45,7 @@ size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     return even_lines_bytes(s) + std::max({product_workspace(Layer::kConvolution, s.window(),
                                                              s.group_out(), pixels, s.groups, true),
                                            column_sums_workspace(pixels, s.out_channels),
+                                           hopper_lines_backward_weight_workspace(s),
                                            hopper_conv2d_backward_weight_workspace(s)});
 }
 
@@ -58,6 +59,12 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
     }
     const bool dy_vectors = has_vectors(dy, s.group_out());
     const auto of_runs = [&](const Conv2dShape& shape, const T* images, void* rest) {
+        if constexpr (std::is_same_v<T, float>) {
+            if (hopper_lines_backward_weight(shape, dy, images, precision, dweight, dbias, rest,
+                                             stream)) {
+                return;
+            }
+        }
         backward_weight_of_runs(shape, dy, images, precision, dweight, dbias, rest, stream);
     };
     if (!only && dy_vectors && as_runs(s, x, workspace, stream, of_runs)) return;

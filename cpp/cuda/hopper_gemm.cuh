@@ -68,17 +68,18 @@ struct HopperShared {
 
 // Bias and ReLU, or the gradient of one, and out to memory: 64 rows of a warpgroup, of which a thread
 // has two, in them two neighbours in each group of eight columns. Sums of splits go out as they are.
+// `row` is the first of a warp's 16 rows, which are `row_step` rows of C apart.
 template <uint32_t columns, class T>
 __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (&sums)[columns / 2],
-                      uint32_t row, uint32_t lane) {
+                      uint32_t row, uint32_t lane, uint32_t row_step = 1) {
     constexpr uint32_t kGroups = columns / 8;
     const uint32_t first_column = item.column + 2 * (lane % 4);
-    const uint32_t rows[2] = {row + lane / 4, row + lane / 4 + 8};
+    const uint32_t rows[2] = {row + lane / 4 * row_step, row + (lane / 4 + 8) * row_step};
     const auto for_each = [&](auto use) {  // use(row of C, column, sums)
 #pragma unroll
         for (uint32_t half = 0; half < 2; ++half) {
             uint32_t i = rows[half];
-            if (i >= p.m || !p.find_row(i)) continue;
+            if (i >= item.row_end || !p.find_row(i)) continue;
 #pragma unroll
             for (uint32_t group = 0; group < kGroups; ++group) {
                 const uint32_t j = first_column + 8 * group;

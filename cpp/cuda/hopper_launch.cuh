@@ -57,9 +57,15 @@ void launch_tiles(const HopperCut& cut, const HopperProduct<T>& p, HopperOrder o
 // Whether kernels of sm_90a run on the current device: compute capability 9.0, nothing newer.
 bool hopper_is_here();
 
+size_t hopper_multiprocessors();  // of the current device
+
 // Bytes of workspace for a product of m rows of A whose C has `size` elements.
 template <class T>
 size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size, bool depth_sums = false);
+
+// Add up the sums of splits in order, of a C of `lines` of `neighbours`, and store them.
+template <class T>
+void add_hopper_splits(const HopperProduct<T>& p, size_t lines, size_t neighbours, Stream stream);
 
 // What is not in HopperProduct, or not yet.
 template <class T>

@@ -46,6 +46,16 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x
                                    Precision precision, float* dweight, float* dbias,
                                    void* workspace, Stream stream);
 
+// Over images of few channels, whose windows are runs (conv2d_runs.cuh) and which are aligned to 16
+// bytes; hopper_lines_shape.cuh says which. Forward wants no workspace.
+bool hopper_lines_conv2d(const Conv2dShape& s, const float* x, const float* weight,
+                         const float* bias, bool relu, Precision precision, float* y,
+                         Stream stream);
+size_t hopper_lines_backward_weight_workspace(const Conv2dShape& s);
+bool hopper_lines_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
+                                  Precision precision, float* dweight, float* dbias,
+                                  void* workspace, Stream stream);
+
 #else
 
 inline size_t hopper_dense_workspace(const DenseShape&) { return 0; }
@@ -54,6 +64,7 @@ inline size_t hopper_dense_backward_weight_workspace(const DenseShape&) { return
 inline size_t hopper_conv2d_workspace(const Conv2dShape&) { return 0; }
 inline size_t hopper_conv2d_backward_input_workspace(const Conv2dShape&) { return 0; }
 inline size_t hopper_conv2d_backward_weight_workspace(const Conv2dShape&) { return 0; }
+inline size_t hopper_lines_backward_weight_workspace(const Conv2dShape&) { return 0; }
 
 template <class... Arguments>
 bool hopper_dense(const Arguments&...) {
@@ -77,6 +88,14 @@ bool hopper_conv2d_backward_input(const Arguments&...) {
 }
 template <class... Arguments>
 bool hopper_conv2d_backward_weight(const Arguments&...) {
+    return false;
+}
+template <class... Arguments>
+bool hopper_lines_conv2d(const Arguments&...) {
+    return false;
+}
+template <class... Arguments>
+bool hopper_lines_backward_weight(const Arguments&...) {
     return false;
 }
 

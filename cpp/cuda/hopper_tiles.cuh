@@ -13,13 +13,9 @@ namespace alexnet::cuda {
 
 template <class T, class Tile, bool a_along_depth, bool b_along_depth>
 void launch_kernel(const HopperProduct<T>& p, Stream stream) {
-    int device = 0, multiprocessors = 0;
-    check(cudaGetDevice(&device), "hopper_gemm");
-    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
-          "hopper_gemm");
     // As few clusters as are done no later: all have the same number of items.
     const size_t items = HopperItem::count<Tile>(p);
-    const size_t most = std::max(size_t{1}, static_cast<size_t>(multiprocessors) / p.blocks);
+    const size_t most = std::max(size_t{1}, hopper_multiprocessors() / p.blocks);
     const size_t each = (items + most - 1) / most;
     const dim3 grid(static_cast<unsigned>((items + each - 1) / each) * p.blocks);
     launch_clusters("hopper_gemm", hopper_gemm<T, Tile, a_along_depth, b_along_depth>, p.blocks,

@@ -18,9 +18,10 @@ __device__ __forceinline__ void wgmma_fence() {
 }
 
 // The same where registers of an operand, which are those of `a`, were written.
-__device__ __forceinline__ void wgmma_fence(uint32_t (&a)[4][4]) {
+template <int products>
+__device__ __forceinline__ void wgmma_fence(uint32_t (&a)[products][4]) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < products; ++k) {
         asm volatile("" : "+r"(a[k][0]), "+r"(a[k][1]), "+r"(a[k][2]), "+r"(a[k][3])::"memory");
     }
     wgmma_fence();
@@ -64,6 +65,9 @@ __device__ __forceinline__ void wgmma_wait() {
     } else if constexpr (n == 64) {                                                               \
         use("64", ALEXNET_D0 "," ALEXNET_D16, "32", "33", "34", "35", "36", ALEXNET_F0,           \
             ALEXNET_F16);                                                                         \
+    } else if constexpr (n == 96) {                                                               \
+        use("96", ALEXNET_D0 "," ALEXNET_D16 "," ALEXNET_D32, "48", "49", "50", "51", "52",       \
+            ALEXNET_F0, ALEXNET_F16, ALEXNET_F32);                                                \
     } else if constexpr (n == 128) {                                                              \
         use("128", ALEXNET_D0 "," ALEXNET_D16 "," ALEXNET_D32 "," ALEXNET_D48, "64", "65", "66",  \
             "67", "68", ALEXNET_F0, ALEXNET_F16, ALEXNET_F32, ALEXNET_F48);                       \

@@ -149,7 +149,10 @@ inline void tensor_copy_windows(void* shared, const CUtensorMap& map, uint64_t* 
 }
 
 inline void wgmma_fence() { emulation::hopper::fence_products(); }
-inline void wgmma_fence(const uint32_t (&)[4][4]) { emulation::hopper::fence_products(); }
+template <int products>
+void wgmma_fence(const uint32_t (&)[products][4]) {
+    emulation::hopper::fence_products();
+}
 inline void wgmma_commit() { emulation::hopper::commit_products(); }
 template <int groups>
 void wgmma_wait(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
