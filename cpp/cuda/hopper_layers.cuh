@@ -48,11 +48,12 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x
 
 // Over images of few channels, whose windows are runs (conv2d_runs.cuh) and which are aligned to 16
 // bytes; hopper_lines_shape.cuh says which. Forward wants no workspace.
-bool hopper_lines_conv2d(const Conv2dShape& s, const float* x, const float* weight,
-                         const float* bias, bool relu, Precision precision, float* y,
-                         Stream stream);
+template <class T>
+bool hopper_lines_conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias,
+                         bool relu, Precision precision, T* y, Stream stream);
 size_t hopper_lines_backward_weight_workspace(const Conv2dShape& s);
-bool hopper_lines_backward_weight(const Conv2dShape& s, const float* dy, const float* x,
+template <class T>
+bool hopper_lines_backward_weight(const Conv2dShape& s, const T* dy, const T* x,
                                   Precision precision, float* dweight, float* dbias,
                                   void* workspace, Stream stream);
 

@@ -16,6 +16,8 @@
 #ifndef ALEXNET_CUDA_HOPPER_LINES_CUH_
 #define ALEXNET_CUDA_HOPPER_LINES_CUH_
 
+#include <type_traits>
+
 #include "hopper_product.cuh"
 
 namespace alexnet::cuda {
@@ -133,6 +135,40 @@ class HopperLineCopies {
     HopperSlot slot_;
     bool is_first_ = true;
 };
+
+// What a product takes from a line at once: 32 bytes of depths, of which a lane has two words of 4
+// bytes, 16 bytes apart, in each of its two rows.
+template <class T>
+constexpr uint32_t kPiece = 32 / sizeof(T);
+template <class T>
+constexpr uint32_t kWord = 4 / sizeof(T);
+
+// Elements as they are multiplied, in a word.
+template <class T>
+__device__ __forceinline__ uint32_t join_word(const T (&elements)[kWord<T>]) {
+    if constexpr (std::is_same_v<T, float>) {
+        return to_tf32(elements[0]);
+    } else {
+        return elements[0].bits | uint32_t{elements[1].bits} << 16;
+    }
+}
+
+// A lane's first depth of word `later`, 0 or 1, of a piece.
+template <class T>
+__device__ __forceinline__ uint32_t word_depth(uint32_t piece, uint32_t later, uint32_t lane) {
+    return piece * kPiece<T> + later * (kPiece<T> / 2) + lane % 4 * kWord<T>;
+}
+
+// d += a · b, with neighbours of b along the depth, or of 16 bits across it.
+template <class T, uint32_t columns, bool b_along_depth>
+__device__ __forceinline__ void multiply_piece(float (&d)[columns / 2], const uint32_t (&a)[4],
+                                               uint64_t b) {
+    if constexpr (std::is_same_v<T, float>) {
+        wgmma_tf32<columns>(d, a, b);
+    } else {
+        wgmma_16<T, columns, b_along_depth>(d, a, b);
+    }
+}
 
 // A multiplying warp's place in the ring: which lines it has waited for, and which given back.
 template <class T>

@@ -164,12 +164,18 @@ void wgmma_tf32(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,
     emulation::hopper::multiply(emulation::hopper::Operands::kTf32, n, d, a, {}, {b, true},
                                 {file, line});
 }
+template <class T>
+constexpr auto kOperands = std::is_same_v<T, Bfloat16> ? emulation::hopper::Operands::kBfloat16
+                                                       : emulation::hopper::Operands::kFloat16;
+template <class T, int n, bool b_along_depth>
+void wgmma_16(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,
+              const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    emulation::hopper::multiply(kOperands<T>, n, d, a, {}, {b, b_along_depth}, {file, line});
+}
 template <class T, int n, bool a_along_depth, bool b_along_depth>
 void wgmma_16(float (&d)[n / 2], uint64_t a, uint64_t b, const char* file = __builtin_FILE(),
               int line = __builtin_LINE()) {
-    using emulation::hopper::Operands;
-    const auto type = std::is_same_v<T, Bfloat16> ? Operands::kBfloat16 : Operands::kFloat16;
-    emulation::hopper::multiply(type, n, d, nullptr, {a, a_along_depth}, {b, b_along_depth},
+    emulation::hopper::multiply(kOperands<T>, n, d, nullptr, {a, a_along_depth}, {b, b_along_depth},
                                 {file, line});
 }
 
