@@ -155,6 +155,18 @@ def test_bits_do_not_depend_on_blocks(
 
 
 @needs_emulation
+@each_format
+def test_each_thread_fences_its_own_writes(
+    numbers: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALEXNET_EMULATED_SPLITS", "2")
+    usual = run(EVEN, None, numbers)
+    monkeypatch.setenv("ALEXNET_EMULATED_STRICT", "1")
+    for name, values in run(EVEN, None, numbers).items():
+        np.testing.assert_array_equal(values, usual[name])
+
+
+@needs_emulation
 @pytest.mark.parametrize(("case", "splits"), [(ODD, "1"), (CASES[5], "2")], ids=str)
 def test_many_items_a_split(case: Case, splits: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As large batches alone would have."""

@@ -274,6 +274,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
         // While the products of a piece are on their way the next one is loaded. Windows behind the
         // last, in the last piece, are zero on both sides.
         uint32_t even[kTiles][4], odd[kTiles][4], piece = 0;
+        uint32_t own = lane % 4 * 2;  // the lane's first window
         const auto multiply = [&](uint32_t (&a)[kTiles][4], bool may_be_last) {
 #pragma unroll
             for (uint32_t tile = 0; tile < kTiles; ++tile) {
@@ -282,8 +283,8 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
                     T word[kWord<T>];
 #pragma unroll
                     for (uint32_t e = 0; e < kWord<T>; ++e) {
-                        const uint32_t window = piece * kPiece<T> + i / 2 * kLater<T> + e;
-                        const bool exists = !may_be_last || window + lane % 4 * 2 < windows;
+                        const uint32_t window = i / 2 * kLater<T> + e;
+                        const bool exists = !may_be_last || own + window < windows;
                         word[e] = exists ? rows[tile][i % 2][window * w.step] : T{};
                     }
                     a[tile][i] = join_word(word);
@@ -298,6 +299,12 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
             wgmma_commit();
             wgmma_wait<1>();
             ++piece;
+            own += kPiece<T>;
+#pragma unroll
+            for (uint32_t tile = 0; tile < kTiles; ++tile) {
+                rows[tile][0] += kPiece<T> * w.step;
+                rows[tile][1] += kPiece<T> * w.step;
+            }
         };
         for (uint32_t pair = 0; pair < pieces / 2; ++pair) {
             multiply(even, false);
