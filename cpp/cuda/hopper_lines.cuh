@@ -41,7 +41,7 @@ struct HopperLines {
     __host__ __device__ uint32_t rests() const { return run % kLineStep; }
 };
 
-// A slot of the ring, and the parity of its turn.
+// A slot of a ring, and the parity of its turn.
 struct HopperSlot {
     uint32_t number = 0, parity = 0;
     __device__ void advance(uint32_t slots) {

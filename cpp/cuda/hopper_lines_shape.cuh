@@ -1,9 +1,9 @@
 // Which convolutions the kernels over lines (hopper_lines.cuh) serve, and how they are cut.
 //
-// Served are windows that are known to be runs (fits_runs in conv2d_runs.cuh), of images whose lines are
-// multiples of 16 bytes (of 16 bits not all runs are), of at most 16 lines,
-// whose elements fill four fifths of the depths that they are filled up to: of each line whole steps
-// of 32, and single elements for 16 lines each. The ring has room for three items at least.
+// Served are windows that are known to be runs (fits_runs in conv2d_runs.cuh), of at most 16 lines, in
+// images whose lines are multiples of 16 bytes, whose elements fill four fifths of the depths that
+// they are filled up to: of each line whole steps of 32, and single elements for 16 lines each. The
+// ring has room for three items at least.
 
 #ifndef ALEXNET_CUDA_HOPPER_LINES_SHAPE_CUH_
 #define ALEXNET_CUDA_HOPPER_LINES_SHAPE_CUH_

@@ -29,6 +29,7 @@
 #include "column_sums.cuh"
 #include "hopper_gemm.cuh"
 #include "hopper_layers.cuh"
+#include "hopper_lines_gradient.cuh"
 #include "hopper_lines_shape.cuh"
 
 namespace alexnet::cuda {
@@ -38,15 +39,8 @@ constexpr uint32_t kConsumers = 3, kTiles = 2;  // warpgroups, and tiles of 64 r
 constexpr uint32_t kThreads = (kConsumers + 1) * kWarpgroup;
 constexpr uint32_t kWarps = kWarpgroup / kWarp;
 constexpr uint32_t kUnitRows = 16, kUnits = kConsumers * kTiles * kWarps;  // of a block
-constexpr uint32_t kStages = 3;                                            // of dy
 constexpr int kFewRegisters = 80, kManyRegisters = 144;
 constexpr size_t kMostSplits = 132;
-
-// dy of an item: of float rows of 32 windows, of 16 bits boxes of 64 channels.
-template <class T, uint32_t columns>
-constexpr uint32_t kStageBytes =
-    std::is_same_v<T, float> ? kLineWindows / kStepDepth<T> * columns * kRowBytes
-                             : (columns + 63) / 64 * kBoxBytes<T>;
 
 // 16 rows of C, as many elements of a window: neighbours of a line, or of neighbouring lines.
 struct LineUnit {
@@ -68,165 +62,6 @@ struct LineUnit {
     __device__ uint32_t row_step(const HopperLines& w) const { return line_step ? w.run : 1; }
 };
 
-struct Stage {
-    uint32_t number = 0, parity = 0;
-    __device__ void advance() {
-        if (++number < kStages) return;
-        number = 0;
-        parity ^= 1;
-    }
-};
-
-template <class T, uint32_t columns>
-struct Shared {
-    unsigned char* gradients;  // stages
-    uint64_t *full, *room;     // of stages
-    HopperRing<T> ring;
-
-    __device__ Shared(unsigned char* memory, const HopperLines& w)
-        : gradients(memory + (0u - shared_address(memory)) % kPatternBytes),
-          full(reinterpret_cast<uint64_t*>(gradients + kStages * kStageBytes<T, columns>)),
-          room(full + kStages),
-          ring(gradients + kStages * kStageBytes<T, columns> + kRowBytes, w) {
-        static_assert(2 * kStages * sizeof(uint64_t) <= kRowBytes);
-    }
-    __device__ unsigned char* gradient(const Stage& stage) const {
-        return gradients + stage.number * kStageBytes<T, columns>;
-    }
-    // As B, from the given piece of windows on.
-    __device__ uint64_t matrix(const Stage& stage, uint32_t piece) const {
-        const uint32_t start = shared_address(gradient(stage));
-        if constexpr (std::is_same_v<T, float>) {
-            return swizzled_matrix(start) + piece / 4 * (columns * kRowBytes / 16) + piece % 4 * 2;
-        } else {
-            return swizzled_columns(start, kBoxBytes<T>) + piece * (kPiece<T> * kRowBytes / 16);
-        }
-    }
-};
-
-// --- dy ------------------------------------------------------------------------------------------
-
-// An item's dy of float, by a warpgroup. A thread has one channel of each 32, and of all windows those of four
-// chunks: a chunk is every other one of four windows, 16 bytes in shared memory.
-template <uint32_t columns>
-class GradientCopy {
-  public:
-    __device__ GradientCopy(const HopperLines& w, const float* dy, uint32_t out)
-        : w_(w), dy_(dy), out_(out) {}
-
-    __device__ void load(const HopperLineItem& item) {
-        const uint32_t warp = threadIdx.x / kWarp % kWarps, own = warp / 2 * 8 + warp % 2;
-        const float* first = dy_ + size_t{item.first_window(w_) + own} * out_ + channel(0);
-        const uint32_t windows = item.windows(w_);
-#pragma unroll
-        for (uint32_t i = 0; i < kChunks; ++i) {
-#pragma unroll
-            for (uint32_t e = 0; e < 4; ++e) {
-                const uint32_t window = i * (kWarps * 4) + 2 * e;  // from the thread's first on
-                const bool exists = own + window < windows;
-#pragma unroll
-                for (uint32_t block = 0; block < kBlocks; ++block) {
-                    values_[block][i][e] = exists && channel(block) < out_
-                                               ? first[window * out_ + kWarp * block]
-                                               : 0.0f;
-                }
-            }
-        }
-    }
-    __device__ void put(unsigned char* stage) {
-#pragma unroll
-        for (uint32_t block = 0; block < kBlocks; ++block) {
-            const uint32_t column = kWarp * block + threadIdx.x % kWarp;
-            float sum = 0.0f;
-#pragma unroll
-            for (uint32_t i = 0; i < kChunks; ++i) {
-                Floats<4> rounded;
-#pragma unroll
-                for (uint32_t e = 0; e < 4; ++e) {
-                    sum += values_[block][i][e];
-                    rounded.at[e] = __uint_as_float(to_tf32(values_[block][i][e]));
-                }
-                unsigned char* row = stage + (chunk(i) / 8 * columns + column) * kRowBytes;
-                store_floats<4>(reinterpret_cast<float*>(row + (chunk(i) % 8 ^ column % 8) * 16),
-                                rounded);
-            }
-            sums_[block] += sum;
-        }
-    }
-    // A row of a warp's sums over all items, into those of all channels.
-    __device__ void store_sums(float* row) const {
-#pragma unroll
-        for (uint32_t block = 0; block < kBlocks; ++block) {
-            if (channel(block) < out_) row[channel(block)] = sums_[block];
-        }
-    }
-
-  private:
-    static constexpr uint32_t kBlocks = columns / kWarp, kChunks = kLineWindows / 4 / kWarps;
-
-    static __device__ uint32_t chunk(uint32_t i) {
-        return i * kWarps + threadIdx.x / kWarp % kWarps;
-    }
-    static __device__ uint32_t channel(uint32_t block) {
-        return blockIdx.y * columns + kWarp * block + threadIdx.x % kWarp;
-    }
-
-    const HopperLines& w_;
-    const float* dy_;
-    uint32_t out_;
-    float values_[kBlocks][kChunks][4], sums_[kBlocks] = {};
-};
-
-// By a warpgroup.
-template <uint32_t columns>
-__device__ void bring(const HopperProduct<float>& p, const HopperLines& w,
-                      const Shared<float, columns>& shared, const HopperLineShare& share,
-                      const float* dy, float* bias_sums) {
-    HopperLineCopies<float> copies(shared.ring, p.a, w);
-    GradientCopy<columns> gradient(w, dy, p.n);
-    HopperLineItem item = HopperLineItem::of(w, share.begin);
-    gradient.load(item);
-    Stage stage;
-    for (uint32_t number = share.begin; number < share.end; ++number) {
-        if (threadIdx.x % kWarpgroup == 0) copies.copy(item);
-        __syncwarp();
-        mbarrier_wait(shared.room + stage.number, stage.parity ^ 1);
-        gradient.put(shared.gradient(stage));
-        fence_proxy_async();
-        mbarrier_arrive(shared.full + stage.number, 0);
-        stage.advance();
-        item.advance(w);
-        if (number + 1 < share.end) gradient.load(item);  // on its way while others multiply
-    }
-    if (bias_sums && blockIdx.z == 0) {
-        const uint32_t row = blockIdx.x * kWarps + threadIdx.x / kWarp % kWarps;
-        gradient.store_sums(bias_sums + size_t{row} * p.n);
-    }
-}
-
-template <class T, uint32_t columns>
-__device__ void bring(const HopperProduct<T>& p, const HopperLines& w,
-                      const Shared<T, columns>& shared, const HopperLineShare& share, const T*,
-                      float*) {
-    if (threadIdx.x % kWarpgroup != 0) return;
-    HopperLineCopies<T> copies(shared.ring, p.a, w);
-    HopperLineItem item = HopperLineItem::of(w, share.begin);
-    Stage stage;
-    for (uint32_t number = share.begin; number < share.end; ++number, item.advance(w)) {
-        copies.copy(item);
-        uint64_t* full = shared.full + stage.number;
-        mbarrier_wait(shared.room + stage.number, stage.parity ^ 1);
-        mbarrier_arrive_expect(full, kStageBytes<T, columns>);
-        for (uint32_t box = 0; box * kBoxBytes<T> < kStageBytes<T, columns>; ++box) {
-            tensor_copy(shared.gradient(stage) + box * kBoxBytes<T>, p.b, full,
-                        static_cast<int>(blockIdx.y * columns + 64 * box),
-                        static_cast<int>(item.segment * w.windows),
-                        static_cast<int>(item.image * w.down + item.i));
-        }
-        stage.advance();
-    }
-}
-
 // --- products ------------------------------------------------------------------------------------
 
 // From a lane's windows, 2 · (lane mod 4) and on, to those of its second word.
@@ -235,7 +70,8 @@ constexpr uint32_t kLater = std::is_same_v<T, float> ? 1 : kPiece<T> / 2;
 
 template <class T, uint32_t columns>
 __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
-                               const Shared<T, columns>& shared, const HopperLineShare& share) {
+                               const GradientShared<T, columns>& shared,
+                               const HopperLineShare& share) {
     const uint32_t warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     const auto unit = [&](uint32_t tile) {
         const uint32_t of_block = (warp / kWarps * kTiles + tile) * kWarps + warp % kWarps;
@@ -257,7 +93,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
     float sums[kTiles][columns / 2] = {};
     HopperLinesSeen<T> seen(shared.ring, w);
     HopperLineItem item = HopperLineItem::of(w, share.begin);
-    Stage stage;
+    HopperSlot stage;
     for (uint32_t number = share.begin; number < share.end; ++number) {
         seen.take(item.first_line, item.first_line + w.kernel_lines);
         mbarrier_wait(shared.full + stage.number, stage.parity);
@@ -275,6 +111,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
         // last, in the last piece, are zero on both sides.
         uint32_t even[kTiles][4], odd[kTiles][4], piece = 0;
         uint32_t own = lane % 4 * 2;  // the lane's first window
+        const uint64_t matrix = shared.matrix(stage);
         const auto multiply = [&](uint32_t (&a)[kTiles][4], bool may_be_last) {
 #pragma unroll
             for (uint32_t tile = 0; tile < kTiles; ++tile) {
@@ -290,7 +127,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
                     a[tile][i] = join_word(word);
                 }
             }
-            const uint64_t b = shared.matrix(stage, piece);
+            const uint64_t b = matrix + shared.to_piece(piece);
             wgmma_fence(a);
 #pragma unroll
             for (uint32_t tile = 0; tile < kTiles; ++tile) {
@@ -306,7 +143,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
                 rows[tile][1] += kPiece<T> * w.step;
             }
         };
-        for (uint32_t pair = 0; pair < pieces / 2; ++pair) {
+        for (uint32_t left = pieces / 2; left > 0; --left) {
             multiply(even, false);
             multiply(odd, true);
         }
@@ -316,7 +153,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
             wgmma_wait<0>();
         }
         if (lane == 0) mbarrier_arrive(shared.room + stage.number, 0);
-        stage.advance();
+        stage.advance(kGradientStages);
         item.advance(w);
     }
 #pragma unroll
@@ -332,9 +169,9 @@ template <class T, uint32_t columns>
 __global__ void __launch_bounds__(kThreads, 1)
     hopper_lines_weight(const __grid_constant__ HopperProduct<T> p,
                         const __grid_constant__ HopperLines w, const T* dy, float* bias_sums) {
-    const Shared<T, columns> shared(dynamic_shared<unsigned char>(), w);
+    const GradientShared<T, columns> shared(dynamic_shared<unsigned char>(), w);
     if (threadIdx.x == 0) {
-        for (uint32_t stage = 0; stage < kStages; ++stage) {
+        for (uint32_t stage = 0; stage < kGradientStages; ++stage) {
             mbarrier_init(shared.full + stage, std::is_same_v<T, float> ? kWarpgroup : 1);
             mbarrier_init(shared.room + stage, kConsumers * kWarps);
         }
@@ -345,7 +182,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     const auto share = HopperLineShare::of(w, blockIdx.x, gridDim.x);
     if (threadIdx.x >= kConsumers * kWarpgroup) {
         lower_registers<kFewRegisters>();
-        bring(p, w, shared, share, dy, bias_sums);
+        bring_gradient(p, w, shared, share, dy, bias_sums);
     } else {
         raise_registers<kManyRegisters>();
         multiply_items(p, w, shared, share);
@@ -357,7 +194,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <class T>
 size_t fixed_bytes(const Conv2dShape& s) {  // of shared memory, beside the ring
     const bool wide = line_columns(s.out_channels) == 96;
-    return kPatternBytes + kStages * (wide ? kStageBytes<T, 96> : kStageBytes<T, 64>)+kRowBytes;
+    return kPatternBytes +
+           kGradientStages * (wide ? kGradientBytes<T, 96> : kGradientBytes<T, 64>)+kRowBytes;
 }
 
 // In the emulation ALEXNET_EMULATED_SPLITS says how many there are, so that small tests have few.
