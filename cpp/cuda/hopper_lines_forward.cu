@@ -57,31 +57,49 @@ __device__ uint64_t to_depth(uint32_t depth) {
            depth % kStepDepth<T> * sizeof(T) / 16;
 }
 
-// By all threads that multiply: 16 bytes of depths of a channel at once.
+// 16 bytes of depths of a channel.
+template <class T>
+__device__ void load_weights(T (&elements)[kVector<T>], const HopperLines& w, const T* weight,
+                             uint32_t chunk, uint32_t channel, uint32_t out) {
+    const uint32_t depth = chunk * kVector<T>, rest_depth = depth - step_depths(w);
+    const bool is_rest = depth >= step_depths(w);
+    const uint32_t step = depth / kLineStep, of_line = step % w.chunks();
+    const uint32_t line = is_rest ? rest_depth % kMostRestLines : step / w.chunks();
+    const uint32_t place = is_rest ? w.chunks() * kLineStep + rest_depth / kMostRestLines
+                                   : of_line * kLineStep + depth % kLineStep;
+#pragma unroll
+    for (uint32_t e = 0; e < kVector<T>; ++e) {
+        const uint32_t h = line + (is_rest ? e : 0), position = place + (is_rest ? 0 : e);
+        const bool exists = h < w.kernel_lines && position < w.run && channel < out;
+        const size_t source = size_t{h * w.run + position} * out + channel;
+        elements[e] = exists ? weight[source] : T{};
+    }
+}
+
+// By all threads that multiply, each with 32 loads on their way.
 template <class T, uint32_t columns>
 __device__ void put_weights(unsigned char* target, const HopperLines& w, const T* weight,
                             uint32_t first_column, uint32_t out) {
-    const uint32_t chunks = weight_rows<T>(w) * (kRowBytes / 16);
-    for (uint32_t i = threadIdx.x; i < chunks * columns; i += kConsumers * kWarpgroup) {
-        const uint32_t column = i % columns, chunk = i / columns, row = chunk / 8;
-        const uint32_t depth = chunk * kVector<T>, rest_depth = depth - step_depths(w);
-        const bool is_rest = depth >= step_depths(w);
-        const uint32_t step = depth / kLineStep, of_line = step % w.chunks();
-        const uint32_t line = is_rest ? rest_depth % kMostRestLines : step / w.chunks();
-        const uint32_t place = is_rest ? w.chunks() * kLineStep + rest_depth / kMostRestLines
-                                       : of_line * kLineStep + depth % kLineStep;
-        Floats<kVector<T>> rounded;
+    constexpr uint32_t kAtOnce = 32 / kVector<T>, kStride = kConsumers * kWarpgroup;
+    const uint32_t count = weight_rows<T>(w) * (kRowBytes / 16) * columns;
+    for (uint32_t first = threadIdx.x; first < count; first += kAtOnce * kStride) {
+        T elements[kAtOnce][kVector<T>];  // nothing is made of them before all are on their way
 #pragma unroll
-        for (uint32_t e = 0; e < kVector<T>; ++e) {
-            const uint32_t h = line + (is_rest ? e : 0), position = place + (is_rest ? 0 : e);
-            const bool exists =
-                h < w.kernel_lines && position < w.run && first_column + column < out;
-            const size_t source = size_t{h * w.run + position} * out + first_column + column;
-            rounded.at[e] = exists ? operand(weight[source]) : 0.0f;
+        for (uint32_t n = 0; n < kAtOnce; ++n) {  // behind the last there is nothing to load
+            const uint32_t i = first + n * kStride;
+            load_weights(elements[n], w, weight, i / columns, first_column + i % columns, out);
         }
-        unsigned char* line_of_depths = target + (row * columns + column) * kRowBytes;
-        store_floats<kVector<T>>(
-            reinterpret_cast<T*>(line_of_depths + (chunk % 8 ^ column % 8) * 16), rounded);
+#pragma unroll
+        for (uint32_t n = 0; n < kAtOnce; ++n) {
+            const uint32_t i = first + n * kStride, column = i % columns, chunk = i / columns;
+            if (i >= count) break;
+            Floats<kVector<T>> rounded;
+#pragma unroll
+            for (uint32_t e = 0; e < kVector<T>; ++e) rounded.at[e] = operand(elements[n][e]);
+            unsigned char* row = target + (chunk / 8 * columns + column) * kRowBytes;
+            store_floats<kVector<T>>(reinterpret_cast<T*>(row + (chunk % 8 ^ column % 8) * 16),
+                                     rounded);
+        }
     }
 }
 
