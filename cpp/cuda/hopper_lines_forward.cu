@@ -76,23 +76,24 @@ __device__ void load_weights(T (&elements)[kVector<T>], const HopperLines& w, co
     }
 }
 
-// By all threads that multiply, each with 32 loads on their way.
+// By all threads that multiply, each of one channel, with 32 loads on their way.
 template <class T, uint32_t columns>
 __device__ void put_weights(unsigned char* target, const HopperLines& w, const T* weight,
                             uint32_t first_column, uint32_t out) {
-    constexpr uint32_t kAtOnce = 32 / kVector<T>, kStride = kConsumers * kWarpgroup;
-    const uint32_t count = weight_rows<T>(w) * (kRowBytes / 16) * columns;
-    for (uint32_t first = threadIdx.x; first < count; first += kAtOnce * kStride) {
+    constexpr uint32_t kAtOnce = 32 / kVector<T>, kStride = kConsumers * kWarpgroup / columns;
+    const uint32_t count = weight_rows<T>(w) * (kRowBytes / 16);  // chunks of a channel
+    const uint32_t column = threadIdx.x % columns, own = threadIdx.x / columns;
+    if (own >= kStride) return;
+    for (uint32_t first = own; first < count; first += kAtOnce * kStride) {
         T elements[kAtOnce][kVector<T>];  // nothing is made of them before all are on their way
 #pragma unroll
         for (uint32_t n = 0; n < kAtOnce; ++n) {  // behind the last there is nothing to load
-            const uint32_t i = first + n * kStride;
-            load_weights(elements[n], w, weight, i / columns, first_column + i % columns, out);
+            load_weights(elements[n], w, weight, first + n * kStride, first_column + column, out);
         }
 #pragma unroll
         for (uint32_t n = 0; n < kAtOnce; ++n) {
-            const uint32_t i = first + n * kStride, column = i % columns, chunk = i / columns;
-            if (i >= count) break;
+            const uint32_t chunk = first + n * kStride;
+            if (chunk >= count) break;
             Floats<kVector<T>> rounded;
 #pragma unroll
             for (uint32_t e = 0; e < kVector<T>; ++e) rounded.at[e] = operand(elements[n][e]);
