@@ -18,17 +18,18 @@ from support.products_16_bits import DTYPES, FLOAT32, Guarded, check, rounded
 pytestmark = pytest.mark.cuda
 
 EVEN = Case((2, 15, 16, 3), (7, 11), 8, stride=4)
-ODD = Case((2, 15, 17, 3), (11, 11), 72, stride=4)  # lines of 51 elements; two tiles of columns
+ODD = Case((2, 15, 17, 3), (11, 11), 104, stride=4)  # lines of 51 elements; two tiles of columns
 CASES = [
     EVEN,
     ODD,
     Case((1, 9, 224, 3), (11, 11), 96, stride=4, padding=((1, 2), (3, 4))),
     Case((1, 11, 227, 3), (11, 11), 64, stride=4, padding="valid"),
-    Case((1, 13, 300, 3), (11, 11), 12, stride=4, padding="valid"),  # segments of 37 and 36 windows
+    Case((1, 13, 300, 3), (11, 11), 12, stride=4, padding="valid"),  # of 40 and 33 windows
     Case((1, 87, 16, 3), (11, 11), 8, stride=4),  # more lines than the ring has
     Case((2, 9, 16, 3), (5, 12), 12, stride=4, padding=((9, 8), (11, 10))),  # outside altogether
     Case((1, 14, 14, 6), (6, 6), 8, stride=2, padding=1),
     Case((3, 7, 52, 1), (6, 33), 16, stride=(1, 4), padding="valid"),
+    Case((1, 17, 16, 3), (13, 11), 8, stride=4),  # more rows of the weight than a block has
     Case((0, 15, 16, 3), (7, 11), 8, stride=4),
 ]
 CASES_16 = [
@@ -41,6 +42,7 @@ CASES_16 = [
     Case((1, 87, 16, 3), (11, 11), 8, stride=4),
     Case((2, 9, 16, 3), (5, 12), 8, stride=4, padding=((9, 8), (11, 10))),
     Case((3, 7, 56, 1), (6, 33), 16, stride=(1, 4), padding="valid"),
+    Case((1, 17, 16, 3), (13, 11), 8, stride=4),
 ]
 OTHERS = [
     Case((2, 13, 16, 3), (9, 9), 8, stride=4),  # lines of less than a step
