@@ -51,6 +51,7 @@ void conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias
     const bool weight_vectors = has_vectors(weight, s.group_out());
     if (hopper_conv2d(s, x, weight, bias, relu, precision, y, workspace, stream)) return;
     const auto of_runs = [&](const Conv2dShape& shape, const T* images, void* rest) {
+        if (hopper_lines_conv2d(shape, images, weight, bias, relu, precision, y, stream)) return;
         conv2d_of_runs(shape, images, weight, bias, relu, precision, y, rest, stream);
     };
     if (!only && weight_vectors && as_runs(s, x, workspace, stream, of_runs)) return;

@@ -42,10 +42,13 @@ void backward_weight_of_runs(const Conv2dShape& s, const T* dy, const T* x, Prec
 
 size_t conv2d_backward_weight_workspace(const Conv2dShape& s) {
     const size_t pixels = s.batch * s.out_height * s.out_width;
-    return even_lines_bytes(s) + std::max({product_workspace(Layer::kConvolution, s.window(),
-                                                             s.group_out(), pixels, s.groups, true),
-                                           column_sums_workspace(pixels, s.out_channels),
-                                           hopper_conv2d_backward_weight_workspace(s)});
+    const bool runs = fits_runs(s) || wants_even_lines(s);
+    return even_lines_bytes(s) +
+           std::max({product_workspace(Layer::kConvolution, s.window(), s.group_out(), pixels,
+                                       s.groups, true),
+                     column_sums_workspace(pixels, s.out_channels),
+                     runs ? hopper_lines_backward_weight_workspace(with_even_lines(s)) : 0,
+                     hopper_conv2d_backward_weight_workspace(s)});
 }
 
 template <class T>
@@ -58,6 +61,10 @@ void conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x, Preci
     }
     const bool dy_vectors = has_vectors(dy, s.group_out());
     const auto of_runs = [&](const Conv2dShape& shape, const T* images, void* rest) {
+        if (hopper_lines_backward_weight(shape, dy, images, precision, dweight, dbias, rest,
+                                         stream)) {
+            return;
+        }
         backward_weight_of_runs(shape, dy, images, precision, dweight, dbias, rest, stream);
     };
     if (!only && dy_vectors && as_runs(s, x, workspace, stream, of_runs)) return;

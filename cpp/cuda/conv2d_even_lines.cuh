@@ -1,6 +1,7 @@
 // Images whose lines are no multiple of 4 elements, read as runs all the same (conv2d_runs.cuh): from
-// a copy whose lines are one. Behind its pixels a line of the copy has as many of zeros as that takes,
-// which windows see as padding, if at all. 224 pixels of 3 channels need no copy; 227 become 228.
+// a copy whose lines are one, and of 8, so that they have whole 16 bytes whatever the type. Behind its
+// pixels a line of the copy has as many of zeros as that takes, which windows see as padding, if at
+// all. 224 pixels of 3 channels need no copy; 227 become 232.
 //
 // The copy, once more for each direction, is made where windows read each pixel at least 4 times, each
 // time with a quarter of the instructions that single elements take.
@@ -14,7 +15,7 @@ namespace alexnet::cuda {
 
 // The same convolution of the copy: wider images.
 inline Conv2dShape with_even_lines(Conv2dShape s) {
-    while (s.in_width * s.in_channels % 4 != 0) ++s.in_width;
+    while (s.in_width * s.in_channels % 8 != 0) ++s.in_width;
     return s;
 }
 

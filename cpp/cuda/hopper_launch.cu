@@ -158,6 +158,8 @@ size_t depth_sums_bytes(size_t rows, size_t depths) {
 
 // --- sums of splits ------------------------------------------------------------------------------
 
+constexpr uint32_t kSumsAtOnce = 16;
+
 template <class T>
 __global__ void __launch_bounds__(kBlockThreads)
     hopper_sum(const float* sums, uint32_t splits, uint32_t size, uint32_t neighbours, T* c,
@@ -165,8 +167,18 @@ __global__ void __launch_bounds__(kBlockThreads)
     const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= size) return;
     float sum = 0.0f;
+    uint32_t split = 0;
+    for (; split + kSumsAtOnce <= splits; split += kSumsAtOnce) {  // many loads on their way
+        float values[kSumsAtOnce];
+#pragma unroll
+        for (uint32_t i = 0; i < kSumsAtOnce; ++i) {
+            values[i] = sums[size_t{split + i} * size + index];
+        }
+#pragma unroll
+        for (uint32_t i = 0; i < kSumsAtOnce; ++i) sum += values[i];
+    }
 #pragma unroll 4
-    for (uint32_t split = 0; split < splits; ++split) sum += sums[size_t{split} * size + index];
+    for (; split < splits; ++split) sum += sums[size_t{split} * size + index];
     const uint32_t line = index / neighbours, j = index - line * neighbours;
     if (bias) sum += bias[j];
     if (relu && sum < 0.0f) sum = 0.0f;
@@ -266,6 +278,20 @@ static CUtensorMap map_b(const HopperSource<T>& b, const T* prepared, const Hopp
 }
 
 template <class T>
+void add_hopper_splits(const HopperProduct<T>& p, size_t lines, size_t neighbours, Stream stream) {
+    const size_t size = lines * neighbours;
+    const auto sum_into = [&](auto* c) {
+        using Element = std::remove_pointer_t<decltype(c)>;
+        const Element* relu_output = nullptr;  // for C itself, not for a gradient of weights
+        if constexpr (std::is_same_v<T, Element>) relu_output = p.relu_output;
+        launch("hopper_sum", hopper_sum<Element>, blocks_for(size), kBlockThreads, 0, stream,
+               p.sums, p.splits, static_cast<uint32_t>(size), static_cast<uint32_t>(neighbours), c,
+               p.stride, p.bias, p.relu, relu_output);
+    };
+    p.gradient ? sum_into(p.gradient) : sum_into(p.c);
+}
+
+template <class T>
 void run_hopper(HopperTask<T> task, void* workspace, Stream stream) {
     HopperProduct<T>& p = task.p;
     const HopperSource<T>& b = task.b;
@@ -296,20 +322,13 @@ void run_hopper(HopperTask<T> task, void* workspace, Stream stream) {
     p.split_size = size;
     const HopperOrder order = {task.a_along_depth, b.depth_step == 1};
     launch_tiles(cut, p, order, stream);
-    const auto sum_into = [&](auto* c) {
-        using Element = std::remove_pointer_t<decltype(c)>;
-        const Element* relu_output = nullptr;  // for C itself, not for a gradient of weights
-        if constexpr (std::is_same_v<T, Element>) relu_output = p.relu_output;
-        launch("hopper_sum", hopper_sum<Element>, blocks_for(size), kBlockThreads, 0, stream,
-               p.sums, p.splits, static_cast<uint32_t>(size),
-               static_cast<uint32_t>(task.neighbours), c, p.stride, p.bias, p.relu, relu_output);
-    };
-    if (p.splits > 1) p.gradient ? sum_into(p.gradient) : sum_into(p.c);
+    if (p.splits > 1) add_hopper_splits(p, task.lines, task.neighbours, stream);
 }
 
-#define ALEXNET_INSTANTIATE(T)                                                      \
-    template HopperCut hopper_cut<T>(size_t, size_t, size_t);                       \
-    template size_t hopper_workspace(size_t, const HopperSource<T>&, size_t, bool); \
+#define ALEXNET_INSTANTIATE(T)                                                        \
+    template HopperCut hopper_cut<T>(size_t, size_t, size_t);                         \
+    template size_t hopper_workspace(size_t, const HopperSource<T>&, size_t, bool);   \
+    template void add_hopper_splits(const HopperProduct<T>&, size_t, size_t, Stream); \
     template void run_hopper(HopperTask<T>, void*, Stream);
 ALEXNET_FOR_STORED_TYPES(ALEXNET_INSTANTIATE)
 #undef ALEXNET_INSTANTIATE

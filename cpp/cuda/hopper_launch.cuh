@@ -62,6 +62,10 @@ bool hopper_is_here();
 template <class T>
 size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size, bool depth_sums = false);
 
+// Add up the sums of splits in order, of a C of `lines` of `neighbours`, and store them.
+template <class T>
+void add_hopper_splits(const HopperProduct<T>& p, size_t lines, size_t neighbours, Stream stream);
+
 // What is not in HopperProduct, or not yet.
 template <class T>
 struct HopperTask {

@@ -46,6 +46,17 @@ bool hopper_conv2d_backward_weight(const Conv2dShape& s, const T* dy, const T* x
                                    Precision precision, float* dweight, float* dbias,
                                    void* workspace, Stream stream);
 
+// Over images of few channels, whose windows are runs (conv2d_runs.cuh) and which are aligned to 16
+// bytes; hopper_lines_shape.cuh says which. Forward wants no workspace.
+template <class T>
+bool hopper_lines_conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias,
+                         bool relu, Precision precision, T* y, Stream stream);
+size_t hopper_lines_backward_weight_workspace(const Conv2dShape& s);
+template <class T>
+bool hopper_lines_backward_weight(const Conv2dShape& s, const T* dy, const T* x,
+                                  Precision precision, float* dweight, float* dbias,
+                                  void* workspace, Stream stream);
+
 #else
 
 inline size_t hopper_dense_workspace(const DenseShape&) { return 0; }
@@ -54,6 +65,7 @@ inline size_t hopper_dense_backward_weight_workspace(const DenseShape&) { return
 inline size_t hopper_conv2d_workspace(const Conv2dShape&) { return 0; }
 inline size_t hopper_conv2d_backward_input_workspace(const Conv2dShape&) { return 0; }
 inline size_t hopper_conv2d_backward_weight_workspace(const Conv2dShape&) { return 0; }
+inline size_t hopper_lines_backward_weight_workspace(const Conv2dShape&) { return 0; }
 
 template <class... Arguments>
 bool hopper_dense(const Arguments&...) {
@@ -77,6 +89,14 @@ bool hopper_conv2d_backward_input(const Arguments&...) {
 }
 template <class... Arguments>
 bool hopper_conv2d_backward_weight(const Arguments&...) {
+    return false;
+}
+template <class... Arguments>
+bool hopper_lines_conv2d(const Arguments&...) {
+    return false;
+}
+template <class... Arguments>
+bool hopper_lines_backward_weight(const Arguments&...) {
     return false;
 }
 

@@ -80,7 +80,7 @@ struct HopperTile {
 // One item of a block's work: a tile, in the steps of a split. Blocks of a cluster have one number, and
 // so the same steps; a tile that lies below the last row is multiplied, and not stored.
 struct HopperItem {
-    uint32_t row, column, split, begin, end;  // first row and column; steps
+    uint32_t row, row_end, column, split, begin, end;  // rows, first column; steps
 
     template <class Tile, class T>
     static __device__ HopperItem of(const HopperProduct<T>& p, uint32_t number, uint32_t rank) {
@@ -89,7 +89,10 @@ struct HopperItem {
         const uint32_t line = number / across, split = line / down;
         const uint32_t begin = split * p.split_steps;
         return {(line - split * down) * rows + rank * Tile::kRows,
-                (number - line * across) * Tile::kColumns, split, begin,
+                p.m,
+                (number - line * across) * Tile::kColumns,
+                split,
+                begin,
                 min(p.steps, begin + p.split_steps)};
     }
     // Numbers, each of an item for every block of a cluster.

@@ -119,11 +119,13 @@ __device__ void write(const HopperProduct<T>& p, Element* c, size_t stride,
     }
 }
 
-// Out to memory, the rows of a warp from `row` on; sums of splits go as they are.
+// Out to memory, the rows of a warp from `row` on, `row_step` rows of C apart; sums of splits go as they
+// are.
 template <uint32_t columns, class T>
 __device__ void store(const HopperProduct<T>& p, const HopperItem& item, float (&sums)[columns / 2],
-                      uint32_t row, uint32_t lane) {
-    const uint32_t rows[2] = {row + lane / 4, row + lane / 4 + 8}, row_end = p.m;
+                      uint32_t row, uint32_t lane, uint32_t row_step = 1) {
+    const uint32_t rows[2] = {row + lane / 4 * row_step, row + (lane / 4 + 8) * row_step};
+    const uint32_t row_end = item.row_end;
     const uint32_t column = item.column + 2 * (lane % 4);
     const bool whole = item.column + columns <= p.n;
     float* as_it_is = p.splits > 1 ? p.sums + item.split * p.split_size : p.gradient;

@@ -2,7 +2,8 @@
 // copy. The driver makes them, on the host.
 //
 // Boxes have rows of 128 bytes, 32 elements of float or 64 of 16 bits, which come into shared memory
-// with a swizzle of 128 bytes; what lies outside of the tensor is zero.
+// with a swizzle of 128 bytes, or are pieces of one image line, which come as they are; what lies
+// outside of the tensor is zero.
 
 #ifndef ALEXNET_CUDA_HOPPER_TENSOR_MAP_CUH_
 #define ALEXNET_CUDA_HOPPER_TENSOR_MAP_CUH_
@@ -54,17 +55,19 @@ inline void check_map(CUresult result, const char* name) {
 // elements. Boxes are of one matrix, of `box_rows` rows.
 template <class T, unsigned rank>
 CUtensorMap array_map(const T* data, const cuuint64_t (&size)[rank],
-                      const size_t (&steps)[rank - 1], size_t box_rows) {
+                      const size_t (&steps)[rank - 1], size_t box_rows,
+                      cuuint32_t box_columns = kMapRow<T>,
+                      CUtensorMapSwizzle swizzle = CU_TENSOR_MAP_SWIZZLE_128B) {
     static const auto encode =
         driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
     cuuint64_t strides[rank - 1];
     for (unsigned i = 0; i < rank - 1; ++i) strides[i] = steps[i] * sizeof(T);
-    const cuuint32_t box[] = {kMapRow<T>, static_cast<cuuint32_t>(box_rows), 1};
+    const cuuint32_t box[] = {box_columns, static_cast<cuuint32_t>(box_rows), 1};
     const cuuint32_t all[] = {1, 1, 1};
     CUtensorMap map;
     check_map(encode(&map, map_type<T>(), rank, const_cast<T*>(data), size, strides, box, all,
-                     CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                     CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                     CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
               "cuTensorMapEncodeTiled");
     return map;
 }
@@ -72,6 +75,14 @@ CUtensorMap array_map(const T* data, const cuuint64_t (&size)[rank],
 template <class T>
 CUtensorMap matrix_map(const T* data, size_t rows, size_t columns, size_t stride, size_t box_rows) {
     return array_map<T, 2>(data, {columns, rows}, {stride}, box_rows);
+}
+
+// Images whose lines are of `elements` without gaps: `box_elements` of one line are copied.
+template <class T>
+CUtensorMap lines_map(const T* data, size_t images, size_t lines, size_t elements,
+                      size_t box_elements) {
+    return array_map<T, 3>(data, {elements, lines, images}, {elements, elements * lines}, 1,
+                           static_cast<cuuint32_t>(box_elements), CU_TENSOR_MAP_SWIZZLE_NONE);
 }
 
 // Along one axis: pixels of the image, and windows from pixel `first` on, `stride` apart.

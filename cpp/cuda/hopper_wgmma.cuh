@@ -1,6 +1,6 @@
 // Products of a warpgroup, four warps, on Hopper (PTX ISA 9.0, "Asynchronous warpgroup level matrix
-// instructions"): wgmma of tf32 with the left operand in registers, and of 16 bits with both in
-// shared memory. Included by hopper_device.cuh alone.
+// instructions"): wgmma of tf32 with the left operand in registers, and of 16 bits with it there or in
+// shared memory, as the right one. Included by hopper_device.cuh alone.
 
 #ifndef ALEXNET_CUDA_HOPPER_WGMMA_CUH_
 #define ALEXNET_CUDA_HOPPER_WGMMA_CUH_
@@ -18,9 +18,10 @@ __device__ __forceinline__ void wgmma_fence() {
 }
 
 // The same where registers of an operand, which are those of `a`, were written.
-__device__ __forceinline__ void wgmma_fence(uint32_t (&a)[4][4]) {
+template <int products>
+__device__ __forceinline__ void wgmma_fence(uint32_t (&a)[products][4]) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) {
+    for (int k = 0; k < products; ++k) {
         asm volatile("" : "+r"(a[k][0]), "+r"(a[k][1]), "+r"(a[k][2]), "+r"(a[k][3])::"memory");
     }
     wgmma_fence();
@@ -64,6 +65,9 @@ __device__ __forceinline__ void wgmma_wait() {
     } else if constexpr (n == 64) {                                                               \
         use("64", ALEXNET_D0 "," ALEXNET_D16, "32", "33", "34", "35", "36", ALEXNET_F0,           \
             ALEXNET_F16);                                                                         \
+    } else if constexpr (n == 96) {                                                               \
+        use("96", ALEXNET_D0 "," ALEXNET_D16 "," ALEXNET_D32, "48", "49", "50", "51", "52",       \
+            ALEXNET_F0, ALEXNET_F16, ALEXNET_F32);                                                \
     } else if constexpr (n == 128) {                                                              \
         use("128", ALEXNET_D0 "," ALEXNET_D16 "," ALEXNET_D32 "," ALEXNET_D48, "64", "65", "66",  \
             "67", "68", ALEXNET_F0, ALEXNET_F16, ALEXNET_F32, ALEXNET_F48);                       \
@@ -97,6 +101,17 @@ __device__ __forceinline__ void wgmma_wait() {
         ", %" b_across ";\n}\n"                                                             \
         : __VA_ARGS__                                                                       \
         : "l"(a_matrix), "l"(b_matrix), "n"(int{!a_along_depth}), "n"(int{!b_along_depth}))
+#define ALEXNET_WGMMA_A_16(type, b_across, columns, numbers, a0, a1, a2, a3, b, ...)        \
+    asm volatile(                                                                           \
+        "{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n" columns \
+        "k16.f32." type "." type " {" numbers "}, {%" a0 ",%" a1 ",%" a2 ",%" a3 "}, %" b   \
+        ", p, 1, 1, " b_across ";\n}\n"                                                     \
+        : __VA_ARGS__                                                                       \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b_matrix))
+#define ALEXNET_WGMMA_A_BFLOAT16(...) ALEXNET_WGMMA_A_16("bf16", "0", __VA_ARGS__)
+#define ALEXNET_WGMMA_A_BFLOAT16_ACROSS(...) ALEXNET_WGMMA_A_16("bf16", "1", __VA_ARGS__)
+#define ALEXNET_WGMMA_A_FLOAT16(...) ALEXNET_WGMMA_A_16("f16", "0", __VA_ARGS__)
+#define ALEXNET_WGMMA_A_FLOAT16_ACROSS(...) ALEXNET_WGMMA_A_16("f16", "1", __VA_ARGS__)
 #define ALEXNET_WGMMA_BFLOAT16(...) ALEXNET_WGMMA_16("bf16", __VA_ARGS__)
 #define ALEXNET_WGMMA_FLOAT16(...) ALEXNET_WGMMA_16("f16", __VA_ARGS__)
 
@@ -122,7 +137,27 @@ __device__ __forceinline__ void wgmma_16(float (&d)[n / 2], uint64_t a_matrix, u
     }
 }
 
+// The same with A in registers: those of tf32's eight depths, with two neighbouring depths in each.
+template <class T, int n, bool b_along_depth>
+__device__ __forceinline__ void wgmma_16(float (&d)[n / 2], const uint32_t (&a)[4],
+                                         uint64_t b_matrix) {
+    if constexpr (std::is_same_v<T, Bfloat16> && b_along_depth) {
+        ALEXNET_FOR_COLUMNS(ALEXNET_WGMMA_A_BFLOAT16)
+    } else if constexpr (std::is_same_v<T, Bfloat16>) {
+        ALEXNET_FOR_COLUMNS(ALEXNET_WGMMA_A_BFLOAT16_ACROSS)
+    } else if constexpr (b_along_depth) {
+        ALEXNET_FOR_COLUMNS(ALEXNET_WGMMA_A_FLOAT16)
+    } else {
+        ALEXNET_FOR_COLUMNS(ALEXNET_WGMMA_A_FLOAT16_ACROSS)
+    }
+}
+
 #undef ALEXNET_WGMMA_TF32
+#undef ALEXNET_WGMMA_A_16
+#undef ALEXNET_WGMMA_A_BFLOAT16
+#undef ALEXNET_WGMMA_A_BFLOAT16_ACROSS
+#undef ALEXNET_WGMMA_A_FLOAT16
+#undef ALEXNET_WGMMA_A_FLOAT16_ACROSS
 #undef ALEXNET_WGMMA_16
 #undef ALEXNET_WGMMA_BFLOAT16
 #undef ALEXNET_WGMMA_FLOAT16

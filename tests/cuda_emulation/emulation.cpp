@@ -224,6 +224,7 @@ class Cluster {
 #ifdef __SANITIZE_ADDRESS__
         __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
 #endif
+        hopper::note_writes(fiber.rank, fiber.number);
     }
 
     // Those that can go on, after all have ended or wait. Nobody, and a fault: they never will.

@@ -3,6 +3,7 @@
 #include "hopper.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <vector>
@@ -39,10 +40,15 @@ struct Copy {
     std::vector<unsigned> ranks;  // of the blocks that it goes to
 };
 
+constexpr uint16_t kNobody = 0xffff;
+
 struct Block {
     unsigned char* shared;
     std::vector<unsigned char> proxy;  // what the asynchronous proxy sees; empty until it is used
     std::map<uint32_t, Barrier> barriers;
+    // Where it is strict: shared memory as it was, and which thread has written a byte, unfenced.
+    std::vector<unsigned char> before;
+    std::vector<uint16_t> writers;
 
     unsigned char* ordinary(uint32_t address) { return shared + (address - kSharedStart); }
     unsigned char* asynchronous(uint32_t address);
@@ -50,6 +56,7 @@ struct Block {
 
 std::vector<Block> blocks;
 size_t shared_bytes = 0;  // of each
+bool is_strict = false;
 std::vector<Copy> copies;
 std::string late;  // a fault that no thread made
 
@@ -59,6 +66,20 @@ unsigned char* Block::asynchronous(uint32_t address) {
 }
 
 Block& here() { return blocks[block_rank()]; }
+
+// Note what has changed since this was called last as that thread's.
+void note(Block& block, uint16_t thread) {
+    constexpr size_t kPiece = 256;
+    for (size_t first = 0; first < shared_bytes; first += kPiece) {
+        const size_t end = std::min(first + kPiece, shared_bytes);
+        if (std::memcmp(&block.before[first], block.shared + first, end - first) == 0) continue;
+        for (size_t i = first; i < end; ++i) {
+            if (block.before[i] == block.shared[i]) continue;
+            block.before[i] = block.shared[i];
+            block.writers[i] = thread;
+        }
+    }
+}
 
 bool is_outside(uint32_t address, size_t bytes) {
     return address < kSharedStart || address - kSharedStart + bytes > shared_bytes;
@@ -153,6 +174,7 @@ void perform(const Copy& copy) {
         at[0] = begin;
     });
     for (const unsigned rank : copy.ranks) {
+        if (is_strict) note(blocks[rank], kNobody);
         if (has_ended(rank)) late = "a tensor is copied to a block that has ended";
         Barrier& barrier = blocks[rank].barriers.at(copy.barrier);
         barrier.bytes -= static_cast<int64_t>(rows_of(map) * width);
@@ -165,7 +187,13 @@ void perform(const Copy& copy) {
 void begin_blocks(size_t threads, const std::vector<unsigned char*>& shared, size_t bytes) {
     shared_bytes = bytes;
     blocks.clear();
-    for (unsigned char* memory : shared) blocks.push_back({memory, {}, {}});
+    is_strict = std::getenv("ALEXNET_EMULATED_STRICT") != nullptr;
+    for (unsigned char* memory : shared) {
+        blocks.push_back({memory, {}, {}, {}, {}});
+        if (!is_strict) continue;
+        blocks.back().before.assign(memory, memory + bytes);
+        blocks.back().writers.assign(bytes, kNobody);
+    }
     copies.clear();
     late.clear();
     begin_products(blocks.size(), threads);
@@ -197,8 +225,24 @@ unsigned char* asynchronous(uint32_t address, size_t bytes) {
     return here().asynchronous(address);
 }
 
+void note_writes(unsigned rank, unsigned thread) {
+    if (is_strict) note(blocks[rank], static_cast<uint16_t>(thread));
+}
+
 void fence_proxy_async() {
-    std::memcpy(here().asynchronous(kSharedStart), here().shared, shared_bytes);
+    if (is_strict) {
+        Block& block = here();
+        const auto thread = static_cast<uint16_t>(thread_number());
+        note(block, thread);
+        unsigned char* proxy = block.asynchronous(kSharedStart);
+        for (size_t i = 0; i < shared_bytes; ++i) {
+            if (block.writers[i] != thread) continue;
+            proxy[i] = block.shared[i];
+            block.writers[i] = kNobody;
+        }
+    } else {
+        std::memcpy(here().asynchronous(kSharedStart), here().shared, shared_bytes);
+    }
     for (auto& [address, barrier] : here().barriers) {
         if (barrier.initialiser == thread_number()) barrier.fenced = true;
     }
@@ -218,11 +262,12 @@ void init_barrier(const void* pointer, uint32_t count) {
     here().barriers[address] = {count, count, 0, 0, thread_number(), false, false};
 }
 
-void arrive(const void* pointer, uint32_t rank, uint32_t expected_bytes) {
+void arrive(const void* pointer, uint32_t rank, uint32_t expected_bytes, Place place) {
     Barrier& barrier = barrier_at(rank, shared_address(pointer));
     barrier.bytes += expected_bytes;
     if (--barrier.pending < 0) fail("more threads arrive at an mbarrier than it expects");
     barrier.check_phase();
+    if (is_strict) wait_until([] { return true; }, "nothing", place);
 }
 
 void wait_for_phase(const void* pointer, uint32_t parity, Place place) {
@@ -258,7 +303,9 @@ void copy_tensor(void* target, const CUtensorMap& map, const void* pointer, Coor
     }
     if (is_outside(address, bytes)) fail("a tensor is copied to outside of shared memory");
     for (const unsigned rank : copy.ranks) {
+        if (is_strict) note(blocks[rank], static_cast<uint16_t>(thread_number()));
         std::memset(blocks[rank].ordinary(address), kPoison, bytes);
+        if (is_strict) note(blocks[rank], kNobody);
         std::memset(blocks[rank].asynchronous(address), kPoison, bytes);
     }
     copies.push_back(copy);

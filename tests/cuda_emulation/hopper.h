@@ -9,6 +9,10 @@
 // fence_proxy_async alone, and are NaN there before. Each block of a cluster has its own; the others
 // reach it by a copy with a mask, at the same address, and by arriving at an mbarrier of it.
 //
+// With ALEXNET_EMULATED_STRICT a fence stands for the writes of its own thread alone, though others
+// that it has waited for are ordered by it on a device as well, and who arrives at an mbarrier lets
+// others go on before itself. That takes longer.
+//
 // Beyond that a launch fails, with a message, where
 //   - an mbarrier is used that was not initialised, not fenced after that, for the cluster where
 //     another block uses it, or was overwritten; more threads arrive than it expects; a phase that is
@@ -47,6 +51,7 @@ namespace emulation::hopper {
 void begin_blocks(size_t threads, const std::vector<unsigned char*>& shared, size_t bytes);
 bool progress(std::mt19937_64& order);  // one step of what goes on without a thread; false: nothing
 std::string end_blocks();               // what was left undone, or nothing
+void note_writes(unsigned rank, unsigned thread);  // after a thread has run
 
 // --- shared memory ---------------------------------------------------------------------------------
 
@@ -65,7 +70,7 @@ inline uint32_t swizzled(uint32_t address, uint32_t span) {
 
 void init_barrier(const void* barrier, uint32_t count);
 void fence_barrier_init();  // for the cluster
-void arrive(const void* barrier, uint32_t rank, uint32_t expected_bytes);
+void arrive(const void* barrier, uint32_t rank, uint32_t expected_bytes, Place place);
 void wait_for_phase(const void* barrier, uint32_t parity, Place place);
 struct Coordinates {
     int at[kMostTensorDimensions];  // fastest dimension first
@@ -115,11 +120,14 @@ inline void mbarrier_init(uint64_t* barrier, uint32_t count) {
     emulation::hopper::init_barrier(barrier, count);
 }
 inline void fence_mbarrier_init() { emulation::hopper::fence_barrier_init(); }
-inline void mbarrier_arrive(uint64_t* barrier, uint32_t rank) {
-    emulation::hopper::arrive(barrier, rank, 0);
+inline void mbarrier_arrive(uint64_t* barrier, uint32_t rank, const char* file = __builtin_FILE(),
+                            int line = __builtin_LINE()) {
+    emulation::hopper::arrive(barrier, rank, 0, {file, line});
 }
-inline void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes) {
-    emulation::hopper::arrive(barrier, cluster_rank(), bytes);
+inline void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes,
+                                   const char* file = __builtin_FILE(),
+                                   int line = __builtin_LINE()) {
+    emulation::hopper::arrive(barrier, cluster_rank(), bytes, {file, line});
 }
 inline void mbarrier_wait(uint64_t* barrier, uint32_t parity, const char* file = __builtin_FILE(),
                           int line = __builtin_LINE()) {
@@ -149,7 +157,10 @@ inline void tensor_copy_windows(void* shared, const CUtensorMap& map, uint64_t* 
 }
 
 inline void wgmma_fence() { emulation::hopper::fence_products(); }
-inline void wgmma_fence(const uint32_t (&)[4][4]) { emulation::hopper::fence_products(); }
+template <int products>
+void wgmma_fence(const uint32_t (&)[products][4]) {
+    emulation::hopper::fence_products();
+}
 inline void wgmma_commit() { emulation::hopper::commit_products(); }
 template <int groups>
 void wgmma_wait(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
@@ -161,12 +172,18 @@ void wgmma_tf32(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,
     emulation::hopper::multiply(emulation::hopper::Operands::kTf32, n, d, a, {}, {b, true},
                                 {file, line});
 }
+template <class T>
+constexpr auto kOperands = std::is_same_v<T, Bfloat16> ? emulation::hopper::Operands::kBfloat16
+                                                       : emulation::hopper::Operands::kFloat16;
+template <class T, int n, bool b_along_depth>
+void wgmma_16(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,
+              const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    emulation::hopper::multiply(kOperands<T>, n, d, a, {}, {b, b_along_depth}, {file, line});
+}
 template <class T, int n, bool a_along_depth, bool b_along_depth>
 void wgmma_16(float (&d)[n / 2], uint64_t a, uint64_t b, const char* file = __builtin_FILE(),
               int line = __builtin_LINE()) {
-    using emulation::hopper::Operands;
-    const auto type = std::is_same_v<T, Bfloat16> ? Operands::kBfloat16 : Operands::kFloat16;
-    emulation::hopper::multiply(type, n, d, nullptr, {a, a_along_depth}, {b, b_along_depth},
+    emulation::hopper::multiply(kOperands<T>, n, d, nullptr, {a, a_along_depth}, {b, b_along_depth},
                                 {file, line});
 }
 
