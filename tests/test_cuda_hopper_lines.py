@@ -112,7 +112,7 @@ def test_rectified(numbers: Format) -> None:
 
 @needs_emulation
 def test_which_are_hoppers(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = load.import_from("_cuda_counts", load.path())
+    counts = load.import_from("lines._cuda_counts", load.path())
 
     def served(case: Case, numbers: Format = "tf32") -> list[Any]:
         counts.start(1)

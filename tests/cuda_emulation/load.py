@@ -14,6 +14,7 @@ BUILD = HERE.parent.parent / "build" / "cuda_emulation"
 COUNTING = BUILD.with_name("cuda_counts")  # with -DALEXNET_COUNT=ON
 
 loaded = False  # whether `load` was called
+origins: dict[str, Path] = {}  # of the modules that were imported by name
 
 
 def build(folder: Path = BUILD, *options: str) -> Path:
@@ -47,7 +48,13 @@ def load(module: Path) -> ModuleType:
 
 
 def import_from(name: str, path: Path) -> ModuleType:
-    """Import the module at `path` under a name, whatever stands under it."""
+    """Import the module at `path` under a name, whatever stands under it.
+
+    pybind11 keeps what it has made under the full name, and would give it for another file as well:
+    a second module of a name needs a package before it, as in "lines._cuda_counts".
+    """
+    if origins.setdefault(name, path) != path:
+        raise RuntimeError(f"{name} was imported from {origins[name]}, not from {path}")
     specification = importlib.util.spec_from_file_location(name, path)
     assert specification is not None
     assert specification.loader is not None
