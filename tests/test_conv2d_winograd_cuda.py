@@ -45,6 +45,18 @@ def test_all_directions_against_the_reference(case: Case) -> None:
         assert relative_error(found[name], values) <= (1e-6 if name == "dbias" else BOUND), name
 
 
+def test_the_last_images_may_be_cut_into_more_splits() -> None:
+    """Of 241 images 12 are computed at once: products of 12 have no splits, of the last one two."""
+    from alexnet import _cuda
+
+    def workspace(batch: int) -> int:
+        shape = conv2d_shape("conv2d", (batch, 56, 56, 512), (3, 3, 512, 256), 1, "same", groups=1)
+        return _cuda.conv2d_winograd_workspace(shape, 1 << 26)
+
+    matrices, tiles, floats = 49, 12 * 12, 4
+    assert workspace(241) - workspace(252) >= 2 * matrices * tiles * 256 * floats
+
+
 def test_an_empty_batch() -> None:
     case = Case((0, 5, 4, 8), (3, 3), 12)
     found = run_guarded(Cuda(), case, case.data, algorithm="winograd")

@@ -34,6 +34,7 @@ CASES = [
     Case((2, 4, 4, 64), (1, 1), 260, padding="valid"),
     Case((1, 2, 3, 32), (5, 5), 32),  # a window larger than the image
     Case((1, 12, 12, 32), (3, 3), 32, stride=(3, 4), padding="valid"),
+    Case((2, 29, 29, 20), (3, 3), 40),  # of 128 KiB, from which on a device takes these kernels
 ]
 
 

@@ -30,6 +30,9 @@ CASES = [
     Case((1, 14, 14, 6), (6, 6), 8, stride=2, padding=1),
     Case((3, 7, 52, 1), (6, 33), 16, stride=(1, 4), padding="valid"),
     Case((1, 17, 16, 3), (13, 11), 8, stride=4),  # more rows of the weight than a block has
+    Case(
+        (3, 8, 52, 1), (7, 33), 16, stride=(1, 4), padding="valid"
+    ),  # a ring of less than two windows
     Case((0, 15, 16, 3), (7, 11), 8, stride=4),
 ]
 CASES_16 = [
@@ -46,6 +49,7 @@ CASES_16 = [
 ]
 OTHERS = [
     Case((2, 13, 16, 3), (9, 9), 8, stride=4),  # lines of less than a step
+    Case((1, 17, 16, 3), (13, 9), 8, stride=4),  # of as many as fill up single elements
     Case((1, 13, 16, 3), (3, 11), 8, stride=4),  # depths of single elements, filled up to 16
     Case((1, 21, 16, 3), (5, 11), 8, stride=(6, 4)),  # lines that no window sees
 ]
@@ -112,6 +116,8 @@ def test_rectified(numbers: Format) -> None:
 
 @needs_emulation
 def test_which_are_hoppers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from alexnet import _cuda
+
     counts = load.import_from("lines._cuda_counts", load.path())
 
     def served(case: Case, numbers: Format = "tf32") -> list[Any]:
@@ -122,6 +128,7 @@ def test_which_are_hoppers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for case in CASES[:-1]:
         assert served(case) == THREADS, case
+        assert _cuda.hopper_choices() == [((0, 0, 1, 1), 1)]  # nothing to choose
     for case in OTHERS:
         assert served(case) == [], case
     for case in CASES_16:

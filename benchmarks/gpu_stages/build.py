@@ -24,7 +24,10 @@ from gpu_stages.setting import FOLDER, ROOT, Setting
 
 SITE = FOLDER / "site"
 ARCHITECTURES = "90-real"
-TEST_FILES = ("odd_shapes", "cuda_device", "cuda_graph", "cuda_network", "conv2d", "dense")
+TEST_FILES = (
+    *("cuda_hopper_lines", "cuda_storage", "cuda_hopper", "cuda_fused", "odd_shapes"),
+    *("cuda_device", "cuda_graph", "cuda_network", "conv2d", "dense"),
+)
 NETWORKS = ("tf-tutorial", "cifar10-bn")
 TEST_SECONDS = 90.0  # of all tests, once there is a build
 IMPORT = "import alexnet; assert alexnet.has_cuda(), alexnet.cuda_obstacle()"

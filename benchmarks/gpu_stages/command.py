@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,10 +165,10 @@ def in_child(
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child's processes where they still run."""
-    if child.poll() is None:
+    """End the child's processes, those of its own children too."""
+    with suppress(ProcessLookupError):  # a tool that timed out may have left some behind
         os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+    child.wait()
 
 
 def environment(dry_run: bool) -> dict[str, str]:

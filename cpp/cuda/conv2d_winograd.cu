@@ -65,9 +65,14 @@ Product<MatrixOperand<true>, MatrixOperand<flipped>, MatrixRows> products(
             false};
 }
 
+// The last chunk's product may be cut into more splits than the others, as it has fewer tiles.
 size_t splits_bytes(const WinogradPlan& p) {
-    return product_workspace(Layer::kConvolution, p.chunk * p.image_tiles(), p.s.group_out(),
-                             p.s.group_in(), p.matrices());
+    const auto of = [&](size_t images) {
+        return product_workspace(Layer::kConvolution, images * p.image_tiles(), p.s.group_out(),
+                                 p.s.group_in(), p.matrices());
+    };
+    const size_t rest = p.s.batch % p.chunk;
+    return std::max(of(std::min(p.chunk, p.s.batch)), rest == 0 ? 0 : of(rest));
 }
 
 template <bool is_flipped>

@@ -68,6 +68,7 @@ struct OfThread {
     HopperCut asked;
     size_t m, n, steps;  // of the last one
     bool of_float;
+    bool over_lines;  // was it over lines, which is cut in one way
 };
 OfThread& of_thread() {
     thread_local OfThread state = {};
@@ -87,7 +88,7 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
     constexpr uint32_t kLine = kSquare + 1, kTurns = kSquare / kSquareLines;
     float* block = dynamic_shared<float>();         // of depths by rows, 33 floats apart
     float* partial = block + kBlockDepths * kLine;  // of lines by rows
-    const uint32_t first_row = blockIdx.x * kSquare, first_depth = blockIdx.y * kBlockDepths;
+    const uint32_t first_row = blockIdx.y * kSquare, first_depth = blockIdx.x * kBlockDepths;
     const float* source = b.data + static_cast<ptrdiff_t>(blockIdx.z) * b.tap_step;
     const bool along_rows = b.row_step == 1;
     float values[kSquares * kTurns];
@@ -118,7 +119,7 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
         for (uint32_t line = 0; line < kSquareLines; ++line) {
             all += partial[line * kSquare + threadIdx.x];
         }
-        sums[size_t{blockIdx.y} * b.rows + first_row + threadIdx.x] = all;
+        sums[size_t{blockIdx.x} * b.rows + first_row + threadIdx.x] = all;
     }
     const uint32_t steps = (b.depths + kSquare - 1) / kSquare;  // under a tap
     const size_t row_floats = size_t{steps} * gridDim.z * kSquare;
@@ -128,10 +129,10 @@ __global__ void __launch_bounds__(kSquare* kSquareLines)
     for (uint32_t row = threadIdx.y; row < kSquare; row += kSquareLines) {
         if (first_row + row >= b.rows) break;
         float* target = prepared + (first_row + row) * row_floats + lane +
-                        (size_t{blockIdx.z} * steps + blockIdx.y * kSquares) * kSquare;
+                        (size_t{blockIdx.z} * steps + blockIdx.x * kSquares) * kSquare;
 #pragma unroll
         for (uint32_t square = 0; square < kSquares; ++square) {
-            if (blockIdx.y * kSquares + square >= steps) break;
+            if (blockIdx.x * kSquares + square >= steps) break;
             target[square * kSquare] = block[(square * kSquare + depth) * kLine + row];
         }
     }
@@ -142,7 +143,7 @@ void prepare(const HopperSource<float>& b, float* prepared, float* depth_sums, f
              Stream stream) {
     const size_t blocks = ceil_div(b.depths, kBlockDepths);
     float* sums = depth_sums && blocks > 1 ? memory : depth_sums;
-    const dim3 grid(static_cast<unsigned>(ceil_div(b.rows, kSquare)), static_cast<unsigned>(blocks),
+    const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(ceil_div(b.rows, kSquare)),
                     b.taps);
     launch("hopper_prepare", hopper_prepare, grid, dim3(kSquare, kSquareLines),
            (kBlockDepths * (kSquare + 1) + kSquare * kSquareLines) * sizeof(float), stream, b,
@@ -227,12 +228,19 @@ void force_hopper_cut(size_t rows, size_t columns, size_t blocks, size_t splits)
     of_thread().asked = {rows, columns, splits, 0, blocks};
 }
 
+void note_hopper_lines() {
+    of_thread().over_lines = true;
+    of_thread().steps = 0;
+}
+
 std::vector<HopperChoice> hopper_choices() {
     std::vector<HopperChoice> result;
     const auto add = [&](const HopperCut& cut, size_t needed) {
         result.push_back({cut.rows, cut.columns, cut.blocks, cut.splits, needed});
     };
     OfThread& last = of_thread();
+    if (last.over_lines) result.push_back({0, 0, 1, 1, 1});
+    last.over_lines = false;
     if (last.steps == 0) return result;
     last.of_float ? for_each_cut<float>(last.m, last.n, last.steps, add)
                   : for_each_cut<Bfloat16>(last.m, last.n, last.steps, add);
@@ -302,6 +310,7 @@ void run_hopper(HopperTask<T> task, void* workspace, Stream stream) {
     last.n = p.n;
     last.steps = b.steps();
     last.of_float = std::is_same_v<T, float>;
+    last.over_lines = false;
     auto* memory = static_cast<unsigned char*>(workspace);
     memory += padded(reinterpret_cast<uintptr_t>(memory)) - reinterpret_cast<uintptr_t>(memory);
     auto* prepared = reinterpret_cast<T*>(memory);

@@ -58,6 +58,9 @@ void launch_tiles(const HopperCut& cut, const HopperProduct<T>& p, HopperOrder o
 // Whether kernels of sm_90a run on the current device: compute capability 9.0, nothing newer.
 bool hopper_is_here();
 
+// For hopper_choices: a product over lines (hopper_lines.cuh) was launched.
+void note_hopper_lines();
+
 // Bytes of workspace for a product of m rows of A whose C has `size` elements.
 template <class T>
 size_t hopper_workspace(size_t m, const HopperSource<T>& b, size_t size, bool depth_sums = false);

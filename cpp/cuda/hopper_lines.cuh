@@ -177,10 +177,12 @@ class HopperLinesSeen {
     __device__ HopperLinesSeen(const HopperRing<T>& ring, const HopperLines& w)
         : ring_(ring), w_(w) {}
 
-    // Give back the lines before `first`, and wait for those before `end`.
+    // Give back the lines before `first`, and wait for those before `end`. One by one: other warps'
+    // items lie between, and the ring need not have room for their lines beside those of this warp.
     __device__ void take(uint32_t first, uint32_t end) {
-        wait_for(first);
         for (; given_ < first; ++given_) {
+            wait_for(given_ + 1);
+            __syncwarp();
             if (threadIdx.x % kWarp == 0) mbarrier_arrive(ring_.room + oldest_.number, 0);
             oldest_.advance(w_.slots);
         }

@@ -252,6 +252,7 @@ void launch_forward(const Conv2dShape& s, const HopperProduct<T>& p, const Hoppe
                     const T* weight, Stream stream) {
     const size_t across = ceil_div(p.n, columns);
     const size_t blocks = std::max<size_t>(1, multiprocessors() / across);
+    note_hopper_lines();
     launch("hopper_lines_forward", hopper_lines_forward<T, columns>,
            dim3(static_cast<unsigned>(std::min<size_t>(w.items(), blocks)),
                 static_cast<unsigned>(across)),

@@ -70,7 +70,7 @@ template <class T, class FixedBytes>
 bool hopper_lines_serve(const Conv2dShape& s, FixedBytes fixed_bytes) {
     const size_t run = s.kernel_width * s.in_channels, rests = run % kLineStep;
     const size_t depths = s.kernel_height * (run - rests) + rests * kMostRestLines;
-    return s.batch > 0 && s.groups == 1 && s.kernel_height <= kMostRestLines &&
+    return s.batch > 0 && s.groups == 1 && run >= kLineStep && s.kernel_height <= kMostRestLines &&
            s.stride_height <= s.kernel_height && s.in_width * s.in_channels % kVector<T> == 0 &&
            4 * depths <= 5 * s.window() &&
            hopper_lines<T>(s, fixed_bytes(s)).slots >= s.kernel_height + 2 * s.stride_height &&

@@ -235,6 +235,7 @@ size_t workspace_of(const Conv2dShape& s) {
 template <class T, uint32_t columns>
 void launch_weight(const Conv2dShape& s, const HopperProduct<T>& p, const HopperLines& w,
                    const dim3& grid, const T* dy, float* bias_sums, Stream stream) {
+    note_hopper_lines();
     launch("hopper_lines_weight", hopper_lines_weight<T, columns>, grid, dim3(kThreads),
            fixed_bytes<T>(s) + HopperRing<T>::bytes(w), stream, p, w, dy, bias_sums);
 }

@@ -17,7 +17,8 @@ void force_blocking(size_t rows, size_t columns, size_t splits);
 void force_hopper_cut(size_t rows, size_t columns, size_t blocks, size_t splits);
 
 // What can be forced for the last product of Hopper that this thread has launched, and the cycles
-// that the launcher expects of it; nothing where it has launched none since it asked.
+// that the launcher expects of it; nothing where it has launched none since it asked. A first layer's,
+// over lines of the image, has one cut, of 0 rows and columns.
 struct HopperChoice {
     size_t rows, columns, blocks, splits, cycles;
 };
