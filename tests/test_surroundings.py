@@ -804,17 +804,25 @@ def test_the_command_trains_in_any_thread_and_a_trainer_leaves_handlers_alone(
     assert statuses == [0]
 
 
-def test_an_output_that_is_full_is_one_line() -> None:
-    command = [sys.executable, "-m", "alexnet"]
-    for arguments in (["variants"], ["variants", "--json", "-"], ["summary", "tf-small"]):
-        with Path("/dev/full").open("wb") as full:
-            result = subprocess.run(
-                [*command, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-            )
-        assert result.returncode == 2
-        last = result.stderr.splitlines()[-1]
-        assert last == "alexnet: error: standard output: No space left on device"
-        assert "Traceback" not in result.stderr
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments", [["variants"], ["variants", "--json", "-"], ["summary", "tf-small"]]
+)
+def test_an_output_that_is_full_is_one_line(arguments: list[str], unbuffered: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "alexnet", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == (
+        "alexnet: error: standard output: No space left on device"
+    )
+    assert "Traceback" not in result.stderr
 
 
 def test_training_goes_on_without_its_reader(data: str, tmp_path: Path) -> None:

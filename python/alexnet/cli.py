@@ -91,6 +91,10 @@ def _open_streams() -> None:
 
 def _fail(message: str, status: int) -> int:
     try:
+        sys.stdout.flush()
+    except OSError:  # Python would try again at its end, say so, and end with 120
+        silence(sys.stdout)
+    try:
         print(sentence(f"alexnet: {message}", sys.stderr), file=sys.stderr, flush=True)
     except OSError:  # nobody is there to read it
         silence(sys.stderr)
