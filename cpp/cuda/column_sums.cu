@@ -23,13 +23,15 @@ constexpr size_t kBlockRows = 256;
 
 template <class T, int width>
 __global__ void __launch_bounds__(kWarp* kWarps)
-    sum_rows(size_t rows, size_t columns, size_t block_rows, const T* x, float* sums) {
+    sum_rows(size_t rows, size_t columns, size_t block_rows, unsigned across, const T* x,
+             float* sums) {
     constexpr int kColumns = kRuns * width;
     float* partial = dynamic_shared<float>();  // (kWarps, kColumns)
     const auto thread = static_cast<int>(threadIdx.x);
     const int run = thread % kRuns, warp = thread / kWarp;
-    const size_t first = size_t{blockIdx.x} * kColumns, column = first + run * width;
-    const size_t begin = blockIdx.y * block_rows, end = min(rows, begin + block_rows);
+    const size_t down = blockIdx.x / across, first = blockIdx.x % across * size_t{kColumns};
+    const size_t column = first + run * width, begin = down * block_rows,
+                 end = min(rows, begin + block_rows);
     auto sum = Floats<width>::of(0);
     if (column < columns) {
 #pragma unroll 4
@@ -51,19 +53,21 @@ __global__ void __launch_bounds__(kWarp* kWarps)
     if (thread >= kColumns || first + thread >= columns) return;
     float all = 0;
     for (int w = 0; w < kWarps; ++w) all += partial[w * kColumns + thread];
-    sums[blockIdx.y * columns + first + thread] = all;
+    sums[down * columns + first + thread] = all;
 }
 
-// As many blocks down as there are `block_rows` rows, each with sums of its own.
+// As many blocks down as there are `block_rows` rows, each with sums of its own: along one axis of the
+// grid, since the others end at 65535.
 template <class T>
 void launch_sums(size_t rows, size_t columns, size_t block_rows, const T* x, float* sums,
                  Stream stream) {
     const bool vectors = fits_vectors(columns, x);
     const size_t block_columns = kRuns * (vectors ? kVector<T> : 1);
     const size_t down = std::max<size_t>(ceil_div(rows, block_rows), 1);
-    const dim3 grid(gemm_index(ceil_div(columns, block_columns)), gemm_index(down));
-    launch("column_sums", vectors ? sum_rows<T, kVector<T>> : sum_rows<T, 1>, grid, kWarp * kWarps,
-           kWarps * block_columns * sizeof(float), stream, rows, columns, block_rows, x, sums);
+    const unsigned across = gemm_index(ceil_div(columns, block_columns));
+    launch("column_sums", vectors ? sum_rows<T, kVector<T>> : sum_rows<T, 1>,
+           gemm_index(across * down), kWarp * kWarps, kWarps * block_columns * sizeof(float),
+           stream, rows, columns, block_rows, across, x, sums);
 }
 
 }  // namespace
