@@ -170,17 +170,17 @@ def parts(p: Product, q: dict[str, float]) -> dict[str, float]:
         "shared": (2 * rows + columns * (1 + rows / 64)) / q["shared"],
         "l2": (rows + columns / blocks) * 128 * active / q["l2"],
     }
-    way_out = q["stored"] * rows * columns / 16384
+    epilogue = q["stored"] * rows * columns / 16384
     if p.has_bias and splits == 1:
-        way_out += q["bias"] * 2 * columns / 8
+        epilogue += q["bias"] * 2 * columns / 8
     turns = ceil_div(items, MULTIPROCESSORS)
     steps = turns * ceil_div(p.steps, splits) * max(step.values()) / CLOCK
-    product = steps + (turns * way_out + q["start"]) / CLOCK
+    product = steps + (turns * epilogue + q["start"]) / CLOCK
     return {
         "launches": (p.kernels + (splits > 1)) * q["launch"],
         "prepare": p.prepared / q["prepare"],
         "steps": steps,
-        "way out": turns * way_out / CLOCK,
+        "epilogue": turns * epilogue / CLOCK,
         "start": max(q["start"] / CLOCK, p.moved / q["memory"] - product),
         "sums": (splits + 1) * p.summed / q["sum"] if splits > 1 else 0.0,
     }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from alexnet import reference
+from alexnet.contract.shapes import conv2d_shape
 from cuda_emulation import load
 from support.arrays import random_array, relative_error
 from support.cuda_device import cuda, largest_error, on_device
@@ -51,6 +52,23 @@ def test_the_choice_is_the_threads_own(kernels: Any) -> None:
     thread.start()
     thread.join()
     np.testing.assert_array_equal(cuda.dense(x, weight).get(), expected)
+
+
+@pytest.mark.skipif(not load.loaded, reason="the device may be Hopper's, with a rule of its own")
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "splits"),
+    [
+        (192, 384, 1),  # conv3 of tf-tutorial: 129 tiles of 128 x 128, or 258 of 128 x 64 by FMAs
+        (384, 256, 3),  # conv4: 86 tiles, or 172
+    ],
+)
+def test_splits_are_as_few_as_fill_the_device(
+    kernels: Any, monkeypatch: pytest.MonkeyPatch, inputs: int, outputs: int, splits: int
+) -> None:
+    monkeypatch.setenv("ALEXNET_EMULATED_CAPABILITY", "8.0")
+    shape = conv2d_shape("conv2d", (32, 13, 13, inputs), (3, 3, inputs, outputs), 1, "same", 1)
+    result = 4 * 32 * 13 * 13 * outputs
+    assert kernels.conv2d_workspace(shape) == (splits * result if splits > 1 else 0)
 
 
 def test_hoppers_cuts_are_those_that_are_forced(

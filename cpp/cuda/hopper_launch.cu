@@ -22,7 +22,7 @@ constexpr size_t kSharedPercent = 80;   // of the wavefronts that are counted
 constexpr size_t kL2Bytes = 5120;       // a cycle, of all multiprocessors
 constexpr size_t kMemoryBytes = 2000;   // a cycle, where splits are added
 constexpr size_t kLaunchCycles = 1000;  // of that kernel
-constexpr size_t kStoredElements = 8;   // a cycle, of the sums of a tile on the way out
+constexpr size_t kStoredElements = 8;   // a cycle, of the sums of a tile in the epilogue
 constexpr size_t kAlignment = 256;      // bytes, of what the workspace is divided into
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }

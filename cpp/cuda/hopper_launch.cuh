@@ -6,7 +6,7 @@
 //   hopper_sum       the sums of splits, added in order
 //
 // Tiles and splits are those for which the slowest part of an H100 is done soonest: tensor cores,
-// shared memory, L2, at the rates that an H200 was measured at, and then the way out of a tile, which
+// shared memory, L2, at the rates that an H200 was measured at, and then the epilogue of a tile, which
 // nothing hides, and the sums of splits. Clusters of two
 // blocks, which halve what B takes of L2, are there only where that is sooner: not where L2 does not
 // bind, nor where a last tile without rows takes what they gain. All depends on the shape and on

@@ -1,4 +1,4 @@
-// The way out of a tile product of Hopper (hopper_gemm.cuh): bias, ReLU or the gradient of one, and the
+// The epilogue of a tile product of Hopper (hopper_gemm.cuh): bias, ReLU or the gradient of one, and the
 // stores.
 //
 // Of a warpgroup's 64 rows a thread has two, eight apart, and in them two neighbours in each group of
