@@ -297,6 +297,9 @@ void copy_tensor(void* target, const CUtensorMap& map, const void* pointer, Coor
         copy.ranks.push_back(rank);
     }
     if (address % 128 != 0) fail("the target of a copied tensor is not aligned to 128 bytes");
+    if (static_cast<int64_t>(where.at[0]) * map.element % 16 != 0) {
+        fail("a copied tensor begins at no multiple of 16 bytes of its rows");
+    }
     if (map.swizzle != 0 && width != map.swizzle) fail("a row is shorter than the swizzle's span");
     if (map.swizzle != 0 && address % (8 * map.swizzle) != 0) {
         fail("the target of a copied tensor is not aligned to eight of the swizzle's spans");
