@@ -197,6 +197,7 @@ void begin_blocks(size_t threads, const std::vector<unsigned char*>& shared, siz
     copies.clear();
     late.clear();
     begin_products(blocks.size(), threads);
+    begin_registers(blocks.size(), threads);
 }
 
 bool progress(std::mt19937_64& order) {
@@ -210,7 +211,8 @@ bool progress(std::mt19937_64& order) {
 
 std::string end_blocks() {
     if (!copies.empty()) return "copies of tensors are on their way when the block ends";
-    return late.empty() ? unfinished_products() : late;
+    if (late.empty()) late = unfinished_products();
+    return late.empty() ? wrong_registers() : late;
 }
 
 uint32_t shared_address(const void* pointer) {
