@@ -98,6 +98,14 @@ def test_a_box_of_a_matrix(hopper: ModuleType, swizzle: int, column: int, row: i
     np.testing.assert_array_equal(found, laid.ravel())
 
 
+@pytest.mark.parametrize("column", [1, 2, -3])
+def test_a_box_begins_at_multiples_of_16_bytes(hopper: ModuleType, column: int) -> None:
+    """Elsewhere a device says "illegal instruction", though the driver makes the map."""
+    with pytest.raises(RuntimeError, match="at no multiple of 16 bytes of its rows"):
+        hopper.copy_matrix(random(1, 20, 36), 16, 32, 3, column, 0)
+    hopper.copy_matrix(random(1, 20, 36), 16, 32, 3, 0, 0)
+
+
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1)])
 @pytest.mark.parametrize("first", [0, 7, 25])
 def test_windows_of_images(hopper: ModuleType, stride: tuple[int, int], first: int) -> None:
@@ -226,15 +234,52 @@ def test_products(hopper: ModuleType, kind: int, n: int, span: int, *, registers
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("along", [(True, False), (False, True), (False, False)], ids=str)
-@pytest.mark.parametrize("span", SPANS)
+@pytest.mark.parametrize(
+    ("along", "registers"),
+    [
+        ((True, False), False),
+        ((False, True), False),
+        ((False, False), False),
+        ((True, False), True),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    ("n", "span"),
+    [(8, 0), (96, 0), (16, 32), (96, 32), (96, 64), (64, 128), (192, 128), (256, 128)],
+)
 @pytest.mark.parametrize("kind", [BFLOAT16, FLOAT16])
-@pytest.mark.parametrize("n", [8, 96, 256])
 def test_products_with_neighbours_across_the_depth(
-    hopper: ModuleType, kind: int, n: int, span: int, along: tuple[bool, bool]
+    hopper: ModuleType, kind: int, n: int, span: int, along: tuple[bool, bool], *, registers: bool
 ) -> None:
-    found, expected = product(hopper, kind, n, span, registers=False, along=along)
+    found, expected = product(hopper, kind, n, span, registers=registers, along=along)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("n", "span"), [(8, 32), (96, 128), (8, 128)])
+def test_parts_of_spans_are_no_canonical_layout(hopper: ModuleType, n: int, span: int) -> None:
+    with pytest.raises(RuntimeError, match="is not whole spans of its swizzle"):
+        product(hopper, BFLOAT16, n, span, registers=True, along=(True, False))
+
+
+@pytest.mark.parametrize("span", SPANS[1:])
+@pytest.mark.parametrize("along_depth", [True, False])
+def test_a_matrix_begins_at_a_pattern(hopper: ModuleType, span: int, *, along_depth: bool) -> None:
+    along = (True, along_depth)
+    for wrong in (span >> 4, 2 * span >> 4):  # as many bytes / 16
+        with pytest.raises(RuntimeError, match="does not begin at a swizzle's pattern"):
+            product(hopper, BFLOAT16, 64, span, registers=True, along=along, wrong=wrong)
+    with pytest.raises(RuntimeError, match="offsets are not whole patterns"):
+        product(hopper, BFLOAT16, 64, span, registers=True, along=along, wrong=(span >> 4) << 32)
+
+
+def test_columns_are_eights(hopper: ModuleType) -> None:
+    for n in (4, 12, 264):
+        with pytest.raises(RuntimeError, match="columns of a product are eights"):
+            hopper.multiply(
+                TF32, n, bytes(1024), (0, True), (descriptor(0, 128), True),
+                np.zeros((128, 4), np.uint32), True,
+            )  # fmt: skip
 
 
 def test_tf32_has_depths_side_by_side(hopper: ModuleType) -> None:
@@ -257,7 +302,7 @@ def test_a_wrong_descriptor_shows(hopper: ModuleType, span: int, wrong: str) -> 
     except RuntimeError as failed:
         message = str(failed)
     assert not right
-    assert not message or "outside of shared memory" in message
+    assert not message or "outside of shared memory" in message or "pattern" in message
 
 
 def test_tf32_ignores_the_lowest_bits(hopper: ModuleType) -> None:
@@ -266,6 +311,25 @@ def test_tf32_ignores_the_lowest_bits(hopper: ModuleType) -> None:
     image, registers = laid_out(ones, TF32, 128), fragments(ones.view(np.uint8))
     found = hopper.multiply(TF32, 64, image, (0, True), matrix, registers, True)
     assert (found == 9).all()
+
+
+# As in hopper_faults.cu, where one warpgroup of three hands registers to the two others.
+HAND_OVERS = {
+    "none": "",
+    "kept": "more registers than it was launched with",
+    "raised to fewer": "raises its registers to fewer than it has",
+    "by a part of a warpgroup": "not all threads of a warpgroup set its registers",
+}
+
+
+@pytest.mark.parametrize("fault", HAND_OVERS)
+def test_registers_handed_over(hopper: ModuleType, fault: str) -> None:
+    number = list(HAND_OVERS).index(fault)
+    if fault == "none":
+        hopper.hand_over(number)
+        return
+    with pytest.raises(RuntimeError, match=HAND_OVERS[fault]):
+        hopper.hand_over(number)
 
 
 def test_ordinary_writes_need_a_fence(hopper: ModuleType) -> None:

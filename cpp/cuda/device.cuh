@@ -92,6 +92,17 @@ __device__ __forceinline__ void cp_async_wait() {
 #endif
 }
 
+// What follows from the value is worked out behind this: not ahead of a loop around it, which nvcc
+// else does as long as it finds registers, and beyond.
+template <class Value>
+__device__ __forceinline__ void work_out_here(Value& value) {
+    if constexpr (sizeof(Value) == 8) {
+        asm volatile("" : "+l"(value));
+    } else {
+        asm volatile("" : "+r"(value));
+    }
+}
+
 // --- arithmetic ----------------------------------------------------------------------------------
 
 // Within 2^-22 of the square root, relative to it; of numbers below FLT_MIN it is 0.

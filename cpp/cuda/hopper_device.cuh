@@ -169,20 +169,25 @@ __device__ __forceinline__ void lower_registers() {
 
 namespace alexnet::cuda {
 
-// Matrices in shared memory as wgmma takes them, in rows of 128 bytes, 8 of them a swizzled pattern of
-// 1024. `start` is a pattern's start, but for the bytes of depths before.
+// Matrices in shared memory as wgmma takes them, in rows of 128 bytes or of `span`, 8 of them a swizzled
+// pattern. `start` is a pattern's start, but for the bytes of depths before, and is aligned to the
+// pattern's bytes, as the base offset is 0.
 //   bits 0-13 address / 16, 16-29 leading byte offset / 16, 32-45 stride byte offset / 16,
-//   49-51 base offset, 62-63 swizzle (1: 128 bytes)
+//   49-51 base offset, 62-63 swizzle (1: 128 bytes, 2: 64)
 
 // Rows of neighbouring depths (K-major). Stride: from eight rows to the next; leading: unused.
 __device__ inline uint64_t swizzled_matrix(uint32_t start) {
     return uint64_t{1} << 62 | uint64_t{1024 / 16} << 32 | uint64_t{1} << 16 | start >> 4;
 }
 
-// Rows of 64 neighbours of 16 bits across the depth, one for each depth (MN-major). Stride: from eight
-// depths to the next; leading: from 64 neighbours to the next, `box` bytes.
+// Rows of as many neighbours of 16 bits across the depth as a span has, one for each depth (MN-major).
+// Stride: from eight depths to the next; leading: from a span's neighbours to the next, `box` bytes. The
+// columns of a product are whole spans: of 96 it is defined with spans of 64 bytes, not with 128.
+template <uint32_t span = 128>
 __device__ inline uint64_t swizzled_columns(uint32_t start, uint32_t box) {
-    return uint64_t{1} << 62 | uint64_t{1024 / 16} << 32 | uint64_t{box / 16} << 16 | start >> 4;
+    static_assert(span == 128 || span == 64);
+    return uint64_t{128 / span} << 62 | uint64_t{8 * span / 16} << 32 | uint64_t{box / 16} << 16 |
+           start >> 4;
 }
 
 }  // namespace alexnet::cuda

@@ -32,13 +32,14 @@ struct HopperLines {
     uint32_t kernel_lines, run;  // of a window; elements of one of its lines
     int stride, top, left;       // in lines; the first line and element that are copied
     uint32_t step, front;        // elements from window to window; before an item's first window
+    uint32_t lead;               // of these, how many steps begin with; they count as zero
     uint32_t boxes, box, pitch;  // copies of a line, elements of each, of all
     uint32_t slots;
 
     __host__ __device__ uint32_t items() const { return images * segments * down; }
-    // Elements of a run in whole steps, and the others.
-    __host__ __device__ uint32_t chunks() const { return run / kLineStep; }
-    __host__ __device__ uint32_t rests() const { return run % kLineStep; }
+    // Elements of a run, with those that lead to it, in whole steps, and the others.
+    __host__ __device__ uint32_t chunks() const { return (lead + run) / kLineStep; }
+    __host__ __device__ uint32_t rests() const { return (lead + run) % kLineStep; }
 };
 
 // A slot of a ring, and the parity of its turn.

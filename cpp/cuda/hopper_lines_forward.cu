@@ -6,15 +6,19 @@
 // Blocks: one a multiprocessor and kColumns output channels, with equal shares of the items one after
 //   the other. Two warpgroups take them in turns, 64 rows of y each; one thread has lines copied.
 // Depths: of each line of the window those in whole steps of 32 elements, line by line; then the
-//   elements behind the last step, a rest of as many lines as the window has, filled up to 16. A product
-//   has 8 depths, of 16 bits 16: of AlexNet's 363 that makes 46 products or 23.
+//   elements behind the last step, a rest of as many lines as the window has, filled up to 16. A
+//   product has 8 depths, of 16 bits 16: of AlexNet's 363 that makes 46 products or 23, with padding of
+//   3 pixels 24.
+// Words: a lane reads two elements of 16 bits at once, from an even place. Where windows begin at odd
+//   ones, as copies begin at multiples of 16 bytes, the element before a line of the window is the first
+//   one of its first step: it is taken for zero, as its weight is.
 // Shared memory: the weights of kColumns channels for all depths, which a block reads from memory
 //   once, rounds, and keeps, in rows of 128 bytes of depths with a swizzle as long; and the ring of
 //   lines. A lane reads A from lines, a word of each of its depths, a warp 4 words of 8 windows each: of
 //   float windows 12 elements apart are in different banks, of 16 bits it takes two wavefronts.
 // Cost of an item: 2 · 64 · window · kColumns FLOP, with rows and depths filled up; from L2
 //   stride_height lines. Cycles of AlexNet's, 64 channels: tensor cores 1472, shared memory 1472; of 16
-//   bits 736 and 1104.
+//   bits 736 and 1104, with that padding 768 and 1152.
 // Numerics: of float both operands are rounded to 10 bits of mantissa. Exact products are added in
 //   float32 as the tensor cores do, in the order of depths above, whatever block has the item: the same
 //   bits for every number of blocks.
@@ -69,7 +73,8 @@ __device__ void load_weights(T (&elements)[kVector<T>], const HopperLines& w, co
                                    : of_line * kLineStep + depth % kLineStep;
 #pragma unroll
     for (uint32_t e = 0; e < kVector<T>; ++e) {
-        const uint32_t h = line + (is_rest ? e : 0), position = place + (is_rest ? 0 : e);
+        const uint32_t h = line + (is_rest ? e : 0);
+        const uint32_t position = place + (is_rest ? 0 : e) - w.lead;  // before 0: beyond the run
         const bool exists = h < w.kernel_lines && position < w.run && channel < out;
         const size_t source = size_t{h * w.run + position} * out + channel;
         elements[e] = exists ? weight[source] : T{};
@@ -124,12 +129,13 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
     const uint32_t group = threadIdx.x / kWarpgroup, lane = threadIdx.x % kWarp;
     const uint32_t row = threadIdx.x % kWarpgroup / kWarp * 16;
     const uint64_t matrix = swizzled_matrix(shared_address(weights));
-    const uint32_t steps = w.kernel_lines * w.chunks();
+    const uint32_t chunks = w.chunks(), steps = w.kernel_lines * chunks;
     uint32_t places[2];  // of the first elements of a lane's two windows
 #pragma unroll
     for (uint32_t i = 0; i < 2; ++i) {  // rows without a window are not stored
-        places[i] = w.front + min(row + lane / 4 + 8 * i, w.windows - 1) * w.step;
+        places[i] = w.front - w.lead + min(row + lane / 4 + 8 * i, w.windows - 1) * w.step;
     }
+    const uint32_t behind_lead = w.lead != 0 && lane % 4 == 0 ? 0xffff0000 : 0xffffffff;
     HopperLinesSeen<T> seen(ring, w);
     HopperLineItem item = HopperLineItem::of(w, share.begin);
     uint32_t lines = 0;  // that are copied for the items so far
@@ -150,6 +156,11 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
                     a[k][i] = load_word(elements + places[i % 2] + word_depth<T>(k, i / 2, lane));
                 }
             }
+            if constexpr (kWord<T> > 1) {  // the first elements of a line
+                const uint32_t mask = chunk == 0 ? behind_lead : 0xffffffff;
+                a[0][0] &= mask;
+                a[0][1] &= mask;
+            }
             const uint64_t b = matrix + to_depth<T, columns>(depth);
             wgmma_fence(a);
 #pragma unroll
@@ -159,7 +170,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
             wgmma_commit();
             wgmma_wait<1>();
             depth += kLineStep;
-            if (++chunk < w.chunks()) return;
+            if (++chunk < chunks) return;
             chunk = 0;
             if (++slot == w.slots) slot = 0;
         };
@@ -174,7 +185,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
             wgmma_wait<0>();
         }
         for (uint32_t rest = 0; rest < w.rests(); ++rest) {
-            const T* elements = ring.lines + w.chunks() * kLineStep + rest;
+            const T* elements = ring.lines + chunks * kLineStep + rest;
             uint32_t a[kRestPieces][4];
 #pragma unroll
             for (uint32_t k = 0; k < kRestPieces; ++k) {
@@ -242,8 +253,15 @@ __global__ void __launch_bounds__(kThreads, 1)
 // --- from the host -------------------------------------------------------------------------------
 
 template <class T>
+HopperLines forward_lines(const Conv2dShape& s, size_t fixed = 0) {
+    HopperLines w = hopper_lines<T>(s, fixed);
+    w.lead = w.front % kWord<T>;
+    return w;
+}
+
+template <class T>
 size_t fixed_bytes(const Conv2dShape& s) {  // of shared memory, beside the ring
-    const uint32_t rows = weight_rows<T>(hopper_lines<T>(s));
+    const uint32_t rows = weight_rows<T>(forward_lines<T>(s));
     return kPatternBytes + rows * line_columns(s.out_channels) * kRowBytes + sizeof(uint64_t);
 }
 
@@ -265,7 +283,7 @@ template <class T>
 bool hopper_lines_conv2d(const Conv2dShape& s, const T* x, const T* weight, const float* bias,
                          bool relu, Precision precision, T* y, Stream stream) {
     if (!lines_have<T>(precision) || !hopper_lines_serve<T>(s, fixed_bytes<T>)) return false;
-    const HopperLines w = hopper_lines<T>(s, fixed_bytes<T>(s));
+    const HopperLines w = forward_lines<T>(s, fixed_bytes<T>(s));
     HopperProduct<T> p = hopper_lines_product(s, x, w);
     p.m = static_cast<uint32_t>(s.batch * s.out_height * s.out_width);
     p.c = y;

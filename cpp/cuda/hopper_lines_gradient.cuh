@@ -12,11 +12,14 @@ namespace alexnet::cuda {
 constexpr uint32_t kGradientStages = 3;
 constexpr uint32_t kCopyingWarps = kWarpgroup / kWarp;
 
-// dy of an item: of float rows of 32 windows, of 16 bits boxes of 64 channels.
+// dy of an item: of float rows of 32 windows, of 16 bits boxes of 64 channels or, where columns are not
+// whole ones of these, of 32: their bytes are what the swizzle permutes.
 template <class T, uint32_t columns>
-constexpr uint32_t kGradientBytes =
-    std::is_same_v<T, float> ? kLineWindows / kStepDepth<T> * columns * kRowBytes
-                             : (columns + 63) / 64 * kBoxBytes<T>;
+constexpr uint32_t kGradientBytes = kLineWindows * columns * sizeof(T);
+template <uint32_t columns>
+constexpr uint32_t kGradientSpan = columns % 64 == 0 ? 128 : 64;
+template <uint32_t columns>
+constexpr uint32_t kGradientBox = kLineWindows * kGradientSpan<columns>;
 
 template <class T, uint32_t columns>
 struct GradientShared {
@@ -38,12 +41,13 @@ struct GradientShared {
     // As B, from its first windows on, and what is added for a piece of them.
     __device__ uint64_t matrix(const HopperSlot& stage) const {
         const uint32_t start = shared_address(gradient(stage));
-        return std::is_same_v<T, float> ? swizzled_matrix(start)
-                                        : swizzled_columns(start, kBoxBytes<T>);
+        return std::is_same_v<T, float>
+                   ? swizzled_matrix(start)
+                   : swizzled_columns<kGradientSpan<columns>>(start, kGradientBox<columns>);
     }
     static __device__ uint32_t to_piece(uint32_t piece) {
         return std::is_same_v<T, float> ? piece / 4 * (columns * kRowBytes / 16) + piece % 4 * 2
-                                        : piece * (kPiece<T> * kRowBytes / 16);
+                                        : piece * (kPiece<T> * kGradientSpan<columns> / 16);
     }
 };
 
@@ -152,6 +156,7 @@ template <class T, uint32_t columns>
 __device__ void bring_gradient(const HopperProduct<T>& p, const HopperLines& w,
                                const GradientShared<T, columns>& shared,
                                const HopperLineShare& share, const T*, float*) {
+    constexpr uint32_t kOfBox = kGradientSpan<columns> / sizeof(T);  // channels
     if (threadIdx.x % kWarpgroup != 0) return;
     HopperLineCopies<T> copies(shared.ring, p.a, w);
     HopperLineItem item = HopperLineItem::of(w, share.begin);
@@ -161,9 +166,9 @@ __device__ void bring_gradient(const HopperProduct<T>& p, const HopperLines& w,
         uint64_t* full = shared.full + stage.number;
         mbarrier_wait(shared.room + stage.number, stage.parity ^ 1);
         mbarrier_arrive_expect(full, kGradientBytes<T, columns>);
-        for (uint32_t box = 0; box * kBoxBytes<T> < kGradientBytes<T, columns>; ++box) {
-            tensor_copy(shared.gradient(stage) + box * kBoxBytes<T>, p.b, full,
-                        static_cast<int>(blockIdx.y * columns + 64 * box),
+        for (uint32_t channel = 0; channel < columns; channel += kOfBox) {
+            tensor_copy(shared.gradient(stage) + channel / kOfBox * kGradientBox<columns>, p.b,
+                        full, static_cast<int>(blockIdx.y * columns + channel),
                         static_cast<int>(item.segment * w.windows),
                         static_cast<int>(item.image * w.down + item.i));
         }

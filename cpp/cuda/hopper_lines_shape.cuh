@@ -27,11 +27,12 @@ inline uint32_t line_columns(size_t out) {
     return ceil_div(out, 96) * 96 <= ceil_div(out, 64) * 64 ? 96 : 64;
 }
 
-// With `fixed` bytes of shared memory beside the ring. Of float copies begin at an aligned four; of 16
-// bits at the first window, so that pairs of its elements are words.
+// With `fixed` bytes of shared memory beside the ring. Copies begin at multiples of 16 bytes, as the copy
+// engine demands, though not its documentation: from elsewhere it ends the kernel with an illegal
+// instruction.
 template <class T>
 HopperLines hopper_lines(const Conv2dShape& s, size_t fixed = 0) {
-    constexpr size_t kBegin = std::is_same_v<T, float> ? 4 : 1;
+    constexpr size_t kBegin = kVector<T>;
     const auto index = [](size_t value) { return static_cast<uint32_t>(value); };
     HopperLines w = {};
     w.images = index(s.batch);

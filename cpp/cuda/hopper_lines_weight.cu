@@ -232,6 +232,16 @@ size_t workspace_of(const Conv2dShape& s) {
            column_sums_workspace(rows, s.out_channels);
 }
 
+// Of dy of 16 bits, a box of a line's windows.
+template <uint32_t columns, class T>
+CUtensorMap gradient_map(const Conv2dShape& s, const T* dy) {
+    constexpr uint32_t kSpan = kGradientSpan<columns>;
+    const size_t out = s.out_channels, lines = s.batch * s.out_height;
+    return array_map<T, 3>(dy, {out, s.out_width, lines}, {out, out * s.out_width}, kLineWindows,
+                           kSpan / sizeof(T),
+                           kSpan == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_64B);
+}
+
 template <class T, uint32_t columns>
 void launch_weight(const Conv2dShape& s, const HopperProduct<T>& p, const HopperLines& w,
                    const dim3& grid, const T* dy, float* bias_sums, Stream stream) {
@@ -258,9 +268,8 @@ bool hopper_lines_backward_weight(const Conv2dShape& s, const T* dy, const T* x,
     auto* sums = static_cast<float*>(workspace);
     float* bias_sums = sums + sum_bytes(s, grid) / sizeof(float);
     HopperProduct<T> p = hopper_lines_product(s, x, w);
-    if (!kIsFloat) {
-        p.b =
-            array_map<T, 3>(dy, {out, s.out_width, lines}, {out, out * s.out_width}, kLineWindows);
+    if constexpr (!kIsFloat) {
+        p.b = line_columns(out) == 96 ? gradient_map<96>(s, dy) : gradient_map<64>(s, dy);
     }
     p.m = static_cast<uint32_t>(s.window());
     p.gradient = dweight;

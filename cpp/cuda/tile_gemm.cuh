@@ -139,8 +139,10 @@ __device__ __forceinline__ void multiply_tile(const typename Gemm::P& p, uint32_
             arrived += Gemm::kStageBytes;
             if (arrived == Gemm::kSharedBytes) arrived = 0;
         }
-        store(p, fragment, first_row + warp_row, first_column + warp_column, lane, chain == begin,
-              chain_end >= end);
+        uint32_t row = first_row + warp_row, column = first_column + warp_column;
+        work_out_here(row);
+        work_out_here(column);
+        store(p, fragment, row, column, lane, chain == begin, chain_end >= end);
         chain += kChain<typename Gemm::Element>;
     } while (chain < end);
 }

@@ -30,6 +30,9 @@ void cp_async_wait() {
     emulation::wait_for_copies(n);
 }
 
+template <class Value>
+void work_out_here(Value&) {}
+
 inline float sqrt_approximate(float x) { return std::sqrt(x); }
 inline float rsqrt_approximate(float x) {
     return std::fpclassify(x) == FP_SUBNORMAL ? INFINITY : rsqrtf(x);

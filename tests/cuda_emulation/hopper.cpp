@@ -197,6 +197,7 @@ void begin_blocks(size_t threads, const std::vector<unsigned char*>& shared, siz
     copies.clear();
     late.clear();
     begin_products(blocks.size(), threads);
+    begin_registers(blocks.size(), threads);
 }
 
 bool progress(std::mt19937_64& order) {
@@ -210,7 +211,8 @@ bool progress(std::mt19937_64& order) {
 
 std::string end_blocks() {
     if (!copies.empty()) return "copies of tensors are on their way when the block ends";
-    return late.empty() ? unfinished_products() : late;
+    if (late.empty()) late = unfinished_products();
+    return late.empty() ? wrong_registers() : late;
 }
 
 uint32_t shared_address(const void* pointer) {
@@ -297,6 +299,9 @@ void copy_tensor(void* target, const CUtensorMap& map, const void* pointer, Coor
         copy.ranks.push_back(rank);
     }
     if (address % 128 != 0) fail("the target of a copied tensor is not aligned to 128 bytes");
+    if (static_cast<int64_t>(where.at[0]) * map.element % 16 != 0) {
+        fail("a copied tensor begins at no multiple of 16 bytes of its rows");
+    }
     if (map.swizzle != 0 && width != map.swizzle) fail("a row is shorter than the swizzle's span");
     if (map.swizzle != 0 && address % (8 * map.swizzle) != 0) {
         fail("the target of a copied tensor is not aligned to eight of the swizzle's spans");

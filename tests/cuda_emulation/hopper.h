@@ -18,7 +18,10 @@
 //     another block uses it, or was overwritten; more threads arrive than it expects; a phase that is
 //     waited for never ends,
 //   - a rank or a mask names a block that the cluster has not, or one that has ended,
-//   - the target of a copy is not aligned, or copies are on their way when the block ends,
+//   - the target of a copy is not aligned, nor the place in a row of its tensor where it begins, or
+//     copies are on their way when the block ends,
+//   - a matrix is none of the canonical layouts: patterns not aligned, a part of a span,
+//   - registers are handed over that a block does not have, or not by whole warpgroups,
 //   - the lanes of a warp, or the warps of a warpgroup, do not call the same products,
 //   - wgmma_fence is missing before the first product on accumulators, or before registers of A,
 //   - accumulators, registers of A, or the shared memory of operands change before the wait,
@@ -102,6 +105,13 @@ void commit_products();
 void wait_for_products(int groups, Place place);  // all but the last `groups`
 void begin_products(size_t blocks, size_t threads);
 std::string unfinished_products();
+
+// --- registers -------------------------------------------------------------------------------------
+
+// Those of a kernel compiled for one block of as many threads as are launched a multiprocessor.
+void begin_registers(size_t blocks, size_t threads);
+void set_registers(int registers, bool raise);
+std::string wrong_registers();  // what the blocks did that no device would go on after, or nothing
 
 }  // namespace emulation::hopper
 
@@ -188,9 +198,15 @@ void wgmma_16(float (&d)[n / 2], uint64_t a, uint64_t b, const char* file = __bu
 }
 
 template <int registers>
-void raise_registers() {}
+void raise_registers() {
+    static_assert(registers % 8 == 0 && registers >= 24 && registers <= 256);
+    emulation::hopper::set_registers(registers, true);
+}
 template <int registers>
-void lower_registers() {}
+void lower_registers() {
+    static_assert(registers % 8 == 0 && registers >= 24 && registers <= 256);
+    emulation::hopper::set_registers(registers, false);
+}
 
 }  // namespace alexnet::cuda
 

@@ -5,6 +5,7 @@
 //   pipeline    C = A · B as the kernels in cpp/cuda do it: a warp that copies tiles, a warpgroup that
 //               multiplies, two stages. In tf32 (64 × depth) · (32 × depth)ᵀ with A in registers, of
 //               bfloat16 (64 × depth) · (depth × 128), where B has its columns side by side
+//   hand_over   registers of one warpgroup to two others, as these kernels do it
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -263,6 +264,24 @@ py::array_t<float> run_pipeline(const py::array& a, const py::array& b, int faul
     return y;
 }
 
+// --- registers -----------------------------------------------------------------------------------
+
+enum HandOver { kSound, kKept, kRaisedToFewer, kPartOfWarpgroup };
+
+__global__ void hand_over(HandOver fault) {
+    if (threadIdx.x >= 256) {
+        if (fault != kKept) lower_registers<40>();
+    } else if (fault == kRaisedToFewer) {
+        raise_registers<160>();
+    } else if (fault != kPartOfWarpgroup || threadIdx.x < 224) {
+        raise_registers<232>();
+    }
+}
+
+void run_hand_over(int fault) {
+    launch("hand_over", hand_over, 1, 384, 0, nullptr, HandOver(fault));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cuda_hopper, m) {
@@ -273,4 +292,5 @@ PYBIND11_MODULE(_cuda_hopper, m) {
     m.def("multiply", &multiply);
     m.def("pipeline", &run_pipeline<float>);
     m.def("pipeline_of_bfloat16", &run_pipeline<alexnet::Bfloat16>);
+    m.def("hand_over", &run_hand_over);
 }

@@ -33,6 +33,21 @@ class Matrix {
         span_ = kSpans[descriptor >> 62];
     }
 
+    // Fails where the matrix, of so many rows, is none of the canonical layouts.
+    void check(uint32_t rows) const {
+        if (span_ == 0) return;
+        const uint32_t pattern = 8 * span_, within = start_ % pattern;
+        if (within + (along_depth_ ? kDepthBytes : span_) > span_) {
+            fail("a matrix does not begin at a swizzle's pattern, and has no base offset");
+        }
+        if (stride_ % pattern != 0 || (!along_depth_ && leading_ % pattern != 0)) {
+            fail("a matrix's offsets are not whole patterns of its swizzle");
+        }
+        if (!along_depth_ && 2 * rows % span_ != 0) {
+            fail("a matrix across the depth is not whole spans of its swizzle");
+        }
+    }
+
     // Chunk `number` of all of some rows, in any order: they are 2 · rows.
     const unsigned char* chunk(uint32_t number) const {
         return along_depth_ ? chunk(number / 2, number % 2 * 16)
@@ -232,6 +247,9 @@ void multiply(Operands type, int n, float* d, const uint32_t* a, InShared matrix
     if (type == Operands::kTf32 && !(matrix_b.along_depth && (a || matrix_a.along_depth))) {
         fail("a matrix of tf32 has its depths side by side");
     }
+    if (n < 8 || n > 256 || n % 8 != 0) fail("the columns of a product are eights, up to 256");
+    p.call.matrix_b().check(static_cast<uint32_t>(n));
+    if (!a) p.call.matrix_a().check(64);
 
     auto& common = calls[warpgroup_of(running())];
     if (thread.called == common.size()) common.push_back(p.call);
