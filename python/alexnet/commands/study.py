@@ -320,7 +320,8 @@ def _own_rungs(
 ) -> list[Rung]:
     own = []
     for number, path in enumerate(options.own, rungs[-1].number + 1):
-        work = f"{path}: compiled, and run once, at most {exercise.RUNNING:.0f} s"
+        seconds = exercise.time_to_run(problem)
+        work = f"{path}: compiled, and run once, at most {seconds:.0f} s"
         try:
             with Progress(printable(work), 0) as progress:
                 progress.show(at_once=progress.drawn)
@@ -331,6 +332,7 @@ def _own_rungs(
                     isa=runtime.cpu_isa(),
                     threads=runtime.get_num_threads(),
                     folder=folder,
+                    on_wait=lambda text: progress.show(printable(text), at_once=True),
                 )
         except exercise.NotCompiledError as error:
             for line in error.lines:
