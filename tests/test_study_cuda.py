@@ -287,10 +287,9 @@ def test_headers_are_complete_and_files_are_short(path: Path) -> None:
     assert (refuses is not None) == bool(rung.serves), "what it serves is said"
 
 
-def test_headers_and_the_header_of_rungs_are_installed() -> None:
-    assert (sources() / "cuda" / "study.cuh").read_text() == (
-        FOLDER / "cuda" / "study.cuh"
-    ).read_text()
+@pytest.mark.parametrize("name", ["study.cuh", "hopper.cuh", "turned.cuh"])
+def test_headers_of_rungs_are_installed(name: str) -> None:
+    assert (sources() / "cuda" / name).read_text() == (FOLDER / "cuda" / name).read_text()
 
 
 # --- counts ---------------------------------------------------------------------------------------
