@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 
 import drawings
+import hopper_drawings
 
 import alexnet
 from alexnet.network.variants import variant_named
@@ -136,9 +137,19 @@ BANKS = (
     "Banks of shared memory that the lanes of a fragment read at once, before and after the "
     "rows are permuted.",
 )
+RING = (
+    hopper_drawings.ring(),
+    "A ring of four stages, as from rung 11 on: copies are ahead by as much as they take, and "
+    "nobody waits for them once the first has come.",
+)
+CLUSTER = (
+    hopper_drawings.cluster(),
+    "Rung 12: who fetches which rows of x, left, and columns of weights, above. Of a cluster each "
+    "block fetches half of the weights, for both.",
+)
 # Of the pages for CUDA; the drawings above are of vectors.
 CUDA_PICTURES = {
-    "conv2d-forward": (BANKS,),
+    "conv2d-forward": (BANKS, RING, CLUSTER),
     "conv2d-input-gradient": (PHASES, BANKS),
     "conv2d-weight-gradient": (BANKS,),
     "max-pool2d-forward": (WINDOWS,),
