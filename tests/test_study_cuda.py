@@ -87,6 +87,18 @@ def emulated() -> bool:
     return load.loaded
 
 
+of_hopper = pytest.mark.parametrize(
+    "ladder", [CUDA_LADDERS[name] for name in ("conv2d-forward", "conv2d-first-layer")]
+)
+
+
+def problem_of_hopper(ladder: Ladder) -> Problem:
+    """A problem that all rungs of a ladder with some for Hopper serve."""
+    if ladder.name == "conv2d-first-layer":
+        return own_problem(ladder, Conv2d("conv", 68, 5, stride=2), (21, 24, 4), 1)
+    return own_problem(ladder, Conv2d("conv", 8, 2), (16, 16, 128), 1)
+
+
 def is_for_the_device(rung: Rung) -> bool:
     """Whether a rung runs here at all; the emulation stands for the device that it names."""
     if rung.capability is None or emulated():
@@ -163,37 +175,38 @@ def test_bits_do_not_depend_on_the_order_of_threads(ladder: Ladder) -> None:
 
 @pytest.mark.cuda
 @pytest.mark.usefixtures("_right_device")
-@pytest.mark.parametrize("ladder", [CUDA_LADDERS["conv2d-forward"]])
+@of_hopper
 def test_tf32_rounds_its_operands(ladder: Ladder) -> None:
     """Its bound is far above the errors of float32, which one that rounds nothing would have.
 
     One that rounds a single operand has 0.7 times as much as one that rounds both, one that cuts
     off a single one 1.6 times as much.
     """
-    problem = own_problem(ladder, Conv2d("conv", 8, 2), (16, 16, 128), 1)
+    problem = problem_of_hopper(ladder)
     operands = problem.operands()
     expected = problem.expected(operands)
     arrays = [on_device().on_device(operand) for operand in operands]
     rounded = [rung for rung in rungs_of(ladder) if rung.precision == "tf32"]
-    assert len(rounded) == 6
+    assert len(rounded) == {"conv2d-forward": 6, "conv2d-first-layer": 3}[ladder.name]
     for rung in filter(is_for_the_device, rounded):
         error = relative_error(called(rung, problem, arrays), expected)
         assert 2.4e-4 < error < 3.6e-4, f"rung {rung.number}"
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("ladder", [CUDA_LADDERS["conv2d-forward"]])
+@of_hopper
 @pytest.mark.parametrize("capability", ["8.0", "10.0"])
 def test_rungs_for_a_device_leave_others_alone(
     ladder: Ladder, capability: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As does one that this build has not, because it is for other devices."""
     monkeypatch.setenv("ALEXNET_EMULATED_CAPABILITY", capability)
-    problem = own_problem(ladder, Conv2d("conv", 8, 3), (16, 16, 128), 1)
+    problem = problem_of_hopper(ladder)
     arrays = [on_device().on_device(operand) for operand in problem.operands()]
-    of_hopper = [rung for rung in rungs_of(ladder) if rung.capability == "9.0"]
-    assert [rung.idea for rung in of_hopper] == ["wgmma", "copy engine", "clusters"]
-    for rung in of_hopper:
+    rungs = [rung for rung in rungs_of(ladder) if rung.capability == "9.0"]
+    ideas = {"conv2d-forward": ["wgmma", "copy engine", "clusters"]}
+    assert [rung.idea for rung in rungs] == ideas.get(ladder.name, ["image lines"])
+    for rung in rungs:
         if not is_for_the_device(rung) or emulated():
             assert np.isnan(called(rung, problem, arrays)).all()
         missing = dataclasses.replace(rung, functions={})
@@ -201,19 +214,35 @@ def test_rungs_for_a_device_leave_others_alone(
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("ladder", [CUDA_LADDERS["conv2d-forward"]])
+@of_hopper
 def test_hoppers_rungs_are_right_where_fences_order_one_thread_alone(
     ladder: Ladder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALEXNET_EMULATED_CAPABILITY", "9.0")
     monkeypatch.setenv("ALEXNET_EMULATED_STRICT", "1")
-    problem = own_problem(ladder, Conv2d("conv", 8, 2), (16, 16, 128), 1)
+    problem = problem_of_hopper(ladder)
     operands = problem.operands()
     arrays = [on_device().on_device(operand) for operand in operands]
     for rung in rungs_of(ladder):
         if rung.capability is not None and is_for_the_device(rung):
             error = relative_error(called(rung, problem, arrays), problem.expected(operands))
             assert error <= problem.tolerance("tf32"), f"rung {rung.number}"
+
+
+@pytest.mark.cuda
+@pytest.mark.usefixtures("_right_device")
+@of_hopper
+def test_nan_gets_into_its_own_windows_alone(ladder: Ladder) -> None:
+    """Filled up depths and rows multiply zeros, not what lies there."""
+    problem = problem_of_hopper(ladder)
+    x, weight = problem.operands()
+    x[0, 5, 7, 1] = np.nan
+    is_nan = np.isnan(problem.expected([x, weight]))
+    assert 0 < is_nan.sum() < is_nan.size / 4
+    arrays = [on_device().on_device(operand) for operand in (x, weight)]
+    for rung in filter(is_for_the_device, rungs_of(ladder)):
+        result = np.isnan(called(rung, problem, arrays))
+        np.testing.assert_array_equal(result, is_nan, f"rung {rung.number}")
 
 
 @pytest.mark.cuda
@@ -254,13 +283,13 @@ def test_every_file_is_a_rung_and_is_installed() -> None:
     assert study is not None
     built = {(folder, number) for folder, number, *_ in study.rungs()}
     missing = {(file.parent.name, int(file.name[:2])) for file in files()} - built
-    of_hopper = {
+    for_a_device = {
         (ladder.folder, rung.number)
         for ladder in CUDA_LADDERS.values()
         for rung in rungs_of(ladder)
         if rung.capability is not None
     }
-    assert missing in (set(), of_hopper), "which are not in builds for other devices"
+    assert missing in (set(), for_a_device), "which are not in builds for other devices"
     for ladder in CUDA_LADDERS.values():
         rungs = rungs_of(ladder)
         assert [rung.number for rung in rungs] == list(range(len(rungs)))
@@ -511,6 +540,17 @@ def test_bad_use_is_one_line_and_status_2(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", [[], ["--show", "1"], ["--quick", "--rung", "0"]], ids=str)
+def test_a_ladder_for_cuda_alone_is_no_ladder_of_the_cpu(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(["study", "conv2d-first-layer", *option]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith("study: conv2d-first-layer is for CUDA alone, with --device cuda\n")
+    assert status_of(["study", "conv2d-first-layer", "--device", "cuda", "--show", "2"]) == 0
+    assert capsys.readouterr().out.startswith("// Image lines in a ring")
 
 
 @pytest.mark.cuda

@@ -147,6 +147,10 @@ CLUSTER = (
     "Rung 12: who fetches which rows of x, left, and columns of weights, above. Of a cluster each "
     "block fetches half of the weights, for both.",
 )
+# Of ladders that are for CUDA alone.
+CUDA_INTRODUCTIONS = {
+    "conv2d-first-layer": Introduction(INTRODUCTIONS["conv2d-forward"].formula, (), ("gemm",)),
+}
 # Of the pages for CUDA; the drawings above are of vectors.
 CUDA_PICTURES = {
     "conv2d-forward": (BANKS, RING, CLUSTER),
@@ -203,7 +207,7 @@ def rungs_of(ladder: Ladder) -> list[Rung]:
 
 def ladder_page(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iterator[str]:
     """Lines of the page of a ladder."""
-    introduction = INTRODUCTIONS[ladder.name]
+    introduction = (INTRODUCTIONS | CUDA_INTRODUCTIONS)[ladder.name]
     is_cuda = ladder.device == "cuda"
     yield f"# {ladder.full_name}\n"
     yield from ("```text", introduction.formula, "```\n")

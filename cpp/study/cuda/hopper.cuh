@@ -57,6 +57,44 @@ inline CUtensorMap weight_map(const Conv2d& s, const float* turned, int columns)
     return array_map<float, 3>(turned, {in, out, taps}, {in, in * out}, columns);
 }
 
+// --- lines of images, for convolutions of few channels -------------------------------------------
+
+constexpr int kLineDepths = 32;  // of a row of weights, 128 bytes
+constexpr int kFilled = 40;      // depths of a line of the window, filled up: five products
+
+// What a block keeps in shared memory: weights of all depths, and a ring of lines of x.
+struct ImageLines {
+    int run;                // elements of a line of a window, at most kFilled
+    int weights;            // floats, in whole rows of depths
+    int boxes, box, slots;  // copies of a line, elements of each; lines of the ring
+
+    __host__ __device__ int pitch() const { return boxes * box; }
+    size_t bytes() const {
+        const size_t slot = pitch() * sizeof(float) + 2 * sizeof(uint64_t);
+        return kPatternBytes + weights * sizeof(float) + slots * slot;
+    }
+};
+
+// For so many windows beside each other, and output channels.
+inline ImageLines lines_of(const Conv2d& s, int windows, int columns) {
+    ImageLines of = {};
+    of.run = s.kernel_width * s.in_channels;
+    of.weights =
+        (s.kernel_height * kFilled + kLineDepths - 1) / kLineDepths * kLineDepths * columns;
+    const int elements = (windows - 1) * s.stride * s.in_channels + of.run;
+    of.boxes = (elements + 255) / 256;  // a copy has at most 256 elements of a line
+    of.box = (elements + of.boxes * 32 - 1) / (of.boxes * 32) * 32;
+    of.slots = s.kernel_height + 2 * s.stride;
+    return of;
+}
+
+// Whether the device has the engine, lines of x are whole pieces of 16 bytes, each is in some window,
+// and all fits.
+inline bool has_lines(const Conv2d& s, const ImageLines& of) {
+    return hopper_is_here() && of.run <= kFilled && s.in_width * s.in_channels % 4 == 0 &&
+           s.stride <= s.kernel_height && of.bytes() <= 227 * 1024;
+}
+
 }  // namespace alexnet::study
 
 #endif  // ALEXNET_STUDY_CUDA_HOPPER_CUH_

@@ -154,8 +154,9 @@ def _notes(table: CountedTable) -> list[str]:
     ]
     wanted = {rung.number: rung.capability for rung, _ in table.counted if rung.capability}
     if wanted:
+        rungs = "rung" if len(wanted) == 1 else "rungs"
         notes.append(
-            f"rungs {', '.join(map(str, wanted))}: for devices of compute capability "
+            f"{rungs} {', '.join(map(str, wanted))}: for devices of compute capability "
             f"{' or '.join(sorted(set(wanted.values())))} alone; one was emulated for this ladder."
         )
     notes += [f"! rung {of.number} is wrong." for _, of in table.counted if not of.is_right]
