@@ -1,4 +1,4 @@
-"""Drawings of the rungs for Hopper: a ring of stages in time, and a cluster of two blocks."""
+"""Drawings of the rungs for Hopper: stages of a ring in time, a cluster, windows over a line."""
 
 from __future__ import annotations
 
@@ -73,4 +73,27 @@ def cluster() -> str:
             d.text(left + part / 2, y + side / 2 + 4, "128", "small")
             d.box(x, y, side, side, "faint")
             d.text(x + side / 2, y + side / 2 + 4, f"block {block}")
+    return d.svg()
+
+
+def runs(kernel: int = 11, stride: int = 4, channels: int = 3, windows: int = 5) -> str:
+    """Draw the runs of neighbouring windows in a line of an image."""
+    d = Drawing(700, 230, "Runs of neighbouring windows in a line of an image overlap")
+    run, step, left = kernel * channels, stride * channels, 90
+    elements = (windows - 1) * step + run
+    width = (690 - left) / elements
+    d.text(left - 10, 38, "line of x", "small", anchor="end")
+    for pixel in range(elements // channels):
+        d.box(left + pixel * channels * width, 20, channels * width, CELL, "faint")
+    for window in range(windows):
+        top = 62 + window * CELL
+        d.text(left - 10, top + 14, f"window {window}", "small", anchor="end")
+        d.box(left + window * step * width, top, run * width, 20, ("one", "two")[window % 2])
+    times = run / step
+    d.text(
+        left,
+        62 + windows * CELL + 24,
+        f"{run} elements, {step} apart: gathered, a line comes {times:g} times, and as a line once",
+        anchor="start",
+    )
     return d.svg()

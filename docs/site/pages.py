@@ -147,6 +147,7 @@ CLUSTER = (
     "Rung 12: who fetches which rows of x, left, and columns of weights, above. Of a cluster each "
     "block fetches half of the weights, for both.",
 )
+RUNS = (hopper_drawings.runs(), "Windows of a first layer in a line of the image, three channels.")
 # Of ladders that are for CUDA alone.
 CUDA_INTRODUCTIONS = {
     "conv2d-first-layer": Introduction(INTRODUCTIONS["conv2d-forward"].formula, (), ("gemm",)),
@@ -154,6 +155,7 @@ CUDA_INTRODUCTIONS = {
 # Of the pages for CUDA; the drawings above are of vectors.
 CUDA_PICTURES = {
     "conv2d-forward": (BANKS, RING, CLUSTER),
+    "conv2d-first-layer": (RUNS,),
     "conv2d-input-gradient": (PHASES, BANKS),
     "conv2d-weight-gradient": (BANKS,),
     "max-pool2d-forward": (WINDOWS,),
