@@ -230,11 +230,21 @@ def test_ctrl_c_ends_with_130_and_no_traceback() -> None:
     assert error == "alexnet: interrupted\n"
 
 
-def test_ctrl_c_while_it_is_imported_has_no_traceback(tmp_path: Path) -> None:
-    """NumPy's import takes the first tenths of a second: one that interrupts itself is enough."""
-    (tmp_path / "numpy.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)\n")
+@pytest.mark.parametrize("module", ["numpy", "rich"])
+@pytest.mark.parametrize(
+    "command",
+    [[Path(sys.executable).with_name("alexnet")], [sys.executable, "-m", "alexnet"]],
+    ids=["alexnet", "python -m alexnet"],
+)
+def test_ctrl_c_while_it_is_imported_has_no_traceback(
+    command: list[str], module: str, tmp_path: Path
+) -> None:
+    """NumPy comes with the package, rich with the command: those here interrupt themselves."""
+    (tmp_path / f"{module}.py").write_text(
+        "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
+    )
     result = subprocess.run(
-        [Path(sys.executable).with_name("alexnet")],
+        command,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         preexec_fn=default_signals,
         capture_output=True,
@@ -243,6 +253,17 @@ def test_ctrl_c_while_it_is_imported_has_no_traceback(tmp_path: Path) -> None:
         check=False,
     )
     assert (result.returncode, result.stderr) == (130, "alexnet: interrupted\n")
+
+
+def test_an_import_leaves_ctrl_c_as_it_is() -> None:
+    """In programs of others, and once the command runs."""
+    show = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    for before in ("import alexnet", "from alexnet import starting; starting.imported()"):
+        code = [sys.executable, "-c", f"{before}; {show}"]
+        run = subprocess.run(
+            code, preexec_fn=default_signals, capture_output=True, text=True, check=True
+        )
+        assert run.stdout == "True\n"
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

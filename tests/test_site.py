@@ -115,6 +115,17 @@ def test_banks_are_those_that_the_caption_says(pages: ModuleType) -> None:
     assert "32 banks: 1 wavefront" in picture
 
 
+def test_a_ring_hides_copies_that_take_less_than_its_stages(pages: ModuleType) -> None:
+    drawings = pages.hopper_drawings
+    hidden = drawings.in_the_ring(9, 4, 3)
+    assert [step.multiplied for step in hidden] == list(range(3, 12)), "one after the other"
+    assert all(step.arrived == step.multiplied for step in hidden)
+    waiting = drawings.in_the_ring(9, 2, 3)
+    assert [step.multiplied for step in waiting] == [3, 4, 7, 8, 11, 12, 15, 16, 19]
+    for number in range(2, 9):
+        assert waiting[number].begin > waiting[number - 2].multiplied, "where there is room"
+
+
 def test_nothing_in_a_header_is_markup(pages: ModuleType) -> None:
     assert pages.text("2 * r * x_c < `a * b`") == r"2 \* r \* x\_c &lt; `a * b`"
 

@@ -14,10 +14,11 @@ import pytest
 import alexnet
 from alexnet.comparison.peaks import Peaks
 from alexnet.network.layers import LRN, Dense
+from alexnet.network.variants import variant_named
 from alexnet.study import exercise, picture, results
 from alexnet.study.ladders import LADDERS
 from alexnet.study.measure import UNTOUCHED, Mistake, Result, Table, largest_mistake
-from alexnet.study.problem import own_problem
+from alexnet.study.problem import layer_problem, own_problem
 from alexnet.study.rungs import rungs_of
 from support.processes import status_of
 
@@ -371,13 +372,50 @@ def test_the_largest_mistake_is_found() -> None:
 def test_an_endless_rung_is_ended(
     own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exercise, "RUNNING", 2.0)
+    monkeypatch.setattr(exercise, "STARTING", 2.0)
+    monkeypatch.setattr(exercise, "PATIENCE", 0.5)
     path = variant(own, "own", r"float squares = 0;", 'for (;;) asm(""); float squares = 0;')
     problem = own_problem(LADDERS["lrn-forward"], LRN("lrn", 2, 1.0, 1.0, 0.75), (1, 2, 16), 2)
+    waits: list[str] = []
     with pytest.raises(
         ValueError, match=r"own\.cpp: its first run took more than 2 s: is there a loop without end"
     ):
-        exercise.prepared(path, problem, 10, isa=alexnet.cpu_isa(), threads=1, folder=tmp_path)
+        exercise.prepared(
+            path,
+            problem,
+            10,
+            isa=alexnet.cpu_isa(),
+            threads=1,
+            folder=tmp_path,
+            on_wait=waits.append,
+        )
+    assert waits == [f"{path}: still in its first run, which ends after 2 s, or by Ctrl-C"]
+
+
+@pytest.mark.parametrize("name", LADDERS)
+def test_a_first_run_may_take_longer_the_more_it_has_to_do(name: str) -> None:
+    """Half a minute for the usual layer, not two, and as much more as there is more work."""
+    ladder = LADDERS[name]
+    usual = layer_problem(ladder, variant_named(ladder.variant), ladder.layer, 8)
+    seconds = exercise.time_to_run(usual)
+    assert 15 < seconds < 40
+    more = exercise.time_to_run(usual.with_batch_size(80))
+    assert more > seconds
+    if ladder.kind is not Dense:  # whose weights are most of their bytes
+        assert more - 15 > 8 * (seconds - 15)
+
+
+def test_a_command_says_what_it_waits_for(
+    own: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exercise, "STARTING", 2.0)
+    monkeypatch.setattr(exercise, "PATIENCE", 0.5)
+    endless = variant(own, "endless", r"float squares = 0;", 'for (;;) asm(""); float squares = 0;')
+    arguments = ["study", "lrn-forward", "--input", "1,2,16", "--batch-size", "1", "--quick"]
+    assert status_of([*arguments, "--with", endless]) == 2
+    waiting, error = capsys.readouterr().err.splitlines()
+    assert waiting.endswith("still in its first run, which ends after 2 s, or by Ctrl-C")
+    assert "its first run took more than 2 s" in error
 
 
 def test_the_compilers_own_words_and_no_compiler(

@@ -299,7 +299,7 @@ def test_a_run_that_could_not_begin_goes_on_from_the_start(
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr("alexnet.training.run.Table", full)
+        patched.setattr("alexnet.training.records.Table", full)
         with pytest.raises(OSError, match="No space left"):
             Run.start(folder, SHORT, small_runs.dataset())
     assert names_in(folder) == ["config.json"]

@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 
 import drawings
+import hopper_drawings
 
 import alexnet
 from alexnet.network.variants import variant_named
@@ -136,9 +137,25 @@ BANKS = (
     "Banks of shared memory that the lanes of a fragment read at once, before and after the "
     "rows are permuted.",
 )
+RING = (
+    hopper_drawings.ring(),
+    "A ring of four stages, as from rung 11 on: copies are ahead by as much as they take, and "
+    "nobody waits for them once the first has come.",
+)
+CLUSTER = (
+    hopper_drawings.cluster(),
+    "Rung 12: who fetches which rows of x, left, and columns of weights, above. Of a cluster each "
+    "block fetches half of the weights, for both.",
+)
+RUNS = (hopper_drawings.runs(), "Windows of a first layer in a line of the image, three channels.")
+# Of ladders that are for CUDA alone.
+CUDA_INTRODUCTIONS = {
+    "conv2d-first-layer": Introduction(INTRODUCTIONS["conv2d-forward"].formula, (), ("gemm",)),
+}
 # Of the pages for CUDA; the drawings above are of vectors.
 CUDA_PICTURES = {
-    "conv2d-forward": (BANKS,),
+    "conv2d-forward": (BANKS, RING, CLUSTER),
+    "conv2d-first-layer": (RUNS,),
     "conv2d-input-gradient": (PHASES, BANKS),
     "conv2d-weight-gradient": (BANKS,),
     "max-pool2d-forward": (WINDOWS,),
@@ -192,7 +209,7 @@ def rungs_of(ladder: Ladder) -> list[Rung]:
 
 def ladder_page(ladder: Ladder, rungs: list[Rung], kept: list[results.Kept]) -> Iterator[str]:
     """Lines of the page of a ladder."""
-    introduction = INTRODUCTIONS[ladder.name]
+    introduction = (INTRODUCTIONS | CUDA_INTRODUCTIONS)[ladder.name]
     is_cuda = ladder.device == "cuda"
     yield f"# {ladder.full_name}\n"
     yield from ("```text", introduction.formula, "```\n")

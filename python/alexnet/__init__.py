@@ -8,6 +8,9 @@ same names and with the same signatures. `alexnet.AlexNet(variant)` composes the
 from importlib import import_module
 from typing import Any
 
+from alexnet import starting  # noqa: F401 - before all that takes time
+
+# isort: split
 from alexnet import loading  # noqa: F401 - before all that uses the compiled module
 
 # isort: split

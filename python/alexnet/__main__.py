@@ -2,6 +2,8 @@
 
 import sys
 
+from alexnet import starting
 from alexnet.cli import main
 
+starting.imported()
 sys.exit(main())

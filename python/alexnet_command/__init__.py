@@ -16,6 +16,11 @@ def main() -> int:
     try:
         from alexnet.cli import main as run
     except KeyboardInterrupt:
-        print("alexnet: interrupted", file=sys.stderr)
+        say_interrupted()
         return INTERRUPTED
     return run()
+
+
+def say_interrupted() -> None:
+    """Print the line of an interruption."""
+    print("alexnet: interrupted", file=sys.stderr)

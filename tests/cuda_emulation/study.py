@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import json
 import multiprocessing
+import os
 import re
 import sys
 import textwrap
@@ -40,6 +41,9 @@ BATCH_SIZE = 8
 SAMPLE = 3  # blocks of each launch
 GAINED = re.compile(r"Gained: (?:[\d.]+ times (?:fewer|more)|as many) [a-z ]+(?=, counted)")
 ALIGNMENT = 512  # bytes, as CuPy's pool
+USUAL_CAPABILITY = "8.0"  # of the device that is emulated, unless rungs of a ladder want another
+BULK_BYTES = 128  # "width" of what is no access of single lanes, as counting.h has it
+WARPS = 4  # of a warpgroup
 
 
 def process_with(module: Path) -> ProcessPoolExecutor:
@@ -82,10 +86,13 @@ def totals(launches: list[dict[str, Any]]) -> Counts:
 
         for access in launch["accesses"]:
             is_global = access["space"] == "global"
+            in_bulk = access["width"] == BULK_BYTES
             add("sectors" if is_global else "wavefronts", access["units"])
             add("least_sectors" if is_global else "least_wavefronts", access["least"])
             if access["copies"]:
                 add("copies", 0 if is_global else access["requests"])
+            elif in_bulk:  # what a warpgroup's product reads of shared memory
+                add("products", WARPS * access["requests"])
             else:
                 name = "stores" if access["writes"] else "loads"
                 add(name if is_global else f"shared_{name}", access["requests"])
@@ -94,11 +101,19 @@ def totals(launches: list[dict[str, Any]]) -> Counts:
         add("products", launch["warp_products"])
         add("multiply_adds", launch["multiply_adds"])
         add("barriers", launch["barriers"])
-        work = scale * (launch["multiply_adds"] + 1024 * launch["warp_products"])
+        of_warpgroups = launch["warpgroup_fma"]
+        work = scale * (launch["multiply_adds"] + 1024 * launch["warp_products"] + of_warpgroups)
         if work > most:
             most, blocks = work, x * y * z
     sums["blocks"] = blocks
     return Counts(**{name: round(sums[name]) for name in Counts.__dataclass_fields__})
+
+
+def capability_of(ladder: Ladder) -> str:
+    """Compute capability of the device that a ladder is counted on."""
+    wanted = {rung.capability for rung in rungs_of(ladder)} - {None}
+    assert len(wanted) <= 1
+    return next(iter(wanted), None) or USUAL_CAPABILITY
 
 
 def usual_problem(ladder: Ladder) -> Problem:
@@ -114,6 +129,7 @@ def chosen(name: str, *, products: bool) -> list[Rung]:
 def errors_of(name: str, *, products: bool = False) -> list[float]:
     """Errors of a ladder's rungs on one image."""
     ladder = CUDA_LADDERS[name]
+    os.environ["ALEXNET_EMULATED_CAPABILITY"] = capability_of(ladder)
     problem = usual_problem(ladder).with_batch_size(1)
     operands = problem.operands()
     expected = problem.expected(operands)
@@ -127,6 +143,7 @@ def errors_of(name: str, *, products: bool = False) -> list[float]:
 def counts_of(name: str, *, products: bool = False) -> list[Counts]:
     """What a few blocks of each of a ladder's rungs do, scaled to all, in the counting build."""
     ladder = CUDA_LADDERS[name]
+    os.environ["ALEXNET_EMULATED_CAPABILITY"] = capability_of(ladder)
     problem = usual_problem(ladder)
     operands = [aligned(operand) for operand in problem.operands()]
     counter = _counter()

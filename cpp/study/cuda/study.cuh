@@ -8,6 +8,7 @@
 //
 //   conv2d_forward_cuda          RUNG(const Conv2d& s, const float* x, const float* weight, float* y,
 //                                     Stream stream)
+//   conv2d_first_layer_cuda      the same
 //   conv2d_input_gradient_cuda   RUNG(const Conv2d& s, const float* dy, const float* weight,
 //                                     float* dx, Stream stream)
 //   conv2d_weight_gradient_cuda  RUNG(const Conv2d& s, const float* dy, const float* x,

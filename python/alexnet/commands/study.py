@@ -29,7 +29,7 @@ from alexnet.figures import save
 from alexnet.messages import printable
 from alexnet.network.variants import VARIANTS, variant_named
 from alexnet.study import counts, device, exercise, picture, results
-from alexnet.study.ladders import CUDA_LADDERS, LADDERS, Ladder
+from alexnet.study.ladders import ALL_NAMES, CUDA_LADDERS, LADDERS, Ladder
 from alexnet.study.measure import QUICK, USUAL, Pace, Table, run_ladder
 from alexnet.study.problem import Problem, changed_problem, layer_problem
 from alexnet.study.rungs import Rung, built_ladders, rungs_of, sources
@@ -61,8 +61,8 @@ def add_parsers(subparsers: Any) -> None:
         "what",
         metavar="LADDER",
         nargs="?",
-        choices=(*LADDERS, NEW),
-        help=f"one of {', '.join(LADDERS)}; without it they are listed, those for CUDA too. "
+        choices=(*ALL_NAMES, NEW),
+        help=f"one of {', '.join(ALL_NAMES)}; without it they are listed, those for CUDA too. "
         f"{NEW} NAME --ladder LADDER writes NAME.cpp, a rung to fill in",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help=argparse.SUPPRESS)
@@ -162,7 +162,7 @@ def _run(options: argparse.Namespace) -> bool:
 
 def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], bool]:
     """Find the one thing to do, and refuse what does not belong to it."""
-    ladder = options.what in LADDERS
+    ladder = options.what in ALL_NAMES
     wanted = {
         _write: options.what == NEW,
         _compare: options.compare is not None,
@@ -190,6 +190,8 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], bool]
         raise ValueError("study: --quick and --plot belong to a run of one LADDER, or of --all")
     if options.device == "cuda":
         _check_cuda(options)
+    elif ladder and options.what not in LADDERS and options.compare is None:
+        raise ValueError(f"study: {options.what} is for CUDA alone, with --device cuda")
     return action
 
 
@@ -199,7 +201,7 @@ def _check_cuda(options: argparse.Namespace) -> None:
         raise ValueError(f"study: {NEW} and --with are for the CPU, but --device is cuda")
     if options.threads is not None:
         raise ValueError("study: --threads is of the CPU, but --device is cuda")
-    if options.what in LADDERS and options.what not in CUDA_LADDERS:
+    if options.what in ALL_NAMES and options.what not in CUDA_LADDERS:
         raise ValueError(
             f"study: {options.what} has no ladder for CUDA; expected one of "
             f"{', '.join(CUDA_LADDERS)}"
@@ -320,7 +322,8 @@ def _own_rungs(
 ) -> list[Rung]:
     own = []
     for number, path in enumerate(options.own, rungs[-1].number + 1):
-        work = f"{path}: compiled, and run once, at most {exercise.RUNNING:.0f} s"
+        seconds = exercise.time_to_run(problem)
+        work = f"{path}: compiled, and run once, at most {seconds:.0f} s"
         try:
             with Progress(printable(work), 0) as progress:
                 progress.show(at_once=progress.drawn)
@@ -331,6 +334,7 @@ def _own_rungs(
                     isa=runtime.cpu_isa(),
                     threads=runtime.get_num_threads(),
                     folder=folder,
+                    on_wait=lambda text: progress.show(printable(text), at_once=True),
                 )
         except exercise.NotCompiledError as error:
             for line in error.lines:

@@ -152,5 +152,12 @@ def _notes(table: CountedTable) -> list[str]:
         f"{' or '.join(f'{bound:.1e}' for bound in bounds)} is right"
         + (" (tf32)." if len(bounds) > 1 else "."),
     ]
+    wanted = {rung.number: rung.capability for rung, _ in table.counted if rung.capability}
+    if wanted:
+        rungs = "rung" if len(wanted) == 1 else "rungs"
+        notes.append(
+            f"{rungs} {', '.join(map(str, wanted))}: for devices of compute capability "
+            f"{' or '.join(sorted(set(wanted.values())))} alone; one was emulated for this ladder."
+        )
     notes += [f"! rung {of.number} is wrong." for _, of in table.counted if not of.is_right]
     return notes

@@ -123,8 +123,9 @@ def _notes(table: Table) -> list[str]:
         notes.append(f"* scaled to {batch} images; timed on {images}.")
     for result in table.results:
         if result.error is None:
+            what = "shape" if result.rung.capability is None else "shape or device"
             notes.append(
-                f"rung {result.rung.number} does not serve this shape, but {result.rung.serves}"
+                f"rung {result.rung.number} does not serve this {what}, but {result.rung.serves}"
             )
         elif not result.is_right:
             notes.append(

@@ -38,7 +38,8 @@ class Counts:
     wavefronts, least_wavefronts
         Turns of shared memory, and those without bank conflicts.
     loads, stores, shared_loads, shared_stores, copies, shuffles, products
-        Instructions of warps; copies are asynchronous, products those of tensor cores.
+        Instructions of warps; copies are asynchronous, products those of tensor cores, of which one
+        of a warpgroup is one of each of its four warps.
     multiply_adds
         Fused ones, of threads.
     barriers
@@ -89,6 +90,7 @@ class Counts:
             "sectors": self.sectors,
             "requests": self.requests,
             "wavefronts": self.wavefronts,
+            "copies": self.copies,
             "barriers": self.barriers,
             "blocks": self.blocks,
             "math instructions": self.arithmetic,

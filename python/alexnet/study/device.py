@@ -141,9 +141,14 @@ def run(rung: Rung, problem: Problem, operands: list[Any]) -> Any:
 
 
 def call(rung: Rung, problem: Problem, arrays: list[Any]) -> None:
-    """Put a rung on the current stream; the last array is its result."""
+    """Put a rung on the current stream; the last array is its result.
+
+    One that is for another device leaves that as it was, as one does that does not serve a shape.
+    """
     study = device_module()
     assert study is not None
+    if rung.capability is not None and CUDA_ISA not in rung.functions:
+        return  # this build is for other devices
     stream = import_module("cupy").cuda.get_current_stream().ptr
     study.call(rung.function(CUDA_ISA), problem.shape, arrays, stream)
 

@@ -29,7 +29,11 @@ from alexnet.study.problem import Problem
 from alexnet.study.rungs import Rung, module, rung_in, rungs_of, sources
 
 COMPILER = "g++"  # unless CXX says otherwise
-COMPILING, RUNNING = 120.0, 120.0  # seconds that the compiler, and the first run, may take
+COMPILING = 120.0  # seconds that the compiler may take
+# Seconds that the first run may take to start and to draw the arrays, and the rates at which it
+# works after that: less than half of what the slowest rung 0 does on a Xeon (docs/study/results).
+STARTING, SLOWEST_FLOPS, SLOWEST_BYTES = 15.0, 1e8, 1e7
+PATIENCE = 8.0  # of them until it is said what is waited for
 GUARD = 4096  # floats before and after the result of the first run
 SENTINEL = np.float32(-12345.678)  # what they hold
 # Exit statuses of its process, and what they say.
@@ -77,10 +81,25 @@ def write(path: Path, ladder: Ladder) -> None:
         file.write(TEMPLATE.format(title=title, body=body).encode())
 
 
+def time_to_run(problem: Problem) -> float:
+    """Seconds that the first run of a rung may take, of one image and of all of a problem's."""
+    work = problem.flops / SLOWEST_FLOPS + problem.bytes / SLOWEST_BYTES
+    return STARTING + work * (1 + 1 / problem.case.batch_size)
+
+
 def prepared(
-    path: Path, problem: Problem, number: int, *, isa: str, threads: int, folder: Path
+    path: Path,
+    problem: Problem,
+    number: int,
+    *,
+    isa: str,
+    threads: int,
+    folder: Path,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> Rung:
     """Compile a file into `folder`, run it once in a process of its own, and load it.
+
+    `on_wait` is told what is waited for, in a sentence, where the run is not over after a while.
 
     Raises
     ------
@@ -94,7 +113,7 @@ def prepared(
     rung = rung_in(problem.ladder, number, path, {})
     library = folder / f"{number:02d}_{path.stem}.so"
     _compile(path, isa, library)
-    _try(path, library, isa, problem, threads)
+    _try(path, library, isa, problem, threads, on_wait)
     return _loaded(rung, library, isa)
 
 
@@ -135,20 +154,31 @@ def _compile(path: Path, isa: str, library: Path) -> None:
         raise NotCompiledError(path, done.stderr)
 
 
-def _try(path: Path, library: Path, isa: str, problem: Problem, threads: int) -> None:
+def _try(
+    path: Path,
+    library: Path,
+    isa: str,
+    problem: Problem,
+    threads: int,
+    on_wait: Callable[[str], None],
+) -> None:
+    limit = time_to_run(problem)
     process = multiprocessing.get_context("spawn").Process(
         target=_first_run, args=(library, isa, problem, threads)
     )
     process.start()
     try:
-        process.join(RUNNING)
+        process.join(min(PATIENCE, limit))
+        if process.is_alive():
+            on_wait(f"{path}: still in its first run, which ends after {limit:.0f} s, or by Ctrl-C")
+            process.join(max(0.0, limit - PATIENCE))
         in_time = not process.is_alive()
     finally:  # of a Ctrl-C as well, which an endless loop does not hear
         process.kill()
         process.join()
     if not in_time:
         raise ValueError(
-            f"{path}: its first run took more than {RUNNING:.0f} s: is there a loop without end?"
+            f"{path}: its first run took more than {limit:.0f} s: is there a loop without end?"
         )
     status = process.exitcode or 0
     if status in FAULTS:

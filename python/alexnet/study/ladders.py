@@ -108,10 +108,14 @@ LADDERS = {
     ]
 }
 CUDA_LADDERS = {
-    name: dataclasses.replace(LADDERS[name], device="cuda")
-    for name in (
-        *("conv2d-forward", "conv2d-input-gradient", "conv2d-weight-gradient"),
-        *("lrn-forward", "lrn-gradient", "max-pool2d-forward", "max-pool2d-gradient"),
-        "dense-forward",
+    ladder.name: dataclasses.replace(ladder, device="cuda")
+    for ladder in (
+        *(LADDERS[f"conv2d-{name}"] for name, *_ in _PRODUCTS),
+        # Of few channels, which the CPU's ladder serves with all others.
+        dataclasses.replace(LADDERS["conv2d-forward"], name="conv2d-first-layer", layer="conv1"),
+        *(LADDERS[name] for name in ("lrn-forward", "lrn-gradient")),
+        *(LADDERS[name] for name in ("max-pool2d-forward", "max-pool2d-gradient")),
+        LADDERS["dense-forward"],
     )
 }
+ALL_NAMES = tuple(dict.fromkeys((*LADDERS, *CUDA_LADDERS)))

@@ -7,7 +7,8 @@ one, ``Serves:``, which it does, and returns without writing for all others.
 
 Rungs for CUDA predict something that the emulation counts, as in "Predicted: 4 times fewer
 sectors: ..." or "Predicted: as many sectors: ..." (`alexnet.study.counts` has the words), and those
-that round their operands say so in ``Precision:``.
+that round their operands say so in ``Precision:``. Those that want a certain device name its
+compute capability in ``Serves:``, and have a function only in builds for it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ FACTOR = re.compile(
     r"(?P<factor>\d+(?:\.\d+)?) times\b(?: (?P<way>fewer|more) (?P<words>[a-z ]+):)?"
     r"|as many (?P<same>[a-z ]+):"
 )
+CAPABILITY = re.compile(r"compute capability (\d+\.\d+)")
 NOT_BUILT = (
     "the study ladders are not in this build of alexnet: install it without "
     "-C cmake.define.ALEXNET_STUDY=OFF"
@@ -72,6 +74,12 @@ class Rung:
     def is_product(self) -> bool:
         """Whether it calls the product's kernel."""
         return ANY_ISA in self.functions or self.source.stem[3:].startswith("product")
+
+    @property
+    def capability(self) -> str | None:
+        """Compute capability of the devices that it is for; None where it is for all."""
+        found = CAPABILITY.search(self.serves)
+        return found[1] if found else None
 
     @property
     def factor(self) -> float | None:

@@ -27,7 +27,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from alexnet import figures
 from alexnet.contract.arguments import check_callable, check_instance
 from alexnet.data import Dataset, Preprocessing
 from alexnet.files import check_folder, check_regular, lock, naming, remove_remains, replacing
@@ -35,7 +34,6 @@ from alexnet.inference.evaluation import Evaluation, evaluate
 from alexnet.messages import summarised, timestamp
 from alexnet.network.checkpoint import BEST, LAST, PREVIOUS, Checkpoint
 from alexnet.network.freezing import FLOAT32
-from alexnet.training import plots
 from alexnet.training.configuration import (
     Configuration,
     build_trainer,
@@ -45,21 +43,17 @@ from alexnet.training.configuration import (
 )
 from alexnet.training.folder import (
     CONFIG,
-    CURVES,
     FILES,
-    FILTERS,
     LOG,
-    METRICS_FILE,
-    NORMS_FILE,
     check_files,
     check_holds_no_run,
     last_checkpoint,
     new_folder,
 )
-from alexnet.training.metrics import METRICS, NORMS, Curve, Table
+from alexnet.training.metrics import Table
+from alexnet.training.records import Records
 from alexnet.training.trainer import StepResult
 
-CURVE_COLUMNS = ("loss", "accuracy", "test_loss", "test_accuracy")
 PICTURES_EVERY = 20.0  # seconds at least between drawing, which takes half of one
 NORMS_EVERY = 100  # steps: a few passes over the parameters stay below 1 % of the time
 
@@ -110,7 +104,6 @@ class Run:
         )
         self.best_accuracy: float | None = None
         self.best_step: int | None = None
-        self._curves = {name: Curve() for name in CURVE_COLUMNS}
         self._drawn = time.monotonic()
         self._open_files = ExitStack()
         self._open_files.callback(self.trainer.batches.close)
@@ -255,17 +248,10 @@ class Run:
         remove_remains(self.folder / name for name in FILES)
         self._description = (self.folder / CONFIG).read_bytes()
         self._described = True  # config.json is what it should be
-        self.metrics = Table(self.folder / METRICS_FILE, METRICS, self.trainer.steps)
-        self._open_files.callback(self.metrics.close)
-        self._norms = Table(self.folder / NORMS_FILE, NORMS, self.trainer.steps)
-        self._open_files.callback(self._norms.close)
-        for row in self.metrics.rows():
-            for name, curve in self._curves.items():
-                if row[name]:
-                    curve.add(int(row["step"]), float(row[name]))
-            tested = row["test_accuracy"]
-            if tested and self.best_step is None and float(tested) == self.best_accuracy:
-                self.best_step = int(row["step"])
+        self._records = Records(self.folder, self.trainer.steps)
+        self._open_files.callback(self._records.close)
+        if self.best_accuracy is not None:
+            self.best_step = self._records.step_of(self.best_accuracy)
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:
@@ -276,6 +262,11 @@ class Run:
             raise
 
     # --- running ----------------------------------------------------------------------------------
+
+    @property
+    def metrics(self) -> Table:
+        """The table metrics.csv."""
+        return self._records.metrics
 
     @property
     def total_steps(self) -> int:
@@ -327,7 +318,12 @@ class Run:
             test = None
             if last or self._due(self.configuration.evaluate_every):
                 test = self._evaluate(on_test_batch)
-            self._record(result, test)
+            self._records.add(
+                result,
+                test,
+                epoch=self.epoch_of(result.step),
+                batch_size=self.trainer.batches.batch_size,
+            )
             if test is not None:
                 self._keep_best(test)
             stopped = stop()
@@ -375,30 +371,6 @@ class Run:
             checkpoint.write(self.folder / BEST)
             self.best_accuracy, self.best_step = test.accuracy, self.trainer.steps
 
-    def _record(self, result: StepResult, test: Evaluation | None) -> None:
-        batches = self.trainer.batches
-        measures = {"loss": result.loss, "accuracy": result.accuracy}
-        if test is not None:
-            measures |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
-        for name, value in measures.items():
-            self._curves[name].add(result.step, value)
-        self.metrics.append(
-            step=result.step,
-            epoch=self.epoch_of(result.step),
-            learning_rate=result.learning_rate,
-            images_per_second=batches.batch_size / result.seconds,
-            waiting_share=result.waited / result.seconds,
-            **measures,
-        )
-        for name, norms in (result.norms or {}).items():
-            self._norms.append(
-                step=result.step,
-                parameter=name,
-                weight_norm=norms.weight,
-                gradient_norm=norms.gradient,
-                update_norm=norms.update,
-            )
-
     def _checkpoint(self, best_accuracy: float | None, *, for_evaluation: bool) -> Checkpoint:
         return self.trainer.checkpoint(
             class_names=self.dataset.class_names,
@@ -416,26 +388,16 @@ class Run:
                 file.write(self._description)
             self._described = True
         checkpoint = self._checkpoint(self.best_accuracy, for_evaluation=False)
-        self.metrics.sync()
-        self._norms.sync()
+        self._records.sync()
         checkpoint.write(self.folder / LAST, previous=self.folder / PREVIOUS)
 
     def draw(self) -> None:
         """Write the pictures: curves up to now, and the first layer's filters."""
         self._drawn = time.monotonic()
-        curves = {name: curve.points() for name, curve in self._curves.items()}
-        train, test = ((curves[f"{part}loss"], curves[f"{part}accuracy"]) for part in ("", "test_"))
         title = f"{self.trainer.network.variant.name}, to step {self.trainer.steps}"
         if self.best_accuracy is not None:
             title += f": best test accuracy {self.best_accuracy:.1%}"
-        figures.save(plots.curves(train, test, title), self.folder / CURVES)
-        name, weight = next(
-            (name, weight)
-            for name, weight in self.trainer.network.tensors().items()
-            if weight.ndim == 4
-        )
-        filters = plots.filters(weight, name.removesuffix(".weight"))
-        figures.save(filters, self.folder / FILTERS)
+        self._records.draw(self.trainer.network, title)
 
     def log(self, line: str) -> None:
         """Add a line to log.txt, with the time of day.
