@@ -18,8 +18,9 @@ namespace alexnet::cuda {
 
 // Depths of one chain of additions: rounding errors of float32 grow as its root (tests/support/
 // arrays.py: 8e-7). Where elements have 16 bits their own rounding hides that of any chain.
+constexpr uint32_t kAllDepths = 1u << 31;
 template <class T>
-constexpr uint32_t kChain = sizeof(T) == 4 ? 2048 : 1u << 31;
+constexpr uint32_t kChain = sizeof(T) == 4 ? 2048 : kAllDepths;
 
 // Rows of C of which only those are computed whose mark is not 0, of `rows_per_mark` each. Others are
 // not written, and blocks without a row to compute end at once.

@@ -123,9 +123,12 @@ __device__ __forceinline__ void multiply_tile(const typename Gemm::P& p, uint32_
         start_copies(stage * Gemm::kStageBytes);
     }
 
+    // Of 16 bits there is one chain. A compiler that does not know this makes code that reads C back
+    // for each of a thread's sums, and spills registers for it.
+    constexpr bool kIsOnly = kChain<typename Gemm::Element> == kAllDepths;
     uint32_t chain = begin;
     do {
-        const uint32_t chain_end = min(end, chain + kChain<typename Gemm::Element>);
+        const uint32_t chain_end = kIsOnly ? end : min(end, chain + kChain<typename Gemm::Element>);
         typename Gemm::Fragment fragment;
         for (uint32_t depth = chain; depth < chain_end; depth += kDepths) {
             cp_async_wait<kStages - 2>();
@@ -142,9 +145,10 @@ __device__ __forceinline__ void multiply_tile(const typename Gemm::P& p, uint32_
         uint32_t row = first_row + warp_row, column = first_column + warp_column;
         work_out_here(row);
         work_out_here(column);
-        store(p, fragment, row, column, lane, chain == begin, chain_end >= end);
+        store(p, fragment, row, column, lane, kIsOnly || chain == begin,
+              kIsOnly || chain_end >= end);
         chain += kChain<typename Gemm::Element>;
-    } while (chain < end);
+    } while (!kIsOnly && chain < end);
 }
 
 template <class Gemm>
