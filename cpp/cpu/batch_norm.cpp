@@ -119,13 +119,13 @@ void batch_norm_training(const BatchNormShape& shape, const float* x, const floa
     const auto n = static_cast<double>(shape.pixels);
     for (size_t c = 0; c < shape.channels; ++c) {
         const double offset = vectors[kFirstSum][c] / n;
-        double spread = vectors[kFirstSum + 1][c] / n - offset * offset;
-        if (spread < 0) spread = 0;  // by rounding; NaN stays
+        double sigma2 = vectors[kFirstSum + 1][c] / n - offset * offset;
+        if (sigma2 < 0) sigma2 = 0;  // by rounding; NaN stays
         center[c] += offset;
-        scale[c] = gamma[c] / std::sqrt(spread + epsilon);
+        scale[c] = gamma[c] / std::sqrt(sigma2 + epsilon);
         shift[c] = beta[c];
         mean[c] = static_cast<float>(center[c]);
-        variance[c] = static_cast<float>(spread);
+        variance[c] = static_cast<float>(sigma2);
     }
     apply(k, shape, x, center, scale, shift, relu, y);
 }

@@ -1,3 +1,10 @@
+// How a team's threads are started, wait and come into a region; team.h says what a team is.
+//
+// Members live inside one long parallel region of OpenMP, so that they are its threads, with its
+// stack sizes, places and limits, as those of any other code of the process. Whoever opens a parallel
+// region is its first thread and stays until its end, and a caller has to return to its own code: so
+// a thread of the team's own, the dispatcher, opens it, and is a member itself.
+
 #include "team.h"
 
 #if defined(_OPENMP)

@@ -70,11 +70,11 @@ __global__ void __launch_bounds__(kSumRuns* kSumRows)
 #pragma unroll 2
         for (size_t p = first + threadIdx.y; p < end; p += kSumRows) {
             const auto values = load_floats<width>(x + p * channels + c);
-            const auto slopes = dy ? load_floats<width>(dy + p * channels + c) : values;
+            const auto gradients = dy ? load_floats<width>(dy + p * channels + c) : values;
 #pragma unroll
             for (int i = 0; i < width; ++i) {
                 const double d = values.at[i] - center[i];
-                const double w = dy ? slopes.at[i] : d;
+                const double w = dy ? gradients.at[i] : d;
                 sum[i] += w;
                 product[i] = fma(w, d, product[i]);
             }
@@ -116,14 +116,14 @@ __global__ void finish_forward(size_t pixels, size_t channels, size_t blocks, co
     }
     const double n = static_cast<double>(pixels);
     const double offset = total(channels, blocks, sums, 0, c) / n;
-    double spread = total(channels, blocks, sums, 1, c) / n - offset * offset;
-    if (spread < 0) spread = 0;  // by rounding; NaN stays
-    const double middle = center_of(to_float(x[c])) + offset;
-    k[kMean * channels + c] = middle;
-    k[kScale * channels + c] = gamma[c] / sqrt(spread + epsilon);
+    double sigma2 = total(channels, blocks, sums, 1, c) / n - offset * offset;
+    if (sigma2 < 0) sigma2 = 0;  // by rounding; NaN stays
+    const double mu = center_of(to_float(x[c])) + offset;
+    k[kMean * channels + c] = mu;
+    k[kScale * channels + c] = gamma[c] / sqrt(sigma2 + epsilon);
     k[kConstant * channels + c] = beta[c];
-    mean[c] = static_cast<float>(middle);
-    variance[c] = static_cast<float>(spread);
+    mean[c] = static_cast<float>(mu);
+    variance[c] = static_cast<float>(sigma2);
 }
 
 __global__ void finish_backward(size_t pixels, size_t channels, size_t blocks, const double* sums,
@@ -173,16 +173,16 @@ struct Propagate {
 
     template <int width, class Channel>
     __device__ Floats<width> of(size_t at, const Channel (&k)[width]) const {
-        auto slopes = load_floats<width>(dy + at);
+        auto gradients = load_floats<width>(dy + at);
         // Without the terms of training, x must not matter: it may be infinite.
         const auto values = training ? load_floats<width>(x + at) : Floats<width>::of(0);
 #pragma unroll
         for (int i = 0; i < width; ++i) {
             const double z = values.at[i] - k[i].mean;
             const double through = training ? fma(z, k[i].slope, k[i].constant) : 0.0;
-            slopes.at[i] = static_cast<float>(k[i].scale * (slopes.at[i] - through));
+            gradients.at[i] = static_cast<float>(k[i].scale * (gradients.at[i] - through));
         }
-        return slopes;
+        return gradients;
     }
 };
 

@@ -17,7 +17,7 @@ constexpr size_t kMultiprocessors = 132;
 constexpr size_t kMostSplits = 96;
 // Of the 48 products of convolutions of gpu-h200.json (docs/gpu.md, "measured : predicted"), fitted by
 // benchmarks/gpu_fit.py to one H200; but for the stores, which were mended since.
-constexpr size_t kTensorProducts = 30;  // rows · columns a cycle: 0.93 of wgmma's 32
+constexpr size_t kTensorProducts = 30;  // rows · columns a cycle: 0.94 of wgmma's 32
 constexpr size_t kSharedPercent = 80;   // of the wavefronts that are counted
 constexpr size_t kL2Bytes = 5120;       // a cycle, of all multiprocessors
 constexpr size_t kMemoryBytes = 2000;   // a cycle, where splits are added

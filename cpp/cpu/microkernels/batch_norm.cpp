@@ -30,12 +30,12 @@ template <size_t kRows, bool kGradient>
 static void add_pixels(size_t channels, size_t stride, const float* dy, const float* x,
                        const double* center, double* sum, double* product) {
     for_channels(channels, [=](size_t c, size_t n) {
-        const Wide middle = load_wide(center + c);
+        const Wide origin = load_wide(center + c);
         Wide sums = load_wide(sum + c), products = load_wide(product + c);
         for (size_t r = 0; r < kRows; ++r) {
             prefetch(x + r * stride + c);
             if (kGradient) prefetch(dy + r * stride + c);
-            const Wide d = sub(widen(load_upto(x + r * stride + c, n)), middle);
+            const Wide d = sub(widen(load_upto(x + r * stride + c, n)), origin);
             const Wide w = kGradient ? widen(load_upto(dy + r * stride + c, n)) : d;
             sums = add(sums, w);
             products = fma(w, d, products);
@@ -75,12 +75,12 @@ template <size_t kRows>
 static void normalize(size_t channels, const float* x, const double* mean, const double* scale,
                       const double* shift, bool rectify, float* y) {
     for_channels(channels, [=](size_t c, size_t n) {
-        const Wide middle = load_wide(mean + c), factor = load_wide(scale + c);
+        const Wide mu = load_wide(mean + c), factor = load_wide(scale + c);
         const Wide summand = load_wide(shift + c);
         for (size_t r = 0; r < kRows; ++r) {
             prefetch(x + r * channels + c);
             prefetch_to_write(y + r * channels + c);
-            const Wide d = sub(widen(load_upto(x + r * channels + c, n)), middle);
+            const Wide d = sub(widen(load_upto(x + r * channels + c, n)), mu);
             const Wide result = fma(d, factor, summand);
             const Vec v = narrow(result);
             store_upto(y + r * channels + c, rectify ? relu(v) : v, n);
@@ -105,13 +105,13 @@ template <size_t kRows>
 static void propagate(size_t channels, const float* dy, const float* x, const double* mean,
                       const double* scale, const double* constant, const double* slope, float* dx) {
     for_channels(channels, [=](size_t c, size_t n) {
-        const Wide middle = load_wide(mean + c), factor = load_wide(scale + c);
+        const Wide mu = load_wide(mean + c), factor = load_wide(scale + c);
         const Wide summand = load_wide(constant + c), steepness = load_wide(slope + c);
         for (size_t r = 0; r < kRows; ++r) {
             const size_t at = r * channels + c;
             prefetch(x + at);
             prefetch(dy + at);
-            const Wide d = sub(widen(load_upto(x + at, n)), middle);
+            const Wide d = sub(widen(load_upto(x + at, n)), mu);
             const Wide through = sub(widen(load_upto(dy + at, n)), fma(d, steepness, summand));
             const Wide result = mul(factor, through);
             stream_lines_upto(dx + at, narrow(result), n);
