@@ -13,13 +13,14 @@
 namespace alexnet::cuda {
 
 // Where a thread's copies go, for all operands: `width` elements each along the contiguous index, at
-// the same place of that index, to every kLinesAtOnce-th line of the tile.
-template <class T, class Layout, int rows, int threads, int width>
+// the same `chunks` places of that index, to every kLinesAtOnce-th line of the tile.
+template <class T, class Layout, int rows, int threads, int width, int chunks = 1>
 class TilePlaces {
   protected:
     static constexpr bool kDepthContiguous = Layout::kDepthContiguous;
     static constexpr int kDepths = kTileDepth<T>;
-    static constexpr int kPlaces = (kDepthContiguous ? kDepths : rows) / width;  // of a line
+    static constexpr int kPlaces =
+        (kDepthContiguous ? kDepths : rows) / width / chunks;  // of a line
     static constexpr int kLinesAtOnce = threads / kPlaces;
     static constexpr int kCopies = Layout::kLines / kLinesAtOnce;
     static constexpr int kChunk = kChunkBytes / sizeof(T);
@@ -34,11 +35,14 @@ class TilePlaces {
         }
     }
 
-    // Bytes from the tile's beginning to where copy i goes.
-    __device__ int target(int i) const {
+    // Bytes from the tile's beginning to where copy i goes, of the thread's chunk c of a line.
+    __device__ int target(int i, int c = 0) const {
         return targets_[i % kTargets] +
-               i / kTargets * (kTargets * kLinesAtOnce * Layout::kLineBytes);
+               i / kTargets * (kTargets * kLinesAtOnce * Layout::kLineBytes) +
+               c * (kPlaces * width * static_cast<int>(sizeof(T)));
     }
+    // Chunks change places within 128 bytes.
+    static_assert(chunks == 1 || kPlaces * width * sizeof(T) % 128 == 0);
 
     template <int elements, bool through_l1>
     static __device__ void copy_elements(unsigned char* target, const T* source, bool exists) {
@@ -73,17 +77,26 @@ class TilePlaces {
     int targets_[kTargets];
 };
 
+// Where each depth has to be worked out, a thread copies chunks of a line 128 bytes apart, to as few
+// lines.
+template <class Operand, int rows, int width>
+constexpr int kChunksOwned = Operand::kDepthContiguous || Operand::kEvenSteps || width == 1
+                                 ? 1
+                                 : rows * static_cast<int>(sizeof(typename Operand::Element)) / 128;
+
 // A thread's share of the copies, for `rows` rows from `first_row` on: what the operand works out at
 // its place is worked out once, for rows once in all. Rows past the last one are copies of it: they
 // only reach elements of C that are not stored.
 template <class Operand, class Layout, int rows, int threads, int width>
-class TileCopy : TilePlaces<typename Operand::Element, Layout, rows, threads, width> {
+class TileCopy : TilePlaces<typename Operand::Element, Layout, rows, threads, width,
+                            kChunksOwned<Operand, rows, width>> {
     using T = typename Operand::Element;
-    using Places = TilePlaces<T, Layout, rows, threads, width>;
+    static constexpr int kChunks = kChunksOwned<Operand, rows, width>;
+    using Places = TilePlaces<T, Layout, rows, threads, width, kChunks>;
     using Places::kDepthContiguous, Places::kDepths, Places::kLinesAtOnce, Places::kCopies;
     using Places::line_, Places::place_, Places::target;
     static constexpr bool kEvenSteps = Operand::kEvenSteps;
-    static constexpr int kRowsOwned = kDepthContiguous ? kCopies : 1;
+    static constexpr int kRowsOwned = kDepthContiguous ? kCopies : kChunks;
     static_assert(width == 1 || width == Places::kChunk);
 
   public:
@@ -93,7 +106,8 @@ class TileCopy : TilePlaces<typename Operand::Element, Layout, rows, threads, wi
         : Places(thread), operand_(operand) {
 #pragma unroll
         for (int i = 0; i < kRowsOwned; ++i) {
-            const int row = kDepthContiguous ? line_ + i * kLinesAtOnce : place_;
+            const int row =
+                kDepthContiguous ? line_ + i * kLinesAtOnce : place_ + i * Places::kPlaces * width;
             rows_[i] = operand.row(min(first_row + row, row_count - width_along_rows()));
         }
         k_ = first + (kDepthContiguous ? place_ : line_);
@@ -112,7 +126,10 @@ class TileCopy : TilePlaces<typename Operand::Element, Layout, rows, threads, wi
                 copy(tile + target(i), rows_[0], operand_.within_step(depth_, further),
                      k_ + further < end);
             } else {
-                copy(tile + target(i), rows_[0], depth_, k_ < end);
+#pragma unroll
+                for (int c = 0; c < kChunks; ++c) {
+                    copy(tile + target(i, c), rows_[c], depth_, k_ < end);
+                }
                 advance();
             }
         }

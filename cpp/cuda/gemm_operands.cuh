@@ -227,7 +227,14 @@ struct WindowDepths : Windows<T> {
     using Row = typename Windows<T>::Tap;
     using Depth = typename Windows<T>::Window;
     static constexpr bool kDepthContiguous = false, kEvenSteps = false;
-    __device__ Row row(uint32_t i) const { return this->tap(this->order.place(i)); }
+    __device__ Row row(uint32_t i) const {
+        Row tap = this->tap(this->order.place(i));
+        work_out_here(tap.place.right);  // not anew, with its divisions, in each step
+        work_out_here(tap.place.down);
+        work_out_here(tap.pixel);
+        work_out_here(tap.data);
+        return tap;
+    }
     __device__ Depth depth(uint32_t k) const { return this->window(k); }
     __device__ Depth step(uint32_t n) const { return this->window_step(n); }
     __device__ bool exists(const Row& tap, const Depth& window) const {
