@@ -236,11 +236,17 @@ def test_products(hopper: ModuleType, kind: int, n: int, span: int, *, registers
 
 @pytest.mark.parametrize(
     ("along", "registers"),
-    [((True, False), False), ((False, True), False), ((False, False), False), ((True, False), True)],
+    [
+        ((True, False), False),
+        ((False, True), False),
+        ((False, False), False),
+        ((True, False), True),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize(
-    ("n", "span"), [(8, 0), (96, 0), (16, 32), (96, 32), (96, 64), (64, 128), (192, 128), (256, 128)]
+    ("n", "span"),
+    [(8, 0), (96, 0), (16, 32), (96, 32), (96, 64), (64, 128), (192, 128), (256, 128)],
 )
 @pytest.mark.parametrize("kind", [BFLOAT16, FLOAT16])
 def test_products_with_neighbours_across_the_depth(

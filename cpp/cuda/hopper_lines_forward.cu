@@ -6,8 +6,9 @@
 // Blocks: one a multiprocessor and kColumns output channels, with equal shares of the items one after
 //   the other. Two warpgroups take them in turns, 64 rows of y each; one thread has lines copied.
 // Depths: of each line of the window those in whole steps of 32 elements, line by line; then the
-//   elements behind the last step, a rest of as many lines as the window has, filled up to 16. A product
-//   has 8 depths, of 16 bits 16: of AlexNet's 363 that makes 46 products or 23.
+//   elements behind the last step, a rest of as many lines as the window has, filled up to 16. A
+//   product has 8 depths, of 16 bits 16: of AlexNet's 363 that makes 46 products or 23, with padding of
+//   3 pixels 24.
 // Words: a lane reads two elements of 16 bits at once, from an even place. Where windows begin at odd
 //   ones, as copies begin at multiples of 16 bytes, the element before a line of the window is the first
 //   one of its first step: it is taken for zero, as its weight is.
@@ -17,7 +18,7 @@
 //   float windows 12 elements apart are in different banks, of 16 bits it takes two wavefronts.
 // Cost of an item: 2 · 64 · window · kColumns FLOP, with rows and depths filled up; from L2
 //   stride_height lines. Cycles of AlexNet's, 64 channels: tensor cores 1472, shared memory 1472; of 16
-//   bits 736 and 1104.
+//   bits 736 and 1104, with that padding 768 and 1152.
 // Numerics: of float both operands are rounded to 10 bits of mantissa. Exact products are added in
 //   float32 as the tensor cores do, in the order of depths above, whatever block has the item: the same
 //   bits for every number of blocks.
@@ -128,7 +129,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
     const uint32_t group = threadIdx.x / kWarpgroup, lane = threadIdx.x % kWarp;
     const uint32_t row = threadIdx.x % kWarpgroup / kWarp * 16;
     const uint64_t matrix = swizzled_matrix(shared_address(weights));
-    const uint32_t steps = w.kernel_lines * w.chunks();
+    const uint32_t chunks = w.chunks(), steps = w.kernel_lines * chunks;
     uint32_t places[2];  // of the first elements of a lane's two windows
 #pragma unroll
     for (uint32_t i = 0; i < 2; ++i) {  // rows without a window are not stored
@@ -169,7 +170,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
             wgmma_commit();
             wgmma_wait<1>();
             depth += kLineStep;
-            if (++chunk < w.chunks()) return;
+            if (++chunk < chunks) return;
             chunk = 0;
             if (++slot == w.slots) slot = 0;
         };
@@ -184,7 +185,7 @@ __device__ void multiply_items(const HopperProduct<T>& p, const HopperLines& w,
             wgmma_wait<0>();
         }
         for (uint32_t rest = 0; rest < w.rests(); ++rest) {
-            const T* elements = ring.lines + w.chunks() * kLineStep + rest;
+            const T* elements = ring.lines + chunks * kLineStep + rest;
             uint32_t a[kRestPieces][4];
 #pragma unroll
             for (uint32_t k = 0; k < kRestPieces; ++k) {

@@ -167,8 +167,8 @@ __device__ void bring_gradient(const HopperProduct<T>& p, const HopperLines& w,
         mbarrier_wait(shared.room + stage.number, stage.parity ^ 1);
         mbarrier_arrive_expect(full, kGradientBytes<T, columns>);
         for (uint32_t channel = 0; channel < columns; channel += kOfBox) {
-            tensor_copy(shared.gradient(stage) + channel / kOfBox * kGradientBox<columns>, p.b, full,
-                        static_cast<int>(blockIdx.y * columns + channel),
+            tensor_copy(shared.gradient(stage) + channel / kOfBox * kGradientBox<columns>, p.b,
+                        full, static_cast<int>(blockIdx.y * columns + channel),
                         static_cast<int>(item.segment * w.windows),
                         static_cast<int>(item.image * w.down + item.i));
         }

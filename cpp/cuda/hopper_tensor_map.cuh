@@ -2,8 +2,10 @@
 // copy. The driver makes them, on the host.
 //
 // Boxes have rows of 128 bytes, 32 elements of float or 64 of 16 bits, which come into shared memory
-// with a swizzle of 128 bytes, or are pieces of one image line, which come as they are; what lies
-// outside of the tensor is zero.
+// with a swizzle of 128 bytes (or of 64, where a product has 96 columns), or are pieces of one image line,
+// which come as they are; what lies outside of the tensor is zero, and its bytes count as well. A box
+// begins at a multiple of 16 bytes of the first dimension, inside or outside: elsewhere the copy is an
+// illegal instruction, which the documentation does not say.
 
 #ifndef ALEXNET_CUDA_HOPPER_TENSOR_MAP_CUH_
 #define ALEXNET_CUDA_HOPPER_TENSOR_MAP_CUH_
@@ -125,7 +127,8 @@ CUtensorMap windows_map(const T* data, size_t images, const WindowAxis& h, const
 }
 
 // Bytes of images below which they are left to the other kernels: drivers up to 13.1 set a wrong bit
-// in maps of smaller ones (CUTLASS corrects it in cute/atom/copy_traits_sm90_im2col.hpp).
+// in maps of smaller ones (CUTLASS corrects it in cute/atom/copy_traits_sm90_im2col.hpp, and of tiles as
+// well; NVIDIA's release notes of driver 595.71.05 speak of Blackwell and of arrays with gaps alone).
 #ifdef ALEXNET_CUDA_EMULATION
 constexpr size_t kLeastMappedBytes = 0;
 #else
