@@ -142,10 +142,9 @@ __device__ __forceinline__ void multiply_tile(const typename Gemm::P& p, uint32_
             arrived += Gemm::kStageBytes;
             if (arrived == Gemm::kSharedBytes) arrived = 0;
         }
-        uint32_t row = first_row + warp_row, column = first_column + warp_column;
+        uint32_t row = first_row + warp_row;
         work_out_here(row);
-        work_out_here(column);
-        store(p, fragment, row, column, lane, kIsOnly || chain == begin,
+        store(p, fragment, row, first_column + warp_column, lane, kIsOnly || chain == begin,
               kIsOnly || chain_end >= end);
         chain += kChain<typename Gemm::Element>;
     } while (!kIsOnly && chain < end);
