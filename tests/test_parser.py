@@ -48,6 +48,22 @@ def test_the_command_alone_prints_its_help_and_succeeds(capsys: pytest.CaptureFi
         ),
         ("bench --isa protable", "did you mean portable? (see alexnet bench --help)"),
         ("bench --device gpu", "argument --device: 'gpu', expected one of auto, cpu, cuda (see"),
+        (
+            "bench --precision tf32",
+            "argument --precision: 'tf32', expected float32 or bfloat16 on the CPU (see alexnet b",
+        ),
+        (
+            "predict x y.jpg --precision float16 --device cpu",
+            "argument --precision: 'float16', expected float32 or bfloat16 on the CPU (see",
+        ),
+        (
+            "train . --precision bfloat16 --device cpu",
+            "argument --precision: 'bfloat16', expected float32 on the CPU (see alexnet train --h",
+        ),
+        (
+            "train . --resume . --precision tf32 --device cpu",
+            "argument --precision: 'tf32', expected float32 on the CPU (see alexnet train --help)",
+        ),
     ],
 )
 def test_what_was_meant_and_whose_help_to_read(
