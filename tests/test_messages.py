@@ -126,6 +126,16 @@ NO_FLOAT32 = [
         "float32, expected a finite number",
     ),
     (
+        lrn(bias=1e-3, alpha=0.0, beta=np.uint8(20)),  # whose negative is 236
+        "lrn: bias ** -beta is 9.999999999999996e+59, which is inf in float32, expected a finite "
+        "number",
+    ),
+    (
+        call("lrn_backward", X, X, bias=1e-3, beta=np.uint8(12)),
+        "lrn_backward: bias ** -(beta + 1) is 9.999999999999998e+38, which is inf in float32, "
+        "expected a finite number",
+    ),
+    (
         lrn(bias=1e-30, beta=1e30),
         "lrn: bias ** -beta is inf, expected a finite number",
     ),
