@@ -214,13 +214,15 @@ class NetworkState(ExplainsNames):
         Raises
         ------
         RuntimeError
-            The gradients are those of another thread, another has changed the network since, or it
-            is frozen.
+            The gradients are those of another thread, another has changed the network since, there
+            are none yet, or it is frozen.
         NotImplementedError
             The network is in bfloat16 on the CPU.
         """
         self._freezer.check_may_train("optimizer")
         self._workspace.check_unchanged("optimizer")
+        if not (self._has_gone_back or self._workspace.has_gradients):
+            raise RuntimeError("optimizer: there are no gradients yet: call backward first")
         self._parameters_may_change()
         if self._mixed_precision is None:
             return Update(self._parameters, self.gradient_memory)
