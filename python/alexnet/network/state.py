@@ -24,7 +24,7 @@ from alexnet.contract.arguments import (
     check_assignable,
 )
 from alexnet.contract.names import ExplainsNames
-from alexnet.messages import shown, summarised
+from alexnet.messages import listed, shown, summarised
 from alexnet.network import weights
 from alexnet.network.freezing import BFLOAT16, Freezer
 from alexnet.network.layer import Layer
@@ -339,11 +339,9 @@ class NetworkState(ExplainsNames):
                 "tensors() gives them"
             )
         if own.keys() != tensors.keys():
-            missing = ", ".join(sorted(own.keys() - tensors.keys())) or "nothing"
-            unknown = ", ".join(sorted(map(str, tensors.keys() - own.keys()))) or "nothing"
-            raise ValueError(
-                f"{name}: arrays lack {missing:.200}, and have {unknown:.200} too many"
-            )
+            missing = listed(sorted(own.keys() - tensors.keys()))
+            unknown = listed(sorted(map(str, tensors.keys() - own.keys())))
+            raise ValueError(f"{name}: arrays lack {missing}, and have {unknown} too many")
         for key, array in own.items():
             check_assignable(name, key, tensors[key], array)
         seed, offset = (int(word) for word in tensors["generator"])
