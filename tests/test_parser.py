@@ -88,8 +88,8 @@ def test_a_list_of_names_is_cut_between_them() -> None:
     names = [f"bn{number}.gamma" for number in range(1, 10)]
     assert listed([]) == "nothing"
     assert listed(names) == ", ".join(names)
-    assert listed(names, room=21) == "bn1.gamma, bn2.gamma and 7 more"
-    assert listed(names, room=20) == "bn1.gamma and 8 more"
+    assert listed(names, room=20) == "bn1.gamma, bn2.gamma and 7 more"
+    assert listed(names, room=19) == "bn1.gamma and 8 more"
     assert listed(["x" * 300, "y"]) == f"{'x' * 200}... and 1 more"
     with pytest.raises(ValueError, match=r"\w+\.\w+ and \d+ more, and have nothing too many$"):
         alexnet.AlexNet("cifar10-bn", seed=None).assign({})

@@ -22,6 +22,7 @@ from alexnet.contract.arguments import (
     AnyArray,
     Shape,
     check_assignable,
+    check_path,
 )
 from alexnet.contract.names import ExplainsNames
 from alexnet.messages import listed, shown, summarised
@@ -408,10 +409,13 @@ class NetworkState(ExplainsNames):
         Raises
         ------
         ValueError
-            The name is one of another format, such as .pth.
+            The name is one of another format, such as .pth, or none that a file can have.
+        TypeError
+            `path` is neither str nor os.PathLike.
         OSError
             It could not be written.
         """
+        path = check_path("save", "path", path)
         with self._guard.reading:
             weights.write(path, self.variant, self.tensors())
 
@@ -422,11 +426,14 @@ class NetworkState(ExplainsNames):
         ------
         ValueError
             The file is damaged, foreign, or of another network; nothing was changed.
+        TypeError
+            `path` is neither str nor os.PathLike.
         OSError
             It cannot be opened.
         RuntimeError
             The network is frozen.
         """
+        path = check_path("restore", "path", path)
         variant, tensors = weights.read(path)
         if (variant.layers, variant.input_shape) != (self.layers, self.input_shape):
             raise ValueError(
