@@ -86,7 +86,8 @@ def sgd_update(**changes: Any) -> Call:
 HUGE = np.broadcast_to(np.float32(0), (2**45,))  # of which no machine makes a copy
 
 
-def test_shapes_are_checked_before_a_copy_is_made() -> None:
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_shapes_are_checked_before_a_copy_is_made(implementation: ModuleType) -> None:
     for good in (
         *(conv2d(bias=zeros(6)), conv2d_backward_input(), conv2d_backward_weight(), sgd_update()),
         *(adam_update(), Call("lrn", (), {"x": X}), Call("max_pool2d", (), {"x": X})),
@@ -103,8 +104,8 @@ def test_shapes_are_checked_before_a_copy_is_made() -> None:
             if isinstance(value, np.ndarray):
                 bad = HUGE.view(np.int32) if name == "labels" else HUGE
                 with pytest.raises(ValueError, match=rf"^{good.operator}: \w+ has shape"):
-                    Call(good.operator, (), {**good.kwargs, name: bad})(cpu)
-    network = AlexNet("cifar10-bn", seed=None)
+                    Call(good.operator, (), {**good.kwargs, name: bad})(implementation)
+    network = AlexNet("cifar10-bn", seed=None, implementation=implementation)
     with pytest.raises(ValueError, match=r"^forward: x has shape \(35184372088832, 32, 32, 3\)"):
         network(np.broadcast_to(np.float32(0), (2**45, *network.input_shape)))
 
