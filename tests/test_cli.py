@@ -158,6 +158,17 @@ def test_no_memory_is_one_line(
         assert capsys.readouterr().err == f"alexnet: error: out of memory{message}\n"
 
 
+def test_what_a_device_does_not_have_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> dict[str, Any]:
+        raise NotImplementedError("network: not on this device")
+
+    monkeypatch.setattr(describe, "environment", fail)
+    assert main(["info"]) == 2
+    assert capsys.readouterr().err == "alexnet: error: network: not on this device\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -61,6 +61,7 @@ def call(operator: str, *args: Any, **kwargs: Any) -> Call:
 X, WEIGHT, DY = zeros(2, 9, 9, 8), zeros(3, 3, 4, 6), zeros(2, 9, 9, 6)
 LOGITS, LABELS = zeros(3, 5), np.array([0, 4, 2])
 VECTOR = zeros(8)
+PER_CHANNEL = dict.fromkeys(("gamma", "mean", "variance"), VECTOR)
 
 
 def conv2d(**changes: Any) -> Call:
@@ -80,6 +81,33 @@ def conv2d_backward_weight(**changes: Any) -> Call:
 def sgd_update(**changes: Any) -> Call:
     arguments = {name: zeros(8) for name in ("parameter", "gradient", "velocity")}
     return Call("sgd_update", (), {**arguments, "learning_rate": 0.1, **changes})
+
+
+HUGE = np.broadcast_to(np.float32(0), (2**45,))  # of which no machine makes a copy
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_shapes_are_checked_before_a_copy_is_made(implementation: ModuleType) -> None:
+    for good in (
+        *(conv2d(bias=zeros(6)), conv2d_backward_input(), conv2d_backward_weight(), sgd_update()),
+        *(adam_update(), Call("lrn", (), {"x": X}), Call("max_pool2d", (), {"x": X})),
+        Call("dense", (), {"x": LOGITS, "weight": zeros(5, 2), "bias": zeros(2)}),
+        Call("dense_backward_input", (), {"dy": LOGITS, "weight": zeros(2, 5)}),
+        Call("dense_backward_weight", (), {"dy": LOGITS, "x": LOGITS}),
+        *(Call(name, (), {"dy": X, "x": X}) for name in ("lrn_backward", "max_pool2d_backward")),
+        Call("relu_backward", (), {"dy": X, "y": X}),
+        Call("batch_norm", (), {"x": X, **PER_CHANNEL, "beta": VECTOR}),
+        Call("batch_norm_backward", (), {"dy": X, "x": X, **PER_CHANNEL}),
+        Call("softmax_cross_entropy", (), {"logits": LOGITS, "labels": LABELS}),
+    ):
+        for name, value in good.kwargs.items():
+            if isinstance(value, np.ndarray):
+                bad = HUGE.view(np.int32) if name == "labels" else HUGE
+                with pytest.raises(ValueError, match=rf"^{good.operator}: \w+ has shape"):
+                    Call(good.operator, (), {**good.kwargs, name: bad})(implementation)
+    network = AlexNet("cifar10-bn", seed=None, implementation=implementation)
+    with pytest.raises(ValueError, match=r"^forward: x has shape \(35184372088832, 32, 32, 3\)"):
+        network(np.broadcast_to(np.float32(0), (2**45, *network.input_shape)))
 
 
 def adam_update(**changes: Any) -> Call:
@@ -124,6 +152,16 @@ NO_FLOAT32 = [
         lrn(bias=2.0**-100, beta=2.0),
         "lrn: bias ** -beta is 1.6069380442589903e+60, which is inf in "
         "float32, expected a finite number",
+    ),
+    (
+        lrn(bias=1e-3, alpha=0.0, beta=np.uint8(20)),  # whose negative is 236
+        "lrn: bias ** -beta is 9.999999999999996e+59, which is inf in float32, expected a finite "
+        "number",
+    ),
+    (
+        call("lrn_backward", X, X, bias=1e-3, beta=np.uint8(12)),
+        "lrn_backward: bias ** -(beta + 1) is 9.999999999999998e+38, which is inf in float32, "
+        "expected a finite number",
     ),
     (
         lrn(bias=1e-30, beta=1e30),

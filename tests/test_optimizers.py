@@ -121,6 +121,22 @@ def test_state_of_another_optimizer() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam])
+def test_a_step_takes_a_backward(optimizer: type[Optimizer]) -> None:
+    network, rule = trained(optimizer, learning_rate=0.1, weight_decay=0.1)
+    network.forward(np.zeros((2, *network.input_shape)), training=True)
+    before = {name: array.copy() for name, array in network.tensors().items()}
+    for each in (rule, copy.deepcopy(rule)):
+        with pytest.raises(RuntimeError, match=r"^optimizer: there are no gradients yet: call"):
+            each.step()
+        assert each.steps == 0
+        for name, array in each.network.tensors().items():
+            np.testing.assert_array_equal(array, before[name])
+    network.gradients["fc8.bias"][...] = 1  # from somewhere else
+    rule.step()
+    assert (network.parameters["fc8.bias"] < before["fc8.bias"]).all()
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Adam])
 def test_the_state_is_a_snapshot(optimizer: type[Optimizer]) -> None:
     network, rule = trained(optimizer, learning_rate=0.01)
     step(network, rule, 0)

@@ -7,7 +7,7 @@ import pytest
 import alexnet
 from alexnet import cli
 from alexnet.cli import main
-from alexnet.messages import hint, nearest
+from alexnet.messages import hint, listed, nearest
 from support.processes import status_of
 
 COMPUTING = ("verify", "bench", "compare", "train", "evaluate", "predict")
@@ -48,6 +48,22 @@ def test_the_command_alone_prints_its_help_and_succeeds(capsys: pytest.CaptureFi
         ),
         ("bench --isa protable", "did you mean portable? (see alexnet bench --help)"),
         ("bench --device gpu", "argument --device: 'gpu', expected one of auto, cpu, cuda (see"),
+        (
+            "bench --precision tf32",
+            "argument --precision: 'tf32', expected float32 or bfloat16 on the CPU (see alexnet b",
+        ),
+        (
+            "predict x y.jpg --precision float16 --device cpu",
+            "argument --precision: 'float16', expected float32 or bfloat16 on the CPU (see",
+        ),
+        (
+            "train . --precision bfloat16 --device cpu",
+            "argument --precision: 'bfloat16', expected float32 on the CPU (see alexnet train --h",
+        ),
+        (
+            "train . --resume . --precision tf32 --device cpu",
+            "argument --precision: 'tf32', expected float32 on the CPU (see alexnet train --help)",
+        ),
     ],
 )
 def test_what_was_meant_and_whose_help_to_read(
@@ -66,6 +82,17 @@ def test_the_nearest_name() -> None:
     assert nearest("t", ("tensorflow", "torch")) is None
     assert nearest("", ("torch",)) is None
     assert hint("caffe", ("torch", "jax")) == ""
+
+
+def test_a_list_of_names_is_cut_between_them() -> None:
+    names = [f"bn{number}.gamma" for number in range(1, 10)]
+    assert listed([]) == "nothing"
+    assert listed(names) == ", ".join(names)
+    assert listed(names, room=20) == "bn1.gamma, bn2.gamma and 7 more"
+    assert listed(names, room=19) == "bn1.gamma and 8 more"
+    assert listed(["x" * 300, "y"]) == f"{'x' * 200}... and 1 more"
+    with pytest.raises(ValueError, match=r"\w+\.\w+ and \d+ more, and have nothing too many$"):
+        alexnet.AlexNet("cifar10-bn", seed=None).assign({})
 
 
 @pytest.mark.parametrize("command", COMPUTING)

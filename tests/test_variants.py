@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from alexnet.network.layers import LRN, BatchNorm, Conv2d, Dense, Dropout, Flatten, MaxPool2d
@@ -304,6 +305,11 @@ def test_shrunk_keeps_the_kind_of_network(name: str) -> None:
     assert small.num_parameters < full.num_parameters / 100
     if len(full.output_shape) == 1:
         assert small.output_shape == full.output_shape
+
+
+def test_a_width_of_half_precision_does_not_overflow() -> None:
+    variant = VARIANTS["torchvision"]
+    assert variant.shrunk(width=np.float16(20)) == variant.shrunk(width=20)
 
 
 def test_too_small_images_name_the_layer() -> None:

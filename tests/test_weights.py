@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from alexnet import reference
-from alexnet.interchange import load
+from alexnet.data import open_cifar10, open_dataset, open_image_folder, read_image
+from alexnet.interchange import convert, load, load_model
 from alexnet.network import weights
 from alexnet.network.variant import Variant
 from alexnet.network.variants import AlexNet
@@ -140,6 +144,33 @@ def test_wrong_numbers_in_a_description(features: object) -> None:
     described["layers"][0]["features"] = features
     with pytest.raises(ValueError, match="not the description of a network: conv1: features is "):
         Variant.from_json(json.dumps(described))
+
+
+@pytest.mark.parametrize(
+    ("function", "call"),
+    [
+        ("save", lambda path: network().save(path)),
+        ("restore", lambda path: network().restore(path)),
+        ("load", load),
+        ("load_model", load_model),
+        ("convert", lambda path: convert("net", path)),
+        ("convert", lambda path: convert(path, "net")),
+        ("open_dataset", open_dataset),
+        ("open_cifar10", open_cifar10),
+        ("open_image_folder", open_image_folder),
+        ("read_image", read_image),
+    ],
+)
+def test_what_is_no_name_of_a_file(function: str, call: Callable[[Any], object]) -> None:
+    for bad in (3, None, b"net"):
+        with pytest.raises(
+            TypeError, match=rf"^{function}: \w+ is {bad!r}, expected str or os.Path"
+        ):
+            call(bad)
+    for text in ("", "a\0b", "\ud800"):
+        message = re.escape(f" is {text!r}, expected the name of a file or folder")
+        with pytest.raises(ValueError, match=rf"^{function}: \w+{message}$"):
+            call(text)
 
 
 def test_arrays_that_do_not_fit(tmp_path: Path) -> None:

@@ -20,7 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.contract import hints
-from alexnet.contract.arguments import NUMPY, AnyArray, ArrayAccess, Shape, as_plain, check_array
+from alexnet.contract.arguments import (
+    NUMPY,
+    AnyArray,
+    ArrayAccess,
+    Shape,
+    as_plain,
+    check_array,
+    check_extents,
+)
 
 Array: TypeAlias = Any  # an array of the kind that the network's operators work on
 
@@ -168,6 +176,7 @@ class ArrayKind:
             raise ValueError(
                 f"{function}: {argument} has shape {given.shape}, expected ({expected}){hint}"
             )
+        check_extents(function, argument, given.shape, first=0)  # of a view, before a copy
         if self.module is np:
             return as_plain(given)
         return self.module.ascontiguousarray(self.module.asarray(given))

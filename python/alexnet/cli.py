@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except FloatingPointError as error:
         return _fail(f"error: {described(error)}", CHECK_FAILED)
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, NotImplementedError) as error:
         return _fail(f"error: {described(error)}", BAD_USE)
     return 0 if passed else CHECK_FAILED
 

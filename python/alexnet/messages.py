@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from difflib import get_close_matches
 from numbers import Number
@@ -12,6 +12,7 @@ from numbers import Number
 import numpy as np
 
 LONGEST_TEXT = 80  # characters of a text in a message
+LONGEST_LIST = 200  # characters of several names
 LONGEST_TUPLE = 6  # entries
 LONGEST_INTEGER = 256  # bits of an integer that is written out
 KINDS = {dict: "a dictionary", list: "a list", tuple: "a tuple", set: "a set"}
@@ -59,6 +60,18 @@ def shown(value: object) -> str:
         if isinstance(value, kind):
             return f"{name} of {len(value)}" if value else repr(kind())
     return type_name(value)
+
+
+def listed(names: Iterable[object], room: int = LONGEST_LIST) -> str:
+    """Join names by commas: as many as have `room`, and how many are left; "nothing" of none."""
+    parts = [text if len(text) <= room else f"{text[:room]}..." for text in map(str, names)]
+    length = 0
+    for count, part in enumerate(parts):
+        length += len(part)
+        if count and length > room:
+            return f"{', '.join(parts[:count])} and {len(parts) - count} more"
+        length += len(", ")
+    return ", ".join(parts) or "nothing"
 
 
 def _is_plain(value: object) -> bool:

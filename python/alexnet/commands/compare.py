@@ -90,6 +90,7 @@ def add_parsers(subparsers: Any) -> None:
         PRECISIONS,
         "of the products: float32; bfloat16, for those that have it; default, what each framework "
         "chooses by itself",
+        on_cpu=PRECISIONS,
     )
     parser.add_argument(
         "--trained",

@@ -27,7 +27,7 @@ from alexnet.data import Dataset, ImageSource, Preprocessing
 from alexnet.figures import save
 from alexnet.inference.evaluation import BATCH_SIZE, TOP, Evaluation, evaluate, images_per_batch
 from alexnet.interchange import load_model
-from alexnet.messages import counted
+from alexnet.messages import counted, listed
 from alexnet.network.checkpoint import TrainedModel
 from alexnet.training.plots import confusion
 
@@ -98,13 +98,9 @@ def _check_classes(options: argparse.Namespace, model: TrainedModel, dataset: Da
     trained = [unicodedata.normalize("NFC", name) for name in model.class_names or ()]
     if trained and trained != [unicodedata.normalize("NFC", name) for name in dataset.class_names]:
         raise ValueError(
-            f"{options.data} has the classes {_listed(dataset.class_names)}, but "
-            f"{options.checkpoint} was trained on {_listed(model.class_names or ())}"
+            f"{options.data} has the classes {listed(dataset.class_names)}, but "
+            f"{options.checkpoint} was trained on {listed(model.class_names or ())}"
         )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names):.100}"
 
 
 def _preprocessing(

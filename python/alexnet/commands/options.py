@@ -21,7 +21,7 @@ from alexnet.contract.arguments import LARGEST_SIZE, LARGEST_THREADS, check_numb
 from alexnet.data import Dataset, open_dataset
 from alexnet.files import check_folder, check_writable, naming
 from alexnet.messages import described, hint, printable
-from alexnet.network.freezing import PRECISIONS
+from alexnet.network.freezing import BFLOAT16, FLOAT32, PRECISIONS
 from alexnet.network.variant import Variant
 from alexnet.network.variants import VARIANTS, variant_named
 from alexnet.ops import implementation_on
@@ -147,8 +147,13 @@ def add_precision(
     choices: Sequence[str] = PRECISIONS,
     meaning: str = "of the products: float32; tf32, bfloat16, float16 on a CUDA device; bfloat16 "
     "on the CPU, forward",
+    on_cpu: Sequence[str] = (FLOAT32, BFLOAT16),
 ) -> None:
-    """--precision P, one of `choices`, the first of which is the default."""
+    """--precision P, one of `choices`, the first of which is the default.
+
+    `on_cpu` are those that the command has on --device cpu.
+    """
+    parser.set_defaults(cpu_precisions=on_cpu)
     parser.add_argument(
         "--precision",
         choices=choices,
@@ -211,8 +216,16 @@ def add_graph(parser: argparse.ArgumentParser) -> None:
 
 
 def check_kernels(options: argparse.Namespace) -> None:
-    """Refuse --isa, which is of the CPU, with another --device, and --graph on the CPU."""
+    """Refuse --isa, which is of the CPU, with another --device, and on it what it does not have.
+
+    That is --graph, and each --precision but those of `add_precision`.
+    """
     device = getattr(options, "device", "cpu")
+    precision = getattr(options, "precision", FLOAT32)
+    precisions = getattr(options, "cpu_precisions", (FLOAT32,))
+    if device == "cpu" and precision not in precisions:
+        expected = " or ".join(precisions)
+        options.parser.error(f"argument --precision: {precision!r}, expected {expected} on the CPU")
     if device == "cpu" and getattr(options, "graph", None):
         options.parser.error("argument --graph: only --device cuda has CUDA graphs")
     if device != "cpu" and options.isa:

@@ -32,6 +32,7 @@ from alexnet.commands.training_report import TrainingReport
 from alexnet.data import AUGMENTATIONS, Dataset, PhotoSet
 from alexnet.data.preprocessing import SAMPLE
 from alexnet.messages import described, printable
+from alexnet.network.freezing import FLOAT32
 from alexnet.network.variants import VARIANTS
 from alexnet.training.configuration import SMALL_IMAGE, Configuration, variant_for
 from alexnet.training.run import Run
@@ -75,7 +76,11 @@ def add_parsers(subparsers: Any) -> None:
         "and when 15 seconds have passed)",
     )
     add_kernels(parser, device="auto")
-    add_precision(parser, meaning="of the products: float32; the others on a CUDA device")
+    add_precision(
+        parser,
+        meaning="of the products: float32; the others on a CUDA device",
+        on_cpu=(FLOAT32,),
+    )
     add_graph(parser)
     add_json(parser, check=str)  # it may be in --output, which does not exist yet
 

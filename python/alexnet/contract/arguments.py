@@ -10,8 +10,10 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -137,6 +139,26 @@ def check_callable(operator: str, argument: str, value: object) -> None:
     """`value` can be called, or is None."""
     if value is not None and not callable(value):
         raise TypeError(f"{operator}: {argument} is {shown(value)}, expected a function or None")
+
+
+def check_path(function: str, argument: str, value: object) -> Path:
+    """`value` as a path if it can be the name of a file or folder.
+
+    No name at all, which `Path` takes for the current folder, cannot, nor can text that the system
+    has no bytes for.
+    """
+    given = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(given, str):
+        raise TypeError(f"{function}: {argument} is {shown(value)}, expected str or os.PathLike")
+    try:
+        is_name = b"\0" not in os.fsencode(given) and given != ""
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ValueError(
+            f"{function}: {argument} is {shown(given)}, expected the name of a file or folder"
+        )
+    return Path(given)
 
 
 def check_flag(operator: str, argument: str, value: object) -> bool:

@@ -185,22 +185,22 @@ def check_lrn_numbers(
 ) -> None:
     """Check what an LRN has besides its arrays."""
     check_int(operator, "depth_radius", depth_radius, 0, LARGEST_SIZE)
-    check_number(operator, "bias", bias, above=0)
+    base = check_number(operator, "bias", bias, above=0)
     check_number(operator, "alpha", alpha)
-    check_number(operator, "beta", beta)
-    check_number(operator, "bias ** -beta", _power(bias, -beta))
+    exponent = check_number(operator, "beta", beta)
+    check_number(operator, "bias ** -beta", _power(base, -exponent))
 
 
 def check_lrn_backward_numbers(operator: str, bias: float, alpha: float, beta: float) -> None:
     """Check what the gradient has in addition, when `check_lrn_numbers` has passed."""
     check_number(operator, "1 / bias", 1 / float(bias))
-    check_number(operator, "bias ** -(beta + 1)", _power(bias, -beta - 1))
+    check_number(operator, "bias ** -(beta + 1)", _power(float(bias), -float(beta) - 1))
     check_number(operator, "2 * alpha * beta", 2 * float(alpha) * float(beta))
 
 
 def _power(base: float, exponent: float) -> float:
     try:
-        return float(float(base) ** float(exponent))
+        return float(base**exponent)
     except OverflowError:
         return math.inf
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVarTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,29 @@ from alexnet.arrays import aligned_empty
 from alexnet.contract.arguments import AnyArray, Shape, as_plain, check_array, check_out, check_outs
 
 FloatArray: TypeAlias = npt.NDArray[np.float32]
+Arrays = TypeVarTuple("Arrays")
 
 
 def as_input(operator: str, argument: str, array: object) -> FloatArray:
-    """`array` as C-contiguous float32: itself, or a copy where only the layout differs."""
-    return as_plain(check_array(operator, argument, array), np.float32)  # type: ignore[return-value]
+    """`array` as C-contiguous float32: itself, or a copy where only the layout differs.
+
+    For an operator that checks shapes, `check_input` and, after those checks, `plain_inputs` take
+    its place: a view may be far larger than its memory, and so than any copy.
+    """
+    return as_plain(check_input(operator, argument, array), np.float32)  # type: ignore[return-value]
+
+
+def check_input(operator: str, argument: str, array: object) -> FloatArray:
+    """`array` if it is float32, of whatever shape and layout."""
+    return check_array(operator, argument, array)  # type: ignore[return-value]
+
+
+def plain_inputs(*arrays: *Arrays) -> tuple[*Arrays]:
+    """Make of each array what `as_input` would, once all of them are checked; None stays None."""
+    return tuple(  # type: ignore[return-value]
+        None if array is None else as_plain(array, np.float32)  # type: ignore[arg-type]
+        for array in arrays
+    )
 
 
 def make_output(

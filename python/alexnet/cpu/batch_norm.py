@@ -8,7 +8,7 @@ from alexnet import _cpu, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as
-from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
+from alexnet.cpu._arrays import FloatArray, check_input, make_output, make_outputs, plain_inputs
 from alexnet.recording import call_kernel
 
 
@@ -25,12 +25,13 @@ def batch_norm(
     out: AnyArray | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     operator = "batch_norm"
-    x = as_input(operator, "x", x)
-    gamma = as_input(operator, "gamma", gamma)
-    beta = as_input(operator, "beta", beta)
-    mean = None if mean is None else as_input(operator, "mean", mean)
-    variance = None if variance is None else as_input(operator, "variance", variance)
+    x = check_input(operator, "x", x)
+    gamma = check_input(operator, "gamma", gamma)
+    beta = check_input(operator, "beta", beta)
+    mean = None if mean is None else check_input(operator, "mean", mean)
+    variance = None if variance is None else check_input(operator, "variance", variance)
     shape = calls.check_batch_norm(x, gamma, beta, mean, variance, epsilon, activation)
+    x, gamma, beta, mean, variance = plain_inputs(x, gamma, beta, mean, variance)
     inputs = {"x": x, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
     y = make_output(operator, "out", out, x.shape, inputs)
     relu = activation == "relu"
@@ -43,7 +44,7 @@ def batch_norm(
         call_kernel(
             _cpu.batch_norm_inference, shape, x, gamma, beta, mean, variance, epsilon, relu, y
         )
-    return y, mean, variance
+    return y, mean, variance  # type: ignore[return-value]
 
 
 @documented_as(reference.batch_norm_backward)
@@ -59,12 +60,13 @@ def batch_norm_backward(
     out: tuple[AnyArray | None, AnyArray | None, AnyArray | None] | None = None,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     operator = "batch_norm_backward"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
-    gamma = as_input(operator, "gamma", gamma)
-    mean = as_input(operator, "mean", mean)
-    variance = as_input(operator, "variance", variance)
+    dy = check_input(operator, "dy", dy)
+    x = check_input(operator, "x", x)
+    gamma = check_input(operator, "gamma", gamma)
+    mean = check_input(operator, "mean", mean)
+    variance = check_input(operator, "variance", variance)
     shape = calls.check_batch_norm_backward(dy, x, gamma, mean, variance, epsilon, training)
+    dy, x, gamma, mean, variance = plain_inputs(dy, x, gamma, mean, variance)
     shapes = {"dx": x.shape, "dgamma": gamma.shape, "dbeta": gamma.shape}
     inputs = {"dy": dy, "x": x, "gamma": gamma, "mean": mean, "variance": variance}
     dx, dgamma, dbeta = make_outputs(operator, out, shapes, inputs)

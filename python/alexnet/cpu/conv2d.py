@@ -10,7 +10,7 @@ from alexnet.contract.arguments import CONV2D_ALGORITHMS, AnyArray, Size2d
 from alexnet.contract.documentation import documented_as, documented_with
 from alexnet.contract.shapes import Padding
 from alexnet.cpu import bfloat16
-from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
+from alexnet.cpu._arrays import FloatArray, check_input, make_output, make_outputs, plain_inputs
 from alexnet.recording import call_kernel
 
 
@@ -45,10 +45,11 @@ def conv2d(
             algorithm=algorithm,
             out=out,
         )
-    x = as_input("conv2d", "x", x)
-    weight = as_input("conv2d", "weight", weight)
-    bias = None if bias is None else as_input("conv2d", "bias", bias)
+    x = check_input("conv2d", "x", x)
+    weight = check_input("conv2d", "weight", weight)
+    bias = None if bias is None else check_input("conv2d", "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
+    x, weight, bias = plain_inputs(x, weight, bias)
     inputs = {"x": x, "weight": weight, "bias": bias}
     y = make_output("conv2d", "out", out, shape.output_shape, inputs)
     call_kernel(_cpu.conv2d, shape, x, weight, bias, activation == "relu", algorithm, y)
@@ -68,11 +69,12 @@ def conv2d_backward_input(
     out: AnyArray | None = None,
 ) -> FloatArray:
     operator = "conv2d_backward_input"
-    dy = as_input(operator, "dy", dy)
-    weight = as_input(operator, "weight", weight)
+    dy = check_input(operator, "dy", dy)
+    weight = check_input(operator, "weight", weight)
     shape = calls.check_conv2d_backward_input(
         dy, weight, input_shape, stride, padding, groups, algorithm
     )
+    dy, weight = plain_inputs(dy, weight)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
     call_kernel(_cpu.conv2d_backward_input, shape, dy, weight, algorithm, dx)
     return dx
@@ -91,11 +93,12 @@ def conv2d_backward_weight(
     out: tuple[AnyArray | None, AnyArray | None] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     operator = "conv2d_backward_weight"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    dy = check_input(operator, "dy", dy)
+    x = check_input(operator, "x", x)
     shape = calls.check_conv2d_backward_weight(
         dy, x, kernel_size, stride, padding, groups, algorithm
     )
+    dy, x = plain_inputs(dy, x)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_channels,)}
     dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
     call_kernel(_cpu.conv2d_backward_weight, shape, dy, x, algorithm, dweight, dbias)

@@ -7,7 +7,7 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as, documented_with
 from alexnet.cpu import bfloat16
-from alexnet.cpu._arrays import FloatArray, as_input, make_output, make_outputs
+from alexnet.cpu._arrays import FloatArray, check_input, make_output, make_outputs, plain_inputs
 from alexnet.recording import call_kernel
 
 
@@ -23,10 +23,11 @@ def dense(
 ) -> AnyArray:
     if bfloat16.is_bfloat16("dense", precision):
         return bfloat16.dense_packing(x, weight, bias, activation=activation, out=out)
-    x = as_input("dense", "x", x)
-    weight = as_input("dense", "weight", weight)
-    bias = None if bias is None else as_input("dense", "bias", bias)
+    x = check_input("dense", "x", x)
+    weight = check_input("dense", "weight", weight)
+    bias = None if bias is None else check_input("dense", "bias", bias)
     shape = calls.check_dense(x, weight, bias, activation)
+    x, weight, bias = plain_inputs(x, weight, bias)
     inputs = {"x": x, "weight": weight, "bias": bias}
     y = make_output("dense", "out", out, shape.output_shape, inputs)
     call_kernel(_cpu.dense, shape, x, weight, bias, activation == "relu", y)
@@ -38,9 +39,10 @@ def dense_backward_input(
     dy: AnyArray, weight: AnyArray, *, out: AnyArray | None = None
 ) -> FloatArray:
     operator = "dense_backward_input"
-    dy = as_input(operator, "dy", dy)
-    weight = as_input(operator, "weight", weight)
+    dy = check_input(operator, "dy", dy)
+    weight = check_input(operator, "weight", weight)
     shape = calls.check_dense_backward_input(dy, weight)
+    dy, weight = plain_inputs(dy, weight)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "weight": weight})
     call_kernel(_cpu.dense_backward_input, shape, dy, weight, dx)
     return dx
@@ -54,9 +56,10 @@ def dense_backward_weight(
     out: tuple[AnyArray | None, AnyArray | None] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     operator = "dense_backward_weight"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    dy = check_input(operator, "dy", dy)
+    x = check_input(operator, "x", x)
     shape = calls.check_dense_backward_weight(dy, x)
+    dy, x = plain_inputs(dy, x)
     shapes = {"dweight": shape.weight_shape, "dbias": (shape.out_features,)}
     dweight, dbias = make_outputs(operator, out, shapes, {"dy": dy, "x": x})
     call_kernel(_cpu.dense_backward_weight, shape, dy, x, dweight, dbias)

@@ -6,7 +6,7 @@ from alexnet import _cpu, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as
-from alexnet.cpu._arrays import FloatArray, as_input, make_output
+from alexnet.cpu._arrays import FloatArray, check_input, make_output, plain_inputs
 from alexnet.recording import call_kernel
 
 
@@ -38,8 +38,9 @@ def _dropout(
     operator: str, argument: str, array: object, rate: float, seed: int, offset: int, out: object
 ) -> FloatArray:
     """Mask and scale `array`: what dropout does to x and its gradient to dy."""
-    x = as_input(operator, argument, array)
+    x = check_input(operator, argument, array)
     threshold = calls.check_dropout(operator, rate, seed, offset)
+    (x,) = plain_inputs(x)
     y = make_output(operator, "out", out, x.shape, {argument: x}, may_be=argument)
     call_kernel(_cpu.dropout, x, seed, offset, threshold, 1 / (1 - float(rate)), y)
     return y

@@ -20,7 +20,7 @@ from alexnet.arrays import ArrayKind
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, Size2d
 from alexnet.contract.shapes import Conv2dShape, Padding
-from alexnet.cpu._arrays import FloatArray, as_input, make_output
+from alexnet.cpu._arrays import FloatArray, as_input, check_input, make_output, plain_inputs
 from alexnet.cpu.dense import dense as dense  # which takes what `pack_dense` gives
 from alexnet.recording import call_kernel
 
@@ -76,10 +76,11 @@ def conv2d(
     out: AnyArray | None = None,
 ) -> FloatArray:
     """`alexnet.cpu.conv2d` with the weights and groups of `packed`, to the bit."""
-    x = as_input("conv2d", "x", x)
-    bias = None if bias is None else as_input("conv2d", "bias", bias)
+    x = check_input("conv2d", "x", x)
+    bias = None if bias is None else check_input("conv2d", "bias", bias)
     weight = packed.weight
     shape = calls.check_conv2d(x, weight, bias, stride, padding, packed.groups, activation, "auto")
+    x, bias = plain_inputs(x, bias)
     y = make_output("conv2d", "out", out, shape.output_shape, {"x": x, "bias": bias})
     algorithm, isa = _cpu.conv2d_choice(shape, "forward"), _cpu.cpu_isa()
     arguments = (shape, x, weight, bias, activation == "relu", algorithm, y)

@@ -21,7 +21,7 @@ from alexnet.arrays import Array, aligned_empty
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, Size2d, check_out, check_pair, check_shape
 from alexnet.contract.shapes import Padding
-from alexnet.cpu._arrays import FloatArray, as_input, make_output
+from alexnet.cpu._arrays import FloatArray, check_input, make_output, plain_inputs
 from alexnet.recording import call_kernel
 
 CALLS_ARE_RECORDED = True  # every kernel is called by `alexnet.recording.call_kernel`
@@ -87,9 +87,10 @@ def lrn_max_pool2d(
     `positions`, of the result's shape, takes what `lrn_max_pool2d_backward` needs to know: the
     number of each maximum's pixel in its window, of at most `MOST_POSITIONS`.
     """
-    x = as_input("lrn", "x", x)
+    x = check_input("lrn", "x", x)
     calls.check_lrn(x, depth_radius, bias, alpha, beta)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
+    (x,) = plain_inputs(x)
     y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x})
     if positions is not None:
         check_out("max_pool2d", "positions", positions, y.shape, {"x": x, "out": y})
@@ -114,13 +115,14 @@ def lrn_max_pool2d_backward(
     out: AnyArray | None = None,
 ) -> FloatArray:
     """`lrn_backward` of `max_pool2d_backward` of dy, to the bit, without the array between."""
-    dy = as_input("max_pool2d_backward", "dy", dy)
-    x = as_input("lrn_backward", "x", x)
-    positions = as_input("max_pool2d_backward", "positions", positions)
+    dy = check_input("max_pool2d_backward", "dy", dy)
+    x = check_input("lrn_backward", "x", x)
+    positions = check_input("max_pool2d_backward", "positions", positions)
     calls.check_lrn(x, depth_radius, bias, alpha, beta, operator="lrn_backward")
     calls.check_lrn_backward_numbers("lrn_backward", bias, alpha, beta)
     shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
     check_shape("max_pool2d_backward", "positions", positions, shape.output_shape)
+    dy, x, positions = plain_inputs(dy, x, positions)
     inputs = {"dy": dy, "x": x, "positions": positions}
     dx = make_output("lrn_backward", "out", out, x.shape, inputs)
     call_kernel(

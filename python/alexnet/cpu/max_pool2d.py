@@ -7,7 +7,7 @@ from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, Size2d
 from alexnet.contract.documentation import documented_as
 from alexnet.contract.shapes import Padding
-from alexnet.cpu._arrays import FloatArray, as_input, make_output
+from alexnet.cpu._arrays import FloatArray, check_input, make_output, plain_inputs
 from alexnet.recording import call_kernel
 
 
@@ -21,8 +21,9 @@ def max_pool2d(
     ceil_mode: bool = False,
     out: AnyArray | None = None,
 ) -> FloatArray:
-    x = as_input("max_pool2d", "x", x)
+    x = check_input("max_pool2d", "x", x)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
+    (x,) = plain_inputs(x)
     y = make_output("max_pool2d", "out", out, shape.output_shape, {"x": x})
     call_kernel(_cpu.max_pool2d, shape, x, y)
     return y
@@ -41,9 +42,10 @@ def max_pool2d_backward(
     out: AnyArray | None = None,
 ) -> FloatArray:
     operator = "max_pool2d_backward"
-    dy = as_input(operator, "dy", dy)
-    x = as_input(operator, "x", x)
+    dy = check_input(operator, "dy", dy)
+    x = check_input(operator, "x", x)
     shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
+    dy, x = plain_inputs(dy, x)
     dx = make_output(operator, "out", out, shape.input_shape, {"dy": dy, "x": x})
     call_kernel(_cpu.max_pool2d_backward, shape, dy, x, through_relu, dx)
     return dx

@@ -8,7 +8,7 @@ from alexnet import _cpu, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, check_array, check_separate, check_writeable
 from alexnet.contract.documentation import documented_as
-from alexnet.cpu._arrays import FloatArray, as_input
+from alexnet.cpu._arrays import check_input, plain_inputs
 from alexnet.recording import call_kernel
 
 
@@ -24,9 +24,10 @@ def sgd_update(
 ) -> None:
     operator = "sgd_update"
     state = {"parameter": parameter, "velocity": velocity}
-    slope = _update_arguments(operator, state, gradient)
+    _check_kinds(operator, state, gradient)
     calls.check_sgd_update(parameter, gradient, velocity, learning_rate, momentum, weight_decay)
     _check_in_place(operator, state, gradient)
+    (slope,) = plain_inputs(gradient)
     call_kernel(_cpu.sgd_update, parameter, slope, velocity, learning_rate, momentum, weight_decay)
 
 
@@ -50,7 +51,7 @@ def adam_update(
         "first_moment": first_moment,
         "second_moment": second_moment,
     }
-    slope = _update_arguments(operator, state, gradient)
+    _check_kinds(operator, state, gradient)
     calls.check_adam_update(
         parameter,
         gradient,
@@ -64,6 +65,7 @@ def adam_update(
         weight_decay,
     )
     _check_in_place(operator, state, gradient)
+    (slope,) = plain_inputs(gradient)
     call_kernel(
         _cpu.adam_update,
         parameter,
@@ -79,13 +81,11 @@ def adam_update(
     )
 
 
-def _update_arguments(
-    operator: str, state: Mapping[str, AnyArray], gradient: AnyArray
-) -> FloatArray:
-    """Check kinds and dtypes; return the gradient, C-contiguous."""
+def _check_kinds(operator: str, state: Mapping[str, AnyArray], gradient: AnyArray) -> None:
+    """Check kinds and dtypes."""
     for name, array in state.items():
         check_array(operator, name, array)
-    return as_input(operator, "gradient", gradient)
+    check_input(operator, "gradient", gradient)
 
 
 def _check_in_place(operator: str, state: Mapping[str, AnyArray], gradient: AnyArray) -> None:

@@ -6,7 +6,7 @@ from alexnet import _cpu, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray
 from alexnet.contract.documentation import documented_as
-from alexnet.cpu._arrays import FloatArray, as_input, make_output
+from alexnet.cpu._arrays import FloatArray, as_input, check_input, make_output, plain_inputs
 from alexnet.recording import call_kernel
 
 
@@ -20,9 +20,10 @@ def relu(x: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
 
 @documented_as(reference.relu_backward)
 def relu_backward(dy: AnyArray, y: AnyArray, *, out: AnyArray | None = None) -> FloatArray:
-    dy = as_input("relu_backward", "dy", dy)
-    y = as_input("relu_backward", "y", y)
+    dy = check_input("relu_backward", "dy", dy)
+    y = check_input("relu_backward", "y", y)
     calls.check_relu_backward(dy, y)
+    dy, y = plain_inputs(dy, y)
     dx = make_output("relu_backward", "out", out, dy.shape, {"dy": dy, "y": y}, may_be="dy")
     call_kernel(_cpu.relu_backward, dy, y, dx)
     return dx

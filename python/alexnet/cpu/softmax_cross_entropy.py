@@ -9,7 +9,7 @@ from alexnet import _cpu, reference
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, check_integer_array
 from alexnet.contract.documentation import documented_as
-from alexnet.cpu._arrays import FloatArray, as_input, make_output
+from alexnet.cpu._arrays import FloatArray, check_input, make_output, plain_inputs
 from alexnet.recording import call_kernel
 
 
@@ -18,8 +18,9 @@ def softmax_cross_entropy(
     logits: AnyArray, labels: AnyArray, *, out: AnyArray | None = None
 ) -> FloatArray:
     operator = "softmax_cross_entropy"
-    logits = as_input(operator, "logits", logits)
+    logits = check_input(operator, "logits", logits)
     indices = _labels(operator, logits, labels)
+    (logits,) = plain_inputs(logits)
     loss = make_output(operator, "out", out, (), {"logits": logits, "labels": labels})
     batch, classes = logits.shape
     call_kernel(_cpu.softmax_cross_entropy, batch, classes, logits, indices, loss)
@@ -31,8 +32,9 @@ def softmax_cross_entropy_backward(
     logits: AnyArray, labels: AnyArray, *, out: AnyArray | None = None
 ) -> FloatArray:
     operator = "softmax_cross_entropy_backward"
-    logits = as_input(operator, "logits", logits)
+    logits = check_input(operator, "logits", logits)
     indices = _labels(operator, logits, labels)
+    (logits,) = plain_inputs(logits)
     dlogits = make_output(operator, "out", out, logits.shape, {"logits": logits, "labels": labels})
     batch, classes = logits.shape
     call_kernel(_cpu.softmax_cross_entropy_backward, batch, classes, logits, indices, dlogits)

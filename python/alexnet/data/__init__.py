@@ -3,6 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
+from alexnet.contract.arguments import check_path
 from alexnet.data.cifar10 import ARCHIVE, find_cifar10, open_cifar10
 from alexnet.data.image_folder import PhotoSet, is_image_folder, open_image_folder, unsorted
 from alexnet.data.imagenet import imagenet_classes
@@ -46,8 +47,10 @@ def open_dataset(
         It is missing, or a file in it cannot be read.
     ValueError
         It is neither of the two, or what is in it is not as it has to be.
+    TypeError
+        `path` is neither str nor os.PathLike.
     """
-    path = Path(path)
+    path = check_path("open_dataset", "path", path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     if path.is_file() or find_cifar10(path) is not None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from alexnet.contract.arguments import check_path
 from alexnet.data.sources import Dataset, ImageSet
 from alexnet.files import check_size, open_regular, pickles, read_regular
 from alexnet.files.pickles import PickledArray
@@ -64,7 +65,8 @@ def open_cifar10(path: str | Path) -> Dataset:
         A file is not what the format says: cut short, another pickle, labels out of range.
         The message names the file.
     """
-    contents = _archived(Path(path)) if Path(path).is_file() else _unpacked(Path(path))
+    path = check_path("open_cifar10", "path", path)
+    contents = _archived(path) if path.is_file() else _unpacked(path)
     class_names = _class_names(*contents(META_FILE))
     train = [_batch(*contents(name), len(class_names)) for name in TRAINING_FILES]
     test = _batch(*contents(TEST_FILE), len(class_names))

@@ -23,7 +23,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.contract.arguments import check_int, check_number
+from alexnet.contract.arguments import check_int, check_number, check_path
 from alexnet.data.patience import patiently
 from alexnet.data.photos import image_size, read_image, why_no_image
 from alexnet.data.sources import DIGEST_BYTES, Dataset, Labels, Pixels, UnreadableImageError
@@ -215,7 +215,7 @@ def open_image_folder(
         folders of classes lie a level too deep, or a `test_share` is given beside test images or is
         not from 0 to below 1.
     """
-    root = Path(root)
+    root = check_path("open_image_folder", "root", root)
     training = _folders_named(root, TRAINING_FOLDERS)
     if not training:
         training = [root]

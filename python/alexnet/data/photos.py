@@ -30,6 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
+from alexnet.contract.arguments import check_path
 from alexnet.data.patience import patiently
 from alexnet.data.sources import Pixels, UnreadableImageError, check_pixels
 from alexnet.files import open_regular, read_regular
@@ -79,7 +80,7 @@ def read_image(path: str | Path, shortest_side: int | None = None) -> Pixels:
         It is no regular file, no image of the formats known here, cut short, damaged or larger
         than 2**26 pixels or 1 GiB: a fault of its content.
     """
-    path = Path(path)
+    path = check_path("read_image", "path", path)
     content = patiently(lambda: _content(path))
     try:
         return patiently(lambda: _decoded(content, shortest_side))
@@ -96,7 +97,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
 
     The errors are those of `read_image`, but damage behind the header is not found.
     """
-    path = Path(path)
+    path = check_path("image_size", "path", path)
     content = patiently(lambda: _content(path))
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from alexnet.contract.arguments import LARGEST_SIZE
-from alexnet.messages import LONGEST_TEXT, shown
+from alexnet.messages import LONGEST_TEXT, listed, shown
 
 LARGEST = 2**22  # characters of a description
 DEEPEST = 32  # lists and objects inside each other
@@ -182,7 +182,7 @@ class Entry:
         unknown = sorted(given.keys() - set(names) - set(optional))
         for what, which in (("lacks", missing), ("has the unknown", unknown)):
             if which:
-                raise ValueError(f"{self.where or 'it'} {what} {', '.join(map(shown, which)):.200}")
+                raise ValueError(f"{self.where or 'it'} {what} {listed(map(shown, which))}")
         return given
 
     def _named(self) -> Iterator[tuple[str, Entry]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from alexnet.contract.arguments import check_path
 from alexnet.data import imagenet_classes
 from alexnet.files import check_absent, open_regular
 from alexnet.files.kinds import NUMPY_ARRAY, TORCH, kind_of
@@ -72,10 +73,13 @@ def load_model(
     ValueError
         The file is cut short or holds none of these, its arrays do not fit its description, or the
         folder holds no checkpoint.
+    TypeError
+        `path` is neither str nor os.PathLike.
     OSError
         It cannot be opened.
     """
-    model = _read(Path(path), format_of(Path(path)))
+    path = check_path("load_model", "path", path)
+    model = _read(path, format_of(path))
     if (device, precision) == ("cpu", FLOAT32):
         return model
     network = _copied(model.network, device=device, precision=precision)
@@ -101,7 +105,7 @@ def load(
     `path` and the errors are those of `load_model`, whatever wrote the file; `device`,
     `implementation` and `precision` are those of `AlexNet`.
     """
-    given = load_model(path).network
+    given = load_model(check_path("load", "path", path)).network
     return _copied(given, device=device, implementation=implementation, precision=precision)
 
 
@@ -154,7 +158,8 @@ def convert(
     """
     if to is not None and to not in FORMATS:
         raise ValueError(f"convert: to is {to!r}, expected one of {', '.join(FORMATS)}")
-    source, target = Path(source), Path(target)
+    source = check_path("convert", "source", source)
+    target = check_path("convert", "target", target)
     if not force:
         check_absent(target)
     source_format = format_of(source)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from alexnet.contract.arguments import NUMPY, AnyArray, Shape
-from alexnet.messages import counted, shown
+from alexnet.messages import counted, listed, shown
 from alexnet.network.layer import Layer
 from alexnet.network.layers import Conv2d, Dense
 from alexnet.network.network import Network
@@ -29,10 +29,10 @@ def checked(
         One is no NumPy array, or a masked one.
     """
     if arrays.keys() != shapes.keys():
-        missing = ", ".join(sorted(shapes.keys() - arrays.keys())) or "nothing"
-        unknown = ", ".join(sorted(arrays.keys() - shapes.keys())) or "nothing"
+        missing = listed(sorted(shapes.keys() - arrays.keys()))
+        unknown = listed(sorted(arrays.keys() - shapes.keys()))
         raise ValueError(
-            f"not {layout}'s AlexNet: arrays lack {missing:.200}, and have {unknown:.200} too many"
+            f"not {layout}'s AlexNet: arrays lack {missing}, and have {unknown} too many"
         )
     for name, shape in shapes.items():
         array = NUMPY.check_type(f"{layout}'s AlexNet", name, arrays[name], "float32")

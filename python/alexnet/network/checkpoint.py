@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from alexnet.contract.arguments import AnyArray
+from alexnet.contract.arguments import AnyArray, check_path
 from alexnet.data import Preprocessing
 from alexnet.files.descriptions import Entry, versioned
 from alexnet.messages import summarised
@@ -194,7 +194,7 @@ def read_model(path: str | os.PathLike[str]) -> TrainedModel:
         It cannot be opened.
 
     """
-    path = Path(path)
+    path = check_path("read_model", "path", path)
     if path.is_dir():
         path = _checkpoint_in(path)
     checkpoint = Checkpoint.read(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from alexnet.arrays import Array
+from alexnet.messages import listed, shown
 
 
 class NamedArrays(Mapping[str, Array]):
@@ -20,8 +21,8 @@ class NamedArrays(Mapping[str, Array]):
         try:
             return self._arrays[name]
         except KeyError:
-            there_are = ", ".join(self._arrays) or "none"
-            raise KeyError(f"there is no array {name!r:.100}, but {there_are:.1000}") from None
+            there_are = listed(self._arrays, room=1000)
+            raise KeyError(f"there is no array {shown(name)}, but {there_are}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)

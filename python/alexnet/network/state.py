@@ -22,9 +22,10 @@ from alexnet.contract.arguments import (
     AnyArray,
     Shape,
     check_assignable,
+    check_path,
 )
 from alexnet.contract.names import ExplainsNames
-from alexnet.messages import shown, summarised
+from alexnet.messages import listed, shown, summarised
 from alexnet.network import weights
 from alexnet.network.freezing import BFLOAT16, Freezer
 from alexnet.network.layer import Layer
@@ -214,13 +215,15 @@ class NetworkState(ExplainsNames):
         Raises
         ------
         RuntimeError
-            The gradients are those of another thread, another has changed the network since, or it
-            is frozen.
+            The gradients are those of another thread, another has changed the network since, there
+            are none yet, or it is frozen.
         NotImplementedError
             The network is in bfloat16 on the CPU.
         """
         self._freezer.check_may_train("optimizer")
         self._workspace.check_unchanged("optimizer")
+        if not (self._has_gone_back or self._workspace.has_gradients):
+            raise RuntimeError("optimizer: there are no gradients yet: call backward first")
         self._parameters_may_change()
         if self._mixed_precision is None:
             return Update(self._parameters, self.gradient_memory)
@@ -337,11 +340,9 @@ class NetworkState(ExplainsNames):
                 "tensors() gives them"
             )
         if own.keys() != tensors.keys():
-            missing = ", ".join(sorted(own.keys() - tensors.keys())) or "nothing"
-            unknown = ", ".join(sorted(map(str, tensors.keys() - own.keys()))) or "nothing"
-            raise ValueError(
-                f"{name}: arrays lack {missing:.200}, and have {unknown:.200} too many"
-            )
+            missing = listed(sorted(own.keys() - tensors.keys()))
+            unknown = listed(sorted(map(str, tensors.keys() - own.keys())))
+            raise ValueError(f"{name}: arrays lack {missing}, and have {unknown} too many")
         for key, array in own.items():
             check_assignable(name, key, tensors[key], array)
         seed, offset = (int(word) for word in tensors["generator"])
@@ -408,10 +409,13 @@ class NetworkState(ExplainsNames):
         Raises
         ------
         ValueError
-            The name is one of another format, such as .pth.
+            The name is one of another format, such as .pth, or none that a file can have.
+        TypeError
+            `path` is neither str nor os.PathLike.
         OSError
             It could not be written.
         """
+        path = check_path("save", "path", path)
         with self._guard.reading:
             weights.write(path, self.variant, self.tensors())
 
@@ -422,11 +426,14 @@ class NetworkState(ExplainsNames):
         ------
         ValueError
             The file is damaged, foreign, or of another network; nothing was changed.
+        TypeError
+            `path` is neither str nor os.PathLike.
         OSError
             It cannot be opened.
         RuntimeError
             The network is frozen.
         """
+        path = check_path("restore", "path", path)
         variant, tensors = weights.read(path)
         if (variant.layers, variant.input_shape) != (self.layers, self.input_shape):
             raise ValueError(

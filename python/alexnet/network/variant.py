@@ -173,7 +173,7 @@ class Variant:
             multiple of the groups that the network has.
 
         """
-        check_number(self.name, "width", width, above=0)
+        width = check_number(self.name, "width", width, above=0)
         multiple = math.lcm(*(getattr(layer, "groups", 1) for layer in self.layers))
         products = self._products()
         kept = products[-1:] if len(self.output_shape) == 1 else ()

@@ -158,6 +158,11 @@ class Workspace:
         return self._gradients
 
     @property
+    def has_gradients(self) -> bool:
+        """Whether `gradient_memory` may have been filled: by a backward, or who asked for it."""
+        return self._gradients is not None
+
+    @property
     def overflow(self) -> Array:
         """See `Casts`."""
         return None if self._casts is None else self._casts.overflow

@@ -16,9 +16,14 @@ FloatArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 DTYPES = ("float32", "float64")
 
 
-def as_float64(operator: str, argument: str, array: FloatArray) -> Float64Array:
-    """Convert a float32 or float64 array to float64."""
-    return np.asarray(check_array(operator, argument, array, DTYPES), dtype=np.float64)
+def check_input(operator: str, argument: str, array: object) -> None:
+    """`array` is of float32 or float64, of whatever shape and layout."""
+    check_array(operator, argument, array, DTYPES)
+
+
+def as_float64(array: FloatArray) -> Float64Array:
+    """Convert an array to float64, once all is checked: a view may be larger than any copy."""
+    return np.asarray(array, dtype=np.float64)
 
 
 def check_result(

@@ -15,6 +15,7 @@ from alexnet.contract.arguments import plain
 from alexnet.reference._arrays import (
     FloatArray,
     as_float64,
+    check_input,
     check_result,
     check_results,
     deliver,
@@ -78,12 +79,19 @@ def batch_norm(
     variance by n / (n - 1).
     """
     operator = "batch_norm"
-    values = as_float64(operator, "x", x)
-    scale = as_float64(operator, "gamma", gamma)
-    shift = as_float64(operator, "beta", beta)
-    given_mean = None if mean is None else as_float64(operator, "mean", mean)
-    given_variance = None if variance is None else as_float64(operator, "variance", variance)
+    check_input(operator, "x", x)
+    check_input(operator, "gamma", gamma)
+    check_input(operator, "beta", beta)
+    if mean is not None:
+        check_input(operator, "mean", mean)
+    if variance is not None:
+        check_input(operator, "variance", variance)
     shape = calls.check_batch_norm(x, gamma, beta, mean, variance, epsilon, activation)
+    values = as_float64(x)
+    scale = as_float64(gamma)
+    shift = as_float64(beta)
+    given_mean = None if mean is None else as_float64(mean)
+    given_variance = None if variance is None else as_float64(variance)
     epsilon = plain(epsilon)
     inputs = {"x": x, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
     check_result(operator, out, x.shape, inputs)
@@ -160,12 +168,17 @@ def batch_norm_backward(
     Ioffe and Szegedy 2015, section 3, the gradients through the statistics collected in one term.
     """
     operator = "batch_norm_backward"
-    gradient = as_float64(operator, "dy", dy)
-    values = as_float64(operator, "x", x)
-    scale = as_float64(operator, "gamma", gamma)
-    used_mean = as_float64(operator, "mean", mean)
-    used_variance = as_float64(operator, "variance", variance)
+    check_input(operator, "dy", dy)
+    check_input(operator, "x", x)
+    check_input(operator, "gamma", gamma)
+    check_input(operator, "mean", mean)
+    check_input(operator, "variance", variance)
     shape = calls.check_batch_norm_backward(dy, x, gamma, mean, variance, epsilon, training)
+    gradient = as_float64(dy)
+    values = as_float64(x)
+    scale = as_float64(gamma)
+    used_mean = as_float64(mean)
+    used_variance = as_float64(variance)
     epsilon = plain(epsilon)
     channels = (shape.channels,)
     out_dx, out_dgamma, out_dbeta = check_results(

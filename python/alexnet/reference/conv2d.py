@@ -25,6 +25,7 @@ from alexnet.reference._arrays import (
     Float64Array,
     FloatArray,
     as_float64,
+    check_input,
     check_result,
     check_results,
     deliver,
@@ -121,10 +122,14 @@ def conv2d(
     zeros of the padding are multiplied like any other: with a weight that is NaN or infinite they
     make NaN. A NaN has the same bits for every number of threads, which bits is not specified.
     """
-    image = as_float64("conv2d", "x", x)
-    kernel = as_float64("conv2d", "weight", weight)
-    offset = None if bias is None else as_float64("conv2d", "bias", bias)
+    check_input("conv2d", "x", x)
+    check_input("conv2d", "weight", weight)
+    if bias is not None:
+        check_input("conv2d", "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
+    image = as_float64(x)
+    kernel = as_float64(weight)
+    offset = None if bias is None else as_float64(bias)
     check_result("conv2d", out, shape.output_shape, {"x": x, "weight": weight, "bias": bias})
 
     padded = _pad(image, shape)
@@ -196,11 +201,13 @@ def conv2d_backward_input(
     surrounded by zeros, which are multiplied: such a weight reaches the border of dx as well.)
     """
     operator = "conv2d_backward_input"
-    gradient = as_float64(operator, "dy", dy)
-    kernel = as_float64(operator, "weight", weight)
+    check_input(operator, "dy", dy)
+    check_input(operator, "weight", weight)
     shape = calls.check_conv2d_backward_input(
         dy, weight, input_shape, stride, padding, groups, algorithm
     )
+    gradient = as_float64(dy)
+    kernel = as_float64(weight)
     check_result(operator, out, shape.input_shape, {"dy": dy, "weight": weight})
 
     padded = _pad(np.zeros(shape.input_shape), shape)
@@ -270,11 +277,13 @@ def conv2d_backward_weight(
     infinite they make NaN.
     """
     operator = "conv2d_backward_weight"
-    gradient = as_float64(operator, "dy", dy)
-    image = as_float64(operator, "x", x)
+    check_input(operator, "dy", dy)
+    check_input(operator, "x", x)
     shape = calls.check_conv2d_backward_weight(
         dy, x, kernel_size, stride, padding, groups, algorithm
     )
+    gradient = as_float64(dy)
+    image = as_float64(x)
     out_dweight, out_dbias = check_results(
         operator,
         out,

@@ -11,6 +11,7 @@ from alexnet.contract import calls
 from alexnet.reference._arrays import (
     FloatArray,
     as_float64,
+    check_input,
     check_result,
     check_results,
     deliver,
@@ -59,10 +60,14 @@ def dense(
     -----
     The weight is laid out (in, out) as in TensorFlow; PyTorch's (out, in) is its transpose.
     """
-    matrix = as_float64("dense", "x", x)
-    kernel = as_float64("dense", "weight", weight)
-    offset = None if bias is None else as_float64("dense", "bias", bias)
+    check_input("dense", "x", x)
+    check_input("dense", "weight", weight)
+    if bias is not None:
+        check_input("dense", "bias", bias)
     shape = calls.check_dense(x, weight, bias, activation)
+    matrix = as_float64(x)
+    kernel = as_float64(weight)
+    offset = None if bias is None else as_float64(bias)
     check_result("dense", out, shape.output_shape, {"x": x, "weight": weight, "bias": bias})
 
     y = matrix @ kernel
@@ -108,9 +113,11 @@ def dense_backward_input(
     The chain rule on y = x @ weight + bias.
     """
     operator = "dense_backward_input"
-    gradient = as_float64(operator, "dy", dy)
-    kernel = as_float64(operator, "weight", weight)
+    check_input(operator, "dy", dy)
+    check_input(operator, "weight", weight)
     shape = calls.check_dense_backward_input(dy, weight)
+    gradient = as_float64(dy)
+    kernel = as_float64(weight)
     check_result(operator, out, shape.input_shape, {"dy": dy, "weight": weight})
     return deliver(gradient @ kernel.T, out)
 
@@ -156,9 +163,11 @@ def dense_backward_weight(
     The chain rule on y = x @ weight + bias.
     """
     operator = "dense_backward_weight"
-    gradient = as_float64(operator, "dy", dy)
-    matrix = as_float64(operator, "x", x)
+    check_input(operator, "dy", dy)
+    check_input(operator, "x", x)
     shape = calls.check_dense_backward_weight(dy, x)
+    gradient = as_float64(dy)
+    matrix = as_float64(x)
     out_dweight, out_dbias = check_results(
         operator,
         out,

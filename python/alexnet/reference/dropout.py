@@ -12,7 +12,14 @@ import numpy as np
 
 from alexnet.contract import calls
 from alexnet.random import philox_words
-from alexnet.reference._arrays import Float64Array, FloatArray, as_float64, check_result, deliver
+from alexnet.reference._arrays import (
+    Float64Array,
+    FloatArray,
+    as_float64,
+    check_input,
+    check_result,
+    deliver,
+)
 
 
 def dropout(
@@ -64,8 +71,9 @@ def dropout(
 
         counter = (b low, b high, offset low, offset high),  key = (seed low, seed high).
     """
-    values = as_float64("dropout", "x", x)
+    check_input("dropout", "x", x)
     threshold = calls.check_dropout("dropout", rate, seed, offset)
+    values = as_float64(x)
     check_result("dropout", out, x.shape, {"x": x}, may_be="x")
     return deliver(_mask(values, rate, threshold, seed, offset), out)
 
@@ -111,8 +119,9 @@ def dropout_backward(
     Srivastava et al. 2014; random words from Philox4x32-10, Salmon et al. 2011, as in `dropout`.
     """
     operator = "dropout_backward"
-    gradient = as_float64(operator, "dy", dy)
+    check_input(operator, "dy", dy)
     threshold = calls.check_dropout(operator, rate, seed, offset)
+    gradient = as_float64(dy)
     check_result(operator, out, dy.shape, {"dy": dy}, may_be="dy")
     return deliver(_mask(gradient, rate, threshold, seed, offset), out)
 

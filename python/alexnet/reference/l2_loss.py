@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from alexnet.reference._arrays import FloatArray, as_float64, check_result, deliver
+from alexnet.reference._arrays import FloatArray, as_float64, check_input, check_result, deliver
 
 
 def l2_loss(x: FloatArray, *, out: FloatArray | None = None) -> FloatArray:
@@ -37,7 +37,8 @@ def l2_loss(x: FloatArray, *, out: FloatArray | None = None) -> FloatArray:
     -----
     The definition of ``tf.nn.l2_loss``: a sum, not a mean. Its gradient is x.
     """
-    values = as_float64("l2_loss", "x", x)
+    check_input("l2_loss", "x", x)
+    values = as_float64(x)
     check_result("l2_loss", out, (), {"x": x})
     return deliver(np.asarray(np.sum(values**2) / 2), out)
 
@@ -72,6 +73,7 @@ def l2_loss_backward(x: FloatArray, *, out: FloatArray | None = None) -> FloatAr
     -----
     The derivative of sum(x ** 2) / 2, the definition of ``tf.nn.l2_loss``.
     """
-    values = as_float64("l2_loss_backward", "x", x)
+    check_input("l2_loss_backward", "x", x)
+    values = as_float64(x)
     check_result("l2_loss_backward", out, x.shape, {"x": x})
     return deliver(values.copy(), out)

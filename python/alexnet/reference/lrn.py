@@ -13,7 +13,14 @@ import numpy as np
 
 from alexnet.contract import calls
 from alexnet.contract.arguments import plain
-from alexnet.reference._arrays import Float64Array, FloatArray, as_float64, check_result, deliver
+from alexnet.reference._arrays import (
+    Float64Array,
+    FloatArray,
+    as_float64,
+    check_input,
+    check_result,
+    deliver,
+)
 
 
 def lrn(
@@ -69,8 +76,9 @@ def lrn(
     the window and divide alpha by it: for their (size, alpha), pass depth_radius = (size - 1) / 2
     and alpha / size.
     """
-    values = as_float64("lrn", "x", x)
+    check_input("lrn", "x", x)
     calls.check_lrn(x, depth_radius, bias, alpha, beta)
+    values = as_float64(x)
     depth_radius, bias, alpha, beta = plain((depth_radius, bias, alpha, beta))
     check_result("lrn", out, x.shape, {"x": x})
     scale = bias + alpha * _window_sum(values**2, depth_radius)
@@ -130,9 +138,11 @@ def lrn_backward(
     The chain rule on Krizhevsky et al. 2012, section 3.3: x[c] reaches y[c] directly, and every
     y[c'] of its window through s[c'].
     """
-    gradient = as_float64("lrn_backward", "dy", dy)
-    values = as_float64("lrn_backward", "x", x)
+    check_input("lrn_backward", "dy", dy)
+    check_input("lrn_backward", "x", x)
     calls.check_lrn_backward(dy, x, depth_radius, bias, alpha, beta, through_relu)
+    gradient = as_float64(dy)
+    values = as_float64(x)
     depth_radius, bias, alpha, beta = plain((depth_radius, bias, alpha, beta))
     check_result("lrn_backward", out, x.shape, {"dy": dy, "x": x})
     scale = bias + alpha * _window_sum(values**2, depth_radius)

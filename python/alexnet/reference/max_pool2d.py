@@ -14,7 +14,14 @@ import numpy as np
 from alexnet.contract import calls
 from alexnet.contract.arguments import Size2d
 from alexnet.contract.shapes import Padding, Pool2dShape
-from alexnet.reference._arrays import Float64Array, FloatArray, as_float64, check_result, deliver
+from alexnet.reference._arrays import (
+    Float64Array,
+    FloatArray,
+    as_float64,
+    check_input,
+    check_result,
+    deliver,
+)
 
 
 def max_pool2d(
@@ -68,8 +75,9 @@ def max_pool2d(
     that a last window may reach beyond the padded image; one that would start beyond the image and
     its leading padding is dropped. This is the rule of PyTorch and Caffe. "same" is TensorFlow's.
     """
-    image = as_float64("max_pool2d", "x", x)
+    check_input("max_pool2d", "x", x)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
+    image = as_float64(x)
     check_result("max_pool2d", out, shape.output_shape, {"x": x})
     y = np.empty(shape.output_shape)
     for row, column, pixels in _windows(image, shape):
@@ -130,9 +138,11 @@ def max_pool2d_backward(
     never takes part.
     """
     operator = "max_pool2d_backward"
-    gradient = as_float64(operator, "dy", dy)
-    image = as_float64(operator, "x", x)
+    check_input(operator, "dy", dy)
+    check_input(operator, "x", x)
     shape = calls.check_max_pool2d_backward(dy, x, window, stride, padding, ceil_mode, through_relu)
+    gradient = as_float64(dy)
+    image = as_float64(x)
     check_result(operator, out, shape.input_shape, {"dy": dy, "x": x})
     dx = np.zeros(shape.input_shape)
     windows = zip(_windows(image, shape), _windows(dx, shape), strict=True)

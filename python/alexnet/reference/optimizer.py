@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from alexnet.contract import calls
 from alexnet.contract.arguments import check_separate, check_writeable, plain
-from alexnet.reference._arrays import FloatArray, as_float64
+from alexnet.reference._arrays import FloatArray, as_float64, check_input
 
 
 def sgd_update(
@@ -60,10 +60,13 @@ def sgd_update(
     theirs carries the old steps on unchanged and this one rescales them.
     """
     operator = "sgd_update"
-    old = as_float64(operator, "parameter", parameter)
-    slope = as_float64(operator, "gradient", gradient)
-    speed = as_float64(operator, "velocity", velocity)
+    check_input(operator, "parameter", parameter)
+    check_input(operator, "gradient", gradient)
+    check_input(operator, "velocity", velocity)
     calls.check_sgd_update(parameter, gradient, velocity, learning_rate, momentum, weight_decay)
+    old = as_float64(parameter)
+    slope = as_float64(gradient)
+    speed = as_float64(velocity)
     _check_in_place(
         operator, {"parameter": parameter, "velocity": velocity}, {"gradient": gradient}
     )
@@ -133,10 +136,10 @@ def adam_update(
     defaults. epsilon is added after the correction of the bias, to the square root.
     """
     operator = "adam_update"
-    old = as_float64(operator, "parameter", parameter)
-    slope = as_float64(operator, "gradient", gradient)
-    first = as_float64(operator, "first_moment", first_moment)
-    second = as_float64(operator, "second_moment", second_moment)
+    check_input(operator, "parameter", parameter)
+    check_input(operator, "gradient", gradient)
+    check_input(operator, "first_moment", first_moment)
+    check_input(operator, "second_moment", second_moment)
     calls.check_adam_update(
         parameter,
         gradient,
@@ -149,6 +152,10 @@ def adam_update(
         epsilon,
         weight_decay,
     )
+    old = as_float64(parameter)
+    slope = as_float64(gradient)
+    first = as_float64(first_moment)
+    second = as_float64(second_moment)
     changed = {
         "parameter": parameter,
         "first_moment": first_moment,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from alexnet.contract import calls
-from alexnet.reference._arrays import FloatArray, as_float64, check_result, deliver
+from alexnet.reference._arrays import FloatArray, as_float64, check_input, check_result, deliver
 
 
 def relu(x: FloatArray, *, out: FloatArray | None = None) -> FloatArray:
@@ -38,7 +38,8 @@ def relu(x: FloatArray, *, out: FloatArray | None = None) -> FloatArray:
     -----
     Nair and Hinton 2010; Krizhevsky et al. 2012, section 3.1. NaN as in ``np.maximum(x, 0)``.
     """
-    values = as_float64("relu", "x", x)
+    check_input("relu", "x", x)
+    values = as_float64(x)
     check_result("relu", out, x.shape, {"x": x}, may_be="x")
     return deliver(np.maximum(values, 0), out)
 
@@ -76,8 +77,10 @@ def relu_backward(dy: FloatArray, y: FloatArray, *, out: FloatArray | None = Non
     The derivative at 0 is taken as 0, the usual convention, and so it is where y is NaN.
     """
     operator = "relu_backward"
-    gradient = as_float64(operator, "dy", dy)
-    outputs = as_float64(operator, "y", y)
+    check_input(operator, "dy", dy)
+    check_input(operator, "y", y)
     calls.check_relu_backward(dy, y)
+    gradient = as_float64(dy)
+    outputs = as_float64(y)
     check_result(operator, out, y.shape, {"dy": dy, "y": y}, may_be="dy")
     return deliver(np.where(outputs > 0, gradient, 0), out)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from alexnet.contract import calls
 from alexnet.contract.arguments import AnyArray, check_integer_array
-from alexnet.reference._arrays import FloatArray, as_float64, check_result, deliver
+from alexnet.reference._arrays import FloatArray, as_float64, check_input, check_result, deliver
 
 Labels = npt.NDArray[np.integer]
 
@@ -59,8 +59,9 @@ def softmax_cross_entropy(
     1.
     """
     operator = "softmax_cross_entropy"
-    values = as_float64(operator, "logits", logits)
+    check_input(operator, "logits", logits)
     rows, classes = _check_labels(operator, logits, labels)
+    values = as_float64(logits)
     check_result(operator, out, (), {"logits": logits, "labels": labels})
     shifted = values - values.max(axis=1, keepdims=True)
     losses = np.log(np.exp(shifted).sum(axis=1)) - shifted[rows, classes]
@@ -105,8 +106,9 @@ def softmax_cross_entropy_backward(
     The derivative of log(sum over j of exp(z[j])) - z[label].
     """
     operator = "softmax_cross_entropy_backward"
-    values = as_float64(operator, "logits", logits)
+    check_input(operator, "logits", logits)
     rows, classes = _check_labels(operator, logits, labels)
+    values = as_float64(logits)
     check_result(operator, out, logits.shape, {"logits": logits, "labels": labels})
     exponentials = np.exp(values - values.max(axis=1, keepdims=True))
     dlogits = exponentials / exponentials.sum(axis=1, keepdims=True)

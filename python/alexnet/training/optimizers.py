@@ -103,8 +103,8 @@ class Optimizer(ExplainsNames, ABC):
         Raises
         ------
         RuntimeError
-            Another thread has changed the network since this thread's forward, or the gradients
-            are another thread's.
+            Another thread has changed the network since this thread's forward, the gradients are
+            another thread's, or there are none: no backward, and `gradients` was never asked for.
         TypeError, ValueError
             A setting is not what it may be; nothing was changed.
         """

@@ -27,7 +27,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from alexnet.contract.arguments import check_callable, check_instance
+from alexnet.contract.arguments import check_callable, check_instance, check_path
 from alexnet.data import Dataset, Preprocessing
 from alexnet.files import check_folder, check_regular, lock, naming, remove_remains, replacing
 from alexnet.inference.evaluation import Evaluation, evaluate
@@ -147,7 +147,7 @@ class Run:
         """
         check_instance("training", "configuration", configuration, Configuration)
         check_instance("training", "dataset", dataset, Dataset)
-        folder = Path(folder)
+        folder = check_path("training", "folder", folder)
         check_folder(folder.parent if numbered else folder)  # before the images are read
         if not numbered:
             check_holds_no_run(folder)
@@ -203,7 +203,7 @@ class Run:
             A file cannot be read or written.
         """
         check_instance("training", "dataset", dataset, Dataset)
-        folder = Path(folder)
+        folder = check_path("training", "folder", folder)
         if not (folder / CONFIG).exists():
             raise ValueError(f"{folder}: holds no run: there is no {CONFIG}")
         held = lock(folder)
