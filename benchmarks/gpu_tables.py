@@ -5,6 +5,7 @@
 
 There each stands between <!-- gpu_tables: NAME --> and <!-- end of NAME -->. A figure that is
 missing, no number or not finite is an error that names it; one whose reason the file tells is "-".
+A table of which the file has nothing is not printed, unless --tables asks for it: that is an error.
 """
 
 from __future__ import annotations
@@ -137,6 +138,22 @@ TABLES: dict[str, Callable[[dict[str, Any]], Rows]] = {
     "kernels": kernels,
     "configurations": configurations,
 }
+# Stage and entry of the file that each is made of.
+PLACES = {
+    "ceilings": ("kernels", "ceilings"),
+    "networks": ("networks", "rows"),
+    "kernels": ("kernels", "rows"),
+    "configurations": ("configurations", "best"),
+}
+
+
+def measured(record: dict[str, Any]) -> list[str]:
+    """The tables of which the record has anything, if only an empty list; ValueError if none."""
+    stages = record.get("stages", {})
+    names = [name for name, (stage, key) in PLACES.items() if key in stages.get(stage, {})]
+    if not names:
+        raise ValueError(f"there is nothing of {', '.join(TABLES)}")
+    return names
 
 
 def markdown(table: Rows) -> str:
@@ -165,18 +182,26 @@ def main(arguments: list[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path)
-    parser.add_argument("--tables", default=",".join(TABLES), metavar="NAME,...")
+    parser.add_argument(
+        "--tables",
+        type=lambda text: text.split(","),
+        metavar="NAME,...",
+        help=f"of {', '.join(TABLES)} (default: those that were measured)",
+    )
     parser.add_argument("--write", action="store_true", help="into docs/gpu.md")
     options = parser.parse_args(arguments)
-    if unknown := set(options.tables.split(",")) - set(TABLES):
+    if unknown := set(options.tables or ()) - set(TABLES):
         parser.error(f"--tables: {min(unknown)!r}, expected some of {', '.join(TABLES)}")
     record = json.loads(options.file.read_text())
     try:
         if options.write:
             DOCUMENT.write_text(written(DOCUMENT.read_text(), record))
             return 0
-        for name in options.tables.split(","):
+        names = options.tables or measured(record)
+        for name in names:
             print(f"{name}\n\n{markdown(TABLES[name](record))}")
+        if not options.tables and (absent := [name for name in TABLES if name not in names]):
+            print(f"not measured: {', '.join(absent)}")
     except ValueError as error:
         print(f"gpu_tables: {options.file}: {error}", file=sys.stderr)
         return 2

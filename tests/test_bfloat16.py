@@ -506,6 +506,29 @@ def test_weights_that_cannot_be_packed() -> None:
         bfloat16.pack_conv2d(KERNEL.astype(int))
     with pytest.raises(ValueError, match="pack_conv2d: groups is 3"):
         bfloat16.pack_conv2d(KERNEL, 3)
+    for groups in (None, "2", 2.0):
+        with pytest.raises(TypeError, match=r"pack_conv2d: groups is .*, expected an integer"):
+            bfloat16.pack_conv2d(KERNEL, groups)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("weight", [None, KERNEL, WEIGHT.astype(BF16), "weights"])
+def test_weights_that_are_not_packed(weight: Any) -> None:
+    expected = "weight is .*, expected PackedWeights: pack_{} of alexnet.cpu.bfloat16 makes them"
+    with pytest.raises(TypeError, match=f"^conv2d: {expected.format('conv2d')}"):
+        bfloat16.conv2d(IMAGES, weight)
+    with pytest.raises(TypeError, match=f"^dense: {expected.format('dense')}"):
+        bfloat16.dense(X, weight)
+    with pytest.raises(TypeError, match=f"^conv2d: {expected.format('conv2d')}"):
+        bfloat16.conv2d_max_pool2d(
+            IMAGES, weight, None, stride=1, padding=0, activation=None, pool={}, out=IMAGES
+        )
+
+
+def test_packed_weights_of_the_other_layer() -> None:
+    with pytest.raises(ValueError, match="conv2d: weight has shape"):
+        bfloat16.conv2d(IMAGES, bfloat16.pack_dense(WEIGHT))
+    with pytest.raises(ValueError, match="dense: weight has shape"):
+        bfloat16.dense(X, bfloat16.pack_conv2d(KERNEL))
 
 
 def test_float32_takes_no_bfloat16() -> None:

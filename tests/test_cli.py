@@ -169,6 +169,20 @@ def test_what_a_device_does_not_have_is_one_line(
     assert capsys.readouterr().err == "alexnet: error: network: not on this device\n"
 
 
+def test_no_memory_for_a_batch_names_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "tf-small", "--batch-size", "2000000000"]) == 2  # 2 PiB
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"alexnet: error: out of memory: .*; --batch-size is 2000000000\n", error)
+
+
+def test_the_help_says_where_the_number_of_threads_comes_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert status_of(["bench", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "(default: ALEXNET_NUM_THREADS, else OMP_NUM_THREADS, else the processors" in text
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

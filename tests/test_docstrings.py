@@ -6,6 +6,7 @@ import inspect
 import re
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import alexnet
@@ -50,3 +51,15 @@ def test_docstring_is_complete(implementation: ModuleType, operator: str) -> Non
 def test_docstring_of_the_list_of_algorithms(implementation: ModuleType) -> None:
     returned = sections(implementation.conv2d_algorithms)["Returns"]
     assert re.findall(r'"(\w+)"', returned) == list(implementation.conv2d_algorithms())
+
+
+@pytest.mark.parametrize("operator", ["conv2d", "dense"])
+def test_the_precision_of_products_is_shown(operator: str) -> None:
+    function = getattr(alexnet, operator)
+    assert inspect.signature(function).parameters["precision"].default == "float32"
+    assert "alexnet.cuda" in sections(function)["Parameters"].partition("precision : ")[2]
+    x, weight = np.ones((1, 4, 4, 4), np.float32), np.ones((3, 3, 4, 4), np.float32)
+    arrays = (x, weight) if operator == "conv2d" else (x[0, 0], weight[0, 0, :, :])
+    np.testing.assert_allclose(
+        function(*arrays, precision="bfloat16"), function(*arrays), rtol=1e-2
+    )

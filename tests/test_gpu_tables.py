@@ -149,6 +149,28 @@ def test_tables_refuse_a_row_without_a_figure_that_others_have(
     assert f"networks, 32 tf32 yes forward: {key} is missing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "absent"), [("h200", "configurations"), ("h100", "kernels, configurations")]
+)
+def test_tables_of_the_kept_figures_name_what_was_not_measured(
+    tables: Any, capsys: pytest.CaptureFixture[str], name: str, absent: str
+) -> None:
+    file = str(ROOT / "docs" / "results" / f"gpu-{name}.json")
+    assert tables.main([file]) == 0
+    assert capsys.readouterr().out.endswith(f"\n\nnot measured: {absent}\n")
+    assert tables.main([file, "--tables", "configurations"]) == 2
+    assert "configurations: best is missing" in capsys.readouterr().err
+
+
+def test_a_file_without_any_table_is_an_error(
+    tmp_path: Path, tables: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gpu.json"
+    file.write_text('{"stages": {"kernels": {}}}')
+    assert tables.main([str(file)]) == 2
+    assert "there is nothing of ceilings, networks, kernels" in capsys.readouterr().err
+
+
 def test_tables_go_between_their_marks(
     tmp_path: Path, tables: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

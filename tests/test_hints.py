@@ -166,6 +166,32 @@ def test_no_step_is_named_where_none_is_known() -> None:
         cpu.conv2d(zeros(2, 9, 9, 5), WEIGHT)
 
 
+def test_only_arrays_with_a_batch_are_made_one_of_one() -> None:
+    parameter, velocity, gradient = WEIGHT.copy(), WEIGHT.copy(), WEIGHT[0]
+    for update in (
+        lambda: cpu.sgd_update(parameter, gradient, velocity, learning_rate=0.1),
+        lambda: cpu.adam_update(parameter, gradient, velocity, velocity.copy(), step=1),
+    ):
+        with pytest.raises(ValueError, match=r"gradient has shape .*, expected \(3, 3, 4, 6\)$"):
+            update()
+    with pytest.raises(ValueError, match=r"pack_dense: weight has shape \(5,\), expected \([^:]*$"):
+        cpu.bfloat16.pack_dense(zeros(5))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: alexnet.relu(), "relu: x is missing"),
+        (lambda: alexnet.conv2d(weight=WEIGHT), "conv2d: x is missing"),
+        (lambda: alexnet.conv2d(X), "conv2d: weight is missing"),
+        (lambda: alexnet.lrn(out=X), "lrn: x is missing"),
+    ],
+)
+def test_an_argument_that_is_missing(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{message}$"):
+        call()
+
+
 NETWORK = AlexNet("cifar10-bn", seed=None)
 IMAGES = zeros(2, 32, 32, 3)
 

@@ -139,6 +139,22 @@ def test_negative_alpha(on: Implementation) -> None:
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("beta", [0.5, 0.75, 1.0, 0.3, 0.0, -0.3, -0.5, -1.0, -1.5])
+@pytest.mark.parametrize("alpha", [1.0, 1e-4, 0.0, -0.1])
+def test_infinity_for_every_sign_of_alpha_and_beta(
+    on: Implementation, alpha: float, beta: float
+) -> None:
+    x, dy = random_array(21, 7, 50), random_array(22, 7, 50)
+    x[1, 17], x[2, 49], x[4, 0], x[4, 4] = np.inf, -np.inf, np.inf, -np.inf
+    for radius in (0, 1, 4, 5):
+        parameters = {"depth_radius": radius, "bias": 3.0, "alpha": alpha, "beta": beta}
+        with np.errstate(all="ignore"):
+            expected = reference.lrn(x, **parameters), reference.lrn_backward(dy, x, **parameters)
+        actual = on.lrn(x, **parameters), on.lrn_backward(dy, x, **parameters)
+        for ours, formula in zip(actual, expected, strict=True):
+            np.testing.assert_allclose(ours, formula, rtol=1e-4, atol=1e-5)  # NaN where NaN is
+
+
 @pytest.mark.usefixtures("isa")
 def test_same_bits_for_every_number_of_threads() -> None:
     x, dy = random_array(13, 2, 29, 31, 64), random_array(14, 2, 29, 31, 64)

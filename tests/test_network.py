@@ -654,13 +654,20 @@ def test_wrong_arguments() -> None:
         ),
         (lambda: AlexNet(variant, implementation="numpy"), "network: implementation is 'numpy', "),
         (lambda: AlexNet(variant, lrn="no"), "cifar10-bn: lrn is 'no', expected True or False"),
-        (lambda: AlexNet(variant, seed=1.5), "Generator: seed is 1.5, expected an integer"),
+        (lambda: AlexNet(variant, seed=1.5), "network: seed is 1.5, expected an integer"),
+        (lambda: AlexNet(variant, seed="1"), "network: seed is '1', expected an integer"),
+        (
+            lambda: AlexNet(variant, implementation=np),
+            "network: implementation is numpy, which has no conv2d, expected a module with the",
+        ),
         (lambda: Network("cifar10-bn"), "network: variant is 'cifar10-bn', expected Variant"),
     ]
     network.forward(x)
     for call, message in calls:
         with pytest.raises(TypeError, match=f"^{message}"):
             call()
+    with pytest.raises(ValueError, match=r"^network: seed is -1, expected an integer"):
+        AlexNet(variant, seed=-1)
     for bad in (["cifar10-bn"], 3, None, "no such"):
         with pytest.raises(ValueError, match=r"^variant is .*, expected one of tf-tutorial, "):
             AlexNet(bad)

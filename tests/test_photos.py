@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,6 +146,14 @@ def test_the_shortest_side_is_as_asked(
 ) -> None:
     path = files.write_photo(tmp_path / f"photo.{extension}", 1, height, width)
     assert read_image(path, side).shape == (*expected, 3)
+
+
+@pytest.mark.parametrize("side", ["x", 0, -1, 1.5, True, 2**13 + 1])
+def test_a_shortest_side_that_is_none_is_no_fault_of_the_file(side: Any, tmp_path: Path) -> None:
+    path = saved(Image.new("RGB", (9, 7)), tmp_path / "photo.png")
+    with pytest.raises((TypeError, ValueError), match=r"^read_image: shortest_side is") as raised:
+        read_image(path, side)
+    assert not isinstance(raised.value, UnreadableImageError)
 
 
 def test_a_jpeg_decoded_at_a_fraction_looks_the_same(tmp_path: Path) -> None:
@@ -378,6 +387,7 @@ def test_what_a_decoder_fails_at_once_only_is_no_fault_of_the_file(
 READ_WITHOUT_DESCRIPTORS = """
 import sys
 from pathlib import Path
+from typing import Any
 from support import photo_files
 from alexnet.data import photos
 contents = [Path(name).read_bytes() for name in sys.argv[1:]]

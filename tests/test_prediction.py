@@ -133,6 +133,18 @@ def test_what_does_not_fit(checkpoint: Path, photos: list[str], tmp_path: Path) 
         predict(model, [tmp_path / "text.jpg"])
     with pytest.raises(FileNotFoundError):
         predict(model, [tmp_path / "none.jpg"])
+    for no_images in (b"cat.jpg", bytearray(b"cat.jpg"), None):
+        with pytest.raises(TypeError, match=r"^predict: images is .*, expected a file, an image"):
+            predict(model, no_images)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 4), (4, 0), (0, 0)])
+def test_an_image_without_pixels(height: int, width: int, checkpoint: Path) -> None:
+    model = load_model(checkpoint)
+    expected = f"^predict: image: {width} x {height} pixels, expected at least one"
+    for image in (np.zeros((height, width, 3), np.uint8), Image.new("RGB", (width, height))):
+        with pytest.raises(ValueError, match=expected):
+            predict(model, image)
 
 
 def test_top_classes() -> None:

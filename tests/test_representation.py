@@ -68,6 +68,12 @@ def test_a_summary_is_a_table() -> None:
     assert html.startswith(f"<table><caption>{NAME}")
 
 
+def test_the_title_of_a_summary_names_its_columns() -> None:
+    title, header, *_ = str(NETWORK.summary()).splitlines()
+    for figure in ("neurons", "parameters", "MACs", "FLOPs"):
+        assert (figure in title) == (figure in header)
+
+
 def test_names_in_a_notebook_are_escaped() -> None:
     variant = Variant("<b>", "", (2, 2, 1), (Flatten("<script>&"),))
     html = variant.summary()._repr_html_()

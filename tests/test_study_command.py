@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -160,8 +161,8 @@ def test_show_prints_the_file(
     ("arguments", "message"),
     [
         (["lrn"], "argument LADDER: 'lrn', expected one of"),
-        (["lrn-forward", "--rung", "77"], "rung 77, expected one of 0, 1, "),
-        (["lrn-forward", "--show", "77"], "rung 77, expected one of 0, 1, "),
+        (["lrn-forward", "--rung", "77"], "argument --rung: 77, expected one of 0, 1, "),
+        (["lrn-forward", "--show", "77"], "argument --show: 77, expected one of 0, 1, "),
         (["lrn-forward", "--layer", "conv1"], "layer 'conv1' of tf-tutorial has no lrn-forward"),
         (["lrn-forward", "--input", "4,4"], "input 4,4, expected 3 numbers"),
         (["lrn-forward", "--input", "4,x,4"], "--input: 'x', expected an integer"),
@@ -187,6 +188,7 @@ def test_bad_use_is_one_line_and_status_2(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert ("(see alexnet study --help)" in error) == ("No such file" not in error)
 
 
 def test_a_build_without_the_ladders_says_so(
@@ -278,6 +280,37 @@ def own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     assert "my_lrn.cpp: exists already" in capsys.readouterr().err
     assert path.read_text() == text
     return path
+
+
+def test_the_command_for_a_new_rung_can_be_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status_of(["study", "new", tmp_path / "a b", "--ladder", "lrn-forward"]) == 0
+    _, command = capsys.readouterr().out.splitlines()
+    assert shlex.split(command)[-2:] == ["--with", str(tmp_path / "a b.cpp")]
+
+
+@pytest.mark.parametrize("name", [name for name in LADDERS if name != "lrn-forward"])
+def test_a_rung_of_another_ladder_is_refused_before_it_runs(
+    name: str, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exercise, "_compile", pytest.fail)
+    ladder = LADDERS[name]
+    problem = layer_problem(ladder, variant_named(ladder.variant), ladder.layer, 1)
+    expected = rf"its function is RUNG\(const Lrn& s, .*, expected one of {name}: RUNG\(const "
+    with pytest.raises(ValueError, match=expected):
+        exercise.prepared(own, problem, 10, isa=alexnet.cpu_isa(), threads=1, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    ["Lrn const& shape, float const* __restrict in,\n  /* a, b */ float* out", "const auto"],
+)
+def test_other_ways_to_write_a_function_are_left_to_the_compiler(
+    parameters: str, own: Path
+) -> None:
+    path = variant(own, "own", r"RUNG\([^)]*\)", f"RUNG({parameters})")
+    exercise._check_function(path, LADDERS["lrn-forward"])
 
 
 def variant(own: Path, name: str, pattern: str, replacement: str) -> Path:

@@ -525,7 +525,7 @@ def test_ladders_of_cuda_are_listed_and_shown(capsys: pytest.CaptureFixture[str]
         (["lrn-forward", "--batch-size", "2"], "without a device there are counts of tf-tutorial/"),
         (["lrn-forward", "--radius", "2"], "without a device there are counts of tf-tutorial/"),
         (["lrn-forward", "--plot", "bars.png"], "--plot draws times, but "),
-        (["lrn-forward", "--rung", "77"], "rung 77, expected one of 0, 1, "),
+        (["lrn-forward", "--rung", "77"], "argument --rung: 77, expected one of 0, 1, "),
         (["lrn-forward", "--with", "own.cpp"], "are for the CPU, but --device is cuda"),
         (["lrn-forward", "--isa", "portable"], "but --device is cuda"),
         (["lrn-forward", "--threads", "1"], "--threads is of the CPU, but --device is cuda"),
@@ -548,7 +548,7 @@ def test_a_ladder_for_cuda_alone_is_no_ladder_of_the_cpu(
 ) -> None:
     assert status_of(["study", "conv2d-first-layer", *option]) == 2
     error = capsys.readouterr().err
-    assert error.endswith("study: conv2d-first-layer is for CUDA alone, with --device cuda\n")
+    assert "error: conv2d-first-layer is for CUDA alone, with --device cuda (see alexnet" in error
     assert status_of(["study", "conv2d-first-layer", "--device", "cuda", "--show", "2"]) == 0
     assert capsys.readouterr().out.startswith("// Image lines in a ring")
 

@@ -9,6 +9,7 @@
 #define ALEXNET_CUDA_LRN_CUH_
 
 #include <cfloat>
+#include <type_traits>
 
 #include "alexnet/lrn.h"
 #include "launch.cuh"
@@ -38,7 +39,8 @@ struct Half : AnyRoot {
     static __device__ __forceinline__ float of(float s, float) { return root(s); }
 };
 
-struct Any : AnyRoot {
+// Of an s that may be negative as well, of which roots are NaN where it is infinite.
+struct Any {
     static __device__ __forceinline__ float of(float s, float beta) { return powf(s, -beta); }
 };
 
@@ -49,10 +51,16 @@ struct LrnTerms {
 
 template <class Power>
 __device__ __forceinline__ LrnTerms lrn_terms(float dy, float x, float s, float beta) {
-    // x/s as x·s^-1/2·s^-1/2: s^(-beta-1) by itself would underflow much earlier.
-    const float root = Power::root(s);
     const float direct = dy * Power::of(s, beta);
-    return {direct, direct * (x * root * root)};
+    // x/s first: s^(-beta-1) by itself would underflow much earlier.
+    if constexpr (std::is_same_v<Power, Any>) {
+        // Of a negative beta, s^-beta may be infinite or 0 where s^(-beta-1) is the other.
+        if (beta < 0) return {direct, dy * (x * Any::of(s, beta + 1))};
+        return {direct, direct * (x / s)};
+    } else {
+        const float root = Power::root(s);  // s is not negative
+        return {direct, direct * (x * root * root)};
+    }
 }
 
 // --- windows in registers -------------------------------------------------------------------------

@@ -9,7 +9,7 @@
 // Cost: about 8·radius + 30 instructions an element forward and twice that backward, and one and
 //   two barriers a tile.
 // Numerics: as in lrn.cu, windows in the same order; beta 0.5 takes s^-1/2 from rsqrtf, any other
-//   than that and 0.75 powf. Nothing depends on the tiles.
+//   than that and 0.75 powf, as any does of a negative alpha. Nothing depends on the tiles.
 
 #include "lrn.cuh"
 
@@ -129,9 +129,10 @@ template <class T>
 void lrn_in_shared_memory(size_t pixels, size_t channels, const LrnParameters& k, const T* x, T* y,
                           Stream stream) {
     const Plan plan(pixels, channels, 1);
-    const auto kernel = k.beta == 0.75f  ? forward<T, ThreeQuarters<AnyRoot>>
-                        : k.beta == 0.5f ? forward<T, Half>
-                                         : forward<T, Any>;
+    const bool has_root = k.alpha >= 0;  // s is positive, infinite or NaN
+    const auto kernel = has_root && k.beta == 0.75f  ? forward<T, ThreeQuarters<AnyRoot>>
+                        : has_root && k.beta == 0.5f ? forward<T, Half>
+                                                     : forward<T, Any>;
     launch("lrn", kernel, plan.blocks, plan.block, plan.shared_bytes, stream, pixels,
            plan.tile_rows, channels, clamped_radius(k, channels), k, x, y);
 }
@@ -141,9 +142,10 @@ void lrn_backward_in_shared_memory(size_t pixels, size_t channels, const LrnPara
                                    const T* dy, const T* x, bool through_relu, T* dx,
                                    Stream stream) {
     const Plan plan(pixels, channels, 3);
-    const auto kernel = k.beta == 0.75f  ? backward<T, ThreeQuarters<AnyRoot>>
-                        : k.beta == 0.5f ? backward<T, Half>
-                                         : backward<T, Any>;
+    const bool has_root = k.alpha >= 0;  // s is positive, infinite or NaN
+    const auto kernel = has_root && k.beta == 0.75f  ? backward<T, ThreeQuarters<AnyRoot>>
+                        : has_root && k.beta == 0.5f ? backward<T, Half>
+                                                     : backward<T, Any>;
     launch("lrn_backward", kernel, plan.blocks, plan.block, plan.shared_bytes, stream, pixels,
            plan.tile_rows, channels, clamped_radius(k, channels), k, dy, x, through_relu, dx);
 }

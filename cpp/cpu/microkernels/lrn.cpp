@@ -34,6 +34,8 @@
 // beside: a large value that leaves would take the small ones' digits with it. Margins are added as
 // zeros and never multiply infinity.
 
+#include <type_traits>
+
 #include "kernels.h"
 #include "lrn_power.h"
 #include "simd.h"
@@ -145,7 +147,10 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
                     formula.terms(load_upto(dy + pixel + c, n), load_upto(x + pixel + c, n),
                                   window_sum<kRadius>(row + c, k.radius));
                 store(direct[step - lag] + c, terms.direct);
-                store(cross_terms[step - lag] + c, terms.cross_term);
+                float* cross_term = cross_terms[step - lag] + c;
+                // The margin stays zero: with any power, 0 · s^-beta may be NaN behind the channels.
+                std::is_same_v<Power, Any> ? store_upto(cross_term, terms.cross_term, n)
+                                           : store(cross_term, terms.cross_term);
             }
         }
         if (step >= 2 * lag) {
@@ -184,7 +189,7 @@ void lrn(size_t pixels, size_t channels, const LrnCoefficients& k, const float* 
         kernel = k.radius == 5   ? forward_known_radius<5>
                  : k.radius == 4 ? forward_known_radius<4>
                                  : forward<ThreeQuarters, 0>;
-    } else if (k.beta == 0.5f) {
+    } else if (k.beta == 0.5f && s_is_ordinary(k)) {
         kernel = forward<Half, 0>;
     }
     kernel(pixels, channels, k, x, y, workspace);
@@ -197,7 +202,7 @@ void lrn_backward(size_t pixels, size_t channels, const LrnCoefficients& k, cons
         kernel = k.radius == 5   ? backward_known_radius<5>
                  : k.radius == 4 ? backward_known_radius<4>
                                  : backward<ThreeQuarters, 0>;
-    } else if (k.beta == 0.5f) {
+    } else if (k.beta == 0.5f && s_is_ordinary(k)) {
         kernel = backward<Half, 0>;
     }
     kernel(pixels, channels, k, dy, x, through_relu, dx, workspace);

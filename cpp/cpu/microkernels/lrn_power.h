@@ -7,12 +7,15 @@
 //
 // three_quarter_power takes kPowerUnit · s. alpha and bias are multiplied by that beforehand, so
 // that the unit costs no instruction.
-// Cost of a vector: a few instructions for 0.75 and 0.5, otherwise a call of powf for each lane.
+// Cost of a vector: a few instructions for 0.75 and 0.5, otherwise a call of powf for each lane,
+// and in the gradient of a negative beta two.
 // Numerics: 0.75 and 0.5 take a refined estimate (a few ulp). An s of more than FLT_MAX /
 // kPowerUnit is infinite. Where s might not be positive and normal, powf decides (s_is_ordinary).
 
 #ifndef ALEXNET_CPU_MICROKERNELS_LRN_POWER_H_
 #define ALEXNET_CPU_MICROKERNELS_LRN_POWER_H_
+
+#include <type_traits>
 
 #include "kernels.h"
 #include "simd.h"
@@ -62,6 +65,10 @@ class Formula {
     Terms terms(Vec dy, Vec x, Vec squares) const {
         const Vec sum = s(squares);
         const Vec direct = mul(dy, Power::of(sum, beta_));
+        // Of a negative beta, s^-beta may be infinite or 0 where s^(-beta-1) is the other.
+        if constexpr (std::is_same_v<Power, Any>) {
+            if (beta_ < 0) return {direct, mul(dy, mul(x, Any::of(sum, beta_ + 1)))};
+        }
         // x/s first: s^(-beta-1) by itself would underflow much earlier.
         return {direct, mul(direct, div(x, sum))};
     }
@@ -79,8 +86,8 @@ class Formula {
     float beta_;
 };
 
-// Whether s is sure to be in the domain of three_quarter_power, counted in its units as well:
-// positive and normal, infinite, or NaN.
+// Whether s is sure to be in the domain of three_quarter_power and rsqrt, counted in the former's
+// units as well: positive and normal, infinite, or NaN.
 static bool s_is_ordinary(const LrnCoefficients& k) {
     return k.alpha >= 0 && k.alpha <= __FLT_MAX__ / 2 && k.bias >= __FLT_MIN__ &&
            k.bias <= __FLT_MAX__ / 2;

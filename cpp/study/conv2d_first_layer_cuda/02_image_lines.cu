@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kThreads)
             mbarrier_arrive_expect(full + slot, pitch * sizeof(float));
             for (int at = 0; at < pitch; at += of.box) {
                 tensor_copy(ring + slot * pitch + at, map, full + slot,
-                            (first_window * s.stride - s.pad_left) * s.in_channels + at,
+                            (first_window * s.stride - s.pad_left) * s.in_channels - of.front + at,
                             first_line * s.stride - s.pad_top + line, n);
             }
         }
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads)
         for (int r = 0, depth = 0; r < s.kernel_height; ++r) {
             const int slot = (oldest + r) % of.slots;
             mbarrier_wait(full + slot, (oldest + r) / of.slots % 2);
-            const float* line = ring + slot * pitch + own_window * step;
+            const float* line = ring + slot * pitch + of.front + own_window * step;
             uint32_t left[kPieces][4];
 #pragma unroll
             for (int i = 0; i < 4 * kPieces; ++i) {  // what is not the window's is not read

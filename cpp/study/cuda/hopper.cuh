@@ -65,6 +65,7 @@ constexpr int kFilled = 40;      // depths of a line of the window, filled up: f
 // What a block keeps in shared memory: weights of all depths, and a ring of lines of x.
 struct ImageLines {
     int run;                // elements of a line of a window, at most kFilled
+    int front;              // elements that a copy begins before its first window
     int weights;            // floats, in whole rows of depths
     int boxes, box, slots;  // copies of a line, elements of each; lines of the ring
 
@@ -81,7 +82,10 @@ inline ImageLines lines_of(const Conv2d& s, int windows, int columns) {
     of.run = s.kernel_width * s.in_channels;
     of.weights =
         (s.kernel_height * kFilled + kLineDepths - 1) / kLineDepths * kLineDepths * columns;
-    const int elements = (windows - 1) * s.stride * s.in_channels + of.run;
+    // The engine takes copies that begin at multiples of 16 bytes alone, so that lines begin up to three
+    // elements before a padding that is none.
+    of.front = (4 - s.pad_left * s.in_channels % 4) % 4;
+    const int elements = of.front + (windows - 1) * s.stride * s.in_channels + of.run;
     of.boxes = (elements + 255) / 256;  // a copy has at most 256 elements of a line
     of.box = (elements + of.boxes * 32 - 1) / (of.boxes * 32) * 32;
     of.slots = s.kernel_height + 2 * s.stride;

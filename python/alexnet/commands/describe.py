@@ -104,9 +104,7 @@ def _run_variants(options: argparse.Namespace) -> bool:
 
 def _run_summary(options: argparse.Namespace) -> bool:
     summary = described_variant(options).summary(options.batch_size)
-    say_sentence(
-        options, f"{summary.variant}: neurons, MACs and FLOPs (2 per MAC) of one image, forward"
-    )
+    say_sentence(options, summary.title)
     header, *rows = summary.table()
     say_table(options, header, rows, right=range(3, len(header)))
     sizes = ("neurons", "parameters", "macs", "flops")

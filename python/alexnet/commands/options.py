@@ -39,8 +39,23 @@ def add_parser(
     parser: argparse.ArgumentParser = subparsers.add_parser(
         name, help=description, description=description, epilog=f"example: {example}"
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_naming_batch_size(run))
     return parser
+
+
+def _naming_batch_size(run: Run) -> Run:
+    """Have a command whose memory is not enough name what takes most of it."""
+
+    def running(options: argparse.Namespace) -> bool:
+        try:
+            return run(options)
+        except MemoryError as error:
+            if getattr(options, "batch_size", None) is None:
+                raise
+            text = f"{described(error)}; --batch-size is {options.batch_size}"
+            raise MemoryError(text) from error
+
+    return running
 
 
 def integer(low: int, high: int = LARGEST_SIZE) -> Callable[[str], int]:
@@ -201,7 +216,8 @@ def add_kernels(
         "--threads",
         type=_applied_threads,
         metavar="N",
-        help="threads of the kernels (default: the processors that the process may use)",
+        help="threads of the kernels (default: ALEXNET_NUM_THREADS, else OMP_NUM_THREADS, else the "
+        "processors that the process may use)",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from alexnet import runtime
 from alexnet.commands import study_counts_text, study_text
-from alexnet.commands.console import Progress
+from alexnet.commands.console import Progress, shell_line
 from alexnet.commands.options import (
     DEVICES,
     add_json,
@@ -22,6 +22,7 @@ from alexnet.commands.options import (
     picture_file,
     say,
     say_table,
+    text_file,
     write_figures,
 )
 from alexnet.comparison.peaks import measure_peaks
@@ -154,8 +155,9 @@ def _sizes(text: str) -> tuple[int, ...]:
 def _run(options: argparse.Namespace) -> bool:
     if options.device == "auto":
         options.device = "cpu" if device.obstacle() else "cuda"
+    action = _chosen(options)
     try:
-        return _chosen(options)(options)
+        return action(options)
     except NotImplementedError as error:  # the ladders are not in this build
         raise ValueError(str(error)) from error
 
@@ -180,31 +182,30 @@ def _chosen(options: argparse.Namespace) -> Callable[[argparse.Namespace], bool]
     }
     for option, given in needs_ladder.items():
         if given and (not ladder or options.all):
-            raise ValueError(f"study: {option} belongs to one LADDER")
+            options.parser.error(f"{option} belongs to one LADDER")
     if options.all and options.what is not None:
-        raise ValueError(f"study: --all is every ladder, not {options.what} alone")
+        options.parser.error(f"--all is every ladder, not {options.what} alone")
     parts = {options.what == NEW, options.name is not None, options.ladder is not None}
     if len(parts) > 1:
-        raise ValueError(f"study: expected {NEW} NAME --ladder LADDER, all of them or none")
+        options.parser.error(f"expected {NEW} NAME --ladder LADDER, all of them or none")
     if action is not _measure and (options.quick or options.plot):
-        raise ValueError("study: --quick and --plot belong to a run of one LADDER, or of --all")
+        options.parser.error("--quick and --plot belong to a run of one LADDER, or of --all")
     if options.device == "cuda":
         _check_cuda(options)
     elif ladder and options.what not in LADDERS and options.compare is None:
-        raise ValueError(f"study: {options.what} is for CUDA alone, with --device cuda")
+        options.parser.error(f"{options.what} is for CUDA alone, with --device cuda")
     return action
 
 
 def _check_cuda(options: argparse.Namespace) -> None:
     """Refuse what is of the CPU's ladders alone."""
     if options.own or options.what == NEW:
-        raise ValueError(f"study: {NEW} and --with are for the CPU, but --device is cuda")
+        options.parser.error(f"{NEW} and --with are for the CPU, but --device is cuda")
     if options.threads is not None:
-        raise ValueError("study: --threads is of the CPU, but --device is cuda")
+        options.parser.error("--threads is of the CPU, but --device is cuda")
     if options.what in ALL_NAMES and options.what not in CUDA_LADDERS:
-        raise ValueError(
-            f"study: {options.what} has no ladder for CUDA; expected one of "
-            f"{', '.join(CUDA_LADDERS)}"
+        options.parser.error(
+            f"{options.what} has no ladder for CUDA; expected one of {', '.join(CUDA_LADDERS)}"
         )
 
 
@@ -244,7 +245,8 @@ def _write(options: argparse.Namespace) -> bool:
     path = path if path.suffix == ".cpp" else path.with_name(f"{path.name}.cpp")
     exercise.write(path, LADDERS[options.ladder])
     say(options, f"{path}: rung 0 of {options.ladder}, to be changed. To check and rank it:")
-    say(options, f"alexnet study {options.ladder} --with {path}")
+    command = ("alexnet", "study", options.ladder, "--with", str(path))
+    say(options, shell_line(command, text_file(options)))
     return True
 
 
@@ -266,17 +268,19 @@ def _compare(options: argparse.Namespace) -> bool:
 
 
 def _show(options: argparse.Namespace) -> bool:
-    rung = _numbered(rungs_of(_ladder(options)), options.show)
+    rung = _numbered(options, "show", rungs_of(_ladder(options)))
     study_text.show(options, rung.source.read_text(encoding="utf-8"))
     return True
 
 
-def _numbered(rungs: list[Rung], number: int) -> Rung:
-    for rung in rungs:
-        if rung.number == number:
-            return rung
-    numbers = ", ".join(str(rung.number) for rung in rungs)
-    raise ValueError(f"rung {number}, expected one of {numbers}")
+def _numbered(options: argparse.Namespace, option: str, rungs: list[Rung]) -> Rung:
+    """Give the rung whose number `--rung` or `--show` has."""
+    number = getattr(options, option)
+    by_number = {rung.number: rung for rung in rungs}
+    if number not in by_number:
+        expected = ", ".join(map(str, by_number))
+        options.parser.error(f"argument --{option}: {number}, expected one of {expected}")
+    return by_number[number]
 
 
 # --- running --------------------------------------------------------------------------------------
@@ -284,16 +288,18 @@ def _numbered(rungs: list[Rung], number: int) -> Rung:
 
 def _measure(options: argparse.Namespace) -> bool:
     ladders = _all_ladders(options) if options.all else [_ladder(options)]
-    problems = [_problem(options, ladder) for ladder in ladders]
+    try:
+        problems = [_problem(options, ladder) for ladder in ladders]
+    except ValueError as error:
+        options.parser.error(str(error))
     rungs = [rungs_of(ladder) for ladder in ladders]
+    last = rungs[0][-1].number
+    if options.rung is not None:
+        rungs = [[_numbered(options, "rung", rungs[0])]]
     if options.device == "cuda" and (obstacle := device.obstacle()):
-        if options.rung is not None:
-            rungs = [[_numbered(rungs[0], options.rung)]]
         return study_counts_text.show_kept(options, problems, rungs, obstacle)
     with tempfile.TemporaryDirectory(prefix="alexnet-study-") as folder:
-        own = _own_rungs(options, problems[0], rungs[0], Path(folder)) if options.own else []
-        if options.rung is not None:
-            rungs = [[_numbered(rungs[0], options.rung)]]
+        own = _own_rungs(options, problems[0], last + 1, Path(folder)) if options.own else []
         rungs[0] = [*rungs[0], *own]
         tables = _tables(options, problems, rungs, QUICK if options.quick else USUAL)
     write_figures(options, results.figures(environment(), list(map(counts.beside, tables))))
@@ -318,10 +324,10 @@ def _problem(options: argparse.Namespace, ladder: Ladder) -> Problem:
 
 
 def _own_rungs(
-    options: argparse.Namespace, problem: Problem, rungs: list[Rung], folder: Path
+    options: argparse.Namespace, problem: Problem, first: int, folder: Path
 ) -> list[Rung]:
     own = []
-    for number, path in enumerate(options.own, rungs[-1].number + 1):
+    for number, path in enumerate(options.own, first):
         seconds = exercise.time_to_run(problem)
         work = f"{path}: compiled, and run once, at most {seconds:.0f} s"
         try:

@@ -13,6 +13,8 @@ Shape = tuple[int, ...]
 
 # A copy of these would be written to, and lost.
 WRITTEN = ("out", "parameter", "velocity", "first_moment", "second_moment")
+# Arrays whose first axis is the batch.
+WITH_BATCH = ("x", "y", "dy", "logits", "pixels", "views", "images", "positions")
 SHAPES = ("input_shape", "kernel_size")  # arguments that stand for an array's shape
 REAL_KINDS = "fiub"  # floating, integer, unsigned, bool: of np.dtype.kind
 TO_NHWC, TO_HWIO = "transpose(0, 2, 3, 1)", "transpose(2, 3, 1, 0)"
@@ -87,13 +89,13 @@ def of_shape(argument: str, given: Shape, expected: Shape) -> str:
     subject = _subject(argument)
     if len(expected) == 4:
         first, second, third, fourth = expected
-        if given == (first, fourth, second, third):
+        if argument in WITH_BATCH and given == (first, fourth, second, third):
             return f": NHWC is expected, {subject}.{TO_NHWC} gives it"
         if given == (fourth, third, first, second):
             return f": HWIO is expected, {subject}.{TO_HWIO} gives it"
         if given == (fourth, second, third):
             return f": NHWC is expected, {subject}.transpose(1, 2, 0)[None] gives it"
-    if len(expected) > 1 and given == expected[1:]:
+    if argument in WITH_BATCH and len(expected) > 1 and given == expected[1:]:
         return f": {subject}[None] is a batch of one"
     if len(expected) == 2 and given == expected[::-1]:
         return f": {subject}.T"
@@ -108,9 +110,9 @@ def of_ndim(argument: str, shape: Sequence[int], axes: Sequence[str]) -> str:
     """Add the axis of the batch, or make each image a row."""
     if not _is_mended_by_a_copy(argument):
         return ""
-    if len(axes) > 1 and len(shape) == len(axes) - 1:
+    if argument in WITH_BATCH and len(axes) > 1 and len(shape) == len(axes) - 1:
         return f": {argument}[None] is a batch of one"
-    if len(axes) == 2 and len(shape) > 2:
+    if argument in WITH_BATCH and len(axes) == 2 and len(shape) > 2:
         return f": {argument}.reshape(len({argument}), -1)"
     if len(axes) == 1 and len(shape) == 2:
         return f": {argument}[0] is its first row"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from alexnet.messages import counted, hint
 
 T = TypeVar("T")
+VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 BY_NAME = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
 
 # Arguments of PyTorch, Keras and TensorFlow, where their names are not near to those here.
@@ -50,9 +51,9 @@ METHODS = {
 
 
 def check_call(
-    function: str, signature: inspect.Signature, args: Sequence[object], given: Iterable[str]
+    function: str, signature: inspect.Signature, args: Sequence[object], given: Collection[str]
 ) -> None:
-    """TypeError for a name `given` that there is not, and for more arguments than have a place."""
+    """TypeError for names `given` that there are not, too many arguments, and those missing."""
     names = [name for name in signature.parameters if name != "self"]
     for name in given:
         if name not in names:
@@ -68,6 +69,10 @@ def check_call(
             f"{function}: {counted(len(args), 'argument')} by place, expected "
             f"{', '.join(placed)}{by_name}"
         ) from None
+    for name in [name for name in names if name not in given and name not in placed[: len(args)]]:
+        parameter = signature.parameters[name]
+        if parameter.default is parameter.empty and parameter.kind not in VARIABLE:
+            raise TypeError(f"{function}: {name} is missing") from None
 
 
 def explaining_arguments(cls: type[T]) -> type[T]:

@@ -21,12 +21,14 @@ from alexnet import _cpu
 from alexnet.arrays import aligned_empty, lasting_zeros
 from alexnet.contract import calls
 from alexnet.contract.arguments import (
+    LARGEST_SIZE,
     NUMPY,
     AnyArray,
     Shape,
     Size2d,
     as_plain,
     check_choice,
+    check_int,
     check_ndim,
     check_out,
 )
@@ -98,7 +100,8 @@ def pack_conv2d(weight: AnyArray, groups: int = 1) -> PackedWeights:
     axes = ("kernel_height", "kernel_width", "in_channels / groups", "out_channels")
     check_ndim(operator, "weight", weight.shape, axes)
     height, width, channels, features = weight.shape
-    groups = check_groups(operator, groups, channels * groups, features, "x")
+    groups = check_int(operator, "groups", groups, 1, LARGEST_SIZE)
+    check_groups(operator, groups, channels * groups, features, "x")
     # Of the images only the channels matter.
     shape = conv2d_shape(
         operator, (0, height, width, channels * groups), weight.shape, 1, "valid", groups
@@ -162,6 +165,7 @@ def conv2d(
     """
     operator = "conv2d"
     x = _as_operand(operator, "x", x)
+    _check_packed(operator, weight)
     bias = None if bias is None else as_input(operator, "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, weight.groups, activation, "auto")
     y = _make_output(operator, out, shape.output_shape, x, {"x": x, "bias": bias})
@@ -200,6 +204,7 @@ def dense(
     """
     operator = "dense"
     x = _as_operand(operator, "x", x)
+    _check_packed(operator, weight)
     bias = None if bias is None else as_input(operator, "bias", bias)
     shape = calls.check_dense(x, weight, bias, activation)
     y = _make_output(operator, out, shape.output_shape, x, {"x": x, "bias": bias})
@@ -262,6 +267,7 @@ def conv2d_max_pool2d(
     `pool` has the keyword arguments of `max_pool2d`; `out` is bfloat16. The rest is as in `conv2d`.
     """
     x = _as_operand("conv2d", "x", x)
+    _check_packed("conv2d", weight)
     bias = None if bias is None else as_input("conv2d", "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, weight.groups, activation, "auto")
     pool_shape = pool2d_shape("max_pool2d", shape.output_shape, **pool)
@@ -336,6 +342,14 @@ def _as_operand(operator: str, argument: str, array: object) -> AnyArray:
         return as_input(operator, argument, array)
     checked = NUMPY.check_type(operator, argument, array, "float32 or bfloat16")
     return as_plain(checked, checked.dtype)
+
+
+def _check_packed(operator: str, weight: object) -> None:
+    if not isinstance(weight, PackedWeights):
+        raise TypeError(
+            f"{operator}: weight is {shown(weight)}, expected PackedWeights: pack_{operator} of "
+            "alexnet.cpu.bfloat16 makes them"
+        )
 
 
 def _bits(array: AnyArray) -> AnyArray:

@@ -30,7 +30,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
-from alexnet.contract.arguments import check_path
+from alexnet.contract.arguments import check_int, check_path
 from alexnet.data.patience import patiently
 from alexnet.data.sources import Pixels, UnreadableImageError, check_pixels
 from alexnet.files import open_regular, read_regular
@@ -40,6 +40,7 @@ PREFIX = 16  # bytes that Pillow tells a format by
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 LARGEST_FILE = 2**30  # bytes; the largest image in 16 bits, not compressed, has half of that
 LARGEST_IMAGE = 2**26  # pixels; 200 MB in memory as RGB
+LARGEST_SIDE = 2**13  # pixels of the shorter one
 JPEG_BLOCK = 8  # pixels
 SHARPNESS = 2  # how many times as large as asked for a JPEG is decoded, at least
 DECODER_MEMORY = 32  # bytes that decoding takes for a pixel, at most: JPEG 2000's 32-bit integers
@@ -72,6 +73,8 @@ def read_image(path: str | Path, shortest_side: int | None = None) -> Pixels:
 
     Raises
     ------
+    TypeError, ValueError
+        `shortest_side` is no integer from 1 to 2**13.
     OSError
         The file cannot be opened or read.
     MemoryError
@@ -81,6 +84,8 @@ def read_image(path: str | Path, shortest_side: int | None = None) -> Pixels:
         than 2**26 pixels or 1 GiB: a fault of its content.
     """
     path = check_path("read_image", "path", path)
+    if shortest_side is not None:
+        shortest_side = check_int("read_image", "shortest_side", shortest_side, 1, LARGEST_SIDE)
     content = patiently(lambda: _content(path))
     try:
         return patiently(lambda: _decoded(content, shortest_side))
@@ -112,13 +117,16 @@ def as_pixels(image: Image.Image | Pixels, shortest_side: int) -> Pixels:
     Raises
     ------
     TypeError, ValueError
-        An array is not uint8 (height, width, 3); an image has more than 2**26 pixels, or floating
-        ones.
+        An array is not uint8 (height, width, 3); an image has no pixels, more than 2**26, or
+        floating ones.
     """
     if not isinstance(image, Image.Image):
         check_pixels("predict", "image", image)
         image = Image.fromarray(image)
-    return _pixels(image.copy(), shortest_side)  # a copy, since decoding may change the image
+    try:
+        return _pixels(image.copy(), shortest_side)  # a copy, since decoding may change the image
+    except ValueError as error:
+        raise ValueError(f"predict: image: {error}") from error
 
 
 def why_no_image(path: Path) -> str | None:
@@ -208,8 +216,9 @@ def _pixels(image: Image.Image, shortest_side: int | None) -> Pixels:
 
 
 def _check_size(width: int, height: int) -> None:
-    if width * height > LARGEST_IMAGE:
-        raise ValueError(f"{width} x {height} pixels, expected at most {LARGEST_IMAGE:,}")
+    if not 0 < width * height <= LARGEST_IMAGE:
+        bound = f"at most {LARGEST_IMAGE:,}" if width * height else "at least one"
+        raise ValueError(f"{width} x {height} pixels, expected {bound}")
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -117,7 +117,7 @@ def predict(
     check_flag("predict", "ten_crop", ten_crop)
     is_one = isinstance(images, (*FILES, Image.Image)) or getattr(images, "ndim", 0) in (2, 3)
     pictures: Any = [images] if is_one else images
-    if not isinstance(pictures, Sequence | np.ndarray):
+    if not isinstance(pictures, Sequence | np.ndarray) or isinstance(pictures, bytes | bytearray):
         raise TypeError(
             f"predict: images is {shown(images)}, expected a file, an image, pixels, or a sequence "
             "of these"

@@ -33,6 +33,20 @@ from alexnet.network.state import NetworkState
 from alexnet.network.summary import Summary
 from alexnet.network.variant import Variant
 
+# Of the operators that layers call, those that every implementation has.
+OPERATORS = ("conv2d", "dense", "lrn", "max_pool2d", "relu")
+
+
+def _check_operators(implementation: object) -> None:
+    """Refuse what is no module with operators."""
+    check_instance("network", "implementation", implementation, ModuleType)
+    for name in OPERATORS:
+        if not hasattr(implementation, name):
+            raise TypeError(
+                f"network: implementation is {getattr(implementation, '__name__', 'a module')}, "
+                f"which has no {name}, expected a module with the operators of alexnet.reference"
+            )
+
 
 class Network(NetworkState):
     """The layers of a variant, one after the other, with parameters, gradients and buffers.
@@ -96,7 +110,7 @@ class Network(NetworkState):
         if implementation is None:
             implementation = operators_on(device, precision)
         else:
-            check_instance("network", "implementation", implementation, ModuleType)
+            _check_operators(implementation)
             check_choice("network with an implementation", "precision", precision, (FLOAT32,))
         self._build(variant, implementation, seed, precision)
 

@@ -22,6 +22,7 @@ from alexnet.contract.arguments import (
     AnyArray,
     Shape,
     check_assignable,
+    check_int,
     check_path,
 )
 from alexnet.contract.names import ExplainsNames
@@ -34,7 +35,7 @@ from alexnet.network.named_arrays import NamedArrays
 from alexnet.network.parameter_memory import ParameterMemory
 from alexnet.network.variant import Variant
 from alexnet.network.workspace import Workspace
-from alexnet.random import Generator
+from alexnet.random import LARGEST_WORD_64, Generator
 from alexnet.sharing import Guard
 
 _OWN_ATTRIBUTES = (
@@ -79,7 +80,9 @@ class NetworkState(ExplainsNames):
         self.variant = variant
         self._operators = operators
         self._arrays = array_kind(operators)
-        self._generator = Generator(0 if seed is None else seed)
+        if seed is not None:
+            seed = check_int("network", "seed", seed, 0, LARGEST_WORD_64)
+        self._generator = Generator(seed or 0)
         self._parameters = ParameterMemory(self._arrays, variant.parameter_shapes())
         self._states = [self._initial_state(index, seed) for index in range(len(self.layers))]
         self._freezer = Freezer(variant, operators, precision, self._parameters, self._states)

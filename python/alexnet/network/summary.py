@@ -75,19 +75,20 @@ class Summary:
         """Write the table for a notebook."""
         header, *lines = self.table()
         rows = [_html_row("th", header), *(_html_row("td", line) for line in lines)]
-        return f"<table><caption>{escape(self._title)}</caption>{''.join(rows)}</table>"
+        return f"<table><caption>{escape(self.title)}</caption>{''.join(rows)}</table>"
 
     def __repr__(self) -> str:
         return str(self)
 
     @property
-    def _title(self) -> str:
+    def title(self) -> str:
+        """What `table` tells."""
         return f"{self.variant}: neurons, MACs and FLOPs (2 per MAC) of one image, forward"
 
     def __str__(self) -> str:
         lines = [line[:-1] for line in self.table()]  # FLOPs, twice the MACs: fits 80 columns
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        texts = [self._title]
+        texts = [f"{self.variant}: neurons, parameters and MACs of one image, forward"]
         for number, line in enumerate(lines):
             if number in (1, len(lines) - 1):
                 texts.append("  ".join("-" * width for width in widths))

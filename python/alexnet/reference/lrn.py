@@ -82,7 +82,7 @@ def lrn(
     depth_radius, bias, alpha, beta = plain((depth_radius, bias, alpha, beta))
     check_result("lrn", out, x.shape, {"x": x})
     scale = bias + alpha * _window_sum(values**2, depth_radius)
-    return deliver(values * scale**-beta, out)
+    return deliver(values * _power(scale, -beta), out)
 
 
 def lrn_backward(
@@ -146,9 +146,14 @@ def lrn_backward(
     depth_radius, bias, alpha, beta = plain((depth_radius, bias, alpha, beta))
     check_result("lrn_backward", out, x.shape, {"dy": dy, "x": x})
     scale = bias + alpha * _window_sum(values**2, depth_radius)
-    cross_terms = _window_sum(gradient * values * scale ** (-beta - 1), depth_radius)
-    dx = gradient * scale**-beta - 2 * alpha * beta * values * cross_terms
+    cross_terms = _window_sum(gradient * values * _power(scale, -beta - 1), depth_radius)
+    dx = gradient * _power(scale, -beta) - 2 * alpha * beta * values * cross_terms
     return deliver(np.where(values > 0, dx, 0) if through_relu else dx, out)
+
+
+def _power(base: Float64Array, exponent: float) -> Float64Array:
+    """Raise to a power as C does; NumPy's `**` takes sqrt for 0.5, which is NaN of -infinity."""
+    return np.float_power(base, exponent)
 
 
 def _window_sum(values: Float64Array, depth_radius: int) -> Float64Array:

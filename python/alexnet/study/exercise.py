@@ -106,15 +106,38 @@ def prepared(
     NotCompiledError
         It does not compile; the compiler's messages come with it.
     ValueError
-        There is no compiler, the header is not that of a rung, or the first run came to no end.
+        There is no compiler, the header is not that of a rung, its function is one of another
+        ladder, or the first run came to no end.
     OSError
         It can't be read.
     """
     rung = rung_in(problem.ladder, number, path, {})
+    _check_function(path, problem.ladder)
     library = folder / f"{number:02d}_{path.stem}.so"
     _compile(path, isa, library)
     _try(path, library, isa, problem, threads, on_wait)
     return _loaded(rung, library, isa)
+
+
+def _check_function(path: Path, ladder: Ladder) -> None:
+    """Refuse a function that gets another shape, or another number of arrays, than the ladder's."""
+    given, expected = _function(path), _function(rungs_of(ladder)[0].source)
+    assert expected is not None
+    if given is not None and given[1:] != expected[1:]:
+        raise ValueError(
+            f"{path}: its function is {given[0]}, expected one of {ladder.name}: {expected[0]}"
+        )
+
+
+def _function(source: Path) -> tuple[str, str, int] | None:
+    """Find a rung's parameters as they stand there, their structure, and their number."""
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", source.read_text("utf-8"), flags=re.DOTALL)
+    found = re.search(r"\bRUNG\s*\(([^()]*)\)\s*\{", text)
+    structure = re.search(r"\b[A-Z]\w*", found[1].partition(",")[0]) if found else None
+    if found is None or structure is None:  # the compiler has a say as well
+        return None
+    parameters = " ".join(found[1].split())
+    return f"RUNG({parameters})", structure[0], parameters.count(",")
 
 
 class NotCompiledError(ValueError):
