@@ -33,6 +33,7 @@ CASES = [
     Case(
         (3, 8, 52, 1), (7, 33), 16, stride=(1, 4), padding="valid"
     ),  # a ring of less than two windows
+    Case((1, 13, 304, 3), (11, 11), 16, stride=4),  # two segments behind a padding
     Case((0, 15, 16, 3), (7, 11), 8, stride=4),
 ]
 CASES_16 = [
@@ -46,12 +47,14 @@ CASES_16 = [
     Case((2, 9, 16, 3), (5, 12), 8, stride=4, padding=((9, 8), (11, 10))),
     Case((3, 7, 56, 1), (6, 33), 16, stride=(1, 4), padding="valid"),
     Case((1, 17, 16, 3), (13, 11), 8, stride=4),
+    Case((1, 13, 304, 3), (11, 11), 16, stride=4),  # two segments behind a padding
 ]
 OTHERS = [
     Case((2, 13, 16, 3), (9, 9), 8, stride=4),  # lines of less than a step
     Case((1, 17, 16, 3), (13, 9), 8, stride=4),  # of as many as fill up single elements
-    Case((1, 13, 16, 3), (3, 11), 8, stride=4),  # depths of single elements, filled up to 16
+    Case((1, 13, 16, 3), (3, 11), 8, stride=4),  # a stride of more lines than a window has
     Case((1, 21, 16, 3), (5, 11), 8, stride=(6, 4)),  # lines that no window sees
+    Case((1, 13, 16, 3), (3, 13), 8, stride=(2, 4)),  # depths of single elements, filled up to 16
 ]
 OTHERS_16 = [
     Case((2, 15, 20, 3), (11, 11), 8, stride=4),  # lines of 120 bytes
@@ -200,6 +203,7 @@ def test_many_items_a_split_of_16_bits(case: Case, monkeypatch: pytest.MonkeyPat
         (ODD, (14, 16), np.inf, "tf32"),
         (CASES[6], (8, 15), np.inf, "tf32"),
         (EVEN, (4, 7), np.nan, DTYPES[0]),
+        (EVEN, (4, 4), np.nan, DTYPES[1]),  # read before a window's line, and not the window's
         (CASES_16[2], (14, 23), np.inf, DTYPES[1]),
         (CASES_16[7], (8, 15), np.inf, DTYPES[0]),
     ],

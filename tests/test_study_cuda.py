@@ -95,7 +95,7 @@ of_hopper = pytest.mark.parametrize(
 def problem_of_hopper(ladder: Ladder) -> Problem:
     """A problem that all rungs of a ladder with some for Hopper serve."""
     if ladder.name == "conv2d-first-layer":
-        return own_problem(ladder, Conv2d("conv", 68, 5, stride=2), (21, 24, 4), 1)
+        return own_problem(ladder, Conv2d("conv", 68, 7, stride=4), (21, 24, 3), 1)
     return own_problem(ladder, Conv2d("conv", 8, 2), (16, 16, 128), 1)
 
 
