@@ -280,15 +280,57 @@ def test_ctrl_c_while_it_is_imported_has_no_traceback(
     assert (result.returncode, result.stderr) == (130, "alexnet: interrupted\n")
 
 
-def test_an_import_leaves_ctrl_c_as_it_is() -> None:
-    """In programs of others, and once the command runs."""
-    show = "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
-    for before in ("import alexnet", "from alexnet import starting; starting.imported()"):
-        code = [sys.executable, "-c", f"{before}; {show}"]
-        run = subprocess.run(
-            code, preexec_fn=default_signals, capture_output=True, text=True, check=True
-        )
-        assert run.stdout == "True\n"
+@pytest.mark.parametrize(
+    "arguments",
+    [["-c", "import other.__main__"], ["-m", "other"], ["-m", "other", "alexnet"], ["-mother.run"]],
+    ids=" ".join,
+)
+def test_an_import_leaves_ctrl_c_as_it_is(arguments: list[str], tmp_path: Path) -> None:
+    """In programs of others, also those that are run as modules, and where a thread imports."""
+    show = "import signal\nprint(signal.getsignal(signal.SIGINT) is signal.default_int_handler)\n"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "__init__.py").write_text(
+        "import threading\n"
+        "def load():\n"
+        "    global alexnet\n"
+        "    import alexnet\n"
+        "thread = threading.Thread(target=load)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "alexnet.variants()\n"
+    )
+    for name in ("__main__", "run"):
+        (tmp_path / "other" / f"{name}.py").write_text(show)
+    run = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=tmp_path,
+        preexec_fn=default_signals,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (run.stdout, run.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize(
+    "program", [["-m", "alexnet"], ["-c", "import alexnet_command as c; c.main()"]]
+)
+def test_the_command_has_ctrl_c_back_once_it_runs(program: list[str], tmp_path: Path) -> None:
+    """rich is imported last, before the command's first line: this one looks after that."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit\n"
+        "from signal import SIGINT, default_int_handler, getsignal\n"
+        "atexit.register(lambda: print(getsignal(SIGINT) is default_int_handler))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, *program],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        preexec_fn=default_signals,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.endswith("True\n")
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:

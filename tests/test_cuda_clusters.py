@@ -66,7 +66,7 @@ def _hopper(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def clusters() -> ModuleType:
-    path = next(load.path().parent.glob("_cuda_clusters*.so"))
+    path = load.beside("_cuda_clusters")
     return load.import_from("_cuda_clusters", path)
 
 

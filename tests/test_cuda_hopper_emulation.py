@@ -58,7 +58,7 @@ OTHERS = [name for name in FAULTS[1:-3] if name not in MESSAGES]
 
 @pytest.fixture(scope="module")
 def hopper() -> ModuleType:
-    path = next(load.path().parent.glob("_cuda_hopper*.so"))
+    path = load.beside("_cuda_hopper")
     return load.import_from("_cuda_hopper", path)
 
 

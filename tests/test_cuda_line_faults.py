@@ -36,7 +36,7 @@ def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def lines() -> ModuleType:
-    path = next(load.path().parent.glob("_cuda_lines*.so"))
+    path = load.beside("_cuda_lines")
     return load.import_from("_cuda_lines", path)
 
 

@@ -427,11 +427,11 @@ def test_an_endless_rung_is_ended(
 
 @pytest.mark.parametrize("name", LADDERS)
 def test_a_first_run_may_take_longer_the_more_it_has_to_do(name: str) -> None:
-    """Half a minute for the usual layer, not two, and as much more as there is more work."""
+    """A minute for the usual layer, not two, and as much more as there is more work."""
     ladder = LADDERS[name]
     usual = layer_problem(ladder, variant_named(ladder.variant), ladder.layer, 8)
     seconds = exercise.time_to_run(usual)
-    assert 15 < seconds < 40
+    assert 15 < seconds < 65
     more = exercise.time_to_run(usual.with_batch_size(80))
     assert more > seconds
     if ladder.kind is not Dense:  # whose weights are most of their bytes

@@ -2,8 +2,6 @@
 
 import sys
 
-from alexnet import starting
-from alexnet.cli import main
+from alexnet_command import main
 
-starting.imported()
 sys.exit(main())

@@ -64,6 +64,13 @@ def import_from(name: str, path: Path) -> ModuleType:
     return module
 
 
+def beside(name: str) -> Path:
+    """Another module of the same build."""
+    for found in path().parent.glob(f"{name}.*.so"):
+        return found
+    raise ImportError(f"{name} is not built with sanitizers: run these tests without them")
+
+
 def path() -> Path:
     """`ALEXNET_EMULATED_CUDA`, else a fresh build."""
     given = os.environ.get("ALEXNET_EMULATED_CUDA")

@@ -31,8 +31,8 @@ from alexnet.study.rungs import Rung, module, rung_in, rungs_of, sources
 COMPILER = "g++"  # unless CXX says otherwise
 COMPILING = 120.0  # seconds that the compiler may take
 # Seconds that the first run may take to start and to draw the arrays, and the rates at which it
-# works after that: less than half of what the slowest rung 0 does on a Xeon (docs/study/results).
-STARTING, SLOWEST_FLOPS, SLOWEST_BYTES = 15.0, 1e8, 1e7
+# works after that: a fifth of what the slowest rung 0 does on a Xeon (docs/study/results).
+STARTING, SLOWEST_FLOPS, SLOWEST_BYTES = 15.0, 5e7, 5e6
 PATIENCE = 8.0  # of them until it is said what is waited for
 GUARD = 4096  # floats before and after the result of the first run
 SENTINEL = np.float32(-12345.678)  # what they hold
