@@ -442,6 +442,25 @@ def test_packed_weights_give_the_same_bits_and_serve_every_instruction_set() -> 
     assert relative_error(y, expected) <= 2 * largest_product_error(math.prod(case.kernel) * 32)
 
 
+def test_shapes_are_checked_before_a_copy_is_made() -> None:
+    huge = np.broadcast_to(np.float32(0), (2**45,))  # of which no machine makes a copy
+    weight, x = np.ones((6, 4), np.float32), np.ones((2, 6), np.float32)
+    packed = bfloat16.pack_dense(weight)
+    kernel = bfloat16.pack_conv2d(np.ones((3, 3, 4, 8), np.float32))
+    images = np.ones((1, 5, 5, 4), np.float32)
+    for call in (
+        lambda: bfloat16.dense(huge, packed),
+        lambda: bfloat16.dense(x, packed, huge),
+        lambda: bfloat16.conv2d(huge, kernel),
+        lambda: bfloat16.conv2d(images, kernel, huge),
+        lambda: bfloat16.max_pool2d(np.broadcast_to(BF16.type(0), (2**45,))),
+        lambda: bfloat16.pack_dense(huge),
+        lambda: bfloat16.pack_conv2d(huge),
+    ):
+        with pytest.raises(ValueError, match=r": (x|weight|bias) has shape \(35184372088832,\)"):
+            call()
+
+
 def test_packed_weights_follow_no_change() -> None:
     x, weight = random_array(1, 3, 40), random_array(2, 40, 50)
     packed = bfloat16.pack_dense(weight)

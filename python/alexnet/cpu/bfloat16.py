@@ -33,7 +33,7 @@ from alexnet.contract.arguments import (
     check_out,
 )
 from alexnet.contract.shapes import DenseShape, Padding, check_groups, conv2d_shape, pool2d_shape
-from alexnet.cpu._arrays import as_input
+from alexnet.cpu._arrays import check_input, plain_inputs
 from alexnet.messages import shown
 from alexnet.recording import call_kernel
 
@@ -96,7 +96,7 @@ def pack_conv2d(weight: AnyArray, groups: int = 1) -> PackedWeights:
         The weights are no such array.
     """
     operator = "pack_conv2d"
-    weight = _as_operand(operator, "weight", weight)
+    weight = _check_operand(operator, "weight", weight)
     axes = ("kernel_height", "kernel_width", "in_channels / groups", "out_channels")
     check_ndim(operator, "weight", weight.shape, axes)
     height, width, channels, features = weight.shape
@@ -107,7 +107,7 @@ def pack_conv2d(weight: AnyArray, groups: int = 1) -> PackedWeights:
         operator, (0, height, width, channels * groups), weight.shape, 1, "valid", groups
     )
     packed = lasting_zeros((_cpu.packed_conv2d_bf16_size(shape),), np.dtype(np.uint16))
-    call_kernel(_cpu.pack_conv2d_bf16, shape, _bits(weight), packed)
+    call_kernel(_cpu.pack_conv2d_bf16, shape, _plain_bits(weight), packed)
     return _sealed(weight, groups, packed)
 
 
@@ -125,11 +125,11 @@ def pack_dense(weight: AnyArray) -> PackedWeights:
         The weights are no such array.
     """
     operator = "pack_dense"
-    weight = _as_operand(operator, "weight", weight)
+    weight = _check_operand(operator, "weight", weight)
     check_ndim(operator, "weight", weight.shape, ("in_features", "out_features"))
     shape = DenseShape(0, *weight.shape)
     packed = lasting_zeros((_cpu.packed_dense_bf16_size(shape),), np.dtype(np.uint16))
-    call_kernel(_cpu.pack_dense_bf16, shape, _bits(weight), packed)
+    call_kernel(_cpu.pack_dense_bf16, shape, _plain_bits(weight), packed)
     return _sealed(weight, 1, packed)
 
 
@@ -164,13 +164,14 @@ def conv2d(
         `out`, or a new array of the dtype of x.
     """
     operator = "conv2d"
-    x = _as_operand(operator, "x", x)
+    x = _check_operand(operator, "x", x)
     _check_packed(operator, weight)
-    bias = None if bias is None else as_input(operator, "bias", bias)
+    bias = None if bias is None else check_input(operator, "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, weight.groups, activation, "auto")
     y = _make_output(operator, out, shape.output_shape, x, {"x": x, "bias": bias})
     relu = activation == "relu"
-    call_kernel(_cpu.conv2d_bf16, shape, _bits(x), weight.array, bias, relu, _bits(y))
+    (bias,) = plain_inputs(bias)
+    call_kernel(_cpu.conv2d_bf16, shape, _plain_bits(x), weight.array, bias, relu, _bits(y))
     return y
 
 
@@ -203,13 +204,14 @@ def dense(
         `out`, or a new array of the dtype of x.
     """
     operator = "dense"
-    x = _as_operand(operator, "x", x)
+    x = _check_operand(operator, "x", x)
     _check_packed(operator, weight)
-    bias = None if bias is None else as_input(operator, "bias", bias)
+    bias = None if bias is None else check_input(operator, "bias", bias)
     shape = calls.check_dense(x, weight, bias, activation)
     y = _make_output(operator, out, shape.output_shape, x, {"x": x, "bias": bias})
     relu = activation == "relu"
-    call_kernel(_cpu.dense_bf16, shape, _bits(x), weight.array, bias, relu, _bits(y))
+    (bias,) = plain_inputs(bias)
+    call_kernel(_cpu.dense_bf16, shape, _plain_bits(x), weight.array, bias, relu, _bits(y))
     return y
 
 
@@ -241,13 +243,13 @@ def max_pool2d(
     operator = "max_pool2d"
     if not _is_bf16(x):
         raise TypeError(f"{operator}: x is {shown(x)}, expected an array of bfloat16")
-    x = _as_operand(operator, "x", x)
+    x = _check_operand(operator, "x", x)
     shape = calls.check_max_pool2d(x, window, stride, padding, ceil_mode)
     if out is None:
         y = aligned_empty(shape.output_shape, x.dtype)
     else:
         y = check_out(operator, "out", out, shape.output_shape, {"x": x}, dtypes=("bfloat16",))
-    call_kernel(_cpu.max_pool2d_bf16, shape, _bits(x), _bits(y))
+    call_kernel(_cpu.max_pool2d_bf16, shape, _plain_bits(x), _bits(y))
     return y
 
 
@@ -266,18 +268,19 @@ def conv2d_max_pool2d(
 
     `pool` has the keyword arguments of `max_pool2d`; `out` is bfloat16. The rest is as in `conv2d`.
     """
-    x = _as_operand("conv2d", "x", x)
+    x = _check_operand("conv2d", "x", x)
     _check_packed("conv2d", weight)
-    bias = None if bias is None else as_input("conv2d", "bias", bias)
+    bias = None if bias is None else check_input("conv2d", "bias", bias)
     shape = calls.check_conv2d(x, weight, bias, stride, padding, weight.groups, activation, "auto")
     pool_shape = pool2d_shape("max_pool2d", shape.output_shape, **pool)
     inputs = {"x": x, "bias": bias}
     y = check_out("max_pool2d", "out", out, pool_shape.output_shape, inputs, dtypes=("bfloat16",))
+    (bias,) = plain_inputs(bias)
     call_kernel(
         _cpu.conv2d_max_pool2d_bf16,
         shape,
         pool_shape,
-        _bits(x),
+        _plain_bits(x),
         weight.array,
         bias,
         activation == "relu",
@@ -300,7 +303,7 @@ def conv2d_packing(
 ) -> AnyArray:
     """Compute `alexnet.cpu.conv2d` in bfloat16, from the weights as they are."""
     operator = "conv2d"
-    x, weight = _as_operand(operator, "x", x), _as_operand(operator, "weight", weight)
+    x, weight = _check_operand(operator, "x", x), _check_operand(operator, "weight", weight)
     calls.check_conv2d(x, weight, bias, stride, padding, groups, activation, algorithm)
     if algorithm != "auto":
         raise ValueError(
@@ -327,7 +330,7 @@ def dense_packing(
     out: AnyArray | None,
 ) -> AnyArray:
     """Compute `alexnet.cpu.dense` in bfloat16, from the weights as they are."""
-    x, weight = _as_operand("dense", "x", x), _as_operand("dense", "weight", weight)
+    x, weight = _check_operand("dense", "x", x), _check_operand("dense", "weight", weight)
     calls.check_dense(x, weight, bias, activation)
     return dense(x, pack_dense(weight), bias, activation=activation, out=out)
 
@@ -336,12 +339,16 @@ def _is_bf16(array: object) -> bool:
     return isinstance(array, np.ndarray) and array.dtype.name == "bfloat16"
 
 
-def _as_operand(operator: str, argument: str, array: object) -> AnyArray:
-    """`array` as a C-contiguous array of float32 or bfloat16."""
+def _check_operand(operator: str, argument: str, array: object) -> AnyArray:
+    """`array` if it is float32 or bfloat16, of whatever shape and layout."""
     if not _is_bf16(array):
-        return as_input(operator, argument, array)
-    checked = NUMPY.check_type(operator, argument, array, "float32 or bfloat16")
-    return as_plain(checked, checked.dtype)
+        return check_input(operator, argument, array)
+    return NUMPY.check_type(operator, argument, array, "float32 or bfloat16")
+
+
+def _plain_bits(array: AnyArray) -> AnyArray:
+    """`_bits` of an input, C-contiguous, once all of a call is checked."""
+    return _bits(as_plain(array, array.dtype))
 
 
 def _check_packed(operator: str, weight: object) -> None:
