@@ -37,8 +37,6 @@ constexpr size_t kLeastForcedDepth = 32;
 constexpr size_t kMostSplits = 96;
 constexpr size_t kFewRows = 64;
 
-inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
 struct Blocking {
     size_t rows, columns, splits;
 };

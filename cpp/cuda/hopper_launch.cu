@@ -25,7 +25,6 @@ constexpr size_t kLaunchCycles = 1000;  // of that kernel
 constexpr size_t kStoredElements = 8;   // a cycle, of the sums of a tile in the epilogue
 constexpr size_t kAlignment = 256;      // bytes, of what the workspace is divided into
 
-size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 size_t padded(size_t bytes) { return ceil_div(bytes, kAlignment) * kAlignment; }
 
 struct TileSize {

@@ -20,8 +20,6 @@ constexpr size_t kMostShared = 227 * 1024;  // bytes of a block
 constexpr size_t kMostBox = 256;            // elements of a copy
 constexpr size_t kAheadItems = 6;  // whose lines a ring has room for, where there is memory
 
-inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
-
 // Output channels of a block: of 64 and 96 what leaves fewer columns empty, else the wider one.
 inline uint32_t line_columns(size_t out) {
     return ceil_div(out, 96) * 96 <= ceil_div(out, 64) * 64 ? 96 : 64;

@@ -15,6 +15,8 @@
 
 namespace alexnet::cuda {
 
+constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
 inline void check(cudaError_t error, const char* what) {
     if (error == cudaSuccess) return;
     cudaGetLastError();  // an error that is not sticky would be reported again by the next call

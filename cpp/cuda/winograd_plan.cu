@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "launch.cuh"
 #include "winograd_plan.cuh"
 
 namespace alexnet::cuda {
@@ -22,8 +23,6 @@ constexpr double kLaunches = 2.5e8;  // four more of them than `direct` has
 constexpr size_t kLeastChannels = 32;
 constexpr size_t kMostGroups = 512;  // grids have 65,535 matrices at most
 constexpr size_t kTileRows = 128;    // of the matrix product
-
-size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 double cost(const Conv2dShape& s, size_t window, size_t outputs) {
     const size_t points = outputs + window - 1;
