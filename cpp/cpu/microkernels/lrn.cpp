@@ -34,8 +34,6 @@
 // beside: a large value that leaves would take the small ones' digits with it. Margins are added as
 // zeros and never multiply infinity.
 
-#include <type_traits>
-
 #include "kernels.h"
 #include "lrn_power.h"
 #include "simd.h"
@@ -149,8 +147,8 @@ static void backward(size_t pixels, size_t channels, const LrnCoefficients& k, c
                 store(direct[step - lag] + c, terms.direct);
                 float* cross_term = cross_terms[step - lag] + c;
                 // The margin stays zero: with any power, 0 · s^-beta may be NaN behind the channels.
-                std::is_same_v<Power, Any> ? store_upto(cross_term, terms.cross_term, n)
-                                           : store(cross_term, terms.cross_term);
+                Power::kIsAny ? store_upto(cross_term, terms.cross_term, n)
+                              : store(cross_term, terms.cross_term);
             }
         }
         if (step >= 2 * lag) {

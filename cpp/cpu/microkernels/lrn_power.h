@@ -15,8 +15,6 @@
 #ifndef ALEXNET_CPU_MICROKERNELS_LRN_POWER_H_
 #define ALEXNET_CPU_MICROKERNELS_LRN_POWER_H_
 
-#include <type_traits>
-
 #include "kernels.h"
 #include "simd.h"
 
@@ -24,16 +22,19 @@ namespace alexnet::ALEXNET_ISA {
 
 // s^-beta, given kUnit times s.
 struct ThreeQuarters {
+    static constexpr bool kIsAny = false;
     static constexpr double kUnit = kPowerUnit;
     ALEXNET_INLINE Vec of(Vec s, float) { return three_quarter_power(s); }
 };
 
 struct Half {
+    static constexpr bool kIsAny = false;
     static constexpr double kUnit = 1;
     ALEXNET_INLINE Vec of(Vec s, float) { return rsqrt(s); }
 };
 
 struct Any {
+    static constexpr bool kIsAny = true;
     static constexpr double kUnit = 1;
     ALEXNET_INLINE Vec of(Vec s, float beta) {
         float lanes[kLanes];
@@ -66,7 +67,7 @@ class Formula {
         const Vec sum = s(squares);
         const Vec direct = mul(dy, Power::of(sum, beta_));
         // Of a negative beta, s^-beta may be infinite or 0 where s^(-beta-1) is the other.
-        if constexpr (std::is_same_v<Power, Any>) {
+        if constexpr (Power::kIsAny) {
             if (beta_ < 0) return {direct, mul(dy, mul(x, Any::of(sum, beta_ + 1)))};
         }
         // x/s first: s^(-beta-1) by itself would underflow much earlier.
