@@ -3,7 +3,8 @@
 // Members live inside one long parallel region of OpenMP, so that they are its threads, with its
 // stack sizes, places and limits, as those of any other code of the process. Whoever opens a parallel
 // region is its first thread and stays until its end, and a caller has to return to its own code: so
-// a thread of the team's own, the dispatcher, opens it, and is a member itself.
+// a thread of the team's own, the dispatcher, opens it. It is a member itself, but where OpenMP binds
+// threads: then it has the caller's place, and waits.
 
 #include "team.h"
 
